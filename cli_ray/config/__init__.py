@@ -1,0 +1,29 @@
+"""The config schema: frozen pydantic sections that import neither torch nor ray."""
+
+from cli_ray.config.data import DataConfig, SourceConfig
+from cli_ray.config.injection import AgfConfig, AmpConfig, InjectionConfig
+from cli_ray.config.layers import Layers
+from cli_ray.config.model import LoraConfig, ModelConfig
+from cli_ray.config.optim import OptimConfig, Part, PartConfig
+from cli_ray.config.run import RunConfig
+from cli_ray.config.train import CheckpointConfig, ClusterConfig, LogConfig, TrainConfig, ValidationConfig
+
+__all__ = [
+    "AgfConfig",
+    "AmpConfig",
+    "CheckpointConfig",
+    "ClusterConfig",
+    "DataConfig",
+    "InjectionConfig",
+    "Layers",
+    "LogConfig",
+    "LoraConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "Part",
+    "PartConfig",
+    "RunConfig",
+    "SourceConfig",
+    "TrainConfig",
+    "ValidationConfig",
+]

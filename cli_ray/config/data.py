@@ -1,0 +1,69 @@
+"""Where samples come from and how they are read."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from cli_ray.config.base import Section
+
+Format = Literal["auto", "webdataset", "parquet", "llava", "messages", "hf"]
+
+
+class SourceConfig(Section):
+    """One set of shards or files."""
+
+    path: str
+    """A file, a folder, a glob or a pyarrow URI (`s3://...`, `gs://...`)."""
+    format: Format = "auto"
+    """`webdataset` (tar), `parquet`, `llava` (`conversations` JSON/JSONL), `messages` (ShareGPT or
+    messages JSON/JSONL with `images`), `hf` (a datasets folder on disk); `auto` looks at the files."""
+    name: str = ""
+    """Name in the metrics and the quarantine; the last part of the path when empty."""
+    weight: float = Field(default=1.0, gt=0)
+    """How often the source's samples come per epoch: 1 each once, 2 twice, 0.5 a seeded half."""
+    image_folder: str = ""
+    """Folder that image paths in JSON are relative to; the file's own folder when empty."""
+    prompt: str = "Describe this image."
+    """Question put before a caption that has none (webdataset .txt)."""
+
+    @property
+    def label(self) -> str:
+        """The name shown for this source."""
+        return self.name or self.path.rstrip("/").rsplit("/", 1)[-1]
+
+
+class DataConfig(Section):
+    """The training stream."""
+
+    sources: tuple[SourceConfig, ...]
+    """The sources, mixed by their weights."""
+    max_length: int = Field(default=2048, ge=16)
+    """Longest sample in tokens, image tokens included; longer ones are quarantined, never cut."""
+    max_bad_share: float = Field(default=0.01, ge=0, le=1)
+    """The run stops once more than this share of the samples read was quarantined."""
+    max_image_pixels: int = Field(default=89_478_485, ge=1)
+    """Images with more pixels are refused before they are decoded (decompression bombs)."""
+    max_image_MiB: float = Field(default=64, gt=0)
+    """Encoded images above this size are refused."""
+    unit_samples: int = Field(default=32, ge=1)
+    """Neighbouring samples that are read together."""
+    window_samples: int = Field(default=256, ge=1)
+    """Samples that are shuffled and grouped by length together; a multiple of unit_samples."""
+    lanes: int = Field(default=0, ge=0)
+    """Parallel lanes of the stream. The content of a global batch depends on it and not on the number
+    of workers, so keep it when that number changes; 0 takes the number of workers at the first start."""
+    prefetch_windows: int = Field(default=2, ge=1)
+    """Windows that are read and decoded ahead, per lane."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.sources:
+            raise ValueError("sources is empty: add a [[data.sources]] table with a path")
+        if self.window_samples % self.unit_samples:
+            raise ValueError(
+                f"window_samples = {self.window_samples} must be a multiple of unit_samples = {self.unit_samples}"
+            )
+        labels = [source.label for source in self.sources]
+        if len(set(labels)) != len(labels):
+            raise ValueError(f"sources need distinct names, got {labels}; set name on those that share one")
+        return self

@@ -1,0 +1,62 @@
+"""Cross-Layer Injection and its rivals; stored as it is in the model's own config.json."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from cli_ray.config.base import Section
+from cli_ray.config.layers import Layers
+
+
+class AmpConfig(Section):
+    """Adaptive Multi-Projection: from tapped vision layers to the width of the language model."""
+
+    projector: Literal["low_rank", "shared", "full"] = "low_rank"
+    """`low_rank`: the shared projector plus a low-rank path per vision layer (the method). `shared`:
+    the shared projector alone (AGF-only ablation). `full`: one trained projector per vision layer."""
+    rank: int = Field(default=16, ge=1)
+    """Rank of the path around the projector."""
+    alpha: float = Field(default=16.0, gt=0)
+    """Scale of the path: its output is multiplied by alpha / rank."""
+    norm: bool = False
+    """RMS-normalise each tapped vision layer before projection."""
+
+
+class AgfConfig(Section):
+    """Adaptive Gating Fusion: one gate per (vision layer, decoder layer, image)."""
+
+    gate: Literal["tanh", "sigmoid", "softmax"] = "tanh"
+    """`tanh` starts at exactly 0 (step 0 equals plain LLaVA); `sigmoid` starts nearly closed;
+    `softmax` shares weights that sum to 1 among the vision layers."""
+    context: Literal["prompt", "visual"] = "prompt"
+    """Hidden states the gate reads: the prompt up to the first supervised token, or the image's own
+    positions. Never the whole sequence, which would leak answers."""
+    num_heads: int = Field(default=8, ge=1)
+    """Attention heads of the two pooling queries."""
+    hidden_size: int = Field(default=256, ge=1)
+    """Width of the two summaries that the gate reads; a multiple of num_heads."""
+    shared: bool = False
+    """One set of queries and gates for all decoder layers instead of one each."""
+    bias: float = -4.0
+    """Initial bias of the sigmoid gate; sigmoid(-4) is 0.018."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.hidden_size % self.num_heads:
+            raise ValueError(f"hidden_size = {self.hidden_size} must be a multiple of num_heads = {self.num_heads}")
+        return self
+
+
+class InjectionConfig(Section):
+    """What goes from which vision layers to which decoder layers."""
+
+    kind: Literal["cli", "none", "amp_only", "deepstack", "static", "external"] = "cli"
+    """`cli`: the method. `none`: plain LLaVA. `amp_only`: the mean of all projected layers, ungated.
+    `deepstack`: the j-th vision layer ungated into the j-th decoder layer. `static`: one vision layer
+    into one decoder layer, ungated. `external`: all layers fused at the projector's input."""
+    vision_layers: Layers = Layers(count=8)
+    """Tapped vision layers: 1..L, index k is the output of encoder block k."""
+    decoder_layers: Layers = Layers(count=8)
+    """Decoder layers whose output receives features: 0..L-2."""
+    amp: AmpConfig = AmpConfig()
+    agf: AgfConfig = AgfConfig()

@@ -1,0 +1,76 @@
+"""Which layers of a stack take part: an explicit list, a count or a stride."""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from cli_ray.config.base import Section
+
+
+class Layers(Section):
+    """One of `layers`, `count` and `stride`; in TOML a bare list stands for `{layers = [...]}`."""
+
+    layers: tuple[int, ...] = ()
+    """Explicit layer indices; negative ones count from the end."""
+    count: int | None = Field(default=None, ge=1)
+    """This many layers, spread evenly."""
+    stride: int | None = Field(default=None, ge=1)
+    """Every n-th layer."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_a_bare_list(cls, value: Any) -> Any:
+        return {"layers": value} if isinstance(value, list | tuple) else value
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum([bool(self.layers), self.count is not None, self.stride is not None]) != 1:
+            raise ValueError("give exactly one of layers = [...], count = n and stride = n")
+        return self
+
+    def resolve(self, choices: Sequence[int], anchor: str, stack: str) -> tuple[int, ...]:
+        """The chosen indices, ascending.
+
+        Args:
+            choices: the indices that may be tapped, ascending and contiguous.
+            anchor: "first" keeps the first choice in a count or stride, "last" the last one.
+            stack: the name of the field, for the error message.
+
+        Raises:
+            ValueError: an index outside `choices`, one given twice, or a count above their number.
+        """
+        span = f"{choices[0]}..{choices[-1]}"
+        if self.layers:
+            size = choices[-1] + 1
+            chosen = [layer + size if layer < 0 else layer for layer in self.layers]
+            wrong = [layer for layer in chosen if layer not in choices]
+            if wrong or len(set(chosen)) != len(chosen):
+                raise ValueError(f"{stack}: {list(self.layers)} must be distinct indices in {span}")
+            return tuple(sorted(chosen))
+        ordered = list(choices) if anchor == "first" else list(reversed(choices))
+        if self.stride is not None:
+            return tuple(sorted(ordered[:: self.stride]))
+        assert self.count is not None
+        if self.count > len(ordered):
+            raise ValueError(f"{stack}: count = {self.count} but only {len(ordered)} layers ({span}) can be chosen")
+        return tuple(sorted(ordered[i * len(ordered) // self.count] for i in range(self.count)))
+
+
+def vision_choices(vision_feature_layer: int, num_layers: int) -> range:
+    """Vision indices that can be tapped: 1..L', L' being the layer that feeds the projector.
+
+    Index 0 is the patch embedding and index k the output of encoder block k, as in
+    `hidden_states` of transformers. Deeper blocks than the base feature layer are never run for it.
+    """
+    deepest = vision_feature_layer if vision_feature_layer >= 0 else num_layers + 1 + vision_feature_layer
+    return range(1, deepest + 1)
+
+
+def decoder_choices(num_layers: int) -> range:
+    """Decoder indices that can be injected into: 0..L-2.
+
+    Features are added to the output of the layer. After the last layer nothing reads the visual
+    positions any more, so it cannot be chosen.
+    """
+    return range(num_layers - 1)

@@ -1,0 +1,45 @@
+"""Which network is trained."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from cli_ray.config.base import Section
+
+
+class LoraConfig(Section):
+    """LoRA on the language model, through peft. Its learning rate is `optim.lora.lr`."""
+
+    rank: int = Field(default=0, ge=0)
+    """Rank of the adapters; 0 trains without them."""
+    alpha: float = Field(default=256.0, gt=0)
+    """Scale of the adapters: their output is multiplied by alpha / rank."""
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    """Dropout before the adapters."""
+
+
+class ModelConfig(Section):
+    """A LLaVA checkpoint, or a vision tower and a language model to join by a fresh projector."""
+
+    family: Literal["llava", "llava_onevision"] = "llava"
+    """`llava` is LLaVA-1.5 (CLIP, Llama), `llava_onevision` SigLIP and Qwen2 with anyres tiles."""
+    checkpoint: str = ""
+    """Hub id or folder of a LLaVA or CLI checkpoint; `tiny` builds a small random model."""
+    vision_tower: str = ""
+    """Hub id or folder of the vision tower, when there is no checkpoint."""
+    language_model: str = ""
+    """Hub id or folder of the language model, when there is no checkpoint."""
+    revision: str = "main"
+    """Revision of the checkpoint (or of both parts) on the hub."""
+    pad_to_square: bool = True
+    """LLaVA-1.5 only: pad images to a square with the mean colour, as the published numbers do,
+    instead of cropping the centre."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    """Attention kernels of the language model and the vision tower."""
+
+    @model_validator(mode="after")
+    def _checkpoint_or_parts(self) -> Self:
+        parts = bool(self.vision_tower) + bool(self.language_model)
+        if bool(self.checkpoint) == bool(parts) or parts == 1:
+            raise ValueError("give either checkpoint, or both vision_tower and language_model")
+        return self

@@ -1,0 +1,93 @@
+"""The whole of a training run, with the rules that hold between sections."""
+
+import re
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from cli_ray.config.base import Section
+from cli_ray.config.data import DataConfig
+from cli_ray.config.injection import InjectionConfig
+from cli_ray.config.model import LoraConfig, ModelConfig
+from cli_ray.config.optim import OptimConfig
+from cli_ray.config.train import CheckpointConfig, ClusterConfig, LogConfig, TrainConfig, ValidationConfig
+
+
+class RunConfig(Section):
+    """A training run."""
+
+    name: str
+    """Name of the run folder below runs_dir; the same name again resumes."""
+    runs_dir: str = "runs"
+    """Folder or pyarrow URI that holds run folders; shared by all nodes."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the order of the data, of new parameters and of dropout."""
+    model: ModelConfig
+    injection: InjectionConfig = InjectionConfig()
+    lora: LoraConfig = LoraConfig()
+    data: DataConfig
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    validation: ValidationConfig = ValidationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    log: LogConfig = LogConfig()
+
+    @property
+    def folder(self) -> str:
+        """The run folder, a path or URI."""
+        return f"{self.runs_dir.rstrip('/')}/{self.name}"
+
+    @property
+    def validation_data(self) -> DataConfig:
+        """The data section of the held-out stream."""
+        return self.data.model_copy(update={"sources": self.validation.sources})
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of the stream at the first start."""
+        return self.data.lanes or self.cluster.num_workers
+
+    @model_validator(mode="after")
+    def _name_is_a_folder(self) -> Self:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
+            raise ValueError(
+                f"name = {self.name!r}: use letters, digits, '.', '_' and '-', starting with one of the first two"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> Self:
+        share = self.lanes * self.train.micro_batch_size
+        if self.train.global_batch_size % share:
+            raise ValueError(
+                f"train.global_batch_size = {self.train.global_batch_size} must be a multiple of lanes x "
+                f"train.micro_batch_size = {self.lanes} x {self.train.micro_batch_size} = {share}"
+            )
+        if self.lanes % self.cluster.num_workers:
+            raise ValueError(
+                f"data.lanes = {self.lanes} must be a multiple of cluster.num_workers = {self.cluster.num_workers}, "
+                "or some workers would stand idle"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_trained(self) -> Self:
+        if self.lora.rank and not self.optim.lora.lr:
+            raise ValueError(f"lora.rank = {self.lora.rank} but optim.lora.lr = 0: set a rate, or lora.rank = 0")
+        if self.optim.lora.lr and not self.lora.rank:
+            raise ValueError(f"optim.lora.lr = {self.optim.lora.lr} but lora.rank = 0: set a rank, or drop the rate")
+        if self.lora.rank and self.optim.llm.lr:
+            raise ValueError("lora.rank and optim.llm.lr are both set: LoRA keeps the language model frozen, drop one")
+        rates = {part: getattr(self.optim, part).lr for part in ("vision_tower", "projector", "llm", "lora")}
+        if self.injection.kind != "none":
+            rates |= {"amp": self.optim.amp.lr, "agf": self.optim.agf.lr}
+        if not any(rates.values()):
+            raise ValueError(f"nothing is trained: set one of {', '.join(f'optim.{part}.lr' for part in rates)}")
+        return self
+
+    @model_validator(mode="after")
+    def _best_needs_validation(self) -> Self:
+        if self.checkpoint.keep_best and not self.validation.sources:
+            raise ValueError("checkpoint.keep_best needs validation.sources, or set it to 0")
+        return self

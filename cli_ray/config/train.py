@@ -1,0 +1,77 @@
+"""The training loop, its checkpoints, its cluster and its logs."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from cli_ray.config.base import Section
+from cli_ray.config.data import SourceConfig
+
+Sink = Literal["wandb", "tensorboard", "mlflow"]
+
+
+class TrainConfig(Section):
+    """Batches, length and numerics."""
+
+    global_batch_size: int = Field(default=128, ge=1)
+    """Samples per optimiser step over all workers; a multiple of lanes x micro_batch_size."""
+    micro_batch_size: int = Field(default=4, ge=1)
+    """Samples per forward pass; the rest of a worker's share is accumulated."""
+    epochs: float = Field(default=1.0, gt=0)
+    """Passes over the data."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Stop after this many optimiser steps, before the epochs are over."""
+    zero_stage: Literal[0, 1, 2, 3] = 2
+    """DeepSpeed ZeRO stage: 1 shards optimiser states, 2 gradients too, 3 parameters too."""
+    precision: Literal["bf16", "fp32"] = "bf16"
+    """Parameters and activations; masters and optimiser states are fp32 either way."""
+    activation_checkpointing: bool = False
+    """Recompute decoder and vision layers in the backward pass (non-reentrant)."""
+
+
+class ValidationConfig(Section):
+    """Loss on held-out samples."""
+
+    sources: tuple[SourceConfig, ...] = ()
+    """Held-out sources; none turns validation off."""
+    every: int = Field(default=500, ge=1)
+    """Steps between validations; one more is done at the end."""
+    max_samples: int = Field(default=1024, ge=1)
+    """Samples used, the first ones of a fixed order."""
+
+
+class CheckpointConfig(Section):
+    """What is kept of a run."""
+
+    every: int = Field(default=500, ge=1)
+    """Steps between checkpoints; one more is written at the end."""
+    keep_last: int = Field(default=2, ge=1)
+    """Newest checkpoints kept."""
+    keep_best: int = Field(default=0, ge=0)
+    """Checkpoints of lowest validation loss kept beside them; needs validation.sources."""
+
+
+class ClusterConfig(Section):
+    """What the run takes of the Ray cluster."""
+
+    num_workers: int = Field(default=1, ge=1)
+    """Ray Train workers (ranks)."""
+    gpus_per_worker: float = Field(default=1.0, ge=0)
+    """GPUs of a worker; 0 trains on CPU."""
+    cpus_per_worker: float = Field(default=1.0, gt=0)
+    """Logical CPUs of a worker. The stream needs at least one more in the cluster."""
+    max_failures: int = Field(default=3, ge=0)
+    """Restarts from the last checkpoint after a worker or a node died."""
+    timeout_s: int = Field(default=1800, ge=1)
+    """Seconds after which a collective that not all ranks joined is an error."""
+
+
+class LogConfig(Section):
+    """Where metrics go, beside `metrics.jsonl` and one plain line a step."""
+
+    every: int = Field(default=1, ge=1)
+    """Steps between log lines."""
+    sinks: tuple[Sink, ...] = ()
+    """Further sinks. wandb stays offline unless WANDB_API_KEY is set."""
+    project: str = "cli_ray"
+    """wandb project and MLflow experiment."""

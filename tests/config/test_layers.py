@@ -1,0 +1,44 @@
+import pytest
+from pydantic import ValidationError
+
+from cli_ray.config.layers import Layers, decoder_choices, vision_choices
+
+
+def test_count_keeps_the_anchor_and_spreads_evenly() -> None:
+    clip = vision_choices(-2, 24)
+    assert clip == range(1, 24)
+    assert Layers(count=8).resolve(clip, "last", "vision_layers") == (3, 6, 9, 12, 15, 18, 21, 23)
+    llama = decoder_choices(32)
+    assert Layers(count=8).resolve(llama, "first", "decoder_layers") == (0, 3, 7, 11, 15, 19, 23, 27)
+
+
+def test_count_of_all_choices_takes_each_once() -> None:
+    assert Layers(count=23).resolve(vision_choices(-2, 24), "last", "v") == tuple(range(1, 24))
+
+
+def test_stride_counts_from_the_anchor() -> None:
+    assert Layers(stride=8).resolve(vision_choices(-1, 26), "last", "v") == (2, 10, 18, 26)
+    assert Layers(stride=8).resolve(decoder_choices(24), "first", "d") == (0, 8, 16)
+
+
+def test_a_bare_list_and_negative_indices() -> None:
+    layers = Layers.model_validate([-1, 2])
+    assert layers.resolve(vision_choices(-2, 24), "last", "v") == (2, 23)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([31], "decoder_layers: .31. must be distinct indices in 0..30"),
+        ([3, 3], "distinct"),
+        ({"count": 40}, "only 31"),
+    ],
+)
+def test_layers_that_do_not_exist_are_named(layers: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Layers.model_validate(layers).resolve(decoder_choices(32), "first", "decoder_layers")
+
+
+def test_exactly_one_way_of_choosing() -> None:
+    with pytest.raises(ValidationError, match="exactly one of"):
+        Layers(count=2, stride=2)

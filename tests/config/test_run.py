@@ -1,0 +1,83 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli_ray.config import RunConfig
+from cli_ray.config.load import ConfigError, load, validated
+from cli_ray.config.table import with_table
+
+CONFIGS = sorted(Path(__file__).parents[2].glob("jobs/configs/*.toml"))
+MINIMAL: dict[str, Any] = {
+    "name": "a",
+    "model": {"checkpoint": "tiny"},
+    "data": {"sources": [{"path": "a.tar"}]},
+    "train": {"global_batch_size": 8},
+}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configs_are_valid(path: Path) -> None:
+    config = load(str(path))
+    accumulation = config.train.global_batch_size / (config.lanes * config.train.micro_batch_size)
+    assert accumulation == int(accumulation)
+    if config.cluster.gpus_per_worker == 0:
+        assert config.train.precision == "fp32"
+
+
+def test_shipped_configs_are_all_there() -> None:
+    families = {"tiny", "llava15_7b_stage1", "llava15_7b_stage2", "llava15_7b_lora"}
+    assert {path.stem for path in CONFIGS} == families | {"llava_onevision_0_5b", "llava_onevision_7b"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optim": {"llm": {"rate": 1}}}, r"optim\.llm\.rate: unknown field"),
+        ({"train": {"global_batch_size": 10}}, r"train\.global_batch_size = 10 must be a multiple of .* = 1 x 4 = 4"),
+        ({"data": {"sources": []}}, r"data: sources is empty"),
+        ({"data": {"sources": [{"path": "x/a"}, {"path": "y/a"}]}}, "distinct names"),
+        ({"data": {"sources": [{"path": "a"}], "lanes": 3}, "cluster": {"num_workers": 2},
+          "train": {"global_batch_size": 12}}, r"data\.lanes = 3 must be a multiple of cluster\.num_workers = 2"),
+        ({"model": {"checkpoint": "tiny", "vision_tower": "v"}}, "either checkpoint, or both"),
+        ({"lora": {"rank": 8}}, r"optim\.lora\.lr = 0"),
+        ({"lora": {"rank": 8}, "optim": {"lora": {"lr": 1}, "llm": {"lr": 1}}}, "drop one"),
+        ({"injection": {"kind": "none"}}, "nothing is trained"),
+        ({"injection": {"agf": {"num_heads": 3}}}, "multiple of num_heads = 3"),
+        ({"checkpoint": {"keep_best": 1}}, r"keep_best needs validation\.sources"),
+        ({"name": "../up"}, "name = '../up'"),
+    ],
+)  # fmt: skip
+def test_faults_name_the_field(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        validated(RunConfig, MINIMAL | change, "run.toml")
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as error:
+        validated(RunConfig, MINIMAL | {"seed": -1, "colour": 3}, "run.toml")
+    assert str(error.value).count("run.toml: ") == 2
+
+
+def test_overrides_win_over_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('name = "a"\n[model]\ncheckpoint = "tiny"\n[[data.sources]]\npath = "a.tar"\n')
+    config = load(str(path), ["--optim.llm.lr", "1e-5", "--data.sources.0.weight", "2"])
+    assert (config.optim.llm.lr, config.data.sources[0].weight) == (1e-5, 2.0)
+    with pytest.raises(SystemExit):
+        load(str(path), ["--train.micro-batch-size", "5"])
+    assert "train.micro_batch_size = 1 x 5 = 5" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(("text", "message"), [("name = ", "not valid TOML"), (None, "no such file")])
+def test_unreadable_files_are_explained(tmp_path: Path, text: str | None, message: str) -> None:
+    path = tmp_path / "run.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        load(str(path))
+
+
+def test_the_readme_table_is_fresh() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    assert with_table(readme) == readme, "run: python -m cli_ray.config.table"
