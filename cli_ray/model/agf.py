@@ -1,0 +1,157 @@
+"""Adaptive Gating Fusion: how much of each vision layer each decoder layer takes in.
+
+For decoder layer m and vision layer k (arXiv 2601.10710, section 3.2)
+
+    s_v[k] = attention(q_v; V̂_k)      over the tokens of one image
+    s_h    = attention(q_h; H_m)       over the context
+    g[k]   = gate(w_v[k] · s_v[k] + w_h[k] · s_h + b[k])
+
+One attention serves both queries, as in the paper's figure. Since each query is a single learned vector,
+the key projection folds into it (`q̃ = W_kᵀ W_q q`, a free vector per head, which is what is trained), the
+key bias falls out of the softmax, and the output projection folds into the gate's rows. The gate being
+linear, the value projection folds into them too: `u[k] = W_vᵀ w[k]`, so that
+
+    w[k] · s = Σ_heads Σ_tokens softmax(x · q̃) (x · u[k])
+
+and no token is ever projected to a full width. The gate has its own rows per vision layer, or a softmax
+over the layers could not see the context. Keys and values are RMS-normalised tokens: residual
+streams grow by orders of magnitude with depth, and the gate should read directions (our choice; a
+learnt scale would fold into q̃ and W_v).
+
+Shapes: M decoder layers, S sets of parameters (M, or 1 when shared), N vision layers, H heads, E summary
+width, D width of the language model, R packed rows, I images, P rows of the longest image, X contexts
+(samples or images), C positions of the longest context.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import initialization as init
+
+from cli_ray.config import AgfConfig
+from cli_ray.model.layout import Layout
+
+EPS = 1e-6
+
+
+@dataclass(frozen=True)
+class FoldedGates:
+    """Everything the decoder layers need to gate; no parameters, so it may cross module borders under ZeRO-3."""
+
+    config: AgfConfig
+    visual_MIN: Tensor
+    """The gate's visual term and bias, fp32."""
+    query_MHD: Tensor
+    """Folded context queries."""
+    value_MNHD: Tensor
+    """Folded context values."""
+
+    def __call__(self, slot: int, context_XCD: Tensor, mask_XC: Tensor, context_of_image_I: Tensor | None) -> Tensor:
+        """The gates of the `slot`-th injected decoder layer.
+
+        Args:
+            context_XCD: hidden states that the gate may read.
+            mask_XC: True where it may.
+            context_of_image_I: which context belongs to each image; None when they are the same.
+
+        Returns:
+            Float32[I, N].
+        """
+        context_XN = self._context_term(context_XCD, mask_XC, self.query_MHD[slot], self.value_MNHD[slot])
+        context_IN = context_XN if context_of_image_I is None else context_XN[context_of_image_I]
+        logits_IN = self.visual_MIN[slot] + context_IN
+        match self.config.gate:
+            case "tanh":
+                return logits_IN.tanh()
+            case "sigmoid":
+                return logits_IN.sigmoid()
+        return logits_IN.softmax(-1)
+
+    @staticmethod
+    def _context_term(h_XCD: Tensor, mask_XC: Tensor, query_HD: Tensor, value_NHD: Tensor) -> Tensor:
+        inverse_XC1 = inverse_rms(h_XCD)
+        scores_XCH = precise(h_XCD @ query_HD.T) * inverse_XC1
+        weight_XCH = masked_softmax(scores_XCH, mask_XC.unsqueeze(-1), dim=1) * inverse_XC1
+        summary_XHD = weight_XCH.to(h_XCD.dtype).transpose(1, 2) @ h_XCD
+        return precise(summary_XHD.flatten(1) @ value_NHD.flatten(1).T)
+
+
+class Agf(nn.Module):
+    """The parameters of all gates. Called once per forward pass, before the decoder."""
+
+    def __init__(self, config: AgfConfig, num_vision: int, num_decoder: int, text_size: int) -> None:
+        super().__init__()
+        self.config = config
+        self.num_decoder = num_decoder
+        sets = 1 if config.shared else num_decoder
+        heads, width = config.num_heads, config.hidden_size
+        self.visual_query = nn.Parameter(torch.empty(sets, heads, text_size))
+        self.context_query = nn.Parameter(torch.empty(sets, heads, text_size))
+        self.value = nn.Parameter(torch.empty(sets, width, text_size))
+        self.visual_gate = nn.Parameter(torch.empty(sets, num_vision, width))
+        self.context_gate = nn.Parameter(torch.empty(sets, num_vision, width))
+        self.bias = nn.Parameter(torch.empty(sets, num_vision))
+
+    @torch.no_grad()
+    def initialize(self) -> None:
+        """Draw the initial weights: scores and summaries of unit variance, gates that do not look yet."""
+        for parameter in (self.visual_query, self.context_query, self.value):
+            init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
+        for parameter in (self.visual_gate, self.context_gate):
+            init.zeros_(parameter)
+        init.constant_(self.bias, self.config.bias if self.config.gate == "sigmoid" else 0.0)
+
+    def forward(self, v_hat_NRD: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
+        """Fold the parameters and compute the visual term of every gate.
+
+        Returns:
+            The tensors of `FoldedGates`, in its order. ZeRO-3 finds tensors only in tuples, and gathers the
+            parameters for the backward pass where it finds them.
+        """
+        visual_SIN = self._visual_term(v_hat_NRD, layout) + precise(self.bias).unsqueeze(1)
+        sets = (self.num_decoder,)
+        return (
+            visual_SIN.expand(*sets, -1, -1),
+            # A copy: under ZeRO-3 the parameter's own storage is released after this call.
+            self.context_query.clone().expand(*sets, -1, -1),
+            self._fold(self.context_gate).expand(*sets, -1, -1, -1),
+        )
+
+    def _fold(self, gate_SNE: Tensor) -> Tensor:
+        """`u = W_vᵀ w` per head: Float[S, N, E] -> Float[S, N, H, D]."""
+        sets, layers, width = gate_SNE.shape
+        heads = self.config.num_heads
+        gate_SNHE = gate_SNE.view(sets, layers, heads, width // heads)
+        value_SHED = self.value.view(sets, heads, width // heads, -1)
+        return torch.einsum("snhe,shed->snhd", gate_SNHE, value_SHED)
+
+    def _visual_term(self, v_hat_NRD: Tensor, layout: Layout) -> Tensor:
+        """Both sides of the pooling in one product with 2 S H columns; Float32[S, I, N]."""
+        layers = v_hat_NRD.shape[0]
+        query_NGD = self.visual_query.flatten(0, 1).expand(layers, -1, -1)
+        value_NGD = self._fold(self.visual_gate).transpose(0, 1).flatten(1, 2)
+        columns_NGD = torch.cat([query_NGD, value_NGD], dim=1)
+        inner_NRG = precise(v_hat_NRD @ columns_NGD.transpose(1, 2)) * inverse_rms(v_hat_NRD)
+        score_NIPG, value_NIPG = inner_NRG[:, layout.row_IP].chunk(2, dim=-1)
+        # Newline positions of OneVision have no visual feature: their rows are exactly zero.
+        real_IP = layout.real_IP & v_hat_NRD[0].any(-1)[layout.row_IP]
+        weight_NIPG = masked_softmax(score_NIPG, real_IP.unsqueeze(-1), dim=2)
+        term_NIG = (weight_NIPG * value_NIPG).sum(2)
+        return term_NIG.view(*term_NIG.shape[:2], -1, self.config.num_heads).sum(-1).permute(2, 1, 0)
+
+
+def precise(x: Tensor) -> Tensor:
+    """In fp32 at least: softmaxes and gates are never computed in less."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def inverse_rms(x: Tensor) -> Tensor:
+    """1 / RMS over the last dimension, precise, kept as size 1. Saves no copy of `x`."""
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32))
+    return torch.rsqrt(norm.square() / x.shape[-1] + EPS)
+
+
+def masked_softmax(scores: Tensor, mask: Tensor, dim: int) -> Tensor:
+    """Softmax over the entries where `mask` holds; uniform where it holds nowhere."""
+    return scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim)

@@ -1,0 +1,126 @@
+"""A plain LLaVA from a vision tower and a language model, joined by a fresh projector."""
+
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    CLIPVisionModel,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedModel,
+    ProcessorMixin,
+    SiglipVisionModel,
+)
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
+
+from cli_ray.config import ModelConfig
+from cli_ray.errors import UserError
+from cli_ray.model.processor import CliLlavaOnevisionProcessor
+from cli_ray.model.tiny import CHAT_TEMPLATES
+
+TOWERS: dict[str, tuple[str, Any]] = {
+    "llava": ("clip", CLIPVisionModel),
+    "llava_onevision": ("siglip", SiglipVisionModel),
+}
+GRID = 6
+"""OneVision cuts an image into at most 6 x 6 tiles, as the published checkpoints do."""
+
+
+def assemble_processor(model: ModelConfig) -> ProcessorMixin:
+    """The processor of `assemble`: the tower's image size, the language model's tokenizer.
+
+    The chat template is the tokenizer's, or the family's where it has none.
+    """
+    tokenizer, vision = _tokenizer(model), _vision_config(model)
+    side = vision.image_size
+    square = {"height": side, "width": side}
+    template = tokenizer.chat_template or CHAT_TEMPLATES[model.family].replace("</s>", tokenizer.eos_token)
+    if model.family == "llava":
+        return LlavaProcessor(
+            LlavaImageProcessorPil(size={"shortest_edge": side}, crop_size=square),
+            tokenizer,
+            patch_size=vision.patch_size,
+            vision_feature_select_strategy="default",
+            chat_template=template,
+            num_additional_image_tokens=1,
+        )
+    mean = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+    return CliLlavaOnevisionProcessor(
+        LlavaOnevisionImageProcessorPil(size=square, image_grid_pinpoints=_pinpoints(side), **mean),
+        tokenizer,
+        num_image_tokens=(side // vision.patch_size) ** 2,
+        vision_feature_select_strategy="full",
+        chat_template=template,
+    )
+
+
+def assemble(model: ModelConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """A plain LLaVA of `model.family`, its projector drawn from the global generator.
+
+    Raises:
+        UserError: the vision tower is not of the kind that the family has.
+    """
+    loading = {"revision": model.revision, "dtype": dtype, "attn_implementation": model.attention}
+    vision = TOWERS[model.family][1].from_pretrained(model.vision_tower, config=_vision_config(model), **loading)
+    language = AutoModelForCausalLM.from_pretrained(model.language_model, **loading)
+    tokenizer = _tokenizer(model)
+    joined = _frame(model, vision.config, language.config, tokenizer).to(dtype)
+    joined.model.vision_tower, joined.model.language_model = vision, language.model
+    joined.lm_head, joined.generation_config = language.lm_head, language.generation_config
+    joined.config.vision_config, joined.config.text_config = vision.config, language.config
+    joined.config.tie_word_embeddings = language.config.tie_word_embeddings
+    joined.tie_weights()
+    if len(tokenizer) > language.config.vocab_size:
+        joined.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    return joined.eval()
+
+
+def _frame(model: ModelConfig, vision: Any, text: Any, tokenizer: Any) -> PreTrainedModel:
+    """A LLaVA with the projector that joins the two, around parts of one thin layer each."""
+    thin = {"num_hidden_layers": 1, "intermediate_size": 1}
+    bare = {"vocab_size": 1, "layer_types": None, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    parts = {"vision_config": vision.to_dict() | thin, "text_config": text.to_dict() | thin | bare}
+    tokens = {"image_token_index": tokenizer.convert_tokens_to_ids("<image>"), "pad_token_id": tokenizer.pad_token_id}
+    if model.family == "llava":
+        patches = (vision.image_size // vision.patch_size) ** 2
+        return LlavaForConditionalGeneration(LlavaConfig(**parts, **tokens, image_seq_length=patches))
+    tokens["video_token_index"] = tokenizer.convert_tokens_to_ids("<video>")
+    config = LlavaOnevisionConfig(**parts, **tokens, image_grid_pinpoints=_pinpoints(vision.image_size))
+    return LlavaOnevisionForConditionalGeneration(config)
+
+
+def _tokenizer(model: ModelConfig) -> Any:
+    tokenizer = AutoTokenizer.from_pretrained(model.language_model, revision=model.revision)
+    tokens = ["<image>"] if model.family == "llava" else ["<image>", "<video>"]
+    tokenizer.add_tokens(tokens, special_tokens=True)
+    if tokenizer.pad_token is None:
+        tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    return tokenizer
+
+
+def _vision_config(model: ModelConfig) -> Any:
+    kind, _ = TOWERS[model.family]
+    config = AutoConfig.from_pretrained(model.vision_tower, revision=model.revision)
+    if config.model_type.removesuffix("_vision_model") != kind:
+        raise UserError(
+            f"model.vision_tower = {model.vision_tower!r} is a {config.model_type}, but model.family = "
+            f"{model.family!r} has a {kind} tower"
+        )
+    vision = getattr(config, "vision_config", config)
+    if model.family == "llava_onevision":
+        # OneVision reads the last block but one; its published towers lack the last block and the head.
+        vision.num_hidden_layers -= 1
+        vision.vision_use_head = False
+    return vision
+
+
+def _pinpoints(side: int) -> list[list[int]]:
+    sizes = [side * count for count in range(1, GRID + 1)]
+    return [[height, width] for height in sizes for width in sizes]

@@ -1,0 +1,52 @@
+"""Turn a loaded plain LLaVA into a CLI model, in place."""
+
+from typing import Any
+
+from transformers import LlavaForConditionalGeneration, LlavaOnevisionForConditionalGeneration, PreTrainedModel
+
+from cli_ray.config import InjectionConfig
+from cli_ray.model.amp import Amp
+from cli_ray.model.inner import CliModel
+from cli_ray.model.llava import CliLlavaForConditionalGeneration
+from cli_ray.model.llava_onevision import CliLlavaOnevisionForConditionalGeneration
+from cli_ray.model.zero3 import whole
+
+CLI_CLASSES: dict[type[PreTrainedModel], Any] = {
+    LlavaForConditionalGeneration: CliLlavaForConditionalGeneration,
+    LlavaOnevisionForConditionalGeneration: CliLlavaOnevisionForConditionalGeneration,
+}
+
+
+def attach(model: PreTrainedModel, injection: InjectionConfig) -> PreTrainedModel:
+    """Give a plain LLaVA or LLaVA-OneVision the modules of `injection`, freshly initialised, and return it.
+
+    Its own weights are neither copied nor changed. New parameters take the projector's dtype and device.
+
+    Raises:
+        ValueError: another model class, another text model than Llama and Qwen2, or layers that do not exist.
+    """
+    if type(model) not in CLI_CLASSES:
+        names = ", ".join(kind.__name__ for kind in CLI_CLASSES)
+        raise ValueError(f"cannot attach injection to {type(model).__name__}: give one of {names}")
+    target = CLI_CLASSES[type(model)]
+    config = target.config_class.from_plain(model.config, injection)
+    # Parts share their config objects with the whole, and settings such as the attention kernel live there.
+    config.vision_config, config.text_config = model.config.vision_config, model.config.text_config
+    model.__class__, model.model.__class__ = target, target.inner_class
+    model.config = model.model.config = config
+    inner = model.model
+    inner.install()
+    reference = inner.multi_modal_projector.linear_1.weight
+    for module in inner.injected_modules():
+        module.to(device=reference.device, dtype=reference.dtype)
+        module.initialize()
+    copy_projector(inner)
+    return model.train(model.training)
+
+
+def copy_projector(inner: CliModel) -> None:
+    """Start full projectors, where the model has them, as copies of the shared one."""
+    if isinstance(inner.amp, Amp) and inner.amp.config.projector == "full":
+        shared, projectors = inner.multi_modal_projector, inner.amp.projectors
+        with whole([*shared.parameters(), *projectors.parameters()]):
+            projectors.copy_from(shared)

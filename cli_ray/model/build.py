@@ -1,0 +1,131 @@
+"""From the config sections to a model and its processor."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, LlavaProcessor, PreTrainedModel, ProcessorMixin
+
+from cli_ray.config import InjectionConfig, LoraConfig, ModelConfig
+from cli_ray.errors import UserError
+from cli_ray.model import tiny
+from cli_ray.model.assemble import assemble, assemble_processor
+from cli_ray.model.attach import attach, copy_projector
+from cli_ray.model.config import InjectionSection, resolve
+from cli_ray.model.llava import CliLlavaForConditionalGeneration
+from cli_ray.model.llava_onevision import CliLlavaOnevisionForConditionalGeneration
+from cli_ray.model.lora import inject_lora
+from cli_ray.model.parts import part_of
+from cli_ray.model.processor import CliLlavaOnevisionProcessor
+
+MODELS: dict[str, Any] = {
+    "llava": CliLlavaForConditionalGeneration,
+    "llava_onevision": CliLlavaOnevisionForConditionalGeneration,
+}
+PROCESSORS = {"llava": LlavaProcessor, "llava_onevision": CliLlavaOnevisionProcessor}
+
+
+def load_processor(model: ModelConfig) -> ProcessorMixin:
+    """Image processor, tokenizer and chat template of a model; needs no torchvision."""
+    if model.checkpoint == "tiny":
+        processor = tiny.tiny_processor(model.family)
+    elif model.checkpoint:
+        processor = PROCESSORS[model.family].from_pretrained(model.checkpoint, revision=model.revision)
+    else:
+        processor = assemble_processor(model)
+    if processor.chat_template is None:
+        processor.chat_template = tiny.CHAT_TEMPLATES[model.family]
+    if model.family == "llava":
+        processor.image_processor.do_pad = model.pad_to_square
+    return processor
+
+
+def build_model(
+    model: ModelConfig, injection: InjectionConfig, lora: LoraConfig, *, dtype: torch.dtype, seed: int
+) -> PreTrainedModel:
+    """The CLI model of the config, pretrained weights loaded and new ones drawn from `seed`.
+
+    All parameters that can get a gradient are left trainable, but for the language model under LoRA.
+    Works under transformers' `HfDeepSpeedConfig`, where parameters are partitioned as they are built.
+
+    Raises:
+        UserError: the checkpoint is of another family, lacks weights, holds another injection, or has no such
+            layers.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if model.checkpoint == "tiny":
+            plain = tiny.build_tiny(model.family, seed)
+            plain.set_attn_implementation(model.attention)
+            built = attach(plain.to(dtype), _checked(injection, plain.config))
+        elif model.checkpoint:
+            built = _load(model, injection, dtype)
+        else:
+            plain = assemble(model, dtype)
+            built = attach(plain, _checked(injection, plain.config))
+        freeze_unused(built)
+        if lora.rank:
+            inject_lora(built, lora)
+    return built
+
+
+def freeze_unused(model: PreTrainedModel) -> None:
+    """Freeze what no output depends on, lest optimisers wait for its gradient: vision blocks past the one
+    that feeds the projector, the tower's last norm and its pooling head."""
+    config = model.config
+    base = config.vision_feature_layer
+    used = base if base >= 0 else config.vision_config.num_hidden_layers + 1 + base
+    tower = model.model.vision_tower
+    tower.requires_grad_(False)
+    for name, module in tower.named_modules():
+        if isinstance(module, nn.ModuleList):
+            for block in module[:used]:
+                block.requires_grad_(True)
+        if name.rsplit(".", 1)[-1] in ("embeddings", "pre_layrnorm"):
+            module.requires_grad_(True)
+
+
+def _checked(injection: InjectionConfig, config: Any) -> InjectionConfig:
+    try:
+        return resolve(injection, config)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _load(model: ModelConfig, injection: InjectionConfig, dtype: torch.dtype) -> PreTrainedModel:
+    found = AutoConfig.from_pretrained(model.checkpoint, revision=model.revision)
+    if found.model_type.removeprefix("cli_") != model.family:
+        raise UserError(
+            f"model.checkpoint = {model.checkpoint!r} is a {found.model_type}, but model.family = {model.family!r}"
+        )
+    injection = _checked(injection, found)
+    if isinstance(found, InjectionSection):
+        _refuse_another(model, found.injection, injection)
+    built, report = MODELS[model.family].from_pretrained(
+        model.checkpoint,
+        revision=model.revision,
+        config=MODELS[model.family].config_class.from_plain(found, injection),
+        dtype=dtype,
+        attn_implementation=model.attention,
+        output_loading_info=True,
+    )
+    lacking = [name for name in report["missing_keys"] if part_of(name) not in ("amp", "agf")]
+    if lacking:
+        raise UserError(
+            f"model.checkpoint = {model.checkpoint!r} lacks {len(lacking)} weights of a {model.family}, "
+            f"such as {lacking[0]}"
+        )
+    if report["missing_keys"]:
+        copy_projector(built.model)
+    return built
+
+
+def _refuse_another(model: ModelConfig, stored: InjectionConfig, asked: InjectionConfig) -> None:
+    """A checkpoint of a CLI model brings its own injection; only a plain one may be given any."""
+    fields = InjectionConfig.model_fields
+    different = [f"injection.{name}" for name in fields if getattr(stored, name) != getattr(asked, name)]
+    if stored.kind != "none" and different:
+        raise UserError(
+            f"model.checkpoint = {model.checkpoint!r} holds another injection than the config: "
+            f"set {', '.join(different)} as it has them, {stored.model_dump_json(include=set(fields))}"
+        )

@@ -1,0 +1,97 @@
+"""Configs of the CLI models: those of LLaVA plus one section, `cli`."""
+
+from typing import Any, Self
+
+from transformers import LlavaConfig, LlavaOnevisionConfig, PreTrainedConfig
+
+from cli_ray.config import InjectionConfig, Layers
+from cli_ray.config.layers import decoder_choices, vision_choices
+
+
+def resolve(injection: InjectionConfig, config: Any) -> InjectionConfig:
+    """`injection` with explicit layer indices, checked against the stacks of a LLaVA config.
+
+    Counts and strides keep the vision layer that feeds the projector and the first decoder layer.
+
+    Raises:
+        ValueError: an index outside its stack, or unequal numbers of layers where they go in pairs.
+    """
+    if injection.kind == "none":
+        return injection
+    base = config.vision_feature_layer
+    if not isinstance(base, int):
+        raise ValueError(f"vision_feature_layer = {base}: injection needs one base layer, not several joined ones")
+    taps = vision_choices(base, config.vision_config.num_hidden_layers)
+    vision = injection.vision_layers.resolve(taps, "last", "injection.vision_layers")
+    layers = {"vision_layers": Layers(layers=vision)}
+    if injection.kind != "external":
+        targets = decoder_choices(config.text_config.num_hidden_layers)
+        decoder = injection.decoder_layers.resolve(targets, "first", "injection.decoder_layers")
+        layers["decoder_layers"] = Layers(layers=decoder)
+        if injection.kind in ("deepstack", "static") and len(vision) != len(decoder):
+            raise ValueError(
+                f"injection.kind = {injection.kind!r} joins layers in pairs, but vision_layers names {len(vision)} "
+                f"and decoder_layers {len(decoder)}: give both the same number"
+            )
+    return injection.model_copy(update=layers)
+
+
+class InjectionSection:
+    """The `cli` section of a model config; its layers are explicit once the section or the model is built."""
+
+    cli: dict[str, Any] | None
+
+    @property
+    def injection(self) -> InjectionConfig:
+        """The validated section with explicit layers; the default one where the config has none."""
+        return resolve(InjectionConfig.model_validate(self.cli or {}), self)
+
+    def store(self, injection: InjectionConfig) -> None:
+        """Write `injection` into the section, layers resolved."""
+        self.cli = resolve(injection, self).model_dump(mode="json")
+
+    @classmethod
+    def from_plain(cls, config: PreTrainedConfig, injection: InjectionConfig) -> Self:
+        """The config of a CLI model whose base has the plain LLaVA `config`."""
+        values = {key: value for key, value in config.to_dict().items() if key not in ("model_type", "architectures")}
+        return cls(**values | {"cli": injection.model_dump(mode="json")})
+
+
+class CliLlavaConfig(InjectionSection, LlavaConfig):
+    """LLaVA-1.5 with Cross-Layer Injection."""
+
+    model_type = "cli_llava"
+
+    cli: dict[str, Any] | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if self.cli is not None:
+            self.store(self.injection)
+
+
+class CliLlavaOnevisionConfig(InjectionSection, LlavaOnevisionConfig):
+    """LLaVA-OneVision with Cross-Layer Injection."""
+
+    model_type = "cli_llava_onevision"
+
+    cli: dict[str, Any] | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if self.cli is not None:
+            self.store(self.injection)
+
+
+def layer_map(injection: InjectionConfig) -> str:
+    """The resolved map in words, for the log: which vision layers go into which decoder layers."""
+    vision, decoder = list(injection.vision_layers.layers), list(injection.decoder_layers.layers)
+    match injection.kind:
+        case "none":
+            return "injection: none"
+        case "external":
+            return f"injection: external, vision layers {vision} into the projector's input"
+        case "deepstack" | "static":
+            pairs = ", ".join(f"{v} -> {d}" for v, d in zip(vision, decoder, strict=True))
+            return f"injection: {injection.kind}, vision layer -> output of decoder layer: {pairs}"
+    return f"injection: {injection.kind}, vision layers {vision} -> outputs of decoder layers {decoder}, every pair"

@@ -1,0 +1,104 @@
+"""Injection into the decoder: the state of one forward pass and the decoder layers that apply it.
+
+Shapes: B samples, T positions, D width, R packed rows, I images, N vision layers, M decoder layers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.models.llama.modeling_llama import LlamaDecoderLayer
+from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
+
+from cli_ray.model.agf import FoldedGates
+from cli_ray.model.layout import Layout
+
+
+@dataclass
+class Injection:
+    """What one forward pass adds to the hidden states. Lives as long as that pass, so passes never mix."""
+
+    features_NRD: Tensor
+    """Projected features of the tapped vision layers."""
+    layout: Layout
+    gates: FoldedGates | Tensor
+    """AGF's gates, or fixed ones, Float[M, N]."""
+    context_BT: Tensor | None
+    """Bool[B, T], what AGF may read; None: each image's own positions."""
+    applied: dict[int, Tensor] = field(default_factory=dict)
+    """Gates by slot, Float32[I, N], detached."""
+
+    def add(self, h_BTD: Tensor, slot: int) -> Tensor:
+        """The hidden states with `Σ_k g[k] V̂_k` added at the image positions."""
+        gate_IN = self._gate(h_BTD, slot)
+        self.applied[slot] = gate_IN.detach()
+        update_RD = mix(self.features_NRD, gate_IN.to(h_BTD.dtype)[self.layout.image_R])
+        return h_BTD.flatten(0, 1).index_add(0, self.layout.position_R, update_RD).view_as(h_BTD)
+
+    def applied_gates(self) -> Tensor:
+        """Float32[M, I, N], detached."""
+        return torch.stack([self.applied[slot] for slot in sorted(self.applied)])
+
+    def _gate(self, h_BTD: Tensor, slot: int) -> Tensor:
+        layout = self.layout
+        if isinstance(self.gates, Tensor):
+            return self.gates[slot].expand(len(layout.sample_I), -1)
+        if self.context_BT is None:
+            own_IPD = h_BTD.flatten(0, 1)[layout.position_R[layout.row_IP]]
+            return self.gates(slot, own_IPD, layout.real_IP, None)
+        return self.gates(slot, h_BTD, self.context_BT, layout.sample_I)
+
+
+def mix(features_NRD: Tensor, gate_RN: Tensor) -> Tensor:
+    """`Σ_k g[r, k] V̂_k[r]` as one small product per row; saves nothing but its two inputs."""
+    return (gate_RN.unsqueeze(1) @ features_NRD.transpose(0, 1)).squeeze(1)
+
+
+class _InjectedLayer(GradientCheckpointingLayer):
+    """A decoder layer that adds visual features to its output when it has a slot.
+
+    The work happens inside `forward`, hence inside the layer's activation checkpoint.
+    """
+
+    slot: int | None
+
+    def forward(self, hidden_states: Tensor, *args: Any, injection: Injection | None = None, **kwargs: Any) -> Tensor:
+        """As the base class; `injection` is the state of this pass, absent in decode steps."""
+        h_BTD: Tensor = super().forward(hidden_states, *args, **kwargs)
+        return h_BTD if injection is None or self.slot is None else injection.add(h_BTD, self.slot)
+
+
+class CliLlamaDecoderLayer(_InjectedLayer, LlamaDecoderLayer):
+    """Llama's decoder layer with injection."""
+
+
+class CliQwen2DecoderLayer(_InjectedLayer, Qwen2DecoderLayer):
+    """Qwen2's decoder layer with injection."""
+
+
+UPGRADES: dict[type[nn.Module], type[_InjectedLayer]] = {
+    LlamaDecoderLayer: CliLlamaDecoderLayer,
+    Qwen2DecoderLayer: CliQwen2DecoderLayer,
+}
+
+
+def upgrade_layers(language_model: PreTrainedModel, decoder_layers: Sequence[int]) -> None:
+    """Turn the decoder layers, in place, into ones that inject; the j-th of `decoder_layers` gets slot j.
+
+    All layers are turned, since each is handed the state and must not pass it on to its attention.
+    Parameters keep their names.
+
+    Raises:
+        ValueError: a text model other than Llama and Qwen2.
+    """
+    slots = {layer: slot for slot, layer in enumerate(decoder_layers)}
+    for index, layer in enumerate(language_model.layers):
+        if type(layer) not in UPGRADES:
+            names = ", ".join(kind.__name__ for kind in UPGRADES)
+            raise ValueError(f"text model with {type(layer).__name__}: injection knows the layers {names}")
+        layer.__class__ = UPGRADES[type(layer)]
+        layer.slot = slots.get(index)

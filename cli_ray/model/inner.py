@@ -1,0 +1,243 @@
+"""What the inner CLI models share: vision features in, injected language model out.
+
+Shapes: B samples, T positions, D width of the language model, N tapped vision layers, R packed rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling
+
+from cli_ray.config import InjectionConfig
+from cli_ray.model.agf import Agf, FoldedGates
+from cli_ray.model.amp import Amp
+from cli_ray.model.baselines import ExternalWeights, fixed_gates, widen_projector
+from cli_ray.model.injection import Injection, upgrade_layers
+from cli_ray.model.layout import lay_out, lay_out_dummy
+from cli_ray.model.zero3 import is_partitioned
+
+FIXED_ARGUMENTS = ("vision_feature_layer", "vision_feature_select_strategy", "vision_aspect_ratio")
+
+
+@dataclass
+class CliModelOutput(BaseModelOutputWithPast):
+    """The language model's output with what the images gave."""
+
+    image_hidden_states: Tensor | None = None
+    """Float[R, D], the projected base features."""
+    gates: Tensor | None = None
+    """Float32[M decoder layers, I images, N vision layers], detached."""
+
+
+@dataclass
+class CliImageFeatures(BaseModelOutputWithPooling):
+    """`pooler_output`: per image Float[rows, D], the base features; the layout that `generate` expands for beams."""
+
+    deepstack_features: list[list[Tensor]] | None = None
+    """Per tapped vision layer, per image Float[rows, D]."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The images of a batch: base features per image and the packed features of the tapped layers."""
+
+    base: Sequence[Tensor]
+    features_NRD: Tensor | None
+    dummy: bool = False
+
+
+class InitializesInjection(PreTrainedModel):
+    """Initial weights of the new modules, for every class that transformers initialises through."""
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, Amp | Agf | ExternalWeights):
+            module.initialize()
+
+
+class CliModel(InitializesInjection):
+    """Mixin of the inner models, before the plain model's class.
+
+    Video is refused: `pixel_values_videos` raises ValueError.
+    """
+
+    amp: Amp | None
+    agf: Agf | None
+
+    def install(self) -> None:
+        """Add the modules of `config.injection` to a freshly built or loaded plain model."""
+        config = self.config
+        self.injection: InjectionConfig = config.injection
+        config.store(self.injection)
+        kind, vision, decoder = self.injection.kind, self.tapped, self.injection.decoder_layers.layers
+        injects = kind not in ("none", "external")
+        upgrade_layers(self.language_model, decoder if injects else ())
+        widths = config.vision_config.hidden_size, config.text_config.hidden_size
+        if kind == "external":
+            widen_projector(self.multi_modal_projector, len(vision))
+        self.amp = Amp(self.injection.amp, len(vision), *widths) if injects else None
+        self.agf = Agf(self.injection.agf, len(vision), len(decoder), widths[1]) if kind == "cli" else None
+
+    @property
+    def tapped(self) -> tuple[int, ...]:
+        """The tapped vision layers, ascending."""
+        return self.injection.vision_layers.layers
+
+    def tap_arguments(self) -> dict[str, Any]:
+        """Arguments of the plain `get_image_features` that make one tower pass keep the tapped layers."""
+        base = self.config.vision_feature_layer
+        match self.injection.kind:
+            case "none":
+                return {}
+            case "external":
+                return {"vision_feature_layer": [base, *self.tapped]}
+        return {"output_hidden_states": [base, *self.tapped]}
+
+    def injected_modules(self) -> list[nn.Module]:
+        """The modules that a plain model does not have."""
+        modules = [self.amp, self.agf, getattr(self.multi_modal_projector, "external", None)]
+        return [module for module in modules if module is not None]
+
+    def encode(
+        self, pixel_values: Tensor, image_sizes: Tensor | None = None, batch_num_images: Tensor | None = None
+    ) -> Encoded:
+        """Run the vision tower once; project the base layer as the plain model does, and the tapped ones."""
+        raise NotImplementedError
+
+    def dummy_images(self) -> dict[str, Any]:
+        """Arguments of `encode` for one black image."""
+        raise NotImplementedError
+
+    def get_image_features(
+        self,
+        pixel_values: Tensor,
+        image_sizes: Tensor | None = None,
+        batch_num_images: Tensor | None = None,
+        **_: Any,
+    ) -> CliImageFeatures:
+        """Base features per image and the projected tapped layers, as `generate` hands them back to `forward`."""
+        encoded = self.encode(pixel_values, image_sizes, batch_num_images)
+        layers = None
+        if encoded.features_NRD is not None:
+            lengths = [len(image) for image in encoded.base]
+            layers = [list(v_hat_RD.split(lengths)) for v_hat_RD in encoded.features_NRD]
+        return CliImageFeatures(pooler_output=list(encoded.base), deepstack_features=layers)
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        past_key_values: Any = None,
+        inputs_embeds: Tensor | None = None,
+        pixel_values_videos: Tensor | None = None,
+        image_sizes: Tensor | None = None,
+        batch_num_images: Tensor | None = None,
+        mm_encoder_outputs: dict[str, Any] | None = None,
+        context_mask: Tensor | None = None,
+        return_dict: bool | None = None,
+        **kwargs: Any,
+    ) -> CliModelOutput | tuple[Any, ...]:
+        """As the plain inner model, and `context_mask` Bool[B, T]: positions that the gates may read.
+
+        Raises:
+            ValueError: not exactly one of input_ids and inputs_embeds, image tokens that do not match the
+                images, or a video.
+        """
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give exactly one of input_ids and inputs_embeds")
+        given = mm_encoder_outputs or {}
+        if pixel_values_videos is not None or given.get("video") is not None:
+            raise ValueError("video input is not supported by CLI models: pass images only")
+        if fixed := [name for name in FIXED_ARGUMENTS if kwargs.pop(name, None) is not None]:
+            raise ValueError(
+                f"{fixed[0]} cannot be passed to a CLI model: its injection is built for the one in config"
+            )
+        if pixel_values is not None:
+            encoded: Encoded | None = self.encode(pixel_values, image_sizes, batch_num_images)
+        else:
+            encoded = self._encoded(given, past_key_values)
+        h_BTD = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
+        injection = None
+        if encoded is not None:
+            placeholder_BT = self._placeholders(input_ids, inputs_embeds)
+            h_BTD = _merge(h_BTD, placeholder_BT, encoded)
+            injection = self._injection(encoded, placeholder_BT, _context(context_mask, attention_mask, h_BTD))
+        outputs = self.language_model(
+            attention_mask=attention_mask,
+            past_key_values=past_key_values,
+            inputs_embeds=h_BTD,
+            injection=injection,
+            **kwargs,
+        )
+        output = CliModelOutput(**outputs)
+        if encoded is not None and not encoded.dummy:
+            output.image_hidden_states = torch.cat(tuple(encoded.base))
+            output.gates = None if injection is None else injection.applied_gates()
+        return output.to_tuple() if return_dict is False else output
+
+    def _encoded(self, given: dict[str, Any], cache: Any) -> Encoded | None:
+        """What `generate` encoded before, a dummy where one is due, else None."""
+        if given.get("image") is not None:
+            return _from_outputs(given["image"])
+        # Ranks must agree on the parameters they touch (training) and gather (ZeRO-3), whatever their
+        # batches hold: one black image goes through every part and counts nothing.
+        gathers = is_partitioned(self.multi_modal_projector.linear_1.weight) and (
+            cache is None or cache.get_seq_length() == 0
+        )
+        if not self.training and not gathers:
+            return None
+        encoded = self.encode(**self.dummy_images())
+        features = encoded.features_NRD
+        return Encoded([image * 0 for image in encoded.base], None if features is None else features * 0, dummy=True)
+
+    def _placeholders(self, input_ids: Any, inputs_embeds: Tensor | None) -> Tensor:
+        token: int = self.config.image_token_id
+        if inputs_embeds is None:
+            return torch.eq(input_ids, token)
+        marker_D = self.get_input_embeddings()(torch.full((), token, device=inputs_embeds.device))
+        return torch.eq(inputs_embeds, marker_D).all(-1)
+
+    def _injection(self, encoded: Encoded, placeholder_BT: Tensor, context_BT: Tensor) -> Injection | None:
+        v_hat_NRD = encoded.features_NRD
+        if v_hat_NRD is None:
+            return None
+        lengths = [len(image) for image in encoded.base]
+        layout = (lay_out_dummy if encoded.dummy else lay_out)(placeholder_BT, lengths)
+        if self.agf is None:
+            gates: FoldedGates | Tensor = fixed_gates(self.injection, v_hat_NRD)
+        else:
+            gates = FoldedGates(self.injection.agf, *self.agf(v_hat_NRD, layout))
+        return Injection(v_hat_NRD, layout, gates, None if self.injection.agf.context == "visual" else context_BT)
+
+
+def _merge(h_BTD: Tensor, placeholder_BT: Tensor, encoded: Encoded) -> Tensor:
+    base_RD = torch.cat(tuple(encoded.base)).to(h_BTD)
+    if encoded.dummy:
+        return h_BTD + base_RD.sum()
+    count = int(placeholder_BT.sum())
+    if count != len(base_RD):
+        raise ValueError(
+            f"{count} image tokens in the text but {len(base_RD)} image features from {len(encoded.base)} images: "
+            "the text was expanded for other images, or cut inside one"
+        )
+    return h_BTD.masked_scatter(placeholder_BT.unsqueeze(-1), base_RD)
+
+
+def _from_outputs(outputs: Any) -> Encoded:
+    layers = outputs.deepstack_features
+    features = None if layers is None else torch.stack([torch.cat(images) for images in layers])
+    return Encoded(outputs.pooler_output, features)
+
+
+def _context(context_mask: Tensor | None, attention_mask: Tensor | None, h_BTD: Tensor) -> Tensor:
+    """Bool[B, T]; without a mask of either kind, every position is context."""
+    length = h_BTD.shape[1]
+    mask = attention_mask if context_mask is None else context_mask
+    if mask is None or mask.ndim != 2:
+        return torch.ones(h_BTD.shape[:2], dtype=torch.bool, device=h_BTD.device)
+    return mask[:, -length:].bool()

@@ -1,0 +1,33 @@
+"""Which part of the model a parameter belongs to."""
+
+from cli_ray.config import Part
+
+_PREFIXES: tuple[tuple[str, Part], ...] = (
+    ("vision_tower.", "vision_tower"),
+    ("multi_modal_projector.external.", "amp"),
+    ("multi_modal_projector.", "projector"),
+    ("image_newline", "projector"),
+    ("amp.", "amp"),
+    ("agf.", "agf"),
+)
+_VECTORS = ("bias", "query", "gate", "newline", "class_embedding")
+
+
+def part_of(parameter_name: str) -> Part:
+    """The part whose learning rate trains `parameter_name`, a name in the outer model's `named_parameters()`.
+
+    LoRA's matrices are `lora` wherever they sit, and what no other part claims is `llm`.
+    """
+    if ".lora_" in parameter_name:
+        return "lora"
+    inner = parameter_name.removeprefix("model.")
+    return next((part for prefix, part in _PREFIXES if inner.startswith(prefix)), "llm")
+
+
+def decays(parameter_name: str) -> bool:
+    """Whether weight decay applies: to matrices, not to norms, biases, gates and queries.
+
+    Names decide because AMP and AGF stack what is a vector per layer into tensors of more dimensions.
+    """
+    *owner, leaf = parameter_name.split(".")
+    return not any(word in leaf for word in _VECTORS) and not any("norm" in name for name in [*owner[-1:], leaf])

@@ -1,0 +1,23 @@
+"""Parameters that DeepSpeed's ZeRO-3 has partitioned, without importing DeepSpeed where it has not."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from torch import nn
+
+
+def is_partitioned(parameter: nn.Parameter) -> bool:
+    """Whether this rank holds only its share of the parameter."""
+    return hasattr(parameter, "ds_id")
+
+
+@contextmanager
+def whole(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Parameters in full, to be read and, on rank 0, written; a collective where they are partitioned."""
+    if not any(is_partitioned(parameter) for parameter in parameters):
+        yield
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(list(parameters), modifier_rank=0):
+        yield

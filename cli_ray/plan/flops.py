@@ -1,0 +1,145 @@
+"""What injection adds: parameters and forward FLOPs, from the configs alone.
+
+FLOPs count a multiply-add as 2 and matrix products only, as torch.utils.flop_counter does. Attention
+is counted without its causal half.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from cli_ray.config import InjectionConfig, RunConfig
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The sizes of one sample."""
+
+    tiles: int
+    """Squares that go through the vision tower."""
+    visual_tokens: int
+    """Tokens of its image in the text, newlines included."""
+    text_tokens: int = 64
+    """Other tokens."""
+
+    @property
+    def length(self) -> int:
+        """Tokens in all."""
+        return self.visual_tokens + self.text_tokens
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Parameters and forward FLOPs of one sample."""
+
+    amp_parameters: int
+    agf_parameters: int
+    base_flops: int
+    """Vision tower, projector and language model, logits of one position."""
+    projection_flops: int
+    """Tapped layers through the projector."""
+    low_rank_flops: int
+    """The low-rank path around it."""
+    gate_flops: int
+    """AGF."""
+    inject_flops: int
+    """The gated sums."""
+
+    @property
+    def added_parameters(self) -> int:
+        """Parameters that plain LLaVA does not have."""
+        return self.amp_parameters + self.agf_parameters
+
+    @property
+    def added_flops(self) -> int:
+        """Forward FLOPs that plain LLaVA does not take."""
+        return self.projection_flops + self.low_rank_flops + self.gate_flops + self.inject_flops
+
+
+def typical_sample(config: PreTrainedConfig) -> Sample:
+    """One image: a square (LLaVA-1.5), or 3 x 3 tiles and the thumbnail (OneVision), with 64 tokens of text."""
+    patches = _patches(config)
+    if "onevision" not in config.model_type:
+        return Sample(tiles=1, visual_tokens=patches)
+    side = config.vision_config.image_size // config.vision_config.patch_size
+    return Sample(tiles=10, visual_tokens=10 * patches + 3 * side)
+
+
+def cost(config: Any, injection: InjectionConfig, sample: Sample) -> Cost:
+    """Parameters and FLOPs of a LLaVA `config` with a resolved `injection`."""
+    vision, width = config.vision_config.hidden_size, config.text_config.hidden_size
+    taps, slots = len(injection.vision_layers.layers), len(injection.decoder_layers.layers)
+    injects, gated = injection.kind not in ("none", "external"), injection.kind == "cli"
+    amp, agf = injection.amp, injection.agf
+    rows = sample.tiles * _patches(config)
+    projector = vision * width + width * width
+    low_rank = taps * amp.rank * (vision + width) if injects and amp.projector == "low_rank" else 0
+    external = taps * vision * width if injection.kind == "external" else 0
+    full = taps * (projector + 2 * width) if injects and amp.projector == "full" else 0
+    norm = taps * vision if injects and amp.norm else 0
+    sets = (1 if agf.shared else slots) if gated else 0
+    heads = agf.num_heads
+    # Folding, then scores and values of every visual token; scores, sums and gates of the context.
+    visual = sets * (4 * taps * agf.hidden_size * width + taps * 4 * sample.visual_tokens * heads * width)
+    context = slots * (4 * sample.length * heads + 2 * taps * heads) * width if gated else 0
+    return Cost(
+        amp_parameters=low_rank + external + full + norm,
+        agf_parameters=sets * ((2 * heads + agf.hidden_size) * width + taps * (2 * agf.hidden_size + 1)),
+        base_flops=_base_flops(config, sample),
+        projection_flops=2 * rows * (external + (taps * projector if injects else 0)),
+        low_rank_flops=2 * rows * low_rank,
+        gate_flops=visual + context,
+        inject_flops=slots * 2 * taps * sample.visual_tokens * width if injects else 0,
+    )
+
+
+def describe(model: PreTrainedModel, run: RunConfig) -> str:
+    """One paragraph for the start of a run: what injection adds, and what a step costs."""
+    config = model.config
+    sample = typical_sample(config)
+    spent = cost(config, config.injection, sample)
+    shares = {
+        "projecting the tapped layers": spent.projection_flops,
+        "low-rank paths": spent.low_rank_flops,
+        "gates": spent.gate_flops,
+        "injecting": spent.inject_flops,
+    }
+    parts = ", ".join(f"{name} {flops / spent.base_flops:.2%}" for name, flops in shares.items() if flops)
+    batch = run.train.global_batch_size
+    step = 3 * batch * (spent.base_flops + spent.added_flops)
+    return (
+        f"injection ({config.injection.kind}) adds {spent.added_parameters / 1e6:.2f} M parameters "
+        f"(AMP {spent.amp_parameters / 1e6:.2f} M, AGF {spent.agf_parameters / 1e6:.2f} M) and "
+        f"{spent.added_flops / spent.base_flops:.2%} to the {spent.base_flops / 1e12:.3g} TFLOP of a forward pass over "
+        f"{sample.visual_tokens} image and {sample.text_tokens} text tokens{': ' + parts if parts else ''}. A step of "
+        f"{batch} such samples is about {step / 1e12:.3g} TFLOP "
+        "when everything is trained."
+    )
+
+
+def _patches(config: Any) -> int:
+    vision = config.vision_config
+    patches: int = (vision.image_size // vision.patch_size) ** 2
+    return patches
+
+
+def _base_flops(config: Any, sample: Sample) -> int:
+    vision, text = config.vision_config, config.text_config
+    patches, width = _patches(config), vision.hidden_size
+    tokens = patches + 1 if config.vision_feature_select_strategy == "default" else patches
+    block = 8 * tokens * width**2 + 4 * tokens**2 * width + 4 * tokens * width * vision.intermediate_size
+    embedding = 2 * patches * 3 * vision.patch_size**2 * width
+    tower: int = sample.tiles * (embedding + vision.num_hidden_layers * block)
+    projector: int = 2 * sample.tiles * patches * (width + text.hidden_size) * text.hidden_size
+    return tower + projector + _decoder_flops(text, sample.length)
+
+
+def _decoder_flops(text: Any, length: int) -> int:
+    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+    queries, keys = text.num_attention_heads * head, text.num_key_value_heads * head
+    projections = 4 * length * text.hidden_size * (queries + keys)
+    attention = 4 * length**2 * queries
+    mlp = 6 * length * text.hidden_size * text.intermediate_size
+    total: int = text.num_hidden_layers * (projections + attention + mlp) + 2 * text.hidden_size * text.vocab_size
+    return total
