@@ -1,0 +1,1 @@
+"""From shards to batches: readers, order, encoding and the stream."""

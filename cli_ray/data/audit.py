@@ -1,0 +1,158 @@
+"""What a dataset holds, found by reading it the way training does, in flat memory."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from cli_ray.data.encoded import IGNORED, Encoded
+from cli_ray.data.images import Limits, decode_all
+from cli_ray.data.index import Index
+from cli_ray.data.sample import BadDataError, BadSample, Sample
+from cli_ray.data.source import read_samples
+
+EXAMPLES = 3
+"""Bad samples kept for each reason."""
+
+_BITS = 5
+
+
+@dataclass
+class Distribution:
+    """Counts of numbers, kept to five binary digits, so that any number of them takes a few kB."""
+
+    counts: Counter[int] = field(default_factory=Counter)
+    smallest: int | None = None
+    largest: int | None = None
+
+    def add(self, value: int) -> None:
+        """Counts a number that is not negative."""
+        shift = max(value.bit_length() - _BITS, 0)
+        self.counts[value >> shift << shift] += 1
+        self.smallest = value if self.smallest is None else min(self.smallest, value)
+        self.largest = value if self.largest is None else max(self.largest, value)
+
+    def quantile(self, share: float) -> int | None:
+        """The number that `share` of all do not exceed, to about 3 %; None without numbers."""
+        rest = share * self.counts.total()
+        for value in sorted(self.counts):
+            rest -= self.counts[value]
+            if rest <= 0:
+                return max(value, self.smallest or 0)
+        return None
+
+    def octaves(self) -> list[tuple[int, int, int]]:
+        """A histogram by powers of two: low, high (exclusive), count."""
+        bins: Counter[int] = Counter()
+        for value, count in self.counts.items():
+            bins[value.bit_length()] += count
+        return [(1 << bits >> 1, 1 << bits, bins[bits]) for bits in range(min(bins), max(bins) + 1)] if bins else []
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        quantiles = {f"p{round(share * 100)}": self.quantile(share) for share in (0.05, 0.5, 0.95)}
+        return {"min": self.smallest, **quantiles, "max": self.largest, "histogram": self.octaves()}
+
+
+@dataclass
+class SourceAudit:
+    """What one source holds."""
+
+    format: str
+    shards: int
+    MiB: float
+    """Size of the shards; of JSON sources without the images beside them."""
+    samples: int = 0
+    """Samples read, bad ones included."""
+    with_images: int = 0
+    images: int = 0
+    turns: int = 0
+    """Turns of the assistant."""
+    supervised: int = 0
+    """Tokens that carry loss; only known with a model."""
+    width: Distribution = field(default_factory=Distribution)
+    """Of the images, pixels."""
+    height: Distribution = field(default_factory=Distribution)
+    """Of the images, pixels."""
+    length: Distribution = field(default_factory=Distribution)
+    """Of the samples: tokens, image tokens included, or characters without a model."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """What would be quarantined, by reason."""
+    examples: defaultdict[str, list[BadSample]] = field(default_factory=lambda: defaultdict(list))
+    """The first few of each reason."""
+
+    def add_bad(self, sample: BadSample) -> None:
+        """Counts a sample that would be quarantined."""
+        self.reasons[sample.reason] += 1
+        if len(self.examples[sample.reason]) < EXAMPLES:
+            self.examples[sample.reason].append(sample)
+
+    def add_good(self, sample: Sample, sizes: list[tuple[int, int]], length: int, supervised: int) -> None:
+        """Counts a sample; sizes are width and height of its images."""
+        self.with_images += bool(sizes)
+        self.images += len(sizes)
+        self.turns += sum(message.role == "assistant" for message in sample.messages)
+        self.supervised += supervised
+        self.length.add(length)
+        for width, height in sizes:
+            self.width.add(width)
+            self.height.add(height)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        plain = {name: value for name, value in vars(self).items() if isinstance(value, int | float | str)}
+        spread = {name: getattr(self, name).to_dict() for name in ("width", "height", "length")}
+        examples = {reason: [sample.to_dict() for sample in found] for reason, found in self.examples.items()}
+        return {**plain, **spread, "quarantined": dict(self.reasons), "examples": examples}
+
+
+def audit(
+    index: Index, limits: Limits, encode: Callable[[Sample], Encoded | BadSample] | None, limit: int | None = None
+) -> Iterator[tuple[str, SourceAudit]]:
+    """Reads every sample once; after each unit yields its source's label and what was found so far.
+
+    Args:
+        index: of the sources.
+        limits: of images.
+        encode: for lengths in tokens; characters are counted without it.
+        limit: samples read of each source.
+    """
+    found = [
+        SourceAudit(source.format, len(source.shards), sum(shard.size for shard in source.shards) / 2**20)
+        for source in index.sources
+    ]
+    for number in range(len(index)):
+        unit = index.unit(number)
+        source, result = index.sources[unit.source], found[unit.source]
+        wanted = unit.span.count if limit is None else min(limit - result.samples, unit.span.count)
+        if wanted:
+            for sample in read_samples(source, unit.path, unit.span, unit.first, limits, high=wanted):
+                result.samples += 1
+                _examine(sample, result, limits, encode)
+        yield source.label, result
+
+
+def _examine(
+    sample: Sample | BadSample,
+    result: SourceAudit,
+    limits: Limits,
+    encode: Callable[[Sample], Encoded | BadSample] | None,
+) -> None:
+    """Counts one sample."""
+    if isinstance(sample, BadSample):
+        result.add_bad(sample)
+        return
+    if encode is None:
+        try:
+            sizes = [image.size for image in decode_all(sample.images, limits)]
+        except BadDataError as error:
+            result.add_bad(BadSample(sample.id, sample.source, sample.where, error.reason, error.detail))
+            return
+        result.add_good(sample, sizes, sum(len(message.content) for message in sample.messages), 0)
+        return
+    row = encode(sample)
+    if isinstance(row, BadSample):
+        result.add_bad(row)
+        return
+    sizes = [(int(width), int(height)) for height, width in row.sizes]
+    result.add_good(sample, sizes, len(row.input_ids), int((row.labels[1:] != IGNORED).sum()))

@@ -1,0 +1,126 @@
+"""Decoding of images that nobody vouches for, to plain RGB."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from cli_ray.config import DataConfig
+from cli_ray.data.sample import BadDataError
+
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+"""Decoders that are tried. Pillow has more; some of those start other programs (EPS) or read other files."""
+
+MAX_ASPECT = 200
+"""Longest to shortest side. Processors scale the shorter side up to the tower's size, so that a thin line of
+pixels would grow to gigabytes."""
+
+IMAGES_IN_FULL = 4
+"""Images of the largest size that one sample may hold; of smaller ones it may hold more."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# Pillow's own check has one limit per process and warns in between; `decode` has its own, per call.
+Image.MAX_IMAGE_PIXELS = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an image may cost."""
+
+    max_pixels: int
+    """Width x height, of the image and of the square it may be padded to."""
+    max_bytes: int
+    """Encoded size."""
+
+    @classmethod
+    def of(cls, data: DataConfig) -> Self:
+        """The limits of a config."""
+        return cls(data.max_image_pixels, int(data.max_image_MiB * 2**20))
+
+    def check_bytes(self, name: str, sizes: Sequence[int]) -> None:
+        """Refuses encoded images (BadDataError) of which one, or all those of a sample together, are too large."""
+        if max(sizes, default=0) > self.max_bytes or sum(sizes) > IMAGES_IN_FULL * self.max_bytes:
+            limit = f"data.max_image_MiB = {self.max_bytes / 2**20:g}, {IMAGES_IN_FULL} times that for a whole sample"
+            raise BadDataError("image too large", f"{name}: {sum(sizes) / 2**20:,.1f} MiB, above {limit}")
+
+
+def decode_all(encoded: Sequence[bytes], limits: Limits) -> list[Image.Image]:
+    """The images of a sample, see `decode`; together they may have as many pixels as a few of the largest allowed."""
+    images: list[Image.Image] = []
+    for one in encoded:
+        images.append(decode(one, limits))
+        pixels = sum(image.width * image.height for image in images)
+        if pixels > IMAGES_IN_FULL * limits.max_pixels:
+            limit = f"{IMAGES_IN_FULL} x data.max_image_pixels = {IMAGES_IN_FULL * limits.max_pixels:,}"
+            raise BadDataError("image too large", f"{len(images)} images have {pixels:,} pixels already, above {limit}")
+    return images
+
+
+def decode(encoded: bytes, limits: Limits) -> Image.Image:
+    """The upright RGB image (mode RGB, 8 bits); the first frame of an animation.
+
+    EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled down, and palettes
+    and CMYK are resolved.
+
+    Raises:
+        BadDataError: the bytes are no image that can be decoded whole, or it is too large.
+    """
+    if not encoded:
+        raise BadDataError("broken image", "zero bytes")
+    limits.check_bytes("the image", [len(encoded)])
+    try:
+        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        _check_size(image, limits)
+        image.load()
+        return _turned(_to_rgb(image), image)
+    except BadDataError:
+        raise
+    except UnidentifiedImageError as error:
+        raise BadDataError("broken image", f"no image in any of {', '.join(FORMATS)}") from error
+    except Exception as error:  # whatever a decoder raises on hostile bytes, it is the bytes' fault
+        raise BadDataError("broken image", f"{type(error).__name__}: {error}") from error
+
+
+def _check_size(image: Image.Image, limits: Limits) -> None:
+    """Refuses by the header, before pixels are allocated."""
+    width, height = image.size
+    shape = f"{width} x {height} pixels"
+    if max(width, height) ** 2 > limits.max_pixels:
+        raise BadDataError(
+            "image too large", f"{shape}; as a square that is above data.max_image_pixels = {limits.max_pixels:,}"
+        )
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise BadDataError("image too large", f"{shape}; one side is over {MAX_ASPECT} times the other")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise BadDataError("broken image", f"pixels of type {image.mode} have no known range; use 8 or 16 bits")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _turned(rgb: Image.Image, image: Image.Image) -> Image.Image:
+    """Applies the EXIF orientation; an EXIF block that cannot be read says nothing, so the image stays as it is."""
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # camera software writes all kinds of broken EXIF around sound pixels
+        return rgb
+    return rgb if turn is None else rgb.transpose(turn)

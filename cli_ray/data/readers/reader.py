@@ -1,0 +1,38 @@
+"""What every format offers, and the way from a unit of a shard to samples."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from cli_ray.data.files import Shard
+from cli_ray.data.images import Limits
+from cli_ray.data.record import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Neighbouring samples of a shard, found without decoding any."""
+
+    start: int
+    """First byte (tar, JSON) or row (Parquet, Arrow)."""
+    end: int
+    """One past the last."""
+    count: int
+    """Samples, broken ones included."""
+    broken: str = ""
+    """Why the whole of it cannot be read; empty for most."""
+
+
+class Reader(Protocol):
+    """One file format. Both methods see the same samples in the same order, whatever the files hold."""
+
+    suffixes: tuple[str, ...]
+    """Endings of its files, lower case."""
+
+    def spans(self, shard: Shard, unit_samples: int) -> Iterator[Span]:
+        """Cuts a shard into spans of at most `unit_samples`, in order."""
+        ...
+
+    def records(self, path: str, span: Span, limits: Limits) -> Iterator[Record]:
+        """The `span.count` records of a span, in order. Members above the limits are not loaded."""
+        ...

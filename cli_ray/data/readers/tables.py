@@ -1,0 +1,116 @@
+"""Tables: Parquet files, and the Arrow stream files of a Hugging Face dataset on disk."""
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cli_ray.data.files import Shard, open_file, resolve
+from cli_ray.data.images import Limits
+from cli_ray.data.readers.reader import Span
+from cli_ray.data.record import IMAGE_KEYS, TEXT_KEYS, Record
+from cli_ray.data.sample import BadDataError
+
+_COLUMNS = ("id", *TEXT_KEYS, *IMAGE_KEYS)
+
+
+class Parquet:
+    """Rows of row groups; small groups (64 to 256 rows) are read with the least waste."""
+
+    suffixes: tuple[str, ...] = (".parquet",)
+
+    def spans(self, shard: Shard, unit_samples: int) -> Iterator[Span]:
+        """Row ranges that stay within one row group."""
+        try:
+            with open_file(shard.path) as file, pq.ParquetFile(file) as table:
+                groups = [table.metadata.row_group(i).num_rows for i in range(table.metadata.num_row_groups)]
+        except (pa.ArrowException, OSError) as error:
+            yield Span(0, 0, 1, f"no Parquet file that can be read: {error}")
+            return
+        yield from _cut(groups, unit_samples)
+
+    def records(self, path: str, span: Span, limits: Limits) -> Iterator[Record]:
+        """The rows of a span."""
+        with open_file(path) as file, pq.ParquetFile(file) as table:
+            group, first = 0, 0
+            while first + table.metadata.row_group(group).num_rows <= span.start:
+                first += table.metadata.row_group(group).num_rows
+                group += 1
+            columns = [name for name in table.schema_arrow.names if name in _COLUMNS]
+            batches = table.iter_batches(batch_size=span.count, row_groups=[group], columns=columns)
+            yield from _rows(batches, table.schema_arrow, first, span)
+
+
+class HuggingFace:
+    """Arrow streams written by `Dataset.save_to_disk`."""
+
+    suffixes: tuple[str, ...] = (".arrow",)
+
+    def spans(self, shard: Shard, unit_samples: int) -> Iterator[Span]:
+        """Row ranges that stay within one record batch."""
+        try:
+            with _open_arrow(shard.path) as file, pa.ipc.open_stream(file) as stream:
+                batches = [batch.num_rows for batch in stream]
+        except (pa.ArrowException, OSError) as error:
+            yield Span(0, 0, 1, f"no Arrow stream that can be read: {error}")
+            return
+        yield from _cut(batches, unit_samples)
+
+    def records(self, path: str, span: Span, limits: Limits) -> Iterator[Record]:
+        """The rows of a span."""
+        with _open_arrow(path) as file, pa.ipc.open_stream(file) as stream:
+            yield from _rows(stream, stream.schema, 0, span)
+
+
+def _open_arrow(path: str) -> pa.NativeFile:
+    """Mapped into memory when local, so that batches before the wanted one are passed over without reading."""
+    return open_file(path) if "://" in path else pa.memory_map(resolve(path)[1])
+
+
+def _cut(groups: Sequence[int], unit_samples: int) -> Iterator[Span]:
+    first = 0
+    for rows in groups:
+        for start in range(first, first + rows, unit_samples):
+            end = min(start + unit_samples, first + rows)
+            yield Span(start, end, end - start)
+        first += rows
+
+
+def _rows(batches: Iterator[pa.RecordBatch], schema: pa.Schema, first: int, span: Span) -> Iterator[Record]:
+    """The rows of a span, of batches that start at row `first` of a file with a schema.
+
+    Where a batch cannot be decoded, its rows and those after it come as broken.
+    """
+    if not set(schema.names) & set(TEXT_KEYS):
+        message = f"no column {', '.join(TEXT_KEYS[:-1])} or {TEXT_KEYS[-1]}; there are {', '.join(schema.names)}"
+        yield from _broken(range(span.start, span.end), BadDataError("wrong columns", message))
+        return
+    position = first
+    try:
+        for batch in batches:
+            low, high = max(span.start - position, 0), min(span.end - position, batch.num_rows)
+            for i in range(low, high):
+                yield _row(batch, i, position + i)
+            position += batch.num_rows
+            if position >= span.end:
+                return
+    except (pa.ArrowException, OSError) as error:
+        broken = BadDataError("broken shard", f"rows cannot be decoded: {error}")
+        yield from _broken(range(max(position, span.start), span.end), broken)
+
+
+def _broken(rows: range, error: BadDataError) -> Iterator[Record]:
+    return (Record(f"row {row}", "", error) for row in rows)
+
+
+def _row(batch: pa.RecordBatch, i: int, position: int) -> Record:
+    """One row as a mapping; offsets and text are validated first, since the file may lie about them."""
+    wanted = [name for name in batch.schema.names if name in _COLUMNS]
+    try:
+        row = batch.slice(i, 1).select(wanted)
+        row.validate(full=True)
+        values = row.to_pylist()[0]
+    except (pa.ArrowException, ValueError) as error:
+        return Record(f"row {position}", "", BadDataError("broken record", str(error)))
+    key = values.get("id")
+    return Record(f"row {position}", str(key) if isinstance(key, str | int) else "", values)

@@ -1,0 +1,122 @@
+"""Webdataset tar: members that share a name up to its first dot are one sample."""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from pyarrow import NativeFile
+
+from cli_ray.data.files import Shard, open_file
+from cli_ray.data.images import Limits
+from cli_ray.data.readers.reader import Span
+from cli_ray.data.readers.tar import Member, members
+from cli_ray.data.record import IMAGE_KEYS, TEXT_KEYS, Record
+from cli_ray.data.sample import BadDataError
+
+IMAGES = ("jpg", "jpeg", "png", "webp")
+TEXTS = ("json", "txt")
+_NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The members of one sample; of a damaged stretch, that alone."""
+
+    key: str
+    members: list[Member]
+
+
+class Webdataset:
+    """Images (.jpg, .jpeg, .png, .webp), and a .json or a .txt caption.
+
+    A .json with `messages` or `conversations` comes first, then the .txt, then the caption in the .json.
+    Members with other endings are never opened, and names that start with a dot are left out.
+    """
+
+    suffixes: tuple[str, ...] = (".tar",)
+
+    def spans(self, shard: Shard, unit_samples: int) -> Iterator[Span]:
+        """Byte ranges of whole groups."""
+        with open_file(shard.path) as file:
+            count, start, end = 0, 0, 0
+            for group in _groups(members(file, 0, shard.size)):
+                if not count:
+                    start = group.members[0].start
+                count, end = count + 1, group.members[-1].end
+                if count == unit_samples:
+                    yield Span(start, end, count)
+                    count = 0
+            if count:
+                yield Span(start, end, count)
+
+    def records(self, path: str, span: Span, limits: Limits) -> Iterator[Record]:
+        """One record per group, with `images` as bytes."""
+        with open_file(path) as file:
+            for group in _groups(members(file, span.start, span.end)):
+                where = f"bytes {group.members[0].start}-{group.members[-1].end}"
+                content: dict[str, Any] | BadDataError
+                try:
+                    content = _record(file, group, limits)
+                except BadDataError as error:
+                    content = error
+                yield Record(where, group.key, content)
+
+
+def _groups(found: Iterable[Member]) -> Iterator[_Group]:
+    """Runs of members with one key; a damaged stretch stands alone."""
+    kept = (member for member in found if not member.name or _ending(member) in (*IMAGES, *TEXTS))
+    for (key, _), run in groupby(kept, lambda member: (_key(member), member.start if not member.name else 0)):
+        yield _Group(key, list(run))
+
+
+def _key(member: Member) -> str:
+    match = _NAME.fullmatch(member.name)
+    return match[1] if match else ""
+
+
+def _ending(member: Member) -> str:
+    """What follows the last dot, lower case; empty for names without a key."""
+    match = _NAME.fullmatch(member.name)
+    return match[2].rpartition(".")[2].lower() if match else ""
+
+
+def _record(file: NativeFile, group: _Group, limits: Limits) -> dict[str, Any]:
+    for member in group.members:
+        if member.problem:
+            raise BadDataError("broken shard", f"{member.name or 'tar header'}: {member.problem}")
+    by_ending = {_ending(member): member for member in group.members}
+    fields = _read_json(_read(file, by_ending["json"], limits)) if "json" in by_ending else {}
+    record = {key: fields[key] for key in TEXT_KEYS if fields.get(key) is not None}
+    images = [member for member in group.members if _ending(member) in IMAGES]
+    if not images and any(fields.get(key) for key in IMAGE_KEYS):
+        raise BadDataError("missing image", "the .json names an image that the tar does not hold")
+    limits.check_bytes("images", [member.size for member in images])
+    if "txt" in by_ending and not ("messages" in record or "conversations" in record):
+        record["caption"] = _read_text(_read(file, by_ending["txt"], limits))
+    return {**record, "images": [_read(file, member, limits) for member in images]}
+
+
+def _read_text(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise BadDataError("broken record", f"the .txt is not UTF-8: {error}") from error
+
+
+def _read_json(text: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadDataError("broken record", f"the .json is none: {error}") from error
+    if not isinstance(fields, dict):
+        raise BadDataError("broken record", f"the .json holds {type(fields).__name__}, expected an object")
+    return fields
+
+
+def _read(file: NativeFile, member: Member, limits: Limits) -> bytes:
+    limits.check_bytes(member.name, [member.size])
+    file.seek(member.data)
+    return bytes(file.read(member.size))

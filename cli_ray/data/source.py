@@ -1,0 +1,136 @@
+"""A source of samples: which shards it has and how they are read."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cli_ray.config import SourceConfig
+from cli_ray.data.files import Shard, join_inside, list_files, open_file, parent, read_small
+from cli_ray.data.images import Limits
+from cli_ray.data.readers import READERS, Span
+from cli_ray.data.record import Record, images_of, messages_of
+from cli_ray.data.sample import BadDataError, BadSample, Sample, clean
+from cli_ray.errors import UserError
+
+_HF_STATE = "state.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a reader must know of a source."""
+
+    label: str
+    format: str
+    image_folder: str
+    prompt: str
+    shards: tuple[Shard, ...]
+
+
+def open_source(config: SourceConfig) -> Source:
+    """Lists the shards of a source and settles its format.
+
+    Raises:
+        UserError: nothing is there, or the format cannot be told.
+    """
+    hf = _hf_shards(config.path) if config.format in ("auto", "hf") else None
+    if hf is not None:
+        return Source(config.label, "hf", config.image_folder, config.prompt, hf)
+    found = list_files(config.path)
+    chosen = config.format if config.format != "auto" else _guess_format(config.path, found)
+    shards = tuple(shard for shard in found if _ending(shard.path).endswith(READERS[chosen].suffixes))
+    if not shards:
+        suffixes = ", ".join(READERS[chosen].suffixes)
+        raise UserError(f"{config.path}: none of {len(found)} files ends in {suffixes}, as format = {chosen!r} needs")
+    return Source(config.label, chosen, config.image_folder, config.prompt, shards)
+
+
+def read_samples(
+    source: Source, path: str, span: Span, first: int, limits: Limits, low: int = 0, high: int | None = None
+) -> Iterator[Sample | BadSample]:
+    """The samples `low <= i < high` of a span, and what stands in place of the broken ones.
+
+    Args:
+        source: the source.
+        path: one of its shards.
+        span: where to read.
+        first: number of the span's first sample within the shard.
+        limits: of images.
+        low: first sample wanted.
+        high: one past the last; all when None.
+
+    Raises:
+        UserError: the shard is not the one that was indexed.
+    """
+    name = path.partition("?")[0].rsplit("/", 1)[-1] if "://" in path else path.rsplit("/", 1)[-1]
+    if span.broken:
+        yield BadSample(f"{name}#{first}", source.label, path, "broken shard", span.broken)
+        return
+    high = span.count if high is None else high
+    count = 0
+    for count, record in enumerate(READERS[source.format].records(path, span, limits), start=1):
+        if count > low:
+            identity = f"{name}#{first + count - 1}" + (f":{clean(record.key, 200)}" if record.key else "")
+            yield _sample(source, path, record, identity, limits)
+        if count == high:
+            return
+    raise UserError(f"{path}: holds {count} samples where the index has {span.count}, it changed: start a new run")
+
+
+def _sample(source: Source, path: str, record: Record, identity: str, limits: Limits) -> Sample | BadSample:
+    where = f"{path}, {record.where}"
+    try:
+        if isinstance(record.content, BadDataError):
+            raise record.content
+        folder = source.image_folder or parent(path)
+        entries = images_of(record.content)
+        messages = messages_of(record.content, len(entries), source.prompt)
+        images: list[bytes] = []
+        for entry in entries:
+            images.append(entry if isinstance(entry, bytes) else _load(folder, entry, limits))
+            limits.check_bytes("images", list(map(len, images)))
+    except BadDataError as error:
+        return BadSample(identity, source.label, where, error.reason, error.detail)
+    return Sample(identity, images, messages, source.label, where)
+
+
+def _load(folder: str, name: str, limits: Limits) -> bytes:
+    path = join_inside(folder, name)
+    try:
+        return read_small(path, limits.max_bytes)
+    except OSError as error:
+        raise BadDataError("missing image", f"{name!r} in {folder}: {error.strerror or 'no such file'}") from error
+
+
+def _hf_shards(path: str) -> tuple[Shard, ...] | None:
+    """The stream files of a dataset that `save_to_disk` wrote; None when there is no such dataset."""
+    folder, mark, query = path.partition("?") if "://" in path else (path, "", "")
+    folder = folder.rstrip("/")
+    try:
+        with open_file(f"{folder}/{_HF_STATE}{mark}{query}") as file:
+            state = file.read()
+    except (OSError, ValueError):
+        return None  # not there, or no path at all, which listing the files will say
+    try:
+        names = [join_inside(folder, entry["filename"]) for entry in json.loads(state)["_data_files"]]
+    except (ValueError, KeyError, TypeError, BadDataError) as error:
+        raise UserError(f"{folder}/{_HF_STATE}: not the state of a Hugging Face dataset: {error}") from error
+    return tuple(shard for name in names for shard in list_files(name + mark + query))
+
+
+def _guess_format(path: str, found: list[Shard]) -> str:
+    """The one format that the endings of the files tell."""
+    endings = [_ending(shard.path) for shard in found]
+    formats = [name for name, reader in READERS.items() if any(ending.endswith(reader.suffixes) for ending in endings)]
+    if "hf" in formats:
+        raise UserError(
+            f"{path}: .arrow files but no {_HF_STATE}; give the folder that save_to_disk wrote, of one split"
+        )
+    known = [name for name in formats if name != "llava"]  # read like messages
+    if len(known) != 1:
+        what = f"files of several formats ({', '.join(known)})" if known else "no file with a known ending"
+        raise UserError(f"{path}: {what}; set format, or name the files by a glob")
+    return known[0]
+
+
+def _ending(path: str) -> str:
+    return (path.partition("?")[0] if "://" in path else path).lower()

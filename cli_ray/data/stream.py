@@ -1,0 +1,139 @@
+"""The training stream of one rank: its share of each optimiser step, in an order that is arithmetic."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import islice
+
+from cli_ray.config import DataConfig
+from cli_ray.data.collate import MicroBatch, collate
+from cli_ray.data.conversation import Encoder
+from cli_ray.data.encoded import Row
+from cli_ray.data.index import Index
+from cli_ray.data.order import Order
+from cli_ray.data.ray_rows import read_by_ray
+from cli_ray.data.rows import Task
+from cli_ray.data.window import micro_batches
+from cli_ray.errors import UserError
+
+Windows = Iterable[list[Task]]
+Read = Callable[[Windows], Iterable[list[Row]]]
+"""Reads and encodes windows: of each list of tasks, the rows in the order of the tasks."""
+
+
+class Stream:
+    """This rank's micro-batches, optimiser step by optimiser step.
+
+    Rank r serves lanes r, r + world_size, ...; the samples of a step over all ranks depend on the number
+    of lanes and not on the number of ranks.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        data: DataConfig,
+        encoder: Encoder,
+        *,
+        seed: int,
+        lanes: int,
+        rank: int,
+        world_size: int,
+        micro_batch_size: int,
+        global_batch_size: int,
+        read: Read | None = None,
+    ) -> None:
+        """
+        Args:
+            index: of the sources of `data`.
+            data: the data section of the run.
+            encoder: for the model's processor.
+            seed: of the order.
+            lanes: parallel lanes, see `Order`.
+            rank: of this worker.
+            world_size: number of workers.
+            micro_batch_size: samples of a forward pass.
+            global_batch_size: samples of a step; a multiple of lanes x micro_batch_size.
+            read: how windows are read; by Ray Data when None.
+
+        Raises:
+            UserError: global_batch_size does not divide so, or an epoch has no sample.
+        """
+        if global_batch_size % (lanes * micro_batch_size):
+            raise UserError(
+                f"train.global_batch_size = {global_batch_size} must be a multiple of lanes x train.micro_batch_size = "
+                f"{lanes} x {micro_batch_size}; the lanes are those of the run's first start"
+            )
+        self.order = Order(
+            counts=index.columns["count"],
+            sources=index.columns["source"],
+            weights=[source.weight for source in data.sources],
+            seed=seed,
+            lanes=lanes,
+            window=math.ceil(data.window_samples / micro_batch_size) * micro_batch_size,
+            micro_batch=micro_batch_size,
+            per_step=global_batch_size // (lanes * micro_batch_size),
+        )
+        if not self.order.samples_per_epoch:
+            raise UserError("an epoch has no sample: raise the weights in data.sources")
+        self.lanes = lanes
+        self._own = range(rank, lanes, world_size)
+        self._slots = math.ceil(lanes / world_size)
+        self._index = index
+        self._encoder = encoder
+        self._read = read or partial(read_by_ray, sources=index.sources, encoder=encoder, ahead=data.prefetch_windows)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps of every epoch, known from the index alone."""
+        return self.order.steps_per_epoch
+
+    @property
+    def micro_batches_per_step(self) -> int:
+        """Micro-batches that `iterate` yields for each step, the same on every rank."""
+        return self._slots * self.order.per_step
+
+    def iterate(self, epoch: int, first_step: int = 0) -> Iterator[list[MicroBatch]]:
+        """The micro-batches of each step of an epoch, from `first_step` on.
+
+        Windows before it are not read; those it falls into are, and what was used of them is left out.
+        """
+        order = self.order
+        first_window, skipped = divmod(first_step * order.per_step, order.micro_batches_per_window)
+        steps = range(first_step, order.steps_per_epoch)
+        queues: dict[int, deque[list[Row]]] = {lane: deque() for lane in self._own}
+        windows = self._windows(epoch, first_window)
+        for _ in steps:
+            while any(len(queue) < order.per_step + skipped for queue in queues.values()):
+                found = next(windows, None)
+                if found is None:
+                    break
+                for lane, batches in found.items():
+                    queues[lane].extend(batches)
+            for queue in queues.values():
+                for _ in range(min(skipped, len(queue))):
+                    queue.popleft()
+            skipped = 0
+            yield self._step(queues)
+
+    def _step(self, queues: dict[int, deque[list[Row]]]) -> list[MicroBatch]:
+        """Takes one step's micro-batches from the lanes; empty ones where a lane or a slot has none."""
+        taken = [queue.popleft() if queue else [] for queue in queues.values() for _ in range(self.order.per_step)]
+        taken += [[] for _ in range(self.micro_batches_per_step - len(taken))]
+        return [collate(rows, self._encoder.pad_token_id, self._encoder.tiled) for rows in taken]
+
+    def _windows(self, epoch: int, first: int) -> Iterator[dict[int, list[list[Row]]]]:
+        """The micro-batches of each lane, window by window. Lanes walk side by side."""
+        order, numbers = self.order, range(first, self.order.windows())
+        tasks = (
+            [Task.of(self._index, piece) for lane in self._own for piece in order.pieces(epoch, lane, window)]
+            for window in numbers
+        )
+        for window, rows in zip(numbers, self._read(tasks), strict=True):
+            remaining = iter(rows)
+            yield {
+                lane: micro_batches(
+                    list(islice(remaining, order.window_length(lane, window))), order, epoch, lane, window
+                )
+                for lane in self._own
+            }

@@ -1,0 +1,72 @@
+"""What `data check` counts."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cli_ray.config import DataConfig
+from cli_ray.data.audit import Distribution, SourceAudit, audit
+from cli_ray.data.conversation import Encoder
+from cli_ray.data.images import Limits
+from cli_ray.data.index import build_index
+from cli_ray.model.tiny import tiny_processor
+from tests.data.shards import data_config, picture, table_rows, tar_members, turns, write_parquet, write_tar
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataConfig:
+    """A tar of ten pictures, five of them broken, and a Parquet file with and without pictures."""
+    members = tar_members(10)
+    for n in range(5):
+        members[2 * n] = (members[2 * n][0], b"no image")
+    write_tar(tmp_path / "x.tar", members)
+    rows = table_rows(4)
+    rows[0] |= {"images": [], "messages": turns(0, images=0)}
+    rows[1] |= {"images": [picture(1, 100, 20), picture(2, 8, 8)], "messages": turns(1, images=2)}
+    write_parquet(tmp_path / "y.parquet", rows)
+    return data_config(tmp_path / "x.tar", tmp_path / "y.parquet")
+
+
+def result(data: DataConfig, encoder: Encoder | None = None, limit: int | None = None) -> dict[str, SourceAudit]:
+    """The audit of all sources."""
+    return dict(audit(build_index(data), Limits.of(data), encoder, limit))
+
+
+def test_counts_without_a_model(data: DataConfig) -> None:
+    tar, table = result(data).values()
+    assert (tar.samples, tar.with_images, tar.turns, tar.reasons) == (10, 5, 5, {"broken image": 5})
+    assert [sample.id for sample in tar.examples["broken image"]] == ["x.tar#0:00000", "x.tar#1:00001", "x.tar#2:00002"]
+    assert (table.samples, table.with_images, table.images, table.reasons) == (4, 3, 4, {})
+    assert (table.width.smallest, table.width.largest, table.height.smallest) == (8, 100, 8)
+    assert table.length.smallest == len("What is it?Number 0. ")
+
+
+def test_counts_with_a_model(data: DataConfig) -> None:
+    encoder = Encoder(tiny_processor("llava"), data.model_copy(update={"max_length": 70}))
+    tar, table = result(data, encoder).values()
+    assert tar.reasons["broken image"] == 5
+    assert tar.reasons["too long"] > 0
+    assert table.supervised > 0
+    assert table.length.largest is not None
+    assert table.length.largest <= 70
+
+
+def test_limit(data: DataConfig) -> None:
+    assert [found.samples for found in result(data, limit=3).values()] == [3, 3]
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=1))
+def test_distributions_are_small_and_close(numbers: list[int]) -> None:
+    found = Distribution()
+    for number in numbers:
+        found.add(number)
+    assert len(found.counts) <= 32 * 16
+    assert (found.smallest, found.largest) == (min(numbers), max(numbers))
+    middle, exact = found.quantile(0.5), sorted(numbers)[(len(numbers) - 1) // 2]
+    assert middle is not None
+    assert abs(middle - exact) <= exact / 16
+    assert sum(count for _, _, count in found.octaves()) == len(numbers)
+    for number in numbers:
+        assert any(low <= number < high and count for low, high, count in found.octaves())

@@ -1,0 +1,139 @@
+"""The stream: the same batches for every number of workers, after every restart, with and without Ray."""
+
+from collections import Counter
+from functools import partial
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cli_ray.config import DataConfig
+from cli_ray.data.collate import MicroBatch
+from cli_ray.data.conversation import Encoder
+from cli_ray.data.index import Index, build_index
+from cli_ray.data.rows import read_here
+from cli_ray.data.stream import Stream
+from cli_ray.errors import UserError
+from cli_ray.model.tiny import tiny_processor
+from tests.data.shards import data_config, table_rows, tar_members, turns, write_parquet, write_tar
+
+Setup = tuple[Index, DataConfig, Encoder]
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    """23 samples with images of a tar, 14 without of a Parquet file; three of them bad."""
+    folder = tmp_path_factory.mktemp("data")
+    members = tar_members(23)
+    members[8] = (members[8][0], b"no image")
+    write_tar(folder / "a.tar", members)
+    rows = [row | {"images": [], "messages": turns(n, images=0)} for n, row in enumerate(table_rows(14))]
+    rows[3]["messages"], rows[9]["messages"] = [], None
+    write_parquet(folder / "b.parquet", rows)
+    data = data_config(folder / "a.tar", folder / "b.parquet")
+    return build_index(data), data, Encoder(tiny_processor("llava"), data)
+
+
+def stream(
+    setup: Setup, lanes: int = 2, rank: int = 0, world_size: int = 1, seed: int = 0, step: int = 1, by_ray: bool = False
+) -> Stream:
+    """A stream of `step` micro-batches of 2 samples per lane and step; reads in this process or by Ray."""
+    index, data, encoder = setup
+    return Stream(
+        index,
+        data,
+        encoder,
+        seed=seed,
+        lanes=lanes,
+        rank=rank,
+        world_size=world_size,
+        micro_batch_size=2,
+        global_batch_size=2 * lanes * step,
+        read=None if by_ray else partial(read_here, sources=index.sources, encoder=encoder),
+    )
+
+
+def names(batch: MicroBatch) -> tuple[str, ...]:
+    """All that stands in a micro-batch."""
+    return (*batch.ids, *(bad.id for bad in batch.bad))
+
+
+def steps(one: Stream, epoch: int = 0, first_step: int = 0) -> list[list[tuple[str, ...]]]:
+    """The names in each micro-batch of each step."""
+    return [list(map(names, batches)) for batches in one.iterate(epoch, first_step)]
+
+
+def test_every_sample_once_and_bad_ones_as_holes(setup: Setup) -> None:
+    one = stream(setup)
+    batches = [batch for found in one.iterate(0) for batch in found]
+    seen = Counter(name for batch in batches for name in batch.ids)
+    bad = {sample.id: sample.reason for batch in batches for sample in batch.bad}
+    assert seen.total() == len(seen) == 34
+    assert bad == {
+        "a.tar#4:00004": "broken image",
+        "b.parquet#3:00003": "messages",
+        "b.parquet#9:00009": "wrong columns",
+    }
+    assert seen.total() + len(bad) == one.order.samples_per_epoch == setup[0].num_samples
+
+
+def test_epochs_differ_and_seeds_too(setup: Setup) -> None:
+    assert steps(stream(setup)) == steps(stream(setup))
+    assert steps(stream(setup)) != steps(stream(setup), epoch=1)
+    assert steps(stream(setup)) != steps(stream(setup, seed=1))
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 2), st.integers(1, 4), st.data())
+def test_resumed_with_any_world_size(
+    setup: Setup, lanes: int, world_size: int, epoch: int, step: int, data: st.DataObject
+) -> None:
+    """Steps from any place on equal those of the undisturbed run, over any number of ranks."""
+    world_size = min(world_size, lanes)
+    whole = steps(stream(setup, lanes, step=step), epoch)
+    first = data.draw(st.integers(0, len(whole)))
+    ranks = [stream(setup, lanes, rank, world_size, step=step) for rank in range(world_size)]
+    assert all(one.steps_per_epoch == len(whole) for one in ranks)
+    parts = [steps(one, epoch, first) for one in ranks]
+    for one, part in zip(ranks, parts, strict=True):
+        assert {len(batches) for batches in part} <= {one.micro_batches_per_step}
+    for batches, expected in zip(zip(*parts, strict=True), whole[first:], strict=True):
+        assert sorted(filter(None, (batch for part in batches for batch in part))) == sorted(filter(None, expected))
+
+
+def test_kinds_come_apart_within_a_window(setup: Setup) -> None:
+    index, data, encoder = setup
+    wide = data.model_copy(update={"window_samples": 40})
+    batches = [batch for found in stream((index, wide, encoder), lanes=1).iterate(0) for batch in found if batch.ids]
+    mixed = [batch for batch in batches if len({name.split("#")[0] for name in batch.ids}) == 2]
+    assert len(mixed) <= 1
+    assert sum("pixel_values" in batch.inputs for batch in batches) == 11
+
+
+def test_lanes_end_together(setup: Setup) -> None:
+    """Only the last step may be smaller."""
+    filled = [sum(map(len, batches)) for batches in steps(stream(setup, lanes=3))]
+    assert filled[:-1] == [6] * (len(filled) - 1)
+
+
+def test_a_batch_that_does_not_divide_is_refused(setup: Setup) -> None:
+    index, data, encoder = setup
+    with pytest.raises(UserError, match="global_batch_size = 6 must be a multiple of lanes x"):
+        Stream(index, data, encoder, seed=0, lanes=2, rank=0, world_size=1, micro_batch_size=2, global_batch_size=6)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_ray_data_gives_the_same(setup: Setup) -> None:
+    index, data, encoder = setup
+    few = index, data.model_copy(update={"window_samples": 16, "prefetch_windows": 1}), encoder
+    by_ray, here = (stream(few, world_size=2, by_ray=flag) for flag in (True, False))
+    for found, expected in zip(by_ray.iterate(0, 3), here.iterate(0, 3), strict=True):
+        for batch, other in zip(found, expected, strict=True):
+            assert names(batch) == names(other)
+            assert batch.bad == other.bad
+            assert all(batch.inputs[key].equal(other.inputs[key]) for key in other.inputs | batch.inputs)
+            assert batch.labels.equal(other.labels)
+    early = by_ray.iterate(1)
+    next(early)
+    del early  # leaves windows unread
+    assert len(list(by_ray.iterate(1))) == by_ray.steps_per_epoch
