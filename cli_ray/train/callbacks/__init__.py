@@ -1,0 +1,21 @@
+"""What happens beside the training step, in the order it happens."""
+
+from cli_ray.config import RunConfig
+from cli_ray.data.stream import Stream
+from cli_ray.train.callbacks.callback import Callback
+from cli_ray.train.callbacks.checkpointer import Checkpointer
+from cli_ray.train.callbacks.console import Console
+from cli_ray.train.callbacks.metrics_file import MetricsFile
+from cli_ray.train.callbacks.quarantiner import Quarantiner
+from cli_ray.train.callbacks.trackers import SINKS
+from cli_ray.train.callbacks.validator import Validator
+
+
+def callbacks_of(config: RunConfig, validation: Stream | None, rank: int) -> list[Callback]:
+    """The callbacks of a rank. Those with collectives stand in the same order on every rank."""
+    callbacks: list[Callback] = [Quarantiner()]
+    if validation is not None:
+        callbacks.append(Validator(validation, config.validation.max_samples))
+    if rank == 0:
+        callbacks += [MetricsFile(), Console(), *(SINKS[name]() for name in config.log.sinks)]
+    return [*callbacks, Checkpointer()]

@@ -1,0 +1,232 @@
+"""One optimiser step through DeepSpeed: parameter groups, ZeRO config, loss over supervised tokens."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, get_args
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
+from transformers import PreTrainedModel
+
+from cli_ray.config import InjectionConfig, OptimConfig, Part, RunConfig
+from cli_ray.data.collate import MicroBatch, normalize
+from cli_ray.model.parts import decays, part_of
+from cli_ray.train.schedule import lr_factor
+
+# Legend: B samples, T tokens, S supervised tokens, V vocabulary, M decoder layers, I images, N vision layers.
+
+
+@dataclass(frozen=True)
+class ForwardResult:
+    """What one micro-batch gave."""
+
+    nll_S: Tensor
+    """Negative log-likelihood of each supervised token, fp32."""
+    sample_S: Tensor
+    """Row of the micro-batch each of them stands in."""
+    gates_MIN: Tensor | None
+    """Gates of the images, detached; None without gates or images."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one optimiser step gave; results are of this rank, the counts of all ranks."""
+
+    forwards: list[ForwardResult]
+    grad_norm: float
+    """Norm of the whole gradient before clipping."""
+    samples: int
+    tokens: int
+    bad_samples: int
+
+
+def import_deepspeed(device: torch.device) -> Any:
+    """DeepSpeed, set to the given device before its accelerator is chosen."""
+    if device.type == "cpu":
+        os.environ["DS_ACCELERATOR"] = "cpu"
+    import deepspeed
+    import deepspeed.ops
+
+    if device.type == "cpu":
+        # init_distributed would compile a shared-memory collective for minutes; gloo serves as well.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    return deepspeed
+
+
+def deepspeed_config(config: RunConfig, accumulation: int) -> dict[str, Any]:
+    """The DeepSpeed config of a run; `accumulation` is the number of micro-batches per rank and step."""
+    return {
+        "train_micro_batch_size_per_gpu": config.train.micro_batch_size,
+        "gradient_accumulation_steps": accumulation,
+        "gradient_clipping": config.optim.max_grad_norm,
+        "zero_optimization": {"stage": config.train.zero_stage},
+        "zero_allow_untested_optimizer": True,
+        "bf16": {"enabled": config.train.precision == "bf16"},
+        "steps_per_print": 2**31,
+    }
+
+
+def partition_while_loading(config: RunConfig, device: torch.device) -> Any:
+    """At ZeRO stage 3, has transformers partition parameters as it loads them from a checkpoint.
+
+    Returns:
+        What must be kept alive until the engine is built: transformers holds it by a weak reference.
+    """
+    if config.train.zero_stage < 3 or config.model.checkpoint == "tiny":
+        return None
+    import_deepspeed(device)
+    from transformers.integrations import HfDeepSpeedConfig
+
+    return HfDeepSpeedConfig(deepspeed_config(config, accumulation=1))
+
+
+def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:
+    """Trainable parameters by part, with and without weight decay; freezes parts with rate 0.
+
+    Raises:
+        ValueError: nothing is left to train.
+    """
+    groups: dict[tuple[Part, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        part = part_of(name)
+        if getattr(optim, part).lr == 0:
+            parameter.requires_grad_(False)
+        if parameter.requires_grad:
+            groups.setdefault((part, decays(name)), []).append(parameter)
+    if not groups:
+        rates = ", ".join(f"optim.{part}.lr" for part in get_args(Part))
+        raise ValueError(f"no parameter of the model is trained: set one of {rates}")
+    return [
+        {
+            "name": part,
+            "params": parameters,
+            "lr": getattr(optim, part).lr,
+            "weight_decay": getattr(optim, part).weight_decay if decayed else 0.0,
+        }
+        for (part, decayed), parameters in groups.items()
+    ]
+
+
+def gated_layers(injection: InjectionConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Tapped vision layers and injected decoder layers of a resolved config; empty where nothing is injected."""
+    if injection.kind in ("none", "external"):
+        return (), ()
+    return injection.vision_layers.layers, injection.decoder_layers.layers
+
+
+class Engine:
+    """DeepSpeed around a model; all ranks call the same methods the same number of times."""
+
+    def __init__(
+        self, model: PreTrainedModel, processor: Any, config: RunConfig, accumulation: int, device: torch.device
+    ):
+        deepspeed = import_deepspeed(device)
+        self.config = config
+        self.device = device
+        self.dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
+        self.image_processor = processor.image_processor
+        self.layers = gated_layers(model.config.injection)
+        if config.train.activation_checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        groups = parameter_groups(model, config.optim)
+        self.peak_rates = {group["name"]: group["lr"] for group in groups}
+        optimizer = torch.optim.AdamW(
+            groups, betas=config.optim.betas, eps=config.optim.eps, fused=device.type == "cuda"
+        )
+        timeout = timedelta(seconds=config.cluster.timeout_s)
+        deepspeed.init_distributed(dist_backend="nccl" if device.type == "cuda" else "gloo", timeout=timeout)
+        self.deepspeed, *_ = deepspeed.initialize(
+            model=model.to(device).train(), optimizer=optimizer, config=deepspeed_config(config, accumulation)
+        )
+
+    def forward(self, batch: MicroBatch) -> ForwardResult:
+        """Runs a micro-batch; logits are computed at supervised positions only."""
+        inputs = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.inputs.items()}
+        if "pixel_values" in inputs:
+            inputs["pixel_values"] = normalize(
+                inputs["pixel_values"], self.image_processor.image_mean, self.image_processor.image_std, self.dtype
+            )
+        labels_BT = batch.labels.to(self.device)
+        keep_BT = F.pad(labels_BT[:, 1:] != -100, (0, 1))
+        output = self.deepspeed(
+            **inputs, context_mask=batch.context_mask.to(self.device), logits_to_keep=keep_BT, use_cache=False
+        )
+        nll_S = F.cross_entropy(output.logits.float(), labels_BT[:, 1:][keep_BT[:, :-1]], reduction="none")
+        return ForwardResult(nll_S, keep_BT.nonzero()[:, 0], output.gates if "pixel_values" in inputs else None)
+
+    def train_step(self, batches: Sequence[MicroBatch], factor: float) -> StepResult:
+        """Forward, backward and update over this rank's micro-batches of one global batch.
+
+        The loss is the mean over all supervised tokens of all ranks and micro-batches, so neither
+        accumulation nor the number of ranks changes it. DeepSpeed averages gradients over ranks,
+        hence the factor of the world size.
+
+        Args:
+            batches: as many micro-batches as the accumulation.
+            factor: learning-rate factor on the peak rates.
+        """
+        for group in self.deepspeed.optimizer.param_groups:
+            group["lr"] = self.peak_rates[group["name"]] * factor
+        supervised, samples, tokens, bad = self._count(batches)
+        scale = dist.get_world_size() / max(1, supervised)
+        forwards = []
+        for batch in batches:
+            result = self.forward(batch)
+            self.deepspeed.backward(result.nll_S.sum() * scale, scale_wrt_gas=False)
+            unsharded_norm = self._unsharded_grad_norm()
+            self.deepspeed.step()
+            forwards.append(ForwardResult(result.nll_S.detach(), result.sample_S, result.gates_MIN))
+        norm = self.deepspeed.get_global_grad_norm() if unsharded_norm is None else unsharded_norm
+        return StepResult(forwards, float(norm), samples, tokens, bad)
+
+    def _unsharded_grad_norm(self) -> Tensor | None:
+        """The gradient norm at ZeRO stage 0 in fp32, where DeepSpeed clips but does not tell it."""
+        if self.config.train.zero_stage or self.dtype != torch.float32:
+            return None
+        return get_total_norm([p.grad for p in self.deepspeed.module.parameters() if p.grad is not None])
+
+    def _count(self, batches: Sequence[MicroBatch]) -> list[int]:
+        own = [[b.num_supervised, len(b.ids), _real_tokens(b), len(b.bad)] for b in batches]
+        return [int(count) for count in self.all_reduce(torch.tensor(own).sum(0))]
+
+    def rehearse(self, batch: MicroBatch) -> None:
+        """A forward and backward pass with zero weight: finds memory and shape faults early.
+
+        Gradients of zero are added to the accumulation; neither weights nor RNG change.
+
+        Raises:
+            torch.OutOfMemoryError: with the fields to change.
+        """
+        devices = [self.device] if self.device.type == "cuda" else []
+        try:
+            with torch.random.fork_rng(devices=devices):
+                self.deepspeed.set_gradient_accumulation_boundary(False)
+                self.deepspeed.backward(self.forward(batch).nll_S.sum() * 0.0, scale_wrt_gas=False)
+        except torch.OutOfMemoryError as error:
+            raise torch.OutOfMemoryError(
+                f"the longest batch does not fit: {error}\nLower train.micro_batch_size "
+                f"(now {self.config.train.micro_batch_size}) or data.max_length (now {self.config.data.max_length}), "
+                "set train.activation_checkpointing, or raise train.zero_stage."
+            ) from error
+        finally:
+            self.deepspeed.set_gradient_accumulation_boundary(None)
+
+    def all_reduce(self, values: Tensor, op: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> Tensor:
+        """A small tensor reduced over all ranks, as fp64 on the CPU."""
+        on_device = values.to(self.device, torch.float64)
+        dist.all_reduce(on_device, op)
+        return on_device.cpu()
+
+    def factor(self, step: int, total: int) -> float:
+        """Learning-rate factor of a step."""
+        return lr_factor(step, total, self.config.optim)
+
+
+def _real_tokens(batch: MicroBatch) -> int:
+    """Tokens of the samples, without padding and without the dummy row."""
+    return int(batch.inputs["attention_mask"].sum()) if batch.ids else 0

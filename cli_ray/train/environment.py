@@ -1,0 +1,31 @@
+"""What a run ran on: versions, git and hardware. Holds no environment variables, which may be secrets."""
+
+import platform
+import subprocess
+from importlib import metadata
+from typing import Any
+
+import ray
+
+PACKAGES = ("cli_ray", "torch", "transformers", "deepspeed", "peft", "ray", "pyarrow", "pillow", "numpy")
+
+
+def environment() -> dict[str, Any]:
+    """The content of environment.json."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "git": {"commit": _git("rev-parse", "HEAD"), "changed": bool(_git("status", "--porcelain"))},
+        "cluster": {name: ray.cluster_resources().get(name, 0) for name in ("CPU", "GPU", "memory")},
+        "nodes": sum(node["Alive"] for node in ray.nodes()),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of a git command, None outside a checkout or without git."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

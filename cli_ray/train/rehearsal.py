@@ -1,0 +1,49 @@
+"""The longest batch a run can meet, made up before the first sample is read."""
+
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from cli_ray.config import RunConfig
+from cli_ray.data.collate import MicroBatch, collate
+from cli_ray.data.conversation import Encoder
+from cli_ray.data.encoded import Encoded
+from cli_ray.data.sample import IMAGE_MARK, Message, Sample
+from cli_ray.errors import UserError
+
+SIDES = (2304, 1152, 768, 384, 336, 64)
+"""Sides of the image to try, pixels; the largest fills the 6 x 6 tiles of LLaVA-OneVision."""
+
+
+def longest_batch(encoder: Encoder, config: RunConfig) -> MicroBatch:
+    """A micro-batch of `train.micro_batch_size` samples of `data.max_length` tokens, all with an image.
+
+    Raises:
+        UserError: not even a small image fits into `data.max_length`.
+    """
+    encoded = _largest_image(encoder)
+    if encoded is None:
+        raise UserError(f"data.max_length = {config.data.max_length} has no room for a single image: raise it")
+    missing = config.data.max_length - len(encoded.input_ids)
+    text = np.full(missing, encoded.input_ids[-1], dtype=encoded.input_ids.dtype)
+    longest = replace(
+        encoded,
+        input_ids=np.concatenate([encoded.input_ids, text]),
+        labels=np.concatenate([encoded.labels, text]),
+    )
+    return collate([longest] * config.train.micro_batch_size, encoder.pad_token_id, encoder.tiled)
+
+
+def _largest_image(encoder: Encoder) -> Encoded | None:
+    for side in SIDES:
+        buffer = BytesIO()
+        Image.new("RGB", (side, side)).save(buffer, "PNG")
+        messages = [Message("user", IMAGE_MARK), Message("assistant", "a")]
+        row = encoder(Sample("rehearsal", [buffer.getvalue()], messages, "rehearsal", "made up"))
+        if isinstance(row, Encoded):
+            return row
+        if row.reason != "too long":
+            raise UserError(f"the processor cannot encode a plain image and question: {row.reason}: {row.detail}")
+    return None

@@ -1,0 +1,148 @@
+"""The driver: prepares the run folder, checks the cluster and starts Ray Train."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+from ray.train import FailureConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from cli_ray.config import ClusterConfig, DataConfig, RunConfig, SourceConfig
+from cli_ray.data.index import Index, build_index
+from cli_ray.errors import RunFailedError, UserError
+from cli_ray.train.environment import environment
+from cli_ray.train.folder import RunFolder
+from cli_ray.train.worker import train_worker
+
+
+def train(config: RunConfig) -> dict[str, Any]:
+    """Trains a run, or goes on with it when its folder exists.
+
+    Returns:
+        The progress at the end, with `validation_loss` and the run folder's URI.
+
+    Raises:
+        UserError: config, data and cluster do not fit each other; says which field to change.
+        RunFailedError: the run stopped itself; says why.
+    """
+    config = with_absolute_paths(config)
+    folder = RunFolder(config.folder)
+    resumed = folder.claim(config)
+    prepare_index(folder, "index.json", config.data)
+    if config.validation.sources:
+        prepare_index(folder, "validation-index.json", config.validation_data)
+    connect(config.cluster)
+    check_resources(config.cluster)
+    folder.write("environment.json", json.dumps(environment(), indent=2))
+    folder.event("resume" if resumed else "start")
+    result = ray_trainer(config, folder).fit()
+    summary: dict[str, Any] = result.return_value
+    folder.event("end", **summary)
+    if "error" in summary:
+        raise RunFailedError(summary["error"])
+    return summary
+
+
+def ray_trainer(config: RunConfig, folder: RunFolder) -> TorchTrainer:
+    """The Ray Train side of a run.
+
+    Checkpoints are written by the workers themselves, not reported to Ray: `report` waits for the
+    slowest upload, keeps either the newest or the best, and loses its snapshot when the driver dies
+    in the middle of a write. Ray restarts workers; they find the last complete checkpoint themselves.
+    """
+    gpus = config.cluster.gpus_per_worker
+    return TorchTrainer(
+        train_worker,
+        train_loop_config={"config": config.model_dump(mode="json")},
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=config.cluster.timeout_s),
+        scaling_config=ScalingConfig(
+            num_workers=config.cluster.num_workers,
+            use_gpu=gpus > 0,
+            resources_per_worker={"CPU": config.cluster.cpus_per_worker, **({"GPU": gpus} if gpus else {})},
+        ),
+        run_config=ray.train.RunConfig(
+            name="ray_train",
+            storage_path=folder.uri,
+            failure_config=FailureConfig(max_failures=config.cluster.max_failures),
+        ),
+    )
+
+
+def connect(cluster: ClusterConfig) -> None:
+    """Joins the running Ray cluster, or starts one on this machine."""
+    if ray.is_initialized():
+        return
+    try:
+        ray.init(address="auto", logging_level="warning")
+    except ConnectionError:
+        # Workers take logical CPUs for themselves; the stream needs some too, also on two cores.
+        needed = math.ceil(cluster.num_workers * cluster.cpus_per_worker) + 2
+        ray.init(num_cpus=max(os.cpu_count() or 1, needed), logging_level="warning")
+
+
+def check_resources(cluster: ClusterConfig) -> None:
+    """Compares what the run asks for with what the cluster has.
+
+    Raises:
+        UserError: it asks for more, or leaves no CPU to the stream, which would wait for ever.
+    """
+    have = ray.cluster_resources()
+    cpus = cluster.num_workers * cluster.cpus_per_worker
+    gpus = cluster.num_workers * cluster.gpus_per_worker
+    if gpus > have.get("GPU", 0):
+        raise UserError(
+            f"cluster.num_workers x cluster.gpus_per_worker asks for {gpus:g} GPUs, the cluster has "
+            f"{have.get('GPU', 0):g}: lower one of them (gpus_per_worker = 0 trains on CPU)"
+        )
+    if cpus + 1 > have.get("CPU", 0):
+        raise UserError(
+            f"cluster.num_workers x cluster.cpus_per_worker asks for {cpus:g} CPUs and the stream for at least one "
+            f"more, the cluster has {have.get('CPU', 0):g}: lower cluster.cpus_per_worker (fractions are allowed), "
+            "or start Ray with more logical CPUs (ray start --num-cpus)"
+        )
+
+
+def prepare_index(folder: RunFolder, name: str, data: DataConfig) -> Index:
+    """The index of the sources, built once and kept in the run folder.
+
+    Raises:
+        UserError: the sources changed since; a resumed run could not keep its place in them.
+    """
+    text = folder.read(name)
+    if text is not None:
+        index = Index.from_json(text)
+        index.check_unchanged(data)
+        return index
+    index = build_index(data)
+    folder.write(name, index.to_json())
+    return index
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The config with local paths made absolute, for workers have another working directory."""
+
+    def source(one: SourceConfig) -> SourceConfig:
+        folder = _absolute(one.image_folder) if one.image_folder else ""
+        return one.model_copy(update={"path": _absolute(one.path), "image_folder": folder, "name": one.label})
+
+    model = config.model
+    parts = {name: getattr(model, name) for name in ("checkpoint", "vision_tower", "language_model")}
+    local = {name: _absolute(path) for name, path in parts.items() if path and Path(path).is_dir()}
+    return config.model_copy(
+        update={
+            "runs_dir": _absolute(config.runs_dir),
+            "model": model.model_copy(update=local),
+            "data": config.data.model_copy(update={"sources": tuple(map(source, config.data.sources))}),
+            "validation": config.validation.model_copy(
+                update={"sources": tuple(map(source, config.validation.sources))}
+            ),
+        }
+    )
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).absolute())

@@ -1,0 +1,32 @@
+"""Runs a function on several gloo ranks without Ray."""
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing
+
+
+def on_ranks(world_size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """`function(*arguments)` on each of `world_size` processes that form a group; results (JSON) by rank.
+
+    Raises:
+        ProcessRaisedException: a rank failed; the others are ended.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        spawn: Any = torch.multiprocessing.spawn  # untyped
+        spawn(_entry, (world_size, folder, function, arguments), nprocs=world_size)
+        return [json.loads(Path(folder, f"result{rank}").read_text()) for rank in range(world_size)]
+
+
+def _entry(rank: int, world_size: int, folder: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(world_size)}
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size)
+    Path(folder, f"result{rank}").write_text(json.dumps(function(*arguments)))
+    dist.destroy_process_group()

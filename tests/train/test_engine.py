@@ -1,0 +1,67 @@
+from dataclasses import replace
+
+import pytest
+
+from cli_ray.train.engine import deepspeed_config
+from tests.train.ranks import on_ranks
+from tests.train.scenario import Case, config_of, step_losses
+
+ALIKE = {
+    "zero 0": Case(zero_stage=0),
+    "zero 1": Case(zero_stage=1),
+    "zero 2": Case(zero_stage=2),
+    "zero 3": Case(zero_stage=3),
+    "zero 3, checkpointing": Case(zero_stage=3, checkpointing=True),
+    "zero 2, accumulation 2, rehearsed": Case(zero_stage=2, micro_batch=2, rehearse=True),
+    "zero 3, rehearsed": Case(zero_stage=3, rehearse=True),
+}
+"""All train the same model on the same global batches; a half batch without images falls to rank 1."""
+PAIRS = {
+    "onevision, frozen language model": Case(family="llava_onevision", frozen_llm=True),
+    "lora": Case(lora=True),
+    "external": Case(kind="external"),
+}
+"""Each is run at ZeRO 2 and 3."""
+
+
+@pytest.fixture(scope="module")
+def reference() -> list[float]:
+    """One rank, one micro-batch a step."""
+    losses: list[float] = on_ranks(1, step_losses, [Case(zero_stage=0, micro_batch=8)])[0][0]
+    return losses
+
+
+@pytest.fixture(scope="module")
+def two_ranks() -> dict[str, list[float]]:
+    cases = ALIKE | PAIRS | {f"{name}, zero 3": replace(case, zero_stage=3) for name, case in PAIRS.items()}
+    first, second = on_ranks(2, step_losses, list(cases.values()))
+    assert first == second
+    return dict(zip(cases, first, strict=True))
+
+
+@pytest.mark.parametrize("name", ALIKE)
+def test_losses_do_not_depend_on_ranks_stage_or_accumulation(
+    name: str, reference: list[float], two_ranks: dict[str, list[float]]
+) -> None:
+    assert reference[-1] < reference[0]
+    assert two_ranks[name] == pytest.approx(reference, rel=2e-5)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_zero_2_and_3_agree_on_ranks_with_and_without_images(name: str, two_ranks: dict[str, list[float]]) -> None:
+    assert two_ranks[name][-1] < two_ranks[name][0]
+    assert two_ranks[f"{name}, zero 3"] == pytest.approx(two_ranks[name], rel=2e-5)
+
+
+def test_one_rank_with_accumulation_or_checkpointing_equals_one_without(reference: list[float]) -> None:
+    cases = [Case(zero_stage=1, micro_batch=2), Case(zero_stage=2, micro_batch=8, checkpointing=True)]
+    [losses] = on_ranks(1, step_losses, cases)
+    assert losses[0] == pytest.approx(reference, rel=2e-5)
+    assert losses[1] == pytest.approx(reference, rel=2e-5)
+
+
+def test_deepspeed_config_carries_the_run_config() -> None:
+    config = deepspeed_config(config_of(Case(zero_stage=3, micro_batch=2)), accumulation=4)
+    assert config["zero_optimization"]["stage"] == 3
+    assert (config["train_micro_batch_size_per_gpu"], config["gradient_accumulation_steps"]) == (2, 4)
+    assert config["bf16"] == {"enabled": False}

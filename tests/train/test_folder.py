@@ -1,0 +1,39 @@
+from pathlib import Path
+
+import pytest
+
+from cli_ray.config import DataConfig, ModelConfig, RunConfig, SourceConfig
+from cli_ray.errors import UserError
+from cli_ray.train.folder import RunFolder, load_config
+
+CONFIG = RunConfig(name="a", model=ModelConfig(checkpoint="tiny"), data=DataConfig(sources=(SourceConfig(path="x"),)))
+
+
+@pytest.mark.parametrize("uri", ["{}", "file://{}"])
+def test_files_are_written_read_listed_and_appended(tmp_path: Path, uri: str) -> None:
+    folder = RunFolder(uri.format(tmp_path / "run"))
+    assert folder.read("metrics.jsonl") is None
+    folder.append("metrics.jsonl", ["1", "2"])
+    folder.append("metrics.jsonl", ["3"])
+    folder.write("checkpoints/step-1/progress.json", "{}")
+    assert folder.read("metrics.jsonl") == "1\n2\n3\n"
+    assert folder.names("checkpoints") == ["step-1"]
+    assert folder.names("absent") == []
+    folder.delete("checkpoints/step-1")
+    assert not folder.exists("checkpoints/step-1")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoints", "metrics.jsonl"]
+
+
+def test_a_folder_belongs_to_one_config(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "a"))
+    assert folder.claim(CONFIG) is False
+    assert folder.claim(CONFIG.model_copy(update={"runs_dir": "elsewhere"})) is True
+    other = CONFIG.model_copy(update={"seed": 7, "data": CONFIG.data.model_copy(update={"max_length": 99})})
+    with pytest.raises(UserError, match=r"data\.max_length: 2048 there, 99 now\n  seed: 0 there, 7 now"):
+        folder.claim(other)
+    assert load_config(folder) == CONFIG
+
+
+def test_a_folder_without_config_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has no config\.json"):
+        load_config(RunFolder(str(tmp_path)))

@@ -1,0 +1,169 @@
+"""The whole of training on a real Ray cluster: stream, DeepSpeed, checkpoints, resume, export."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from cli_ray.config import RunConfig
+from cli_ray.data.synthetic import synthesize, write_parquet, write_tar
+from cli_ray.errors import RunFailedError, UserError
+from cli_ray.train.export import export
+from cli_ray.train.trainer import check_resources, train
+
+STEPS = 6
+
+
+def config_of(shards: Path, runs: Path, **changes: Any) -> RunConfig:
+    rate = {"lr": 1e-3}
+    values: dict[str, Any] = {
+        "name": "run",
+        "runs_dir": str(runs),
+        "model": {"checkpoint": "tiny"},
+        "injection": {
+            "vision_layers": {"count": 3},
+            "decoder_layers": {"count": 2},
+            "amp": {"rank": 4},
+            "agf": {"num_heads": 2, "hidden_size": 8},
+        },
+        "data": {
+            "sources": [
+                {"path": str(shards / "tar"), "name": "tar"},
+                {"path": str(shards / "parquet"), "name": "parquet"},
+            ],
+            "max_length": 256,
+            "unit_samples": 4,
+            "window_samples": 16,
+        },
+        "validation": {
+            "sources": [{"path": str(shards / "held-out"), "name": "held-out"}],
+            "every": 3,
+            "max_samples": 8,
+        },
+        "optim": dict.fromkeys(("vision_tower", "projector", "amp", "agf", "llm"), rate),
+        "train": {"global_batch_size": 8, "micro_batch_size": 2, "epochs": 2, "max_steps": STEPS, "precision": "fp32"},
+        "checkpoint": {"every": 3, "keep_last": 2, "keep_best": 1},
+        "cluster": {"num_workers": 2, "gpus_per_worker": 0, "max_failures": 0},
+    }
+    return RunConfig.model_validate(values | changes)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    samples = synthesize(40, seed=0, split="train")
+    write_tar(samples[:20], folder / "tar", shard_size=12)
+    write_parquet(samples[20:], folder / "parquet", rows_per_file=20)
+    write_tar(synthesize(8, seed=0, split="held_out"), folder / "held-out", shard_size=8)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(cluster: None, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing disturbed."""
+    runs = tmp_path_factory.mktemp("runs")
+    summary = train(config_of(data, runs))
+    assert (summary["step"], summary["bad_samples"]) == (STEPS, 0)
+    return runs / "run"
+
+
+def metrics_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_metrics_say_what_a_run_did(run: Path) -> None:
+    lines = metrics_of(run)
+    assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+    # 40 samples are five steps of 8; the sixth begins the next epoch.
+    assert [line["samples"] for line in lines] == [8, 16, 24, 32, 40, 48]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    assert {key for line in lines for key in line if key.startswith("loss/")} == {"loss/tar", "loss/parquet"}
+    for key in ("tokens/s", "samples/s", "data_wait_ms", "step_ms", "peak_GiB", "grad_norm", "lr/amp", "lr/llm"):
+        assert all(math.isfinite(line[key]) and line[key] >= 0 for line in lines), key
+    assert torch.tensor(lines[0]["gate_max"]).shape == (2, 3)
+    assert torch.tensor(lines[0]["gate_max"]).eq(0).all()
+    assert torch.tensor(lines[-1]["gate_max"]).gt(0).all()
+    assert [line["step"] for line in lines if "validation_loss" in line] == [3, 6]
+
+
+def test_the_run_folder_holds_what_it_promises(run: Path) -> None:
+    names = {path.name for path in run.iterdir()}
+    assert {"config.json", "environment.json", "events.jsonl", "metrics.jsonl", "index.json", "checkpoints"} <= names
+    events = [json.loads(line)["event"] for line in (run / "events.jsonl").read_text().splitlines()]
+    assert (events[0], events.count("checkpoint"), events[-1]) == ("start", 2, "end")
+    assert json.loads((run / "environment.json").read_text())["packages"]["torch"] == torch.__version__
+
+
+def test_a_run_cut_after_a_checkpoint_goes_on_as_if_nothing_had_happened(run: Path, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/checkpoints/step-00000006")
+    half_written = tmp_path / "run/checkpoints/step-00000005"
+    half_written.mkdir()
+    (half_written / "rng-rank0.pt").write_bytes(b"cut")
+
+    train(config_of(data, tmp_path))
+
+    def exact(line: dict[str, Any]) -> dict[str, Any]:
+        timed = ("tokens/s", "samples/s", "data_wait_ms", "step_ms", "peak_GiB")
+        return {key: value for key, value in line.items() if key not in timed}
+
+    assert list(map(exact, metrics_of(tmp_path / "run"))) == list(map(exact, metrics_of(run)))
+
+
+def test_a_finished_run_is_not_trained_again(run: Path, data: Path) -> None:
+    before = metrics_of(run)
+    assert train(config_of(data, run.parent))["step"] == STEPS
+    assert metrics_of(run) == before
+
+
+def test_another_config_under_the_same_name_is_refused(run: Path, data: Path) -> None:
+    with pytest.raises(UserError, match="seed: 0 there, 1 now"):
+        train(config_of(data, run.parent, seed=1))
+
+
+def test_export_loads_as_an_auto_class_and_gives_the_trained_weights(run: Path, tmp_path: Path) -> None:
+    assert export(str(run), tmp_path / "model", None, best=False, keep_lora=False) == "checkpoints/step-00000006"
+    export(str(run), tmp_path / "earlier", 3, best=False, keep_lora=False)
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
+    earlier = AutoModelForImageTextToText.from_pretrained(tmp_path / "earlier")
+    changed = [
+        name
+        for (name, new), (_, old) in zip(model.named_parameters(), earlier.named_parameters(), strict=True)
+        if not torch.equal(new, old)
+    ]
+    assert {"model.amp.up", "model.agf.context_gate", "lm_head.weight"} <= set(changed)
+    processor = AutoProcessor.from_pretrained(tmp_path / "model")
+    assert processor.chat_template
+    with pytest.raises(UserError, match="is not empty"):
+        export(str(run), tmp_path / "model", None, best=False, keep_lora=False)
+    with pytest.raises(UserError, match=r"no checkpoint of step 4, only of \[3, 6\]"):
+        export(str(run), tmp_path / "x", 4, best=False, keep_lora=False)
+
+
+def test_too_many_bad_samples_stop_the_run_and_are_named(cluster: None, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(data / "tar", tmp_path / "tar")
+    first = sorted((tmp_path / "tar").iterdir())[0]
+    first.write_bytes(first.read_bytes().replace(b"\x89PNG", b"\x00PNG"))
+    sources = [{"path": str(tmp_path / "tar"), "name": "tar"}]
+    config = config_of(data, tmp_path, data={"sources": sources, "max_length": 256}, validation={})
+    config = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"keep_best": 0})})
+    with pytest.raises(RunFailedError, match=r"12 of .*max_bad_share"):
+        train(config)
+    lines = [
+        json.loads(line) for path in (tmp_path / "run/quarantine").iterdir() for line in path.read_text().splitlines()
+    ]
+    assert len(lines) == 12
+    assert {line["source"] for line in lines} == {"tar"}
+
+
+def test_asking_for_more_than_the_cluster_has_is_an_error(cluster: None, data: Path, tmp_path: Path) -> None:
+    cluster_config = config_of(data, tmp_path).cluster
+    with pytest.raises(UserError, match=r"asks for 8 GPUs, the cluster has 0"):
+        check_resources(cluster_config.model_copy(update={"num_workers": 8, "gpus_per_worker": 1}))
+    with pytest.raises(UserError, match=r"cpus_per_worker asks for 64 CPUs"):
+        check_resources(cluster_config.model_copy(update={"num_workers": 64}))
