@@ -1,0 +1,34 @@
+"""`cli-ray export RUN --output DIR`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from cli_ray.config.base import Section
+
+
+class ExportArguments(Section):
+    """Writes a run's checkpoint as a Hugging Face folder that AutoModelForImageTextToText loads
+    after `import cli_ray`."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """The run folder: a path or a pyarrow URI."""
+    output: Path
+    """Folder to write; must be absent or empty."""
+    step: int | None = None
+    """Step of the checkpoint; the newest when not given."""
+    best: bool = False
+    """Take the checkpoint of lowest validation loss instead of the newest."""
+    keep_lora: bool = False
+    """Write LoRA adapters apart, in `adapter/`, instead of merging them into the weights."""
+
+
+def main(arguments: list[str]) -> None:
+    """Exports a checkpoint and prints where it lies."""
+    settings = tyro.cli(ExportArguments, args=arguments, prog="cli-ray export")
+
+    from cli_ray.train.export import export
+
+    name = export(settings.run, settings.output, settings.step, best=settings.best, keep_lora=settings.keep_lora)
+    print(f"{settings.run}/{name} is exported to {settings.output}")

@@ -1,0 +1,60 @@
+"""The command line: `cli-ray VERB ...`. Verbs import torch and ray only once they run."""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from cli_ray.errors import UserError
+
+VERBS = {
+    "demo": "cli_ray.commands.demo",
+    "train": "cli_ray.commands.train",
+    "data check": "cli_ray.commands.data_check",
+    "export": "cli_ray.commands.export",
+}
+MEANINGS = {
+    "demo": "train plain LLaVA and CLI on synthetic images, on this machine",
+    "train": "train a model as a TOML config says; the same command resumes",
+    "data check": "count, measure and audit a dataset before training on it",
+    "export": "write a run's checkpoint as a Hugging Face folder",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a verb. Returns the exit code: 0, 1 for an error that was explained, 2 for wrong usage."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    verb = next((verb for verb in VERBS if words[: len(verb.split())] == verb.split()), None)
+    if verb is None:
+        if words[:1] in (["--help"], ["-h"]):
+            print(usage())
+            return 0
+        print(f"error: no verb {' '.join(words[:2])!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    run: Callable[[list[str]], None] = import_module(VERBS[verb]).main
+    try:
+        run(words[len(verb.split()) :])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def usage() -> str:
+    """The verbs with a line each."""
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {meaning}" for verb, meaning in MEANINGS.items()]
+    return "\n".join(
+        [
+            "cli-ray: Cross-Layer Injection for LLaVA models on Ray",
+            "",
+            "usage: cli-ray VERB [arguments]",
+            "",
+            *lines,
+            "",
+            "cli-ray VERB --help lists the arguments of a verb.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

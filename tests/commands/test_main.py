@@ -1,0 +1,53 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Runs a verb and prints the heavy modules that it imported.
+PROBE = """
+import sys
+from cli_ray.commands.main import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as exit:
+    code = exit.code
+print("HEAVY", sorted({"torch", "ray", "transformers", "deepspeed"} & set(sys.modules)), "CODE", code)
+"""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", PROBE, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (["--help"], 0, "usage: cli-ray VERB"),
+        (["train", "--help"], 0, "--optim.llm.lr"),
+        (["export", "--help"], 0, "--keep-lora"),
+        (["demo", "--help"], 0, "usage: cli-ray demo"),
+        (["data", "check", "--help"], 0, "usage: cli-ray data check"),
+        (["train"], 1, "name a config first"),
+        (["train", "absent.toml"], 1, "absent.toml: no such file"),
+        (["fly"], 2, "no verb 'fly'"),
+    ],
+)
+def test_help_and_errors_import_neither_torch_nor_ray(arguments: list[str], code: int, text: str) -> None:
+    done = run(*arguments)
+    assert f"HEAVY [] CODE {code}" in done.stdout, done.stderr
+    assert text in done.stdout + done.stderr
+
+
+def test_a_wrong_config_is_told_without_torch(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text('name = "a"\n[model]\ncheckpoint = "tiny"\n[[data.sources]]\npath = "a.tar"\n[optim]\nrate = 1\n')
+    done = run("train", str(path))
+    assert "HEAVY [] CODE 1" in done.stdout
+    assert f"error: {path}: optim.rate: unknown field" in done.stderr
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    code = "import sys, cli_ray, cli_ray.config; print('torch' in sys.modules, 'ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
