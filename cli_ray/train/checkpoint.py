@@ -15,6 +15,7 @@ import torch.distributed as dist
 from pyarrow import fs
 from pydantic import BaseModel, ConfigDict
 
+from cli_ray.errors import UserError
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.progress import Progress
 
@@ -74,10 +75,10 @@ def load(folder: RunFolder, checkpoint: Checkpoint, engine: Any) -> None:
     """Restores weights, optimiser states and RNG; called by every rank.
 
     Raises:
-        ValueError: the checkpoint was written by another number of workers.
+        UserError: the checkpoint was written by another number of workers.
     """
     if checkpoint.world_size != dist.get_world_size():
-        raise ValueError(
+        raise UserError(
             f"{folder.uri}/{checkpoint.name} was written by {checkpoint.world_size} workers, "
             f"now there are {dist.get_world_size()}: set cluster.num_workers = {checkpoint.world_size}"
         )

@@ -1,17 +1,20 @@
 """One rank of a training run, started by Ray Train."""
 
+import warnings
 from typing import Any
 
 import ray.train
 import ray.train.torch
 import torch
+import transformers.utils.logging
 
 from cli_ray.config import DataConfig, RunConfig
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.index import Index
-from cli_ray.data.quarantine import TooManyBadSamplesError
 from cli_ray.data.stream import Stream
+from cli_ray.errors import UserError
 from cli_ray.model.build import build_model, load_processor
+from cli_ray.model.config import layer_map
 from cli_ray.plan.flops import describe
 from cli_ray.train import checkpoint as checkpoints
 from cli_ray.train.callbacks import callbacks_of
@@ -26,14 +29,15 @@ from cli_ray.train.rehearsal import longest_batch
 def train_worker(arguments: dict[str, Any]) -> dict[str, Any]:
     """Trains; every rank returns the same summary, rank 0's reaches the driver.
 
-    Faults that every rank meets alike and that a restart would repeat are returned as `error`,
-    so that Ray does not try again.
+    A UserError is met by every rank alike and a restart would repeat it. It is returned as `error`, so that
+    Ray does not try again.
     """
     config = RunConfig.model_validate(arguments["config"])
+    quiet()
     try:
         loop = build_loop(config)
         progress = loop.fit()
-    except (TooManyBadSamplesError, torch.OutOfMemoryError) as error:
+    except UserError as error:
         return {"error": str(error)}
     return {**progress.model_dump(), "validation_loss": loop.validation_loss, "run": loop.folder.uri}
 
@@ -87,9 +91,17 @@ def build_loop(config: RunConfig) -> TrainLoop:
         checkpoints.load(folder, last, engine.deepspeed)
         loop.progress, loop.validation_loss = last.progress, last.validation_loss
     if rank == 0:
+        say(layer_map(model.config.injection))
         say(describe(model, config))
         say(start_line(loop, last))
     return loop
+
+
+def quiet() -> None:
+    """Leaves the worker's output to the step lines: no progress bars, no notes of libraries to each other."""
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
 
 
 def start_line(loop: TrainLoop, last: checkpoints.Checkpoint | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
+from torch.multiprocessing.spawn import spawn
 
 
 def on_ranks(world_size: int, function: Callable[..., Any], *arguments: Any) -> list[Any]:
@@ -19,7 +19,6 @@ def on_ranks(world_size: int, function: Callable[..., Any], *arguments: Any) -> 
         ProcessRaisedException: a rank failed; the others are ended.
     """
     with tempfile.TemporaryDirectory() as folder:
-        spawn: Any = torch.multiprocessing.spawn  # untyped
         spawn(_entry, (world_size, folder, function, arguments), nprocs=world_size)
         return [json.loads(Path(folder, f"result{rank}").read_text()) for rank in range(world_size)]
 

@@ -150,8 +150,7 @@ def test_too_many_bad_samples_stop_the_run_and_are_named(cluster: None, data: Pa
     first = sorted((tmp_path / "tar").iterdir())[0]
     first.write_bytes(first.read_bytes().replace(b"\x89PNG", b"\x00PNG"))
     sources = [{"path": str(tmp_path / "tar"), "name": "tar"}]
-    config = config_of(data, tmp_path, data={"sources": sources, "max_length": 256}, validation={})
-    config = config.model_copy(update={"checkpoint": config.checkpoint.model_copy(update={"keep_best": 0})})
+    config = config_of(data, tmp_path, data={"sources": sources, "max_length": 256}, validation={}, checkpoint={})
     with pytest.raises(RunFailedError, match=r"12 of .*max_bad_share"):
         train(config)
     lines = [

@@ -107,8 +107,7 @@ class MLflow(Tracker):
         self._mlflow = mlflow
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        # MLflow allows no other punctuation in names than these.
-        self._mlflow.log_metrics({key.replace(">", "_"): value for key, value in metrics.items()}, step=step)
+        self._mlflow.log_metrics(metrics, step=step)
 
     def close(self) -> None:
         if self._mlflow is not None:
