@@ -18,8 +18,8 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 
 perf: $(INSTALLED)
-	$(BIN)/python tests/perf/agf.py
-	$(BIN)/python tests/perf/injection.py
+	$(BIN)/python -m tests.perf.agf
+	$(BIN)/python -m tests.perf.injection
 
 # torch comes first and pinned: what follows then finds it there.
 $(INSTALLED): pyproject.toml constraints.txt

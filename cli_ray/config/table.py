@@ -1,17 +1,13 @@
-"""The config table of the README, generated from the schema: `python -m cli_ray.config.table`."""
+"""The config as a Markdown table, generated from the schema."""
 
 import types
 import typing
-from pathlib import Path
 from typing import Any
 
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from cli_ray.config.base import Section
 from cli_ray.config.run import RunConfig
-
-START, END = "<!-- config table: start -->", "<!-- config table: end -->"
 
 
 def table(section: type[Section] = RunConfig, prefix: str = "") -> str:
@@ -20,23 +16,18 @@ def table(section: type[Section] = RunConfig, prefix: str = "") -> str:
     return f"| field | default | meaning |\n| --- | --- | --- |\n{rows}"
 
 
-def with_table(readme: str) -> str:
-    """The README's text with the table between its two marks renewed."""
-    before, rest = readme.split(START)
-    _, after = rest.split(END)
-    return f"{before}{START}\n{table()}\n{END}{after}"
-
-
-def _rows(section: type[Section], prefix: str) -> list[tuple[str, str, str]]:
+def _rows(section: type[Section], prefix: str, default: Section | None = None) -> list[tuple[str, str, str]]:
+    """Field, default and meaning; `default` is what the field that holds the section defaults to."""
     rows = []
     for name, field in section.model_fields.items():
+        value = field.default if default is None else getattr(default, name)
         below, many = _section_of(field.annotation)
         if below is None:
-            rows.append(
-                (prefix + name, _default(field), " ".join((field.description or "").split()).replace("|", "\\|"))
-            )
+            meaning = " ".join((field.description or "").split())
+            rows.append((prefix + name, _shown(value), meaning.replace("|", "\\|")))
         else:
-            rows += _rows(below, f"{prefix}{name}{'[]' if many else ''}.")
+            given = value if isinstance(value, Section) else None
+            rows += _rows(below, f"{prefix}{name}{'[]' if many else ''}.", given)
     return rows
 
 
@@ -50,14 +41,7 @@ def _section_of(annotation: Any) -> tuple[type[Section] | None, bool]:
     return None, False
 
 
-def _default(field: FieldInfo) -> str:
-    if field.default is PydanticUndefined:
+def _shown(default: Any) -> str:
+    if default is PydanticUndefined:
         return "required"
-    if field.default is None or field.default in ("", ()):
-        return ""
-    return f"`{field.default}`"
-
-
-if __name__ == "__main__":
-    path = Path("README.md")
-    path.write_text(with_table(path.read_text()))
+    return "" if default is None or default in ("", ()) else f"`{default}`"

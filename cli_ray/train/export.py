@@ -12,6 +12,7 @@ from cli_ray.model.build import build_model, load_processor
 from cli_ray.model.lora import merge_lora, save_lora
 from cli_ray.train.checkpoint import TAG, Checkpoint, complete_checkpoints, read_from
 from cli_ray.train.folder import RunFolder, load_config
+from cli_ray.train.quiet import quiet
 
 
 def export(run: str, output: Path, step: int | None, *, best: bool, keep_lora: bool) -> str:
@@ -31,6 +32,7 @@ def export(run: str, output: Path, step: int | None, *, best: bool, keep_lora: b
     """
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output} is not empty: name a new folder")
+    quiet()
     folder = RunFolder(run)
     config = load_config(folder)
     checkpoint = _choose(folder, step, best)

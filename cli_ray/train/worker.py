@@ -1,12 +1,10 @@
 """One rank of a training run, started by Ray Train."""
 
-import warnings
 from typing import Any
 
 import ray.train
 import ray.train.torch
 import torch
-import transformers.utils.logging
 
 from cli_ray.config import DataConfig, RunConfig
 from cli_ray.data.conversation import Encoder
@@ -23,6 +21,7 @@ from cli_ray.train.engine import Engine, partition_while_loading
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.loop import TrainLoop
 from cli_ray.train.progress import total_steps
+from cli_ray.train.quiet import quiet
 from cli_ray.train.rehearsal import longest_batch
 
 
@@ -95,13 +94,6 @@ def build_loop(config: RunConfig) -> TrainLoop:
         say(describe(model, config))
         say(start_line(loop, last))
     return loop
-
-
-def quiet() -> None:
-    """Leaves the worker's output to the step lines: no progress bars, no notes of libraries to each other."""
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
 
 
 def start_line(loop: TrainLoop, last: checkpoints.Checkpoint | None) -> str:

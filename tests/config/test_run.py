@@ -5,7 +5,6 @@ import pytest
 
 from cli_ray.config import RunConfig
 from cli_ray.config.load import ConfigError, load, validated
-from cli_ray.config.table import with_table
 
 CONFIGS = sorted(Path(__file__).parents[2].glob("jobs/configs/*.toml"))
 MINIMAL: dict[str, Any] = {
@@ -76,8 +75,3 @@ def test_unreadable_files_are_explained(tmp_path: Path, text: str | None, messag
         path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         load(str(path))
-
-
-def test_the_readme_table_is_fresh() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    assert with_table(readme) == readme, "run: python -m cli_ray.config.table"

@@ -1,0 +1,50 @@
+"""The generated parts of the README: `python -m tests.readme` renews them."""
+
+import ast
+from pathlib import Path
+
+from cli_ray.config.table import table
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+ROOMS = ("config", "data", "model", "plan", "train", "commands")
+REST = {
+    "jobs/train.py": "training as a Ray job, for `ray job submit`",
+    "jobs/configs/": "recipes: tiny, LLaVA-1.5 7B (stage 1, stage 2, LoRA), LLaVA-OneVision 0.5B and 7B",
+    "tests/": "mirrors the package; `tests/perf/` holds the measurements",
+}
+
+
+def renewed(readme: str) -> str:
+    """The README with its config table and its tree as they should be."""
+    for name, text in (("config table", table()), ("tree", f"```\n{tree()}\n```")):
+        start, end = f"<!-- {name}: start -->", f"<!-- {name}: end -->"
+        before, rest = readme.split(start)
+        readme = f"{before}{start}\n{text}\n{end}{rest.split(end)[1]}"
+    return readme
+
+
+def tree() -> str:
+    """A line a file: the first line of its docstring."""
+    lines = ["cli_ray/"]
+    for room in ROOMS:
+        lines += _folder(ROOT / "cli_ray" / room, depth=1)
+    return "\n".join(lines + [_line(name, meaning, 0) for name, meaning in REST.items()])
+
+
+def _folder(folder: Path, depth: int) -> list[str]:
+    lines = [f"{'  ' * depth}{folder.name}/"]
+    for path in sorted(folder.glob("*.py")):
+        if path.name != "__init__.py":
+            docstring = ast.get_docstring(ast.parse(path.read_text())) or ""
+            lines.append(_line(path.name, docstring.split("\n")[0].rstrip("."), depth + 1))
+    below = sorted(path.parent for path in folder.glob("*/__init__.py"))
+    return lines + [line for sub in below for line in _folder(sub, depth + 1)]
+
+
+def _line(name: str, meaning: str, depth: int) -> str:
+    return f"{'  ' * depth + name:<26}{meaning}"
+
+
+if __name__ == "__main__":
+    README.write_text(renewed(README.read_text()))
