@@ -1,5 +1,6 @@
 """A few optimiser steps on fixed data, for comparing ways to run them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -13,7 +14,10 @@ from cli_ray.data.collate import MicroBatch, collate
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.sample import Message, Sample
 from cli_ray.model.build import build_model, load_processor
-from cli_ray.train.engine import Engine, partition_while_loading
+from cli_ray.train.checkpoint import Checkpoint, save
+from cli_ray.train.engine import Engine, ForwardResult, partition_while_loading
+from cli_ray.train.folder import RunFolder
+from cli_ray.train.progress import Progress
 from cli_ray.train.rehearsal import longest_batch
 
 STEPS = 4
@@ -74,34 +78,65 @@ def step_losses(cases: list[Case]) -> list[list[float]]:
     return [_run(case) for case in cases]
 
 
-def _run(case: Case) -> list[float]:
-    config = config_of(case)
-    rank, world = dist.get_rank(), dist.get_world_size()
-    accumulation = GLOBAL_BATCH // (world * case.micro_batch)
-    processor = load_processor(config.model)
-    device = torch.device("cpu")
-    partitioning = partition_while_loading(config, device)
-    model = build_model(config.model, config.injection, config.lora, dtype=torch.float32, seed=0)
-    encoder = Encoder(processor, config.data)
-    engine = Engine(model, processor, config, accumulation, device)
-    del partitioning
-    if case.rehearse:
-        engine.rehearse(longest_batch(encoder, config))
-    losses = []
+def train_and_save(case: Case, run: str) -> float:
+    """Trains all steps, writes a checkpoint to the run folder and returns the loss of the first batch after it."""
+    trained = _Run(case)
     for step in range(STEPS):
-        rows = [encoder(sample) for sample in samples(step)]
+        _loss(trained.engine, trained.batches(step))
+    folder = RunFolder(run)
+    if dist.get_rank() == 0:
+        folder.claim(trained.config)
+    progress = Progress(step=STEPS)
+    checkpoint = Checkpoint(progress=progress, world_size=dist.get_world_size(), lanes=1, zero_stage=case.zero_stage)
+    save(folder, checkpoint, trained.engine.deepspeed)
+    trained.engine.deepspeed.eval()
+    with torch.no_grad():
+        forwards = [trained.engine.forward(batch) for batch in trained.batches(0)]
+    return mean_loss(trained.engine, forwards)
+
+
+class _Run:
+    """This rank's engine and batches."""
+
+    def __init__(self, case: Case) -> None:
+        self.case, self.config = case, config_of(case)
+        device = torch.device("cpu")
+        partitioning = partition_while_loading(self.config, device)
+        processor = load_processor(self.config.model)
+        model = build_model(
+            self.config.model, self.config.injection, self.config.lora, dtype=torch.float32, seed=self.config.seed
+        )
+        self.encoder = Encoder(processor, self.config.data)
+        accumulation = GLOBAL_BATCH // (dist.get_world_size() * case.micro_batch)
+        self.engine = Engine(model, processor, self.config, accumulation, device)
+        del partitioning
+
+    def batches(self, step: int) -> list[MicroBatch]:
+        """This rank's micro-batches of a step."""
+        rank, world = dist.get_rank(), dist.get_world_size()
+        rows = [self.encoder(sample) for sample in samples(step)]
         mine = rows[rank * len(rows) // world : (rank + 1) * len(rows) // world]
-        batches = [
-            collate(mine[i : i + case.micro_batch], encoder.pad_token_id, encoder.tiled)
-            for i in range(0, len(mine), case.micro_batch)
+        size = self.case.micro_batch
+        return [
+            collate(mine[i : i + size], self.encoder.pad_token_id, self.encoder.tiled)
+            for i in range(0, len(mine), size)
         ]
-        losses.append(_loss(engine, batches))
-    return losses
+
+
+def _run(case: Case) -> list[float]:
+    run = _Run(case)
+    if case.rehearse:
+        run.engine.rehearse(longest_batch(run.encoder, run.config))
+    return [_loss(run.engine, run.batches(step)) for step in range(STEPS)]
 
 
 def _loss(engine: Engine, batches: list[MicroBatch]) -> float:
-    result = engine.train_step(batches, factor=1.0)
-    sums = torch.tensor([[f.nll_S.sum().item(), float(f.nll_S.numel())] for f in result.forwards]).sum(0)
+    return mean_loss(engine, engine.train_step(batches, factor=1.0).forwards)
+
+
+def mean_loss(engine: Engine, forwards: Sequence[ForwardResult]) -> float:
+    """Mean loss per supervised token over all ranks."""
+    sums = torch.tensor([[f.nll_S.sum().item(), float(f.nll_S.numel())] for f in forwards]).sum(0)
     nll, tokens = engine.all_reduce(sums)
     return float(nll / tokens)
 

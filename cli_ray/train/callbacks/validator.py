@@ -24,25 +24,26 @@ class Validator(Callback):
         step = loop.progress.step
         if step % loop.config.validation.every and step != loop.total_steps:
             return
-        loop.validation_loss = self.loss(loop)
+        nll, tokens, samples, bad = self.sums(loop)
+        loop.validation_loss = nll / max(1.0, tokens)
         if metrics is not None:
             metrics["validation_loss"] = loop.validation_loss
         if loop.rank == 0:
-            loop.folder.event("validation", step=step, loss=loop.validation_loss)
+            loop.folder.event("validation", step=step, loss=loop.validation_loss, samples=samples, bad_samples=bad)
 
-    def loss(self, loop: "TrainLoop") -> float:
-        """Mean negative log-likelihood per supervised token over all ranks."""
-        sums, seen = torch.zeros(2, dtype=torch.float64), 0
+    def sums(self, loop: "TrainLoop") -> list[float]:
+        """Negative log-likelihood, supervised tokens, samples and bad samples over all ranks."""
+        total = torch.zeros(4, dtype=torch.float64)
         loop.engine.deepspeed.eval()
         with torch.no_grad():
             for batches in self.stream.iterate(0, 0):
-                own = torch.zeros(3, dtype=torch.float64)
+                own = torch.zeros(4, dtype=torch.float64)
                 for batch in batches:
                     nll_S = loop.engine.forward(batch).nll_S
-                    own += torch.tensor([nll_S.sum().item(), nll_S.numel(), len(batch.ids)])
-                total = loop.engine.all_reduce(own)
-                sums, seen = sums + total[:2], seen + int(total[2])
-                if seen >= self.max_samples:
+                    own += torch.tensor([nll_S.sum().item(), nll_S.numel(), len(batch.ids), len(batch.bad)])
+                total += loop.engine.all_reduce(own)
+                if total[2] >= self.max_samples:
                     break
         loop.engine.deepspeed.train()
-        return (sums[0] / sums[1].clamp(min=1)).item()
+        sums: list[float] = total.tolist()
+        return sums

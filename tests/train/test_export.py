@@ -1,0 +1,43 @@
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from peft import PeftModel
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from cli_ray.data.collate import collate, normalize
+from cli_ray.data.conversation import Encoder
+from cli_ray.train.export import export
+from tests.train.ranks import on_ranks
+from tests.train.scenario import Case, config_of, samples, train_and_save
+
+
+def loss_of(model: torch.nn.Module, folder: Path, case: Case) -> float:
+    """Loss of the first batch of the scenario, by an exported model and its exported processor."""
+    processor = AutoProcessor.from_pretrained(folder)
+    encoder = Encoder(processor, config_of(case).data)
+    batch = collate([encoder(sample) for sample in samples(0)], encoder.pad_token_id, encoder.tiled)
+    images = processor.image_processor
+    pixels = normalize(batch.inputs["pixel_values"], images.image_mean, images.image_std, torch.float32)
+    with torch.no_grad():
+        logits = model(**batch.inputs | {"pixel_values": pixels}, context_mask=batch.context_mask).logits
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), batch.labels[:, 1:].flatten()).item()
+
+
+@pytest.mark.parametrize(
+    "case",
+    [Case(zero_stage=0), Case(zero_stage=3), Case(zero_stage=2, lora=True), Case(family="llava_onevision")],
+    ids=["zero 0", "zero 3", "zero 2, lora merged", "zero 2, onevision"],
+)
+def test_an_exported_model_is_the_trained_one(case: Case, tmp_path: Path) -> None:
+    trained = on_ranks(2, train_and_save, case, str(tmp_path / "run"))[0]
+    export(str(tmp_path / "run"), tmp_path / "model", None, best=False, keep_lora=False)
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
+    assert loss_of(model, tmp_path / "model", case) == pytest.approx(trained, rel=1e-5)
+    if case.lora:
+        export(str(tmp_path / "run"), tmp_path / "apart", None, best=False, keep_lora=True)
+        base = AutoModelForImageTextToText.from_pretrained(tmp_path / "apart")
+        assert loss_of(base, tmp_path / "apart", case) != pytest.approx(trained, rel=1e-3)
+        adapted = PeftModel.from_pretrained(base, tmp_path / "apart" / "adapter")
+        assert loss_of(adapted, tmp_path / "apart", case) == pytest.approx(trained, rel=1e-5)
