@@ -29,6 +29,7 @@ def train(config: RunConfig) -> dict[str, Any]:
         UserError: config, data and cluster do not fit each other; says which field to change.
         RunFailedError: the run stopped itself; says why.
     """
+    refuse_to_lose_the_run(config.runs_dir)
     config = with_absolute_paths(config)
     folder = RunFolder(config.folder)
     resumed = folder.claim(config)
@@ -45,6 +46,20 @@ def train(config: RunConfig) -> dict[str, Any]:
     if "error" in summary:
         raise RunFailedError(summary["error"])
     return summary
+
+
+def refuse_to_lose_the_run(runs_dir: str) -> None:
+    """A job's working directory is a copy that Ray deletes, so a run must not be kept in it.
+
+    Raises:
+        UserError: this is a job and `runs_dir` is relative.
+    """
+    is_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+    if is_job and "://" not in runs_dir and not Path(runs_dir).is_absolute():
+        raise UserError(
+            f"runs_dir = {runs_dir!r} is relative, but the working directory of a Ray job is deleted after it: "
+            "give an absolute path or a URI that all nodes share, such as --runs-dir /shared/runs"
+        )
 
 
 def ray_trainer(config: RunConfig, folder: RunFolder) -> TorchTrainer:

@@ -93,6 +93,7 @@ def build_loop(config: RunConfig) -> TrainLoop:
         say(layer_map(model.config.injection))
         say(describe(model, config))
         say(start_line(loop, last))
+        folder.event("begin", checkpoint=last.name if last else None, injection=model.config.cli)
     return loop
 
 

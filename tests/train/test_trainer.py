@@ -95,7 +95,7 @@ def test_the_run_folder_holds_what_it_promises(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert {"config.json", "environment.json", "events.jsonl", "metrics.jsonl", "index.json", "checkpoints"} <= names
     events = [json.loads(line)["event"] for line in (run / "events.jsonl").read_text().splitlines()]
-    assert (events[0], events.count("checkpoint"), events[-1]) == ("start", 2, "end")
+    assert (events[:2], events.count("checkpoint"), events[-1]) == (["start", "begin"], 2, "end")
     assert json.loads((run / "environment.json").read_text())["packages"]["torch"] == torch.__version__
 
 
@@ -158,6 +158,12 @@ def test_too_many_bad_samples_stop_the_run_and_are_named(cluster: None, data: Pa
     ]
     assert len(lines) == 12
     assert {line["source"] for line in lines} == {"tar"}
+
+
+def test_a_job_must_not_keep_its_run_in_the_working_directory(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    with pytest.raises(UserError, match="runs_dir = 'runs' is relative"):
+        train(config_of(data, Path("runs")))
 
 
 def test_asking_for_more_than_the_cluster_has_is_an_error(cluster: None, data: Path, tmp_path: Path) -> None:
