@@ -17,8 +17,8 @@ from cli_ray.config import InjectionConfig
 def fixed_gates(injection: InjectionConfig, like: Tensor) -> Tensor:
     """Float32[M, N], the constant gates of a rival, on the device of `like`.
 
-    `deepstack` and `static` send the j-th vision layer into the j-th decoder layer (DeepStack,
-    arXiv 2406.04334; the paper's SLI), `amp_only` the mean of all into each.
+    `deepstack` sends the j-th vision layer into the j-th decoder layer (arXiv 2406.04334, as Qwen3-VL does),
+    `static` one into one (what the paper compares with as SLI), `amp_only` the mean of all into each.
     """
     vision, decoder = len(injection.vision_layers.layers), len(injection.decoder_layers.layers)
     if injection.kind == "amp_only":

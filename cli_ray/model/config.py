@@ -28,9 +28,14 @@ def resolve(injection: InjectionConfig, config: Any) -> InjectionConfig:
         targets = decoder_choices(config.text_config.num_hidden_layers)
         decoder = injection.decoder_layers.resolve(targets, "first", "injection.decoder_layers")
         layers["decoder_layers"] = Layers(layers=decoder)
-        if injection.kind in ("deepstack", "static") and len(vision) != len(decoder):
+        if injection.kind == "static" and (len(vision), len(decoder)) != (1, 1):
             raise ValueError(
-                f"injection.kind = {injection.kind!r} joins layers in pairs, but vision_layers names {len(vision)} "
+                f"injection.kind = 'static' joins one vision layer to one decoder layer, but vision_layers names "
+                f"{len(vision)} and decoder_layers {len(decoder)}: give one index each"
+            )
+        if injection.kind == "deepstack" and len(vision) != len(decoder):
+            raise ValueError(
+                f"injection.kind = 'deepstack' joins layers in pairs, but vision_layers names {len(vision)} "
                 f"and decoder_layers {len(decoder)}: give both the same number"
             )
     return injection.model_copy(update=layers)

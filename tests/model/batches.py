@@ -34,8 +34,10 @@ def batch(processor: ProcessorMixin, counts: Sequence[int], side: str = "right")
 
 
 def injection(**changes: Any) -> InjectionConfig:
-    """Three vision layers into three decoder layers, with small heads."""
+    """Three vision layers into three decoder layers (`static` one into one), with small heads."""
     small: dict[str, Any] = {"vision_layers": [1, 3, 5], "decoder_layers": [0, 2, 4], "amp": {"rank": 4}}
+    if changes.get("kind") == "static":
+        small |= {"vision_layers": [3], "decoder_layers": [2]}
     small["agf"] = {"num_heads": 2, "hidden_size": 8}
     for key, value in changes.items():
         small[key] = small.get(key, {}) | value if isinstance(value, dict) else value

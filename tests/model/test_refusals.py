@@ -69,7 +69,7 @@ def test_a_model_that_is_no_llava() -> None:
         ({"vision_layers": [0]}, "injection.vision_layers"),
         ({"vision_layers": {"count": 9}}, "count = 9"),
         ({"kind": "deepstack", "decoder_layers": [0]}, "vision_layers names 3 and decoder_layers 1"),
-        ({"kind": "static", "decoder_layers": [0]}, "same number"),
+        ({"kind": "static", "decoder_layers": [0]}, "joins one vision layer to one decoder layer"),
     ],
 )
 def test_layers_that_do_not_exist(family: Family, changes: dict[str, object], message: str) -> None:
