@@ -1,6 +1,5 @@
-# make demo and make test set up .venv first; on a machine with GPUs run `make TORCH=torch ...` for a CUDA build.
+# make demo and make test set up .venv first, with the versions of constraints.txt.
 PYTHON ?= python3
-TORCH ?= torch==2.13.0
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
@@ -21,10 +20,10 @@ perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.agf
 	$(BIN)/python -m tests.perf.injection
 
-# torch comes first and pinned: what follows then finds it there.
+# torch comes first, so that pip does not look at other builds of it for its dependents.
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet "$(TORCH)"
+	$(BIN)/python -m pip install --quiet torch==2.13.0
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $(INSTALLED)
 

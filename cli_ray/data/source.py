@@ -1,5 +1,6 @@
 """A source of samples: which shards it has and how they are read."""
 
+import errno
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from cli_ray.data.sample import BadDataError, BadSample, Sample, clean
 from cli_ray.errors import UserError
 
 _HF_STATE = "state.json"
+_ABSENT = (errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
+"""Why a named file cannot be opened, now or later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,8 @@ def _load(folder: str, name: str, limits: Limits) -> bytes:
     try:
         return read_small(path, limits.max_bytes)
     except OSError as error:
+        if not isinstance(error, FileNotFoundError) and error.errno not in _ABSENT:
+            raise  # storage that fails is no fault of the sample; another try may find it
         raise BadDataError("missing image", f"{name!r} in {folder}: {error.strerror or 'no such file'}") from error
 
 
