@@ -82,6 +82,17 @@ def assemble(model: ModelConfig, dtype: torch.dtype) -> PreTrainedModel:
     return joined.eval()
 
 
+def joined_config(model: ModelConfig) -> LlavaConfig | LlavaOnevisionConfig:
+    """The config that `assemble` gives its model, but for special tokens; reads no weights.
+
+    Raises:
+        UserError: the vision tower is not of the kind that the family has.
+    """
+    text = AutoConfig.from_pretrained(model.language_model, revision=model.revision)
+    kind = LlavaConfig if model.family == "llava" else LlavaOnevisionConfig
+    return kind(vision_config=_vision_config(model), text_config=text)
+
+
 def _frame(model: ModelConfig, vision: Any, text: Any, tokenizer: Any) -> PreTrainedModel:
     """A LLaVA with the projector that joins the two, around parts of one thin layer each."""
     thin = {"num_hidden_layers": 1, "intermediate_size": 1}

@@ -9,7 +9,7 @@ from transformers import AutoConfig, LlavaProcessor, PreTrainedModel, ProcessorM
 from cli_ray.config import InjectionConfig, LoraConfig, ModelConfig
 from cli_ray.errors import UserError
 from cli_ray.model import tiny
-from cli_ray.model.assemble import assemble, assemble_processor
+from cli_ray.model.assemble import assemble, assemble_processor, joined_config
 from cli_ray.model.attach import attach, copy_projector
 from cli_ray.model.config import InjectionSection, resolve
 from cli_ray.model.llava import CliLlavaForConditionalGeneration
@@ -38,6 +38,26 @@ def load_processor(model: ModelConfig) -> ProcessorMixin:
     if model.family == "llava":
         processor.image_processor.do_pad = model.pad_to_square
     return processor
+
+
+def check_injection(model: ModelConfig, injection: InjectionConfig) -> None:
+    """Finds faults of `injection` from the configs of the model, before any weight is read.
+
+    Raises:
+        UserError: a model that cannot be found, layers that do not exist, a checkpoint of another family or with
+            another injection.
+    """
+    try:
+        if model.checkpoint == "tiny":
+            _checked(injection, tiny.build_tiny(model.family).config)
+        elif model.checkpoint:
+            _config_of(model, injection)
+        else:
+            _checked(injection, joined_config(model))
+    except OSError as error:
+        names = [getattr(model, name) for name in ("checkpoint", "vision_tower", "language_model")]
+        named = " or ".join(filter(None, names))
+        raise UserError(f"model: {named} cannot be read, as a folder or from the hub: {error}") from error
 
 
 def build_model(
@@ -92,7 +112,8 @@ def _checked(injection: InjectionConfig, config: Any) -> InjectionConfig:
         raise UserError(str(error)) from None
 
 
-def _load(model: ModelConfig, injection: InjectionConfig, dtype: torch.dtype) -> PreTrainedModel:
+def _config_of(model: ModelConfig, injection: InjectionConfig) -> Any:
+    """The config of the CLI model that a checkpoint and an injection make; UserError when they cannot."""
     found = AutoConfig.from_pretrained(model.checkpoint, revision=model.revision)
     if found.model_type.removeprefix("cli_") != model.family:
         raise UserError(
@@ -101,10 +122,14 @@ def _load(model: ModelConfig, injection: InjectionConfig, dtype: torch.dtype) ->
     injection = _checked(injection, found)
     if isinstance(found, InjectionSection):
         _refuse_another(model, found.injection, injection)
+    return MODELS[model.family].config_class.from_plain(found, injection)
+
+
+def _load(model: ModelConfig, injection: InjectionConfig, dtype: torch.dtype) -> PreTrainedModel:
     built, report = MODELS[model.family].from_pretrained(
         model.checkpoint,
         revision=model.revision,
-        config=MODELS[model.family].config_class.from_plain(found, injection),
+        config=_config_of(model, injection),
         dtype=dtype,
         attn_implementation=model.attention,
         output_loading_info=True,

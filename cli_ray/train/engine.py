@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 
 from cli_ray.config import InjectionConfig, OptimConfig, Part, RunConfig
 from cli_ray.data.collate import MicroBatch, normalize
+from cli_ray.errors import UserError
 from cli_ray.model.parts import decays, part_of
 from cli_ray.train.schedule import lr_factor
 
@@ -89,7 +90,7 @@ def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any
     """Trainable parameters by part, with and without weight decay; freezes parts with rate 0.
 
     Raises:
-        ValueError: nothing is left to train.
+        UserError: nothing is left to train.
     """
     groups: dict[tuple[Part, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -100,7 +101,7 @@ def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any
             groups.setdefault((part, decays(name)), []).append(parameter)
     if not groups:
         rates = ", ".join(f"optim.{part}.lr" for part in get_args(Part))
-        raise ValueError(f"no parameter of the model is trained: set one of {rates}")
+        raise UserError(f"no parameter of the model is trained: set one of {rates}")
     return [
         {
             "name": part,

@@ -12,10 +12,13 @@ from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from cli_ray.config import ClusterConfig, DataConfig, RunConfig, SourceConfig
+from cli_ray.data.conversation import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.errors import RunFailedError, UserError
+from cli_ray.model.build import check_injection, load_processor
 from cli_ray.train.environment import environment
 from cli_ray.train.folder import RunFolder
+from cli_ray.train.rehearsal import longest_batch
 from cli_ray.train.worker import train_worker
 
 
@@ -31,6 +34,7 @@ def train(config: RunConfig) -> dict[str, Any]:
     """
     refuse_to_lose_the_run(config.runs_dir)
     config = with_absolute_paths(config)
+    check_model(config)
     folder = RunFolder(config.folder)
     resumed = folder.claim(config)
     prepare_index(folder, "index.json", config.data)
@@ -46,6 +50,16 @@ def train(config: RunConfig) -> dict[str, Any]:
     if "error" in summary:
         raise RunFailedError(summary["error"])
     return summary
+
+
+def check_model(config: RunConfig) -> None:
+    """Faults of model, processor and lengths that show before a worker, or a GPU, is taken.
+
+    Raises:
+        UserError: layers that do not exist, a chat template that cannot be used, no room for an image.
+    """
+    check_injection(config.model, config.injection)
+    longest_batch(Encoder(load_processor(config.model), config.data), config)
 
 
 def refuse_to_lose_the_run(runs_dir: str) -> None:

@@ -160,6 +160,25 @@ def test_too_many_bad_samples_stop_the_run_and_are_named(cluster: None, data: Pa
     assert {line["source"] for line in lines} == {"tar"}
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"injection": {"vision_layers": [99]}},
+            r"injection\.vision_layers: \[99\] must be distinct indices in 1\.\.5",
+        ),
+        ({"model": {"checkpoint": "absent/model"}}, "absent/model"),
+        ({"data": {"sources": [{"path": "x"}], "max_length": 16}}, "no room for a single image"),
+    ],
+)
+def test_what_cannot_work_is_said_before_a_worker_starts(
+    data: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        train(config_of(data, tmp_path, **changes))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_job_must_not_keep_its_run_in_the_working_directory(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     with pytest.raises(UserError, match="runs_dir = 'runs' is relative"):
