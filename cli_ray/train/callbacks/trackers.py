@@ -68,7 +68,10 @@ class Wandb(Tracker):
 
     def close(self) -> None:
         if self._run is not None:
+            import wandb
+
             self._run.finish()
+            wandb.teardown()  # its service writes on after finish, and Ray may end this worker before
 
 
 class TensorBoard(Tracker):
