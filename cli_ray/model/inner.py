@@ -97,6 +97,18 @@ class CliModel(InitializesInjection):
                 return {"vision_feature_layer": [base, *self.tapped]}
         return {"output_hidden_states": [base, *self.tapped]}
 
+    def project_taps(self, outputs: Any) -> Tensor | None:
+        """AMP over the tapped layers of a tower pass, CLS left out as for the base layer: Float[N, R, D].
+
+        None where the injection has no AMP.
+        """
+        if self.amp is None:
+            return None
+        first = 1 if self.config.vision_feature_select_strategy == "default" else 0
+        layers = [outputs.hidden_states[layer][:, first:] for layer in self.tapped]
+        v_hat_NRD: Tensor = self.amp(layers, self.multi_modal_projector)
+        return v_hat_NRD
+
     def injected_modules(self) -> list[nn.Module]:
         """The modules that a plain model does not have."""
         modules = [self.amp, self.agf, getattr(self.multi_modal_projector, "external", None)]

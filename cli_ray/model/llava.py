@@ -26,11 +26,7 @@ class CliLlavaModel(CliModel, LlavaModel):
     ) -> Encoded:
         """`pixel_values` Float[I, 3, height, width]. Images are of one size, so the other two are not read."""
         outputs = LlavaModel.get_image_features(self, pixel_values, return_dict=True, **self.tap_arguments())
-        if self.amp is None:
-            return Encoded(outputs.pooler_output, None)
-        first = 1 if self.config.vision_feature_select_strategy == "default" else 0
-        layers = [outputs.hidden_states[layer][:, first:] for layer in self.tapped]
-        return Encoded(outputs.pooler_output, self.amp(layers, self.multi_modal_projector))
+        return Encoded(outputs.pooler_output, self.project_taps(outputs))
 
     def dummy_images(self) -> dict[str, Any]:
         """One black image."""

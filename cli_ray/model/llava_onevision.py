@@ -46,11 +46,9 @@ class CliLlavaOnevisionModel(CliModel, LlavaOnevisionModel):
             return_dict=True,
             **self.tap_arguments(),
         )
-        if self.amp is None:
+        v_hat_NRD = self.project_taps(outputs)
+        if v_hat_NRD is None:
             return Encoded(outputs.pooler_output, None)
-        first = 1 if self.config.vision_feature_select_strategy == "default" else 0
-        layers = [outputs.hidden_states[layer][:, first:] for layer in self.tapped]
-        v_hat_NRD = self.amp(layers, self.multi_modal_projector)
         tiles = self._tiles(image_sizes, batch_num_images)
         return Encoded(outputs.pooler_output, self._pack(v_hat_NRD, image_sizes, tiles))
 

@@ -15,9 +15,9 @@ from transformers import PreTrainedModel
 
 from cli_ray.config import InjectionConfig, OptimConfig, Part, RunConfig
 from cli_ray.data.collate import MicroBatch, normalize
+from cli_ray.data.encoded import IGNORED
 from cli_ray.errors import UserError
 from cli_ray.model.parts import decays, part_of
-from cli_ray.train.schedule import lr_factor
 
 # Legend: B samples, T tokens, S supervised tokens, V vocabulary, M decoder layers, I images, N vision layers.
 
@@ -153,7 +153,7 @@ class Engine:
                 inputs["pixel_values"], self.image_processor.image_mean, self.image_processor.image_std, self.dtype
             )
         labels_BT = batch.labels.to(self.device)
-        keep_BT = F.pad(labels_BT[:, 1:] != -100, (0, 1))
+        keep_BT = F.pad(labels_BT[:, 1:] != IGNORED, (0, 1))
         output = self.deepspeed(
             **inputs, context_mask=batch.context_mask.to(self.device), logits_to_keep=keep_BT, use_cache=False
         )
@@ -222,10 +222,6 @@ class Engine:
         on_device = values.to(self.device, torch.float64)
         dist.all_reduce(on_device, op)
         return on_device.cpu()
-
-    def factor(self, step: int, total: int) -> float:
-        """Learning-rate factor of a step."""
-        return lr_factor(step, total, self.config.optim)
 
 
 def _real_tokens(batch: MicroBatch) -> int:

@@ -12,6 +12,7 @@ from cli_ray.train.engine import Engine
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.metrics import Metrics, Timing, step_metrics
 from cli_ray.train.progress import Progress
+from cli_ray.train.schedule import lr_factor
 
 if TYPE_CHECKING:
     from cli_ray.train.callbacks.callback import Callback
@@ -60,7 +61,7 @@ class TrainLoop:
 
     def _train_step(self, batches: list[MicroBatch], data_wait_ms: float) -> None:
         start = time.perf_counter()
-        factor = self.engine.factor(self.progress.step, self.total_steps)
+        factor = lr_factor(self.progress.step, self.total_steps, self.config.optim)
         result = self.engine.train_step(batches, factor)
         timing = Timing(data_wait_ms, (time.perf_counter() - start) * 1e3)
         self.progress = self.progress.after_step(

@@ -16,6 +16,7 @@ from cli_ray.data.conversation import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.errors import RunFailedError, UserError
 from cli_ray.model.build import check_injection, load_processor
+from cli_ray.train.callbacks.trackers import check_sinks
 from cli_ray.train.environment import environment
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.rehearsal import longest_batch
@@ -34,6 +35,7 @@ def train(config: RunConfig) -> dict[str, Any]:
     """
     refuse_to_lose_the_run(config.runs_dir)
     config = with_absolute_paths(config)
+    check_sinks(config.log.sinks)
     check_model(config)
     folder = RunFolder(config.folder)
     resumed = folder.claim(config)

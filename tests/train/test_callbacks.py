@@ -9,9 +9,11 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cli_ray.config import DataConfig, LogConfig, ModelConfig, RunConfig, SourceConfig
+from cli_ray.errors import UserError
+from cli_ray.train.callbacks import trackers
 from cli_ray.train.callbacks.console import step_line
 from cli_ray.train.callbacks.metrics_file import MetricsFile, flatten
-from cli_ray.train.callbacks.trackers import SINKS
+from cli_ray.train.callbacks.trackers import SINKS, check_sinks
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.loop import TrainLoop
 from cli_ray.train.progress import Progress
@@ -99,3 +101,10 @@ def test_sinks_record_what_they_are_given(name: Any, tmp_path: Path, monkeypatch
         [run] = mlflow.search_runs(experiment_names=["tests"], output_format="list")
         assert run.data.metrics["gate_max/v5_d1"] == -0.4
         assert run.info.run_name == "run"
+
+
+def test_a_sink_that_is_not_installed_is_told_with_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_sinks(["wandb", "tensorboard", "mlflow"])
+    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"log.sinks names 'mlflow', .*: pip install 'cli_ray\[mlflow\]'"):
+        check_sinks(["mlflow"])

@@ -2,11 +2,14 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli_ray.config.train import Sink
 from cli_ray.data.collate import MicroBatch
+from cli_ray.errors import UserError
 from cli_ray.train.callbacks.callback import Callback
 from cli_ray.train.callbacks.metrics_file import flatten
 from cli_ray.train.metrics import Metrics
@@ -80,7 +83,6 @@ class TensorBoard(Tracker):
     _writer: Any = None
 
     def open(self, loop: "TrainLoop", folder: Path) -> None:
-        _require("tensorboard", "tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=loop.progress.step + 1)
@@ -100,7 +102,6 @@ class MLflow(Tracker):
     _mlflow: Any = None
 
     def open(self, loop: "TrainLoop", folder: Path) -> None:
-        _require("mlflow", "mlflow")
         import mlflow
 
         if not os.environ.get("MLFLOW_TRACKING_URI"):
@@ -120,9 +121,12 @@ class MLflow(Tracker):
 SINKS: dict[Sink, type[Tracker]] = {"wandb": Wandb, "tensorboard": TensorBoard, "mlflow": MLflow}
 
 
-def _require(module: str, extra: str) -> None:
-    """Raises ImportError with the install line when an optional package is missing."""
-    from importlib.util import find_spec
+def check_sinks(names: Sequence[Sink]) -> None:
+    """Finds sinks that are not installed, before a worker starts.
 
-    if find_spec(module) is None:
-        raise ImportError(f"log.sinks names {extra!r}, which is not installed: pip install 'cli_ray[{extra}]'")
+    Raises:
+        UserError: with the install line.
+    """
+    for name in names:
+        if find_spec(name) is None:
+            raise UserError(f"log.sinks names {name!r}, which is not installed: pip install 'cli_ray[{name}]'")
