@@ -1,12 +1,26 @@
 """Cross-Layer Injection for LLaVA models on Ray."""
 
+import sys
+from types import ModuleType
+
 import wrapt
 
 __version__ = "0.1.0"
 
+_AUTO = "transformers.models.auto.modeling_auto"
+_FAMILIES = ("clip", "llama", "llava", "llava_onevision", "qwen2", "siglip")
+_BASES = ("transformers.modeling_layers", *(f"transformers.models.{one}.modeling_{one}" for one in _FAMILIES))
+"""What we build on, and what imports the Auto classes on its way, so that those may be there while it is half-made."""
 
-# Registers the CLI models with the Auto classes of transformers as soon as those are imported,
-# before or after this package, so that `import cli_ray` itself stays free of torch.
-@wrapt.when_imported("transformers.models.auto.modeling_auto")
-def _register_with_transformers(_: object) -> None:
-    import cli_ray.model  # noqa: F401
+
+def _register_with_transformers(imported: ModuleType) -> None:
+    names = [name for name in _BASES if name in sys.modules and name != imported.__name__]
+    half_made = any(getattr(sys.modules[name].__spec__, "_initializing", False) for name in names)
+    if _AUTO in sys.modules and not half_made:
+        import cli_ray.model  # noqa: F401
+
+
+# The CLI models are registered as soon as the Auto classes are imported, before or after this package, so that
+# `import cli_ray` itself stays free of torch.
+for _name in (_AUTO, *_BASES):
+    wrapt.register_post_import_hook(_register_with_transformers, _name)

@@ -92,12 +92,19 @@ def test_a_plain_class_reads_our_folder(
     assert torch.equal(logits(plain, inputs), logits(plain_model, inputs))
 
 
-@pytest.mark.parametrize("first", ["cli_ray", "transformers"])
-def test_importing_the_package_registers_the_models(tmp_path: Path, first: str) -> None:
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("import cli_ray", "import transformers"),
+        ("import transformers", "import cli_ray"),
+        ("import cli_ray", "from transformers import LlavaForConditionalGeneration"),
+        ("import cli_ray", "from transformers import Qwen2ForCausalLM"),
+    ],
+)
+def test_importing_the_package_registers_the_models(tmp_path: Path, first: str, second: str) -> None:
     cli_model("llava").save_pretrained(tmp_path)
-    second = "transformers" if first == "cli_ray" else "cli_ray"
     code = (
-        f"import {first}\nfrom transformers import AutoModelForImageTextToText as Auto\nimport {second}\n"
+        f"{first}\n{second}\nfrom transformers import AutoModelForImageTextToText as Auto\n"
         f"print(type(Auto.from_pretrained({str(tmp_path)!r})).__name__)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
