@@ -1,0 +1,174 @@
+"""What a benchmark is: where its items lie, what is asked, how a reply is read and how scores become numbers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Doc = Mapping[str, Any]
+"""One row of a dataset in its official columns. Never written to."""
+
+State = Literal["ok", "error", "truncated", "unparsed", "unjudged"]
+Profile = Literal["lmms-eval/0.7.3", "strict"]
+PROFILES: tuple[Profile, ...] = ("lmms-eval/0.7.3", "strict")
+
+Messages = tuple[Mapping[str, str], ...]
+"""A chat for a judge: `role` and `content` each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model answered."""
+
+    text: str
+    finish: Literal["stop", "length", "error"] = "stop"
+    """`length`: cut at max_new_tokens. `error`: generation failed; the text says why and is never scored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Graded:
+    """What a scorer makes of one reply."""
+
+    score: float | None
+    """0 to 1 (MM-Vet's and LLaVA-W's judged points are scaled to that); None where there is nothing to score it by."""
+    parsed: str = ""
+    """What was read out of the reply; empty when nothing was."""
+    rule: str = ""
+    """The rule that fired, such as `letter at start`; shown to users."""
+    state: Literal["ok", "unparsed"] = "ok"
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """Further numbers of the sample that the aggregation needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One scored item."""
+
+    id: str
+    score: float | None
+    parsed: str
+    rule: str
+    state: State
+    stand_in: float | None = None
+    """What the rules alone would give to an item that no judge has seen."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    facets: Mapping[str, Any] = field(default_factory=dict)
+    """The columns of the document that aggregation and submission need."""
+    unit: str = ""
+    """Items of one unit are scored together: all or none of them counts."""
+    cluster: str = ""
+    """Items of one cluster share an image or a group, so that their errors are not independent."""
+
+
+Scorer = Callable[[Doc, str], Graded]
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A split on the Hugging Face hub, and the same layout below a data root."""
+
+    ids: tuple[str, ...]
+    """Hub ids, the present one first; older scripts and caches use the others."""
+    split: str
+    config: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """How a judge, a language model behind an endpoint, scores replies that rules cannot."""
+
+    prompt: Callable[[Doc, str], Messages | None]
+    """From document and reply to what the judge is asked; None where rules decide."""
+    read: Callable[[Doc, str, str], Graded | None]
+    """From document, reply and the judge's answer to a score; None when that answer is nonsense."""
+    max_tokens: int
+    temperature: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a submission file needs of an item."""
+
+    id: str
+    reply: str
+    parsed: str
+    facets: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The file that the server of a hidden split takes."""
+
+    filename: str
+    write: Callable[[Sequence[Answer]], bytes]
+    server: str
+    """Where to hand it in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Benchmark:
+    """One benchmark; see `evals/benchmarks`."""
+
+    name: str
+    """On the command line, such as `docvqa-val`."""
+    title: str
+    """In tables, such as `DocVQA val`."""
+    source: Source
+    count: int
+    """Items to expect after `keep`."""
+    columns: tuple[str, ...]
+    """Columns that are needed beside those of images."""
+    image_columns: tuple[str, ...] = ("image",)
+    """Columns of images; a column may hold one or a list of them, or nothing."""
+    images_from: Source | None = None
+    """Where the images are, if not beside the questions (GQA): a split of `id` and `image`."""
+    image_key: str = ""
+    """The column of the questions that names the image there."""
+    keep: Callable[[Doc], bool] | None = None
+    """Rows of the split that belong to the benchmark; all without."""
+    sample_id: Callable[[Doc, int], str] = lambda doc, row: str(row)
+    """From a document and its row in the split to an id that is unique in the benchmark."""
+    prompt: Callable[[Doc], str]
+    """What is asked; images come before it unless it holds `<image>` marks."""
+    max_new_tokens: int
+    """Decoding is greedy throughout."""
+    score: Scorer
+    """Reads a stripped reply under `lmms-eval/0.7.3`. For a judged benchmark: the stand-in."""
+    strict: Scorer | None = None
+    """Our reading where upstream's is wrong; the same as `score` without."""
+    stand_in: str = ""
+    """What the stand-in of a judged benchmark is, for the label in the table."""
+    judge: Judge | None = None
+    facets: tuple[str, ...] = ()
+    """Columns that `aggregate`, `unit` or `submission` need."""
+    unit: Callable[[Doc], str] | None = None
+    """Items that are scored together (MME's two questions on an image)."""
+    cluster: Callable[[Doc], str] | None = None
+    """Items that share an image or a group; without, items with equal images do."""
+    aggregate: Callable[[Sequence[Sample]], Metrics]
+    """From scored samples (none without a score, no part of a unit) to metrics in the units of published tables:
+    percent, or points for MME and OCRBench. Called with at least one sample."""
+    strict_aggregate: Callable[[Sequence[Sample]], Metrics] | None = None
+    headline: str
+    """The metric in the table."""
+    linear: bool = False
+    """Whether the headline is 100 times the mean score, so that its standard error needs no resampling."""
+    full_marks: float = 100.0
+    """What the headline can reach."""
+    references: Mapping[str, float] = field(default_factory=dict)
+    """Published headline numbers by model."""
+    submission: Submission | None = None
+    """For splits whose answers are hidden; `score` then gives None."""
+
+    @property
+    def all_columns(self) -> tuple[str, ...]:
+        """Every column of the split that is read."""
+        return self.columns + (() if self.images_from else self.image_columns)
+
+    def scorer(self, profile: Profile) -> Scorer:
+        """How replies are read under a profile."""
+        return self.strict if profile == "strict" and self.strict else self.score
+
+    def aggregator(self, profile: Profile) -> Callable[[Sequence[Sample]], Metrics]:
+        """How scores become metrics under a profile."""
+        return self.strict_aggregate if profile == "strict" and self.strict_aggregate else self.aggregate

@@ -1,0 +1,47 @@
+"""AI2D: questions on diagrams of school science (arXiv 1603.07396)."""
+
+import re
+from string import ascii_uppercase
+
+from evals.benchmark import Benchmark, Doc, Graded, Source
+from evals.scoring.choice import graded, lettered, lines, stated
+from evals.scoring.exact import plain
+from evals.scoring.means import accuracy
+from evals.wording import LETTER
+
+
+def _prompt(doc: Doc) -> str:
+    return f"{doc['question']}\n{lines(lettered(doc['options']))}{LETTER}"
+
+
+def _score(doc: Doc, reply: str) -> Graded:
+    """A capital and a dot at the start, or else the whole reply, has to be the letter."""
+    start = re.match(r"([A-Z])\.", reply)
+    letter = plain(start[1] if start else reply).upper()
+    known = letter if letter in lettered(doc["options"]) else ""
+    return graded(_gold(doc), known, "letter at start" if start else "letter alone")
+
+
+def _strict(doc: Doc, reply: str) -> Graded:
+    return graded(_gold(doc), *stated(reply, lettered(doc["options"])))
+
+
+def _gold(doc: Doc) -> str:
+    return ascii_uppercase[int(doc["answer"])]
+
+
+AI2D = Benchmark(
+    name="ai2d",
+    title="AI2D",
+    source=Source(ids=("lmms-lab-encoder/ai2d", "lmms-lab/ai2d"), split="test"),
+    count=3088,
+    columns=("question", "options", "answer"),
+    prompt=_prompt,
+    max_new_tokens=16,
+    score=_score,
+    strict=_strict,
+    aggregate=accuracy,
+    headline="accuracy",
+    linear=True,
+    references={"LLaVA-1.5-7B": 55.0, "LLaVA-OneVision-0.5B": 57.1, "LLaVA-OneVision-7B": 81.4},
+)

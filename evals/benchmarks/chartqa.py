@@ -1,0 +1,30 @@
+"""ChartQA: questions on charts, half written by people (arXiv 2203.10244)."""
+
+from evals.benchmark import Benchmark, Doc, Graded, Source
+from evals.scoring.means import accuracy_by
+from evals.scoring.relaxed import relaxed
+
+
+def _prompt(doc: Doc) -> str:
+    return f"{doc['question']}\nAnswer the question with a single word."
+
+
+def _score(doc: Doc, reply: str) -> Graded:
+    return relaxed(doc["answer"], reply)
+
+
+CHARTQA = Benchmark(
+    name="chartqa",
+    title="ChartQA",
+    source=Source(ids=("lmms-lab-encoder/ChartQA", "lmms-lab/ChartQA"), split="test"),
+    count=2500,
+    columns=("question", "answer", "type"),
+    prompt=_prompt,
+    max_new_tokens=16,
+    score=_score,
+    facets=("type",),
+    aggregate=accuracy_by("type"),
+    headline="accuracy",
+    linear=True,
+    references={"LLaVA-1.5-7B": 17.8, "LLaVA-OneVision-0.5B": 61.4, "LLaVA-OneVision-7B": 80.0},
+)

@@ -1,0 +1,66 @@
+"""LLaVA-Bench in the Wild: a judge rates GPT-4's reference answer and the reply, 1 to 10 each (arXiv 2304.08485)."""
+
+import re
+from collections.abc import Sequence
+
+from evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
+from evals.prompts import template
+from evals.scoring.means import grouped
+from evals.scoring.rouge import rouge_l
+
+_NUMBER = r"-?\d+(?:\.\d+)?"
+
+
+def _likeness(doc: Doc, reply: str) -> Graded:
+    """The stand-in: ROUGE-L against the reference answer."""
+    return Graded(rouge_l(doc["gpt_answer"], reply), reply, "ROUGE-L", "ok" if reply else "unparsed")
+
+
+def _ask(doc: Doc, reply: str) -> Messages:
+    context = doc["caption"] if isinstance(doc["caption"], str) else "\n".join(doc["caption"])
+    answers = (
+        f"[Assistant {number}]\n{answer}\n\n[End of Assistant {number}]\n\n"
+        for number, answer in ((1, doc["gpt_answer"]), (2, reply))
+    )
+    asked = f"[Context]\n{context}\n\n[Question]\n{doc['question']}\n\n{''.join(answers)}"
+    return ({"role": "user", "content": f"{asked}[System]\n{template('llava_wild')}\n\n"},)
+
+
+def _read(doc: Doc, reply: str, answer: str) -> Graded | None:
+    """The first two numbers of the first line: points of the reference and of the reply."""
+    points = [float(number) for number in re.findall(_NUMBER, answer.strip().split("\n")[0])[:2]]
+    if len(points) < 2 or not all(0 <= each <= 10 for each in points):
+        return None
+    return Graded(points[1] / 10, reply, "judge", parts={"reference": points[0]})
+
+
+def _relative(samples: Sequence[Sample]) -> float:
+    """The points of the replies in percent of those of the references, which stand-ins take for 10; 0 if all are 0."""
+    reference = sum(sample.parts.get("reference", 10.0) for sample in samples)
+    return 100 * sum(10 * (sample.score or 0.0) for sample in samples) / reference if reference else 0.0
+
+
+def _aggregate(samples: Sequence[Sample]) -> Metrics:
+    groups = grouped(samples, lambda sample: str(sample.facets["category"]))
+    return {"relative score": _relative(samples)} | {
+        f"relative score/{name}": _relative(group) for name, group in groups.items()
+    }
+
+
+LLAVA_WILD = Benchmark(
+    name="llava-wild",
+    title="LLaVA-in-the-Wild",
+    source=Source(ids=("lmms-lab-encoder/llava-bench-in-the-wild", "lmms-lab/llava-bench-in-the-wild"), split="train"),
+    count=60,
+    columns=("question_id", "question", "gpt_answer", "caption", "category"),
+    sample_id=lambda doc, row: str(doc["question_id"]),
+    prompt=lambda doc: str(doc["question"]),
+    max_new_tokens=4096,
+    score=_likeness,
+    stand_in="ROUGE-L against the reference answer",
+    judge=Judge(_ask, _read, max_tokens=1024),
+    facets=("category",),
+    aggregate=_aggregate,
+    headline="relative score",
+    references={"LLaVA-1.5-7B": 65.4, "LLaVA-OneVision-0.5B": 74.2, "LLaVA-OneVision-7B": 90.7},
+)

@@ -1,0 +1,67 @@
+"""OCRBench: reading text, tables and formulas in images (arXiv 2305.07895)."""
+
+from collections.abc import Sequence
+
+from evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from evals.scoring.means import grouped, percent
+
+POINTS = {
+    "Regular Text Recognition": 50,
+    "Irregular Text Recognition": 50,
+    "Artistic Text Recognition": 50,
+    "Handwriting Recognition": 50,
+    "Digit String Recognition": 50,
+    "Non-Semantic Text Recognition": 50,
+    "Scene Text-centric VQA": 200,
+    "Doc-oriented VQA": 200,
+    "Key Information Extraction": 200,
+    "Handwritten Mathematical Expression Recognition": 100,
+}
+"""Questions of each type, one point each."""
+
+_NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: ord(" ")}
+
+
+def _prompt(doc: Doc) -> str:
+    return str(doc["question"].strip())
+
+
+def _score(doc: Doc, reply: str) -> Graded:
+    """1 if any gold answer is contained in the reply."""
+    flat = _without_spaces if doc["dataset"] == "HME100k" else _folded
+    golds = [doc["answer"]] if isinstance(doc["answer"], str) else doc["answer"]
+    hit = any(flat(gold) in flat(reply) for gold in golds)
+    return Graded(float(hit), reply, "contains", "ok" if reply else "unparsed")
+
+
+def _without_spaces(text: str) -> str:
+    return text.strip().replace("\n", "").replace(" ", "")
+
+
+def _folded(text: str) -> str:
+    """Wide forms of ASCII made narrow, lower case, one line."""
+    return text.translate(_NARROW).lower().strip().replace("\n", " ")
+
+
+def _aggregate(samples: Sequence[Sample]) -> Metrics:
+    """Points of 1000, and of those that each type can give; scaled up where not all items are scored."""
+    types = grouped(samples, lambda sample: str(sample.facets["question_type"]))
+    metrics = {"points": 10 * percent(samples)}
+    return metrics | {f"points/{name}": POINTS.get(name, 100) * percent(group) / 100 for name, group in types.items()}
+
+
+OCRBENCH = Benchmark(
+    name="ocrbench",
+    title="OCRBench",
+    source=Source(ids=("echo840/OCRBench",), split="test"),
+    count=1000,
+    columns=("question", "answer", "question_type", "dataset"),
+    prompt=_prompt,
+    max_new_tokens=128,
+    score=_score,
+    facets=("question_type",),
+    aggregate=_aggregate,
+    headline="points",
+    full_marks=1000.0,
+    references={"LLaVA-1.5-7B": 318.0, "LLaVA-OneVision-7B": 622.0},
+)

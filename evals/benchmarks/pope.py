@@ -1,0 +1,77 @@
+"""POPE: does the model see objects that are not there? (arXiv 2305.10355)"""
+
+from collections.abc import Callable, Sequence
+
+from evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from evals.scoring.means import grouped, percent
+from evals.scoring.yes_no import first_word, graded
+from evals.wording import SHORT
+
+
+def _prompt(doc: Doc) -> str:
+    return f"{doc['question'].strip()}{SHORT}"
+
+
+def _gold(answer: str) -> str:
+    return answer.lower().strip()
+
+
+def _score(doc: Doc, reply: str) -> Graded:
+    """The whole reply has to be the word; a dot behind it costs the item."""
+    word = reply.lower()
+    return graded(_gold(doc["answer"]), (word, "word alone") if word in ("yes", "no") else ("", ""))
+
+
+def _strict(doc: Doc, reply: str) -> Graded:
+    return graded(_gold(doc["answer"]), first_word(reply))
+
+
+def _aggregate(missed: Callable[[Sample], bool]) -> Callable[[Sequence[Sample]], Metrics]:
+    """Metrics over all, and accuracy and F1 for each category.
+
+    Args:
+        missed: whether an item whose gold answer is "yes" counts as a miss.
+    """
+
+    def aggregate(samples: Sequence[Sample]) -> Metrics:
+        metrics = _rates(samples, missed) | {
+            "yes_share": 100 * sum(sample.parsed == "yes" for sample in samples) / len(samples)
+        }
+        for name, group in grouped(samples, lambda sample: str(sample.facets["category"])).items():
+            rates = _rates(group, missed)
+            metrics |= {f"f1/{name}": rates["f1"], f"accuracy/{name}": rates["accuracy"]}
+        return metrics
+
+    return aggregate
+
+
+def _rates(samples: Sequence[Sample], missed: Callable[[Sample], bool]) -> Metrics:
+    present = [sample for sample in samples if _gold(sample.facets["answer"]) == "yes"]
+    hits = sum(sample.parsed == "yes" for sample in present)
+    claims = sum(sample.parsed == "yes" for sample in samples)
+    misses = sum(missed(sample) for sample in present)
+    precision = hits / claims if claims else 0.0
+    recall = hits / (hits + misses) if hits + misses else 0.0
+    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    return {"f1": 100 * f1, "accuracy": percent(samples), "precision": 100 * precision, "recall": 100 * recall}
+
+
+POPE = Benchmark(
+    name="pope",
+    title="POPE",
+    source=Source(ids=("lmms-lab-encoder/POPE", "lmms-lab/POPE"), split="test"),
+    count=9000,
+    columns=("question_id", "question", "answer", "category"),
+    sample_id=lambda doc, row: f"{doc['category']}/{doc['question_id']}:{row}",
+    prompt=_prompt,
+    max_new_tokens=128,
+    score=_score,
+    strict=_strict,
+    facets=("answer", "category"),
+    # Upstream leaves replies that are neither yes nor no out of the recall.
+    aggregate=_aggregate(lambda sample: sample.parsed == "no"),
+    strict_aggregate=_aggregate(lambda sample: sample.parsed != "yes"),
+    headline="f1",
+    # The paper's is the mean of the three categories' F1.
+    references={"LLaVA-1.5-7B": 85.9},
+)

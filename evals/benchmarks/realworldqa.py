@@ -1,0 +1,46 @@
+"""RealWorldQA: questions on photographs, many from cars (xAI, 2024). Options and instruction are in the question."""
+
+from collections.abc import Callable
+
+from evals.benchmark import Benchmark, Doc, Graded, Source
+from evals.scoring.choice import graded
+from evals.scoring.letter import find_letter, read_letter
+from evals.scoring.means import accuracy
+
+
+def _prompt(doc: Doc) -> str:
+    return str(doc["question"].strip())
+
+
+def _graded(doc: Doc, reply: str, read: Callable[[str, str], tuple[str, str]]) -> Graded:
+    """Equality of letters where the gold answer is one, else of texts but for case and dots at the end."""
+    gold = doc["answer"].strip()
+    if gold.upper() in tuple("ABCD"):
+        return graded(gold.upper(), *read(reply, "ABCD"))
+    text = reply.lower().rstrip(".")
+    return Graded(float(text == gold.lower()), text, "text", "ok" if text else "unparsed")
+
+
+def _score(doc: Doc, reply: str) -> Graded:
+    return _graded(doc, reply, find_letter)
+
+
+def _strict(doc: Doc, reply: str) -> Graded:
+    return _graded(doc, reply, read_letter)
+
+
+REALWORLDQA = Benchmark(
+    name="realworldqa",
+    title="RealWorldQA",
+    source=Source(ids=("lmms-lab-encoder/RealWorldQA", "lmms-lab/RealWorldQA", "xai-org/RealworldQA"), split="test"),
+    count=765,
+    columns=("question", "answer"),
+    prompt=_prompt,
+    max_new_tokens=16,
+    score=_score,
+    strict=_strict,
+    aggregate=accuracy,
+    headline="accuracy",
+    linear=True,
+    references={"LLaVA-OneVision-0.5B": 55.6, "LLaVA-OneVision-7B": 66.3},
+)

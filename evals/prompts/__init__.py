@@ -1,0 +1,16 @@
+"""What judges are asked, in the official wording so that scores compare: data, not ours.
+
+`mm_vet.txt`: few-shot prompt of MM-Vet (github.com/yuweihao/MM-Vet, Apache-2.0).
+`llava_wild.txt`: review instruction of LLaVA-Bench (github.com/haotian-liu/LLaVA, Apache-2.0).
+`mathvista.txt`: extraction examples of MathVista (github.com/lupantech/MathVista), as in lmms-eval 0.7.3 (Apache-2.0).
+`mathverse.txt`: grading prompt of lmms-eval 0.7.3 (github.com/EvolvingLMMs-Lab/lmms-eval, MIT).
+"""
+
+from functools import cache
+from importlib.resources import files
+
+
+@cache
+def template(name: str) -> str:
+    """The text of a prompt, without the line break at the end of its file."""
+    return (files(__name__) / f"{name}.txt").read_text(encoding="utf-8").removesuffix("\n")

@@ -1,0 +1,117 @@
+"""Scores of replies: pure, without torch, ray, files or network."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from cli_ray.errors import UserError
+from evals.benchmark import Benchmark, Doc, Graded, Messages, Metrics, Profile, Reply, Sample, State
+from evals.suite import benchmark
+
+AskJudge = Callable[[Messages], str | None]
+"""The answer of a judge; None when it could not be had."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The outcome of a benchmark."""
+
+    samples: list[Sample]
+    metrics: Metrics
+    """Over the samples that have a score; empty when none has."""
+
+
+def score(
+    name: str,
+    docs: Sequence[Doc],
+    replies: Sequence[str | Reply],
+    judge: AskJudge | None = None,
+    *,
+    profile: Profile = "lmms-eval/0.7.3",
+) -> Scored:
+    """Scores the replies to the documents of a benchmark. Documents are never changed.
+
+    Args:
+        name: of the benchmark, such as `docvqa-val`.
+        docs: rows in the official columns; images may be absent.
+        replies: one for each document.
+        judge: asked for the replies of judged benchmarks; without it they are `unjudged`.
+        profile: which reading of replies.
+
+    Raises:
+        UserError: there is no such benchmark, there are not as many replies as documents, or a document lacks a
+            column.
+    """
+    one = benchmark(name)
+    if len(docs) != len(replies):
+        raise UserError(f"{name}: {len(replies)} replies for {len(docs)} documents: give one for each")
+    samples = []
+    for row, (doc, reply) in enumerate(zip(docs, replies, strict=True)):
+        missing = [column for column in one.columns if column not in doc]
+        if missing:
+            raise UserError(f"{name}: document {row} lacks the columns {', '.join(missing)}")
+        reply = Reply(reply) if isinstance(reply, str) else reply
+        samples.append(score_one(one, doc, one.sample_id(doc, row), reply, judge, profile))
+    return Scored(samples, metrics(one, samples, profile))
+
+
+def score_one(
+    benchmark: Benchmark,
+    doc: Doc,
+    sample_id: str,
+    reply: Reply,
+    judge: AskJudge | None,
+    profile: Profile,
+    image_hash: str = "",
+) -> Sample:
+    """Scores one reply.
+
+    Args:
+        image_hash: of the images of the item; equal ones make a cluster unless the benchmark says otherwise.
+    """
+    graded, state, stand_in = _graded(benchmark, doc, reply, judge, profile)
+    unit = benchmark.unit(doc) if benchmark.unit else sample_id
+    return Sample(
+        id=sample_id,
+        score=graded.score,
+        parsed=graded.parsed,
+        rule=graded.rule,
+        state=state,
+        stand_in=stand_in,
+        parts=graded.parts,
+        facets={column: doc[column] for column in benchmark.facets},
+        unit=unit,
+        cluster=benchmark.cluster(doc) if benchmark.cluster else image_hash or unit,
+    )
+
+
+def _graded(
+    benchmark: Benchmark, doc: Doc, reply: Reply, judge: AskJudge | None, profile: Profile
+) -> tuple[Graded, State, float | None]:
+    """What the scorer made of the reply, the state of the sample, and the stand-in of an unjudged one."""
+    if reply.finish == "error":
+        return Graded(None, rule="generation failed"), "error", None
+    text = reply.text.strip()
+    ruled = benchmark.scorer(profile)(doc, text)
+    graded: Graded = ruled
+    asked = benchmark.judge and benchmark.judge.prompt(doc, text)
+    if benchmark.judge and asked:
+        answer = judge(asked) if judge else None
+        read = None if answer is None else benchmark.judge.read(doc, text, answer)
+        if read is None:
+            rule = "no judge" if judge is None else "judge failed" if answer is None else "judge answered nonsense"
+            return Graded(None, ruled.parsed, rule), "unjudged", ruled.score
+        graded = read
+    return graded, "truncated" if reply.finish == "length" else graded.state, None
+
+
+def countable(samples: Iterable[Sample]) -> list[Sample]:
+    """The samples with a score, without those of units in which another one has none."""
+    samples = list(samples)
+    broken = {sample.unit for sample in samples if sample.score is None}
+    return [sample for sample in samples if sample.unit not in broken]
+
+
+def metrics(benchmark: Benchmark, samples: Sequence[Sample], profile: Profile) -> Metrics:
+    """The metrics of a benchmark; empty when nothing can be counted."""
+    counted = countable(samples)
+    return benchmark.aggregator(profile)(counted) if counted else {}

@@ -1,0 +1,113 @@
+"""The benchmarks by name, and suites of them. A new benchmark is a file in `evals/benchmarks` and a line here."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from cli_ray.errors import UserError
+from evals.benchmark import Benchmark
+from evals.benchmarks import (
+    ai2d,
+    blink,
+    chartqa,
+    cv_bench,
+    docvqa,
+    gqa,
+    hallusionbench,
+    llava_wild,
+    mathverse,
+    mathvista,
+    mmbench,
+    mme,
+    mmmu,
+    mmstar,
+    mmvet,
+    mmvp,
+    ocrbench,
+    pope,
+    realworldqa,
+    scienceqa,
+    seed,
+    textvqa,
+    vizwiz,
+    vqav2,
+    vstar,
+)
+
+BENCHMARKS: dict[str, Benchmark] = {
+    one.name: one
+    for one in (
+        ai2d.AI2D,
+        chartqa.CHARTQA,
+        docvqa.DOCVQA_VAL,
+        docvqa.INFOVQA_VAL,
+        textvqa.TEXTVQA_VAL,
+        ocrbench.OCRBENCH,
+        mme.MME,
+        mmbench.EN_DEV,
+        mmstar.MMSTAR,
+        mmmu.MMMU_VAL,
+        mathvista.MATHVISTA,
+        mmvet.MMVET,
+        scienceqa.SCIENCEQA_IMG,
+        seed.SEED_IMAGE,
+        gqa.GQA,
+        pope.POPE,
+        realworldqa.REALWORLDQA,
+        llava_wild.LLAVA_WILD,
+        vqav2.VQAV2_VAL,
+        vizwiz.VIZWIZ_VAL,
+        mmbench.CN_DEV,
+        mathverse.MATHVERSE,
+        hallusionbench.HALLUSIONBENCH,
+        cv_bench.CV_BENCH,
+        mmvp.MMVP,
+        blink.BLINK,
+        vstar.VSTAR,
+        docvqa.DOCVQA_TEST,
+        docvqa.INFOVQA_TEST,
+        textvqa.TEXTVQA_TEST,
+        mmbench.EN_TEST,
+        mmmu.MMMU_TEST,
+        vqav2.VQAV2_TEST,
+        vizwiz.VIZWIZ_TEST,
+        mmbench.CN_TEST,
+    )
+}
+"""In the order of tables: those of `paper18`, the others, and splits whose answers are hidden."""
+
+LLAVA15 = (
+    "vqav2-val", "gqa", "vizwiz-val", "scienceqa-img", "textvqa-val", "pope", "mme", "mmbench-en-dev",
+    "mmbench-cn-dev", "seed-image", "llava-wild", "mm-vet",
+)  # fmt: skip
+SUITES: dict[str, tuple[str, ...]] = {
+    "paper18": tuple(BENCHMARKS)[:18],
+    "llava15": LLAVA15,
+    "all": tuple(name for name, one in BENCHMARKS.items() if one.submission is None),
+}
+
+
+def benchmark(name: str) -> Benchmark:
+    """A benchmark by name.
+
+    Raises:
+        UserError: there is none; names the nearest.
+    """
+    if name not in BENCHMARKS:
+        near = get_close_matches(name, BENCHMARKS, n=3, cutoff=0.4)
+        raise UserError(
+            f"there is no benchmark {name!r}"
+            + (f"; did you mean {' or '.join(near)}?" if near else "")
+            + " `cli-ray eval --list` lists them"
+        )
+    return BENCHMARKS[name]
+
+
+def chosen(suite: str, names: Sequence[str] = ()) -> list[Benchmark]:
+    """The named benchmarks, or those of the suite when none is named; each once.
+
+    Raises:
+        UserError: there is no such benchmark or suite.
+    """
+    if not names and suite not in SUITES:
+        raise UserError(f"there is no suite {suite!r}, only {', '.join(SUITES)}")
+    return [benchmark(name) for name in dict.fromkeys(names or SUITES[suite])]

@@ -1,0 +1,94 @@
+"""Benchmarks with options: where our strict reading differs from upstream's, and how scores are put together."""
+
+from typing import Any
+
+import pytest
+
+import evals
+from evals.benchmark import Reply
+
+DOCS: dict[str, dict[str, Any]] = {
+    "mmstar": {
+        "index": 1, "question": "Which?", "answer": "B", "category": "math", "l2_category": "geometry",
+    },
+    "cv-bench": {
+        "idx": 1, "prompt": "Which?", "choices": ["a cat", "a dog"], "answer": "(B)", "type": "2D", "task": "Count",
+        "source": "COCO",
+    },
+    "mmvp": {"Index": 1, "Question": "Which?", "Options": "(a) a cat (b) a dog", "Correct Answer": "(b)"},
+    "blink-val": {
+        "idx": "val_Jigsaw_1", "prompt": "Which?", "choices": ["a cat", "a dog"], "answer": "(B)",
+        "sub_task": "Jigsaw",
+    },
+    "vstar": {"question_id": "1", "text": "What? (A) a cat (B) a dog", "label": "B", "category": "direct_attributes"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DOCS)
+@pytest.mark.parametrize("profile", ["lmms-eval/0.7.3", "strict"])
+def test_plain_letters_are_read_under_both_profiles(name: str, profile: Any) -> None:
+    for reply, score in (("B", 1), ("(B)", 1), ("B. a dog", 1), ("The answer is B.", 1), ("A", 0), ("", 0)):
+        (sample,) = evals.score(name, [DOCS[name]], [reply], profile=profile).samples
+        if (name, reply, profile) != ("cv-bench", "The answer is B.", "lmms-eval/0.7.3"):  # reads the T of The
+            assert (sample.score, sample.state) == (score, "ok" if reply else "unparsed"), reply
+
+
+@pytest.mark.parametrize(
+    ("name", "reply", "profile", "strict"),
+    [
+        ("mmstar", "A dog", "A", ""),
+        ("mmstar", "ABC", "C", ""),
+        ("cv-bench", "Being there", "B", ""),
+        ("cv-bench", "A dog, I think", "A", "B"),
+        ("mmvp", "grab it", "B", ""),
+        ("blink-val", "a dog", "A", "B"),
+        ("vstar", "Because of that", "B", ""),
+        ("vstar", "A dog", "A", "B"),
+    ],
+)
+def test_strictly_articles_and_words_are_no_letters(name: str, reply: str, profile: str, strict: str) -> None:
+    (ours,) = evals.score(name, [DOCS[name]], [reply]).samples
+    (read,) = evals.score(name, [DOCS[name]], [reply], profile="strict").samples
+    assert (ours.parsed, read.parsed) == (profile, strict)
+    assert read.state == ("ok" if strict else "unparsed")
+
+
+def test_a_failed_reply_is_an_error_and_a_cut_one_is_scored_and_said_to_be() -> None:
+    for name, doc in DOCS.items():
+        failed, cut = evals.score(name, [doc, doc], [Reply("B", "error"), Reply("B", "length")]).samples
+        assert (failed.score, failed.state) == (None, "error")
+        assert (cut.score, cut.state) == (1, "truncated")
+
+
+def test_pairs_count_if_both_answers_are_right() -> None:
+    docs = [DOCS["mmvp"] | {"Index": index} for index in (1, 2, 3, 4, 5)]
+    found = evals.score("mmvp", docs, ["B", "B", "B", "A", "B"])
+    assert [sample.unit for sample in found.samples] == ["0", "0", "1", "1", "2"]
+    assert found.metrics == {"pair accuracy": 50.0, "accuracy": 80.0}
+    assert evals.score("mmvp", docs[:1], ["B"]).metrics["pair accuracy"] == 100.0
+
+
+def test_a_pair_with_a_failed_half_does_not_count() -> None:
+    docs = [DOCS["mmvp"] | {"Index": index} for index in (1, 2, 3, 4)]
+    found = evals.score("mmvp", docs, ["B", Reply("", "error"), "B", "A"])
+    assert found.metrics == {"pair accuracy": 0.0, "accuracy": 50.0}
+
+
+def test_mmstar_is_the_mean_of_its_classes() -> None:
+    docs = [
+        DOCS["mmstar"] | {"l2_category": kind, "category": kind[0]} for kind in ("m1", "m1", "m1", "m2", "l1", "l1")
+    ]
+    metrics = evals.score("mmstar", docs, ["B", "A", "A", "B", "A", "A"]).metrics
+    assert metrics == pytest.approx({"average": 100 * 4 / 9, "average/m": 100 * 2 / 3, "average/l": 0.0})
+
+
+def test_cv_bench_is_strictly_half_flat_and_half_deep() -> None:
+    docs = [DOCS["cv-bench"] | {"source": source} for source in ("COCO", "COCO", "ADE20K", "Omni3D")]
+    replies = ["B", "A", "B", "A"]
+    assert evals.score("cv-bench", docs, replies).metrics["accuracy"] == 50.0
+    strict = evals.score("cv-bench", docs, replies, profile="strict").metrics
+    assert strict == {
+        "accuracy": 37.5, "accuracy/COCO": 50.0, "accuracy/ADE20K": 100.0, "accuracy/Omni3D": 0.0,
+        "accuracy/Count": 50.0,
+    }  # fmt: skip
+    assert evals.score("cv-bench", docs[:2], replies[:2], profile="strict").metrics["accuracy"] == 50.0

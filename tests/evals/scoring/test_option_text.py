@@ -1,0 +1,51 @@
+"""Options are recognised by their text: anywhere as upstream does, as whole words in our strict reading."""
+
+import pytest
+
+from evals.scoring.choice import stated
+from evals.scoring.option_text import only_option, quoted_options
+
+PETS = {"A": "cat", "B": "dog", "C": "bird"}
+
+
+def test_quotes_may_lie_within_words() -> None:
+    assert quoted_options("A Category of DOGS", PETS) == ["A", "B"]
+    assert quoted_options("fish", PETS) == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "letter"),
+    [
+        ("It is a dog.", "B"),
+        ("a DOG", "B"),
+        ("Two dogs", ""),
+        ("A dog or a cat", ""),
+        ("category", ""),
+        ("(bird)", "C"),
+        ("", ""),
+    ],
+)
+def test_the_one_option_stands_as_whole_words(reply: str, letter: str) -> None:
+    assert only_option(reply, PETS) == letter
+
+
+def test_an_option_without_text_is_never_quoted() -> None:
+    assert only_option("anything", {"A": " ", "B": "thing"}) == ""
+
+
+def test_options_with_marks_are_taken_literally() -> None:
+    assert only_option("so it is $(3.5)", {"A": "$(3.5)", "B": "3.5"}) == ""
+    assert only_option("so it is $(345)", {"A": "$(3.5)", "B": ".*"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ("B", ("B", "letter alone")),
+        ("A dog is here", ("B", "option text")),
+        ("C. bird, not the dog", ("C", "letter at start")),
+        ("ABC", ("", "")),
+    ],
+)
+def test_a_stated_letter_goes_before_a_quoted_option(reply: str, expected: tuple[str, str]) -> None:
+    assert stated(reply, PETS) == expected
