@@ -1,6 +1,13 @@
 """The config schema: frozen pydantic sections that import neither torch nor ray."""
 
 from cli_ray.config.data import DataConfig, SourceConfig
+from cli_ray.config.evaluation import (
+    CheckpointEvaluationConfig,
+    EvaluationConfig,
+    JudgeConfig,
+    ReplicaConfig,
+    SuiteConfig,
+)
 from cli_ray.config.injection import AgfConfig, AmpConfig, InjectionConfig
 from cli_ray.config.layers import Layers
 from cli_ray.config.model import LoraConfig, ModelConfig
@@ -12,9 +19,12 @@ __all__ = [
     "AgfConfig",
     "AmpConfig",
     "CheckpointConfig",
+    "CheckpointEvaluationConfig",
     "ClusterConfig",
     "DataConfig",
+    "EvaluationConfig",
     "InjectionConfig",
+    "JudgeConfig",
     "Layers",
     "LogConfig",
     "LoraConfig",
@@ -22,8 +32,10 @@ __all__ = [
     "OptimConfig",
     "Part",
     "PartConfig",
+    "ReplicaConfig",
     "RunConfig",
     "SourceConfig",
+    "SuiteConfig",
     "TrainConfig",
     "ValidationConfig",
 ]

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from cli_ray.config.base import Section
 from cli_ray.config.data import DataConfig
+from cli_ray.config.evaluation import CheckpointEvaluationConfig
 from cli_ray.config.injection import InjectionConfig
 from cli_ray.config.model import LoraConfig, ModelConfig
 from cli_ray.config.optim import OptimConfig
@@ -30,6 +31,7 @@ class RunConfig(Section):
     train: TrainConfig = TrainConfig()
     validation: ValidationConfig = ValidationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    evaluation: CheckpointEvaluationConfig = CheckpointEvaluationConfig()
     cluster: ClusterConfig = ClusterConfig()
     log: LogConfig = LogConfig()
 

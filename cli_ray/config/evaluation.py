@@ -1,0 +1,87 @@
+"""An evaluation: which model on which benchmarks, on what of the cluster, judged by whom."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from cli_ray.config.base import Section
+
+
+class JudgeConfig(Section):
+    """The language model that grades replies which rules cannot. Any OpenAI-compatible endpoint; its key is read
+    from the environment variable CLI_RAY_JUDGE_API_KEY alone."""
+
+    model: str = ""
+    """Name of the judge; without one, judged benchmarks stay `unjudged`."""
+    base_url: str = "https://api.openai.com/v1"
+    """Endpoint; `/chat/completions` is put behind it."""
+    concurrency: int = Field(default=16, ge=1)
+    """Questions in flight at once."""
+    attempts: int = Field(default=5, ge=1)
+    """Tries of a question, with growing pauses; then its sample is `unjudged`."""
+    timeout_s: float = Field(default=120.0, gt=0)
+    """Seconds that one try may take."""
+
+
+class ReplicaConfig(Section):
+    """What a model replica takes and how it batches."""
+
+    count: int = Field(default=0, ge=0)
+    """Replicas wanted; 0 takes as many as the cluster holds, and more as it grows."""
+    gpus: float = Field(default=1.0, ge=0)
+    """GPUs of a replica: a fraction, one, or several over which the layers are spread; 0 runs on CPU."""
+    cpus: float = Field(default=1.0, gt=0)
+    """Logical CPUs of a replica."""
+    dtype: Literal["bf16", "fp32"] = "bf16"
+    """Weights and activations."""
+    attention: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa"
+    """Attention kernels."""
+    batch_size: int = Field(default=16, ge=1)
+    """Samples generated together at most."""
+    batch_tokens: int = Field(default=65536, ge=1)
+    """Prompt and reply tokens of a batch at most, image tokens included; a single longer sample still runs."""
+    attempts: int = Field(default=3, ge=1)
+    """Tries of a sample, dead replicas included; then it is recorded as `error`."""
+
+
+class SuiteConfig(Section):
+    """What is evaluated, and how."""
+
+    suite: str = "paper18"
+    """`paper18`, `llava15` or `all`."""
+    benchmarks: tuple[str, ...] = ()
+    """These instead of a suite, by name."""
+    limit: int | None = Field(default=None, ge=1)
+    """The first items of each benchmark only."""
+    data_root: str = ""
+    """Folder or pyarrow URI with one folder a benchmark, of Parquet or JSONL files in the official columns; the
+    Hugging Face hub when empty."""
+    miniature: bool = False
+    """The bundled few items of each benchmark instead of the real ones; they prove the path, not the model."""
+    profile: Literal["lmms-eval/0.7.3", "strict"] = "lmms-eval/0.7.3"
+    """How replies are read: as lmms-eval 0.7.3 does, or with its known faults put right."""
+    replica: ReplicaConfig = ReplicaConfig()
+
+    @field_validator("benchmarks")
+    @classmethod
+    def _commas_separate(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for joined in names for name in joined.split(",") if name)
+
+
+class EvaluationConfig(SuiteConfig):
+    """Evaluates a model on a suite of benchmarks. The same command again resumes."""
+
+    model: str
+    """Exported folder, run folder (its newest checkpoint is exported first) or hub id of a LLaVA or CLI model."""
+    output: str = ""
+    """Folder or pyarrow URI for records and results; `evals/` of a run folder, or `results/<model>`, when empty."""
+    retry_errors: bool = False
+    """Try samples again that an earlier call recorded as `error`."""
+    judge: JudgeConfig = JudgeConfig()
+
+
+class CheckpointEvaluationConfig(SuiteConfig):
+    """Evaluates checkpoints while training goes on, on what the cluster has left."""
+
+    every: int = Field(default=0, ge=0)
+    """Every n-th checkpoint; 0 evaluates none."""

@@ -1,0 +1,73 @@
+"""What a model is, in 32 hex digits: records of one model are never taken for those of another."""
+
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from cli_ray.errors import UserError
+from evals.record import digest
+
+PATTERNS = (
+    "*.safetensors", "*.safetensors.index.json", "*.jinja", "*.model", "added_tokens.json", "chat_template.json",
+    "config.json", "generation_config.json", "merges.txt", "preprocessor_config.json", "processor_config.json",
+    "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json",
+)  # fmt: skip
+"""Files that decide what a model answers."""
+_PIECE_BYTES = 256 * 2**20
+_READ_BYTES = 4 * 2**20
+_THREADS = 8
+
+
+def model_folder(model: str) -> Path:
+    """The folder of a model; one on the hub is downloaded first, or found in the cache.
+
+    Raises:
+        UserError: there is no such folder and no such model on the hub.
+    """
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=list(PATTERNS)))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(f"model = {model!r} is neither a folder nor a model that the hub gives: {error}") from error
+
+
+def fingerprint(model: str) -> str:
+    """Hash of the weights, configs, tokenizer and chat template of a model. Only names and contents count.
+
+    Args:
+        model: folder or hub id.
+
+    Raises:
+        UserError: there is no such model, or it has no weights or no config.
+    """
+    folder = model_folder(model)
+    files = sorted(path for path in _inside(folder) if path.is_file())
+    if "config.json" not in {path.name for path in files} or ".safetensors" not in {path.suffix for path in files}:
+        raise UserError(f"{folder} holds no model: it needs config.json and *.safetensors; export the run first")
+    pieces = [(path, start) for path in files for start in range(0, max(1, path.stat().st_size), _PIECE_BYTES)]
+    with ThreadPoolExecutor(_THREADS) as pool:
+        hashes = list(pool.map(lambda piece: _hash(*piece), pieces))
+    names = [path.relative_to(folder).as_posix() for path, _ in pieces]
+    return digest(*(part for pair in zip(names, hashes, strict=True) for part in pair))
+
+
+def _inside(folder: Path) -> Iterable[Path]:
+    return (path for path in folder.iterdir() if any(fnmatchcase(path.name, pattern) for pattern in PATTERNS))
+
+
+def _hash(path: Path, start: int) -> bytes:
+    """Of one piece of a file, in flat memory."""
+    state = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        file.seek(start)
+        left = _PIECE_BYTES
+        while left and (data := file.read(min(left, _READ_BYTES))):
+            state.update(data)
+            left -= len(data)
+    return state.digest()

@@ -1,0 +1,51 @@
+"""What a pool of replicas works on, and the records that come of it. Needs neither torch nor ray."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cli_ray.config.evaluation import ReplicaConfig
+from evals.generation.schedule import Batch
+from evals.record import Record
+
+if TYPE_CHECKING:
+    from evals.data.location import Location
+    from evals.data.scan import Entry
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every replica of an evaluation needs to know."""
+
+    model: str
+    """Folder or hub id."""
+    model_hash: str
+    replica: ReplicaConfig
+    locations: Mapping[str, "Location"]
+    """By benchmark."""
+
+
+class DeviceLostError(RuntimeError):
+    """The device is in a state that only another process gets out of."""
+
+
+def decoding(max_new_tokens: int, replica: ReplicaConfig) -> str:
+    """How replies are decoded, as records name it."""
+    return f"greedy, {max_new_tokens} tokens, {replica.dtype}, {replica.attention}"
+
+
+def record_of(batch: Batch, entry: "Entry", job: Job, *, error: str = "", reply: str = "", **values: Any) -> Record:
+    """The record of an entry; with `error`, of one that has no reply."""
+    if error:
+        values |= {"finish": "error", "error": error}
+    return Record(
+        key=entry.key,
+        benchmark=batch.benchmark,
+        sample_id=entry.id,
+        prompt_hash=entry.prompt_hash,
+        image_hash=entry.image_hash,
+        decoding=decoding(batch.max_new_tokens, job.replica),
+        model=job.model_hash,
+        reply=reply,
+        **values,
+    )

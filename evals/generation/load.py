@@ -1,0 +1,79 @@
+"""From a folder or hub id to a model that is ready to generate, and its processor."""
+
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig, ProcessorMixin
+
+from cli_ray.config.evaluation import ReplicaConfig
+from cli_ray.errors import UserError
+from cli_ray.model.build import PROCESSORS
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+
+
+def load(model: str, replica: ReplicaConfig) -> tuple[Any, ProcessorMixin]:
+    """The model on the devices of the replica, in evaluation mode and decoding greedily, and its processor.
+
+    Raises:
+        UserError: it cannot be read, is of another family, has no chat template, or there is no GPU.
+    """
+    transformers.utils.logging.disable_progress_bar()
+    if replica.gpus and not torch.cuda.is_available():
+        raise UserError(f"replica.gpus = {replica.gpus:g}, but torch {torch.__version__} finds no GPU; 0 runs on CPU")
+    try:
+        config = AutoConfig.from_pretrained(model)
+        family = config.model_type.removeprefix("cli_")
+        if family not in PROCESSORS:
+            raise UserError(f"{model} is a {config.model_type}; only llava and llava_onevision can be evaluated")
+        processor = _processor(model, family)
+        loaded, report = AutoModelForImageTextToText.from_pretrained(
+            model,
+            config=config,
+            dtype=DTYPES[replica.dtype],
+            attn_implementation=replica.attention,
+            device_map=_devices(replica),
+            output_loading_info=True,
+        )
+    except (OSError, ImportError) as error:
+        raise UserError(f"the model {model} cannot be read, as a folder or from the hub: {error}") from error
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(f"the model {model} lacks {len(missing)} weights, such as {missing[0]}; export it again")
+    loaded.generation_config = _greedy(loaded, processor)
+    return loaded.eval(), processor
+
+
+def _devices(replica: ReplicaConfig) -> str | None:
+    if not replica.gpus:
+        return None
+    return "auto" if replica.gpus > 1 else "cuda"
+
+
+def _processor(model: str, family: str) -> ProcessorMixin:
+    processor = PROCESSORS[family].from_pretrained(model)
+    if not processor.chat_template:
+        raise UserError(f"the model {model} has no chat template; put a chat_template.jinja into its folder")
+    if family == "llava":
+        images = type(processor.image_processor)
+        stored, _ = images.get_image_processor_dict(model)
+        if "do_pad" not in stored:
+            # Checkpoints older than this setting were trained and published with padding to a square.
+            processor.image_processor.do_pad = True
+    return processor
+
+
+def _greedy(model: Any, processor: ProcessorMixin) -> GenerationConfig:
+    """Plain greedy decoding, whatever sampling or penalties the checkpoint suggests; only its end tokens are kept."""
+    tokenizer = processor.tokenizer
+    ends = model.generation_config.eos_token_id
+    ends = tokenizer.eos_token_id if ends is None else ends
+    pad = tokenizer.pad_token_id
+    first = ends[0] if isinstance(ends, list) else ends
+    return GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=ends,
+        pad_token_id=first if pad is None else pad,
+    )

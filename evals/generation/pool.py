@@ -1,0 +1,315 @@
+"""A pool of model replicas on Ray: each pulls the next batch when it has room. No collective, no barrier."""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray import ObjectRef
+from ray.exceptions import RayError, RayTaskError
+
+from cli_ray.config.evaluation import ReplicaConfig
+from cli_ray.errors import RunFailedError, UserError
+from evals.generation.job import DeviceLostError, Job, record_of
+from evals.generation.schedule import Batch, Queue
+from evals.record import Record
+
+IN_FLIGHT = 2
+"""Batches of a replica: one is generated while the next is read, decoded and tokenised."""
+LOOK_SECONDS = 2.0
+"""Between looks at the size of the cluster."""
+FRUITLESS = 50
+"""Batches that may fail one after the other, with no record in between, before the run ends."""
+WAIT_SECONDS = 600.0
+"""How long a cluster may have no room for any replica, as while its nodes start."""
+
+OnRecords = Callable[[list[Record]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """The pool at a moment."""
+
+    ready: int
+    """Replicas that generate."""
+    starting: int
+    """Replicas that wait for room in the cluster or load the weights."""
+    lost: int
+    """Replicas that died since the start."""
+
+
+class Replica:
+    """The actor: a model that answers one batch while it prepares another."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._device = threading.Lock()
+
+    def load(self) -> None:
+        """Loads the weights; apart from construction, so that its errors come back as they are."""
+        from evals.generation.predict import Predictor
+
+        self._predictor = Predictor(self._job)
+
+    def run(self, batch: Batch) -> Iterator[list[Record]]:
+        """Records as they are finished."""
+        prepared = self._predictor.prepare(batch)
+        with self._device:
+            yield from self._predictor.generate(prepared)
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A replica as the driver sees it."""
+
+    actor: Any
+    loading: ObjectRef | None
+    streams: dict[Any, int] = field(default_factory=dict)
+    """Ticket of the batch that each stream of records belongs to."""
+    since: float = 0.0
+    """When the batch that it generates began: given, or the end of the one before."""
+
+
+def run_pool(
+    queue: Queue,
+    job: Job,
+    on_records: OnRecords,
+    on_change: Callable[[PoolState], None] | None = None,
+    replica_class: type = Replica,
+) -> None:
+    """Generates everything in a queue and returns when each sample has a record. Ray must be connected.
+
+    The pool grows and shrinks with the cluster; replicas and nodes may die, and their batches are done again.
+
+    Args:
+        queue: the batches.
+        job: model, replicas and places of the items.
+        on_records: called in this thread with new records, before anything else is done about them.
+        on_change: called when replicas come or go.
+        replica_class: the actor; needs `load` and `run`.
+
+    Raises:
+        UserError: the cluster has no room for a replica, or the model cannot be loaded.
+        RunFailedError: replicas die while they load the model, or no batch succeeds.
+    """
+    pool = _Pool(queue, job, on_records, on_change, replica_class)
+    try:
+        while not queue.done:
+            pool.resize()
+            pool.feed()
+            pool.collect()
+    finally:
+        pool.close()
+
+
+class _Pool:
+    def __init__(
+        self,
+        queue: Queue,
+        job: Job,
+        on_records: OnRecords,
+        on_change: Callable[[PoolState], None] | None,
+        replica_class: type,
+    ) -> None:
+        self._queue, self._job, self._on_records, self._on_change = queue, job, on_records, on_change
+        self._config = job.replica
+        self._shared_job = ray.put(job)
+        self._actor_class = ray.remote(replica_class).options(
+            num_cpus=self._config.cpus,
+            num_gpus=self._config.gpus,
+            max_concurrency=IN_FLIGHT,
+            max_restarts=0,
+            # Said outright, it also leads out of the placement group of a caller inside Ray Train.
+            scheduling_strategy="SPREAD",
+        )
+        self._workers: list[_Worker] = []
+        self._of_stream: dict[Any, _Worker] = {}
+        self._ready = 0
+        self._failed_loads = 0
+        self._fruitless = 0
+        self._lost = 0
+        self._look_at = 0.0
+        self._patience = WAIT_SECONDS if self._config.count else 0.0
+        self._roomy = time.monotonic()
+        self._told: PoolState | None = None
+
+    def resize(self) -> None:
+        """Starts replicas that the cluster has room for, at most one for each batch."""
+        now = time.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_SECONDS
+        room = capacity(self._config)
+        if room or self._ready:
+            self._roomy, self._patience = now, WAIT_SECONDS
+        elif now - self._roomy >= self._patience:
+            raise UserError(_no_room(self._config))
+        wanted = min(self._config.count or room, self._queue.waiting + len(self._of_stream))
+        for _ in range(wanted - len(self._workers)):
+            actor = self._actor_class.remote(self._shared_job)
+            self._workers.append(_Worker(actor, actor.load.remote()))
+        self._tell()
+
+    def feed(self) -> None:
+        """Gives batches to replicas that have room, and ends those for which there is no work."""
+        ready = [worker for worker in self._workers if worker.loading is None]
+        for depth in range(IN_FLIGHT):  # those without work come first
+            for worker in ready:
+                if len(worker.streams) == depth and (
+                    taken := self._queue.take(list(worker.streams.values()), len(ready))
+                ):
+                    self._give(worker, *taken)
+        if not self._queue.waiting:
+            for worker in [worker for worker in self._workers if not worker.streams]:
+                self._end(worker)
+
+    def _give(self, worker: _Worker, ticket: int, batch: Batch) -> None:
+        stream = worker.actor.run.options(num_returns="streaming").remote(batch)
+        if not worker.streams:
+            worker.since = time.monotonic()
+        worker.streams[stream] = ticket
+        self._of_stream[stream] = worker
+
+    def collect(self) -> None:
+        """Waits for something to happen, for a short while at most, and takes in all that did."""
+        waited = [*self._of_stream, *(worker.loading for worker in self._workers if worker.loading is not None)]
+        if not waited:
+            time.sleep(LOOK_SECONDS / 10)
+            return
+        ready, others = ray.wait(waited, num_returns=1, timeout=LOOK_SECONDS, fetch_local=False)
+        if ready and others:
+            ready += ray.wait(others, num_returns=len(others), timeout=0, fetch_local=False)[0]
+        for one in ready:
+            if one in self._of_stream:
+                self._take_records(one)
+            else:
+                self._loaded(one)
+
+    def close(self) -> None:
+        """Ends all replicas."""
+        for worker in list(self._workers):
+            self._end(worker)
+
+    def _take_records(self, stream: Any) -> None:
+        """Takes in the next records of a batch, or its end."""
+        worker = self._of_stream[stream]
+        ticket = worker.streams[stream]
+        try:
+            records = ray.get(next(stream))
+        except StopIteration:
+            self._drop(worker, stream)
+            now = time.monotonic()
+            self._give_up(self._queue.finished(ticket, now - worker.since), "its replica gave no record")
+            worker.since = now
+        except DeviceLostError as error:
+            self._lose(worker, _said(error))
+        except RayTaskError as error:  # the replica lives: a fault of the batch, such as a file that cannot be read
+            self._drop(worker, stream)
+            self._take_back(ticket, _said(error))
+        except RayError as error:
+            self._lose(worker, _said(error))
+        else:
+            self._fruitless = 0
+            self._on_records(records)
+            self._queue.recorded(ticket, (record.key for record in records))
+
+    def _loaded(self, loading: ObjectRef) -> None:
+        """Takes in that a replica has loaded the weights, or failed to."""
+        worker = next((worker for worker in self._workers if worker.loading == loading), None)
+        if worker is None:  # ended in the meantime
+            return
+        try:
+            ray.get(loading)
+        except UserError as error:
+            raise _cause(error) from None
+        except RayError as error:
+            self._failed_loads += 1
+            self._lose(worker, _said(error))
+            if self._failed_loads >= self._config.attempts:
+                raise RunFailedError(
+                    f"{self._failed_loads} replicas in a row failed to load the model {self._job.model}; the last one: "
+                    f"{_said(error)}. If memory is short, give replica.gpus more, or use replica.dtype = bf16"
+                ) from error
+        else:
+            self._failed_loads = 0
+            worker.loading = None
+            self._ready += 1
+            self._tell()
+
+    def _lose(self, worker: _Worker, reason: str) -> None:
+        """A replica is dead or of no more use: its batches go back."""
+        tickets = list(worker.streams.values())
+        self._end(worker)
+        self._lost += 1
+        for ticket in tickets:
+            self._take_back(ticket, f"its replica died: {reason}")
+        self._look_at = 0.0
+        self._tell()
+
+    def _end(self, worker: _Worker) -> None:
+        for stream in list(worker.streams):
+            self._drop(worker, stream)
+        self._workers.remove(worker)
+        self._ready -= worker.loading is None
+        ray.kill(worker.actor)
+        self._tell()
+
+    def _take_back(self, ticket: int, reason: str) -> None:
+        """A batch failed; ends the run when all do."""
+        self._fruitless += 1
+        if self._fruitless > FRUITLESS:
+            raise RunFailedError(f"{self._fruitless} batches failed one after the other; the last one: {reason}")
+        self._give_up(self._queue.lost(ticket), reason)
+
+    def _give_up(self, batch: Batch | None, reason: str) -> None:
+        if batch:
+            entry = batch.entries[0]
+            self._on_records([record_of(batch, entry, self._job, error=reason, attempts=batch.attempts)])
+
+    def _drop(self, worker: _Worker, stream: Any) -> None:
+        del worker.streams[stream], self._of_stream[stream]
+
+    def _tell(self) -> None:
+        state = PoolState(self._ready, len(self._workers) - self._ready, self._lost)
+        if self._on_change and state != self._told:
+            self._told = state
+            self._on_change(state)
+
+
+def capacity(config: ReplicaConfig) -> int:
+    """Replicas that the cluster could hold at this moment if nothing else ran on it. GPUs of one node each."""
+    return sum(_held(node["Resources"], config) for node in ray.nodes() if node["Alive"])
+
+
+def _held(resources: dict[str, float], config: ReplicaConfig) -> int:
+    """Replicas that a node holds. A fraction of a GPU lies on one GPU."""
+    by_cpus = int(resources.get("CPU", 0) / config.cpus)
+    gpus = resources.get("GPU", 0)
+    if not config.gpus:
+        return by_cpus
+    by_gpus = int(gpus) * int(1 / config.gpus) if config.gpus <= 1 else int(gpus / config.gpus)
+    return min(by_cpus, by_gpus)
+
+
+def _no_room(config: ReplicaConfig) -> str:
+    held = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = ", ".join(f"{one.get('GPU', 0):g} GPUs and {one.get('CPU', 0):g} CPUs" for one in held)
+    return (
+        f"no node can hold a replica, which takes replica.gpus = {config.gpus:g} and replica.cpus = {config.cpus:g}; "
+        f"the cluster's nodes have {nodes or 'nothing'}. Lower those, or add nodes; replica.gpus = 0 runs on CPU"
+    )
+
+
+def _cause(error: Exception) -> Exception:
+    """What was raised in the replica, without Ray's account of where."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, Exception) else error
+
+
+def _said(error: Exception) -> str:
+    """An error in one line of at most 500 characters, without the colours of a terminal."""
+    cause = _cause(error)
+    return " ".join(re.sub(r"\x1b\[\d+m", "", f"{type(cause).__name__}: {cause}").split())[:500]

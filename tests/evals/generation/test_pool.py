@@ -1,0 +1,153 @@
+"""The pool answers everything once, whatever dies."""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import ray
+from ray.util import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from cli_ray.config.evaluation import ReplicaConfig
+from cli_ray.errors import RunFailedError, UserError
+from evals.data.location import Location
+from evals.generation import pool
+from evals.generation.pool import PoolState, Replica, capacity, run_pool
+from evals.generation.predict import Predictor
+from evals.generation.schedule import plan
+from evals.record import Record
+from tests.evals.generation.charts import NAME, TOKENS, entries_of, job_of, row, save_model, sixteen, write_rows
+from tests.evals.generation.echo import TWO, Echo, echoed, queue_of
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+@pytest.fixture(scope="module")
+def location(tmp_path_factory: pytest.TempPathFactory) -> Location:
+    return write_rows(tmp_path_factory.mktemp("data"), [row(seed) for seed in range(24)])
+
+
+def by_name(records: Sequence[Record]) -> dict[str, Record]:
+    """Records by sample, of which each must have one."""
+    assert len({record.key for record in records}) == len(records) == 24
+    return {record.sample_id: record for record in records}
+
+
+def test_each_item_is_answered_once(location: Location) -> None:
+    records, states = echoed(location)
+    assert {record.reply for record in by_name(records).values()} == {str(number) for number in range(24)}
+    assert states[0] == PoolState(0, 2, 0)
+    assert states[-1] == PoolState(0, 0, 0)
+    assert max(state.ready for state in states) >= 1
+
+
+def test_a_poisonous_item_is_an_error_and_the_others_are_answered(location: Location) -> None:
+    found = by_name(echoed(location, {9: "poison"})[0])
+    assert [name for name, record in found.items() if record.finish == "error"] == ["poison"]
+    assert found["poison"].attempts >= TWO.attempts
+    assert found["poison"].error.startswith("its replica died: ActorDiedError")
+
+
+def test_what_cannot_be_read_is_tried_again_and_costs_no_replica(location: Location) -> None:
+    records, states = echoed(location, {9: "unreadable"})
+    failed = [record for record in by_name(records).values() if record.finish == "error"]
+    assert [(record.sample_id, record.error) for record in failed] == [("unreadable", "OSError: the disk is away")]
+    assert max(state.lost for state in states) == 0
+
+
+def test_a_run_in_which_nothing_succeeds_ends(location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "FRUITLESS", 2)
+    with pytest.raises(RunFailedError, match=r"3 batches failed one after the other.*the disk is away"):
+        echoed(location, dict.fromkeys(range(24), "unreadable"))
+
+
+def test_a_model_that_cannot_be_loaded_ends_the_run(location: Location) -> None:
+    with pytest.raises(UserError, match=r"^the model is nowhere$"):
+        run_pool(queue_of(location), job_of("user", location, TWO), print, None, Echo)
+    with pytest.raises(RunFailedError, match=r"3 replicas in a row failed to load the model dies.*ActorDied"):
+        run_pool(queue_of(location), job_of("dies", location, TWO), print, None, Echo)
+
+
+def test_a_cluster_without_room_is_told_at_once(location: Location) -> None:
+    replica = ReplicaConfig(gpus=3, cpus=1)
+    with pytest.raises(UserError, match=r"replica\.gpus = 3 and replica\.cpus = 1; .* 0 GPUs and 6 CPUs"):
+        run_pool(queue_of(location), job_of("", location, replica), print, None, Echo)
+
+
+def test_capacity_counts_whole_replicas() -> None:
+    assert capacity(ReplicaConfig(gpus=0, cpus=4)) == 1
+    assert capacity(ReplicaConfig(gpus=0, cpus=0.5)) == 12
+    assert capacity(ReplicaConfig(gpus=0.5, cpus=1)) == 0
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cpus", "held"), [(1, 1, 4), (0.5, 1, 8), (0.4, 1, 8), (2, 1, 2), (3, 1, 1), (1, 8, 2), (5, 1, 0)]
+)
+def test_a_node_of_four_gpus_holds(gpus: float, cpus: float, held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = {"Alive": True, "Resources": {"GPU": 4.0, "CPU": 16.0}}
+    monkeypatch.setattr(ray, "nodes", lambda: [node, node | {"Alive": False}])
+    assert capacity(ReplicaConfig(gpus=gpus, cpus=cpus)) == held
+
+
+def test_it_leads_out_of_the_placement_group_of_its_caller(location: Location) -> None:
+    group = placement_group([{"CPU": 1}])
+    strategy = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
+    records, _ = ray.get(ray.remote(num_cpus=1, scheduling_strategy=strategy)(echoed).remote(location))
+    remove_placement_group(group)
+    by_name(records)
+
+
+@pytest.fixture
+def workers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Those of the pool that runs, dead ones too."""
+    started: list[Any] = []
+    made = pool._Worker
+
+    def make(*args: Any) -> Any:
+        started.append(made(*args))
+        return started[-1]
+
+    monkeypatch.setattr(pool, "_Worker", make)
+    return started
+
+
+class Killer:
+    """Takes in records, and after some of them kills a replica that is at work."""
+
+    def __init__(self, workers: list[Any], seed: int, last: int) -> None:
+        self.records: list[Record] = []
+        self._workers, self._draw, self._calls = workers, random.Random(seed), 0
+        self.moments = {self._draw.randint(1, last // 2), self._draw.randint(last // 2 + 1, last)}
+
+    def __call__(self, records: list[Record]) -> None:
+        self.records += records
+        self._calls += 1
+        if self._calls in self.moments:
+            ray.kill(self._draw.choice([worker for worker in self._workers if worker.streams]).actor)
+
+
+def test_killed_replicas_change_nothing(location: Location, workers: list[Any]) -> None:
+    for seed in range(2):
+        killer, states = Killer(workers, seed, last=16), list[PoolState]()
+        run_pool(queue_of(location), job_of("", location, TWO), killer, states.append, Echo)
+        assert {name: record.reply for name, record in by_name(killer.records).items()} == {
+            str(number): str(number) for number in range(24)
+        }
+        assert max(state.lost for state in states) == len(killer.moments)
+
+
+def test_replies_of_a_pool_with_a_kill_equal_those_of_one_predictor(
+    location: Location, workers: list[Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    job = job_of(save_model(tmp_path_factory.mktemp("model"), "llava_onevision"), location, TWO)
+    predictor, alone = Predictor(job), list[Record]()
+    for batch in plan(NAME, TOKENS, location.parts, entries_of(location, TWO), TWO, sixteen):
+        alone += [record for records in predictor.predict(batch) for record in records]
+    killer = Killer(workers, 0, last=4)
+    killer.moments = {2}
+    run_pool(queue_of(location), job, killer, None, Replica)
+    pooled = by_name(killer.records)
+    assert {name: (one.key, one.reply, one.finish) for name, one in pooled.items()} == {
+        name: (one.key, one.reply, one.finish) for name, one in by_name(alone).items()
+    }
