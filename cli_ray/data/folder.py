@@ -1,0 +1,67 @@
+"""A folder that is written to, on any pyarrow filesystem."""
+
+import posixpath
+from pathlib import Path
+
+from pyarrow import fs
+
+
+class Folder:
+    """A local path or a pyarrow URI such as `s3://bucket/name`."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/") if "://" in uri else str(Path(uri).absolute())
+        self.fs, self.path = fs.FileSystem.from_uri(self.uri)
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder lies on a mounted filesystem."""
+        return isinstance(self.fs, fs.LocalFileSystem)
+
+    def join(self, name: str) -> str:
+        """The path of `name` within the filesystem."""
+        return posixpath.join(self.path, name)
+
+    def exists(self, name: str) -> bool:
+        """Whether a file or folder `name` is there."""
+        return bool(self.fs.get_file_info(self.join(name)).type != fs.FileType.NotFound)
+
+    def names(self, name: str) -> list[str]:
+        """Base names of what lies in folder `name`, sorted; empty when it is absent."""
+        infos = self.fs.get_file_info(fs.FileSelector(self.join(name), allow_not_found=True))
+        return sorted(info.base_name for info in infos)
+
+    def read(self, name: str) -> str | None:
+        """Text of a file, or None when it is absent."""
+        if not self.exists(name):
+            return None
+        with self.fs.open_input_stream(self.join(name)) as file:
+            return bytes(file.read()).decode()
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a whole file, see `write_bytes`."""
+        self.write_bytes(name, text.encode())
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        """Writes a whole file: aside and renamed on a local disk; an object store commits on close."""
+        path = self.join(name)
+        self.fs.create_dir(posixpath.dirname(path), recursive=True)
+        target = f"{path}.partial" if self.is_local else path
+        with self.fs.open_output_stream(target) as file:
+            file.write(content)
+        if self.is_local:
+            self.fs.move(target, path)
+
+    def append(self, name: str, lines: list[str]) -> None:
+        """Adds lines to a file. Object stores cannot append, so there the file is written anew."""
+        text = "".join(f"{line}\n" for line in lines)
+        if not self.is_local:
+            self.write(name, (self.read(name) or "") + text)
+            return
+        self.fs.create_dir(posixpath.dirname(self.join(name)), recursive=True)
+        with self.fs.open_append_stream(self.join(name)) as file:
+            file.write(text.encode())
+
+    def delete(self, name: str) -> None:
+        """Removes a folder and all below it."""
+        self.fs.delete_dir(self.join(name))

@@ -1,0 +1,160 @@
+"""An OpenAI-compatible endpoint for chats."""
+
+import re
+import threading
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import NoReturn, Self
+
+import httpx
+from pydantic import SecretStr
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_after_attempt,
+    stop_when_event_set,
+    wait_exponential,
+    wait_random,
+)
+
+from cli_ray.config.evaluation import JudgeConfig
+from cli_ray.errors import UserError
+from evals.judging.verdicts import Question
+
+FIRST_PAUSE_S = 1.0
+"""Before the second try; it doubles from try to try; up to as much is added at random, so that
+questions do not come back all at once."""
+LONGEST_PAUSE_S = 120.0
+
+_AGAIN = {408, 409, 425, 429}
+"""Statuses that may pass, beside those from 500 on."""
+_OF_THE_QUESTION = {400, 413, 422}
+"""Statuses that a single question may cause, such as one that is too long."""
+
+
+class UnansweredError(Exception):
+    """A question has no answer; the message says why and holds no secret."""
+
+
+class _PassingError(UnansweredError):
+    """Another try may help, after so many seconds at least."""
+
+    def __init__(self, reason: str, pause_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.pause_s = pause_s
+
+
+class Endpoint:
+    """A judge behind `base_url`. May be used from many threads.
+
+    Args:
+        key: sent as bearer token unless empty; it is in no message and no answer.
+        variable: where the user has put the key.
+        stop: ends tries and pauses when set; set when the endpoint refuses all questions.
+
+    Raises:
+        UserError: the address or the key cannot be sent.
+    """
+
+    def __init__(self, config: JudgeConfig, key: SecretStr, variable: str, stop: threading.Event) -> None:
+        if not re.fullmatch(r"[!-~]*", key.get_secret_value()):
+            raise UserError(f"the key in {variable} holds characters that no key has; set it anew")
+        try:
+            address = httpx.URL(config.base_url)
+        except httpx.InvalidURL as error:
+            raise UserError(f"judge.base_url is no address: {error}") from None
+        if address.scheme not in ("http", "https") or not address.host:
+            raise UserError("judge.base_url must begin with http:// or https:// and name a host")
+        self._name = f"the judge {config.model!r} at {address.copy_with(userinfo=b'')}"
+        self._model, self._key, self._variable, self._stop = config.model, key, variable, stop
+        self._client = httpx.Client(
+            base_url=address,
+            headers={"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
+            timeout=config.timeout_s,
+            limits=httpx.Limits(max_connections=config.concurrency),
+        )
+        self._again = Retrying(
+            stop=stop_after_attempt(config.attempts) | stop_when_event_set(stop),
+            wait=_pause,
+            retry=retry_if_exception_type(_PassingError),
+            sleep=sleep_using_event(stop),
+            reraise=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._client.close()
+
+    def answer(self, question: Question) -> str:
+        """What the judge answers; empty if it says nothing.
+
+        Raises:
+            UnansweredError: it did not answer in as many tries as are allowed.
+            UserError: it refuses all questions.
+        """
+        return self._again.copy()(self._once, question)
+
+    def _once(self, question: Question) -> str:
+        if self._stop.is_set():
+            raise UnansweredError("given up, as the judge answers nothing")
+        body = {
+            "model": self._model,
+            "messages": [dict(message) for message in question.messages],
+            "max_tokens": question.max_tokens,
+            "temperature": question.temperature,
+        }
+        try:
+            reply = self._client.post("chat/completions", json=body)
+        except httpx.RequestError as error:
+            raise _PassingError(self._clean(f"{type(error).__name__}: {error}")) from None
+        if not reply.is_success:
+            self._refuse(reply)
+        try:
+            content = reply.json()["choices"][0]["message"]["content"]
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise _PassingError("status 200 without an answer") from None
+        return self._clean(content) if isinstance(content, str) else ""
+
+    def _refuse(self, reply: httpx.Response) -> NoReturn:
+        """Raises what a status means."""
+        status = f"status {reply.status_code}"
+        if reply.status_code in _AGAIN or reply.status_code >= 500:
+            pause = _asked_pause(reply.headers.get("Retry-After", ""))
+            if pause > LONGEST_PAUSE_S:
+                raise UnansweredError(f"{status}, try again in {pause:.0f} s")
+            raise _PassingError(status, pause)
+        if reply.status_code in _OF_THE_QUESTION:
+            raise UnansweredError(f"{status}: {self._clean(reply.text)[:200]}")
+        self._stop.set()
+        sent = "the key in" if self._key else "no key was sent; put one into"
+        raise UserError(
+            f"{self._name} refuses all questions ({status}). Check judge.base_url, judge.model and {sent} the "
+            f"environment variable {self._variable}"
+        )
+
+    def _clean(self, text: str) -> str:
+        """The text without the key, which some servers send back."""
+        return text.replace(self._key.get_secret_value(), "***") if self._key else text
+
+
+def _pause(state: RetryCallState) -> float:
+    """Seconds until the next try: as the server asks, and at least the growing pause."""
+    error = state.outcome and state.outcome.exception()
+    asked = error.pause_s if isinstance(error, _PassingError) else 0.0
+    growing = wait_exponential(FIRST_PAUSE_S, LONGEST_PAUSE_S)(state)
+    return max(asked, growing) + wait_random(0, FIRST_PAUSE_S)(state)
+
+
+def _asked_pause(value: str) -> float:
+    """The seconds of a Retry-After header, which holds them or a date; 0 if it is absent or cannot be read."""
+    if value.isdigit():
+        return float(value)
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return 0.0
