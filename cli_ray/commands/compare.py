@@ -1,0 +1,42 @@
+"""`cli-ray compare A B`"""
+
+from typing import Annotated
+
+import tyro
+from pydantic import Field
+
+from cli_ray.config.base import Section
+
+
+class CompareArguments(Section):
+    """Compares two evaluations item by item: difference, 95 percent interval and p-value for each benchmark that
+    both hold, and the items whose score flipped."""
+
+    a: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
+    """Output folder of `cli-ray eval`: a path or a pyarrow URI. The baseline."""
+    b: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
+    """Another one; differences are B minus A."""
+    output: str = ""
+    """Folder for comparison.md, comparison.json and flips.jsonl; nothing is written when empty."""
+    flips: int = Field(default=5, ge=0)
+    """Flips to print for each benchmark."""
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
+    """Print JSON instead of the table."""
+
+
+def main(arguments: list[str]) -> None:
+    """Prints the comparison."""
+    settings = tyro.cli(CompareArguments, args=arguments, prog="cli-ray compare")
+
+    from evals.results.compare import compare, flip_lines, markdown, write
+
+    comparison = compare(settings.a, settings.b)
+    if settings.output:
+        write(comparison, settings.output)
+    if settings.as_json:
+        print(comparison.model_dump_json(indent=2, exclude={"flips"}))
+        return
+    print(markdown(comparison), end="")
+    lines = flip_lines(comparison, settings.flips)
+    if lines:
+        print("\nflips, A -> B:\n" + "\n".join(lines))

@@ -1,0 +1,217 @@
+"""Two models on the benchmarks that both were evaluated on: `cli-ray compare A B`."""
+
+import json
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from cli_ray.data.files import resolve
+from cli_ray.errors import UserError
+from evals.results.aggregate import Row, waits_for_judge
+from evals.benchmark import Benchmark
+from evals.results.contrast import Contrast, contrast
+from evals.results.pairs import Pairs, Side, paired, read_side
+from evals.results.significance import holm
+from evals.suite import benchmark
+from evals.results.table import Results, decimals, grid, read_results
+
+
+class Flip(BaseModel):
+    """An item on which the two models score differently."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    benchmark: str
+    sample_id: str
+    score_a: float
+    score_b: float
+    reply_a: str
+    reply_b: str
+
+
+class Comparison(BaseModel):
+    """Two models over a suite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    a: str
+    """Output folder."""
+    b: str
+    model_a: str
+    """As the user named it in the evaluation."""
+    model_b: str
+    profile: str
+    contrasts: tuple[Contrast, ...]
+    notes: tuple[str, ...]
+    """What the reader must know of the two outputs, and benchmarks that could not be compared."""
+    flips: tuple[Flip, ...]
+
+
+def compare(a: str, b: str) -> Comparison:
+    """Compares two output folders, local or pyarrow URIs, item by item.
+
+    Raises:
+        UserError: a folder holds no results, profiles or judges differ, or no item counts on both sides.
+    """
+    results = read_results(a), read_results(b)
+    rows = [{row.benchmark: row for row in one.rows} for one in results]
+    names = [name for name in rows[0] if name in rows[1]]
+    if not names:
+        there = " and ".join(", ".join(one) or "nothing" for one in rows)
+        raise UserError(f"{a} and {b} have no benchmark in common: they hold {there}")
+    notes = _notes(results)
+    found, flips = [], []
+    for name in names:
+        _check_alike(rows[0][name], rows[1][name])
+        waiting = " and ".join(side for side, one in zip("AB", rows, strict=True) if waits_for_judge(one[name]))
+        if waiting:
+            notes.append(f"{name}: nothing to compare: {waiting} waits for a judge")
+            continue
+        sides = [read_side(f"{folder.rstrip('/')}/samples/{name}.parquet") for folder in (a, b)]
+        pairs = paired(*sides)
+        one = _contrast(benchmark(name), pairs, sides, [rows[0][name], rows[1][name]])
+        if one is None:
+            notes.append(f"{name}: nothing to compare: {_counts(pairs)}")
+            continue
+        found.append(one)
+        flips += _flips(name, pairs)
+    if not found:
+        raise UserError(f"{a} and {b} have no scored item in common:\n  " + "\n  ".join(notes))
+    corrected = holm([one.p for one in found])
+    return Comparison(
+        a=a,
+        b=b,
+        model_a=results[0].model,
+        model_b=results[1].model,
+        profile=rows[0][names[0]].profile,
+        contrasts=tuple(one.model_copy(update={"p_holm": p}) for one, p in zip(found, corrected, strict=True)),
+        notes=tuple(notes),
+        flips=tuple(flips),
+    )
+
+
+def markdown(comparison: Comparison) -> str:
+    """The comparison as a table with its footnotes, legible as plain text too; ends in a newline."""
+    head = ["benchmark", "metric", "A", "B", "B - A [95 %]", "p", "p Holm", "wins/losses", "n"]
+    body = [
+        [
+            one.title,
+            one.metric,
+            f"{one.a:.{decimals(one.full_marks)}f}",
+            f"{one.b:.{decimals(one.full_marks)}f}",
+            _difference(one),
+            _p(one.p),
+            _p(one.p_holm),
+            f"{one.wins:,}/{one.losses:,}",
+            f"{one.n:,}",
+        ]
+        for one in comparison.contrasts
+    ]
+    notes = [
+        f"A: {comparison.model_a} ({comparison.a})",
+        f"B: {comparison.model_b} ({comparison.b})",
+        f"Scoring profile {comparison.profile}; wins are items on which B scores higher.",
+        *comparison.notes,
+    ]
+    for one in comparison.contrasts:
+        left_out = [f"{count:,} items left out: {reason}" for reason, count in one.left_out.items()]
+        notes.append(f"{one.title}: {one.test}, {one.clusters:,} clusters" + "".join(f"; {x}" for x in left_out))
+        notes += [f"{one.title}: {note}" for note in one.notes]
+    return "\n".join([grid(head, body, left=2), "", *(f"- {note}" for note in notes)]) + "\n"
+
+
+def flip_lines(comparison: Comparison, most: int) -> list[str]:
+    """The first flips of each benchmark, a line each, replies cut short."""
+    lines = []
+    for one in comparison.contrasts:
+        flips = [flip for flip in comparison.flips if flip.benchmark == one.benchmark]
+        for flip in flips[:most]:
+            scored = f"{flip.score_a:g} -> {flip.score_b:g}"
+            lines.append(
+                f"{one.benchmark} {flip.sample_id}: {scored}: {_short(flip.reply_a)} -> {_short(flip.reply_b)}"
+            )
+        if most and len(flips) > most:
+            lines.append(f"{one.benchmark}: {len(flips) - most:,} more flips")
+    return lines
+
+
+def write(comparison: Comparison, folder: str) -> None:
+    """Writes `comparison.md`, `comparison.json` and `flips.jsonl` to a folder, local or a pyarrow URI."""
+    filesystem, inner = resolve(folder)
+    filesystem.create_dir(inner, recursive=True)
+    files = {
+        "comparison.md": markdown(comparison),
+        "comparison.json": comparison.model_dump_json(indent=2, exclude={"flips"}) + "\n",
+        "flips.jsonl": "".join(f"{flip.model_dump_json()}\n" for flip in comparison.flips),
+    }
+    for name, text in files.items():
+        with filesystem.open_output_stream(f"{inner.rstrip('/')}/{name}") as file:
+            file.write(text.encode())
+
+
+def _check_alike(a: Row, b: Row) -> None:
+    """Refuses scores that were made in different ways."""
+    if a.profile != b.profile:
+        raise UserError(
+            f"{a.benchmark}: scored under profile {a.profile} in A and {b.profile} in B: run `cli-ray eval` on one of "
+            "them again with the other --profile; stored replies are not generated anew"
+        )
+    # An unjudged side has no judge; its samples have no score and drop out.
+    judges = [f"{row.judge} (prompt {row.judge_prompt[:8]})" for row in (a, b) if row.judge]
+    if len(set(judges)) > 1:
+        raise UserError(f"{a.benchmark}: judged by {judges[0]} in A and {judges[1]} in B: let one judge grade both")
+
+
+def _contrast(one: Benchmark, pairs: Pairs, sides: Sequence[Side], rows: Sequence[Row]) -> Contrast | None:
+    notes = [f"{name} is incomplete" for name, row in zip("AB", rows, strict=True) if not row.complete]
+    decodings = [", ".join(sorted(side.decodings)) for side in sides]
+    if decodings[0] != decodings[1]:
+        notes.append(f"decoding differs: {decodings[0]} in A, {decodings[1]} in B")
+    named = pairs.left_out.get("prompt or images differ", [])
+    if named:
+        notes.append(f"prompt or images differ of {', '.join(named[:5])}" + (", ..." if len(named) > 5 else ""))
+    return contrast(one, pairs, rows[0].profile, notes) if pairs.a else None
+
+
+def _notes(results: tuple[Results, Results]) -> list[str]:
+    notes = []
+    if results[0].model_hash == results[1].model_hash:
+        notes.append("A and B are of the same model: differences come from numerics or decoding alone.")
+    for name, one, other in (("A", results[0], results[1]), ("B", results[1], results[0])):
+        there = {row.benchmark for row in other.rows}
+        alone = [row.title for row in one.rows if row.benchmark not in there]
+        notes += [f"Only in {name}: {', '.join(alone)}."] if alone else []
+    return notes
+
+
+def _flips(name: str, pairs: Pairs) -> list[Flip]:
+    return [
+        Flip(
+            benchmark=name,
+            sample_id=a.sample.id,
+            score_a=a.sample.score or 0.0,
+            score_b=b.sample.score or 0.0,
+            reply_a=a.reply,
+            reply_b=b.reply,
+        )
+        for a, b in zip(pairs.a, pairs.b, strict=True)
+        if a.sample.score != b.sample.score
+    ]
+
+
+def _counts(pairs: Pairs) -> str:
+    return ", ".join(f"{len(ids):,} items {reason}" for reason, ids in pairs.left_out.items()) or "no items"
+
+
+def _difference(one: Contrast) -> str:
+    places = decimals(one.full_marks)
+    ends = "" if one.low is None or one.high is None else f" [{one.low:+.{places}f}, {one.high:+.{places}f}]"
+    return f"{one.difference:+.{places}f}{ends}"
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _short(reply: str) -> str:
+    return json.dumps(reply if len(reply) <= 60 else f"{reply[:57]}...", ensure_ascii=False)

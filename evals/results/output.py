@@ -1,0 +1,75 @@
+"""The output folder of an evaluation: records, samples, submissions, and the table, which grows as benchmarks end."""
+
+import json
+from collections.abc import Mapping
+
+from cli_ray.config import EvaluationConfig
+from cli_ray.data.folder import Folder
+from cli_ray.errors import UserError
+from evals.results.aggregate import Row
+from evals.benchmark import Answer, Benchmark
+from evals.record import Record
+from evals.results.samples import samples_table
+from evals.results.scorecard import Scorecard
+from evals.suite import BENCHMARKS
+from evals.results.table import markdown, read_results, results
+
+
+class Output:
+    """A local path or pyarrow URI that holds the evaluation of one model.
+
+    Raises:
+        UserError: at construction, when the folder holds that of another model.
+    """
+
+    def __init__(self, config: EvaluationConfig, model_hash: str) -> None:
+        self.folder = Folder(config.output)
+        self.model_hash = model_hash
+        self._model = config.model
+        earlier = read_results(self.folder.uri) if self.folder.exists("results.json") else None
+        if earlier and earlier.model_hash != model_hash:
+            raise UserError(
+                f"{self.folder.uri} holds the evaluation of {earlier.model} (hash {earlier.model_hash[:8]}), not of "
+                f"{config.model} (hash {model_hash[:8]}): name another --output"
+            )
+        self._rows = {row.benchmark: row for row in earlier.rows} if earlier else {}
+        self.folder.write("config.json", json.dumps(config.model_dump(mode="json"), indent=2))
+
+    @staticmethod
+    def settings(folder: str) -> tuple[EvaluationConfig, str]:
+        """The config that a folder was last evaluated with, and the hash of the model.
+
+        Raises:
+            UserError: the folder holds no evaluation that has finished a benchmark.
+        """
+        model_hash = read_results(folder).model_hash
+        return EvaluationConfig.model_validate_json(Folder(folder).read("config.json") or "{}"), model_hash
+
+    @property
+    def rows(self) -> list[Row]:
+        """Of all benchmarks that were ever completed here, in the order of the list of benchmarks."""
+        return [self._rows[name] for name in BENCHMARKS if name in self._rows]
+
+    def write(self, benchmark: Benchmark, card: Scorecard, records: Mapping[str, Record]) -> None:
+        """Writes the samples of a benchmark, its submission file if it has one, and the table with its row.
+
+        Args:
+            records: by sample id.
+        """
+        name = benchmark.name
+        path = f"{self.folder.uri}/samples/{name}.parquet"
+        samples_table(path, (records[sample.id] for sample in card.samples), card.samples, card.row)
+        if benchmark.submission:
+            answers = [Answer(one.id, records[one.id].reply, one.parsed, one.facets) for one in card.samples]
+            self.folder.write_bytes(
+                f"submissions/{name}/{benchmark.submission.filename}", benchmark.submission.write(answers)
+            )
+        self._rows[name] = card.row
+        self.folder.write(
+            "results.json", json.dumps(results(self.rows, self._model, self.model_hash), indent=2, allow_nan=False)
+        )
+        self.folder.write("table.md", self.table())
+
+    def table(self) -> str:
+        """The table as Markdown."""
+        return markdown(self.rows, self._model)

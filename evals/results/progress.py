@@ -1,0 +1,209 @@
+"""What a user sees while a run goes: one live table on a terminal, plain lines elsewhere."""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import RLock
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
+
+from evals.results.aggregate import Row
+from evals.results.table import line, score
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PAUSE_S = 10.0
+"""Seconds between plain lines at least."""
+
+
+@dataclass(slots=True)
+class Count:
+    """How far a benchmark has come."""
+
+    total: int
+    done: int
+    begun_s: float | None = None
+    """Time of the first samples of this call, which open the count of its rate."""
+    begun_done: int = 0
+    """Samples done then."""
+    row: Row | None = None
+    """Once it is complete."""
+
+    def rate(self, now_s: float) -> float | None:
+        """Samples/s of this call; None before there is a first figure."""
+        if self.begun_s is None or now_s <= self.begun_s or self.done <= self.begun_done:
+            return None
+        return (self.done - self.begun_done) / (now_s - self.begun_s)
+
+
+class Display(Protocol):
+    """Shows the counts."""
+
+    def open(self) -> None:
+        """Begins."""
+
+    def moved(self) -> None:
+        """Some samples are done."""
+
+    def finished(self, row: Row) -> None:
+        """A benchmark is complete."""
+
+    def close(self) -> None:
+        """Ends; leaves the stream as it was."""
+
+
+class Progress:
+    """A context manager around a run: `start`, `advance` and `finish` each benchmark. Any thread may call."""
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """Shows on a stream, standard output if none is given; `clock` gives seconds."""
+        stream = stream or sys.stdout
+        self.counts: dict[str, Count] = {}
+        self.lock = RLock()
+        self.clock = clock
+        terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._display: Display = _LiveTable(self, stream) if terminal else _Lines(self, stream)
+
+    def start(self, name: str, total: int, done: int) -> None:
+        """A benchmark will be run; `done` of its `total` samples were stored by an earlier call."""
+        with self.lock:
+            self.counts[name] = Count(total, done)
+
+    def advance(self, name: str, n: int) -> None:
+        """`n` more samples of it are done."""
+        with self.lock:
+            one = self.counts[name]
+            one.done += n
+            if one.begun_s is None:
+                one.begun_s, one.begun_done = self.clock(), one.done
+            self._display.moved()
+
+    def finish(self, row: Row) -> None:
+        """It is complete."""
+        with self.lock:
+            self.counts.setdefault(row.benchmark, Count(row.n, row.n_found)).row = row
+            self._display.finished(row)
+
+    def sum(self) -> Count:
+        """All benchmarks together."""
+        with self.lock:
+            begun = [one for one in self.counts.values() if one.begun_s is not None]
+            total, done = (sum(getattr(one, what) for one in self.counts.values()) for what in ("total", "done"))
+            since = done - sum(one.done - one.begun_done for one in begun)
+            return Count(total, done, min((one.begun_s or 0.0 for one in begun), default=None), since)
+
+    def __enter__(self) -> Self:
+        self._display.open()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._display.close()
+
+
+class _Lines:
+    """Plain lines: at most one every few seconds, and one for each finished benchmark."""
+
+    def __init__(self, progress: Progress, stream: TextIO) -> None:
+        self._progress = progress
+        self._stream = stream
+        self._last_s = float("-inf")
+
+    def open(self) -> None:
+        self._last_s = self._progress.clock()
+
+    def moved(self) -> None:
+        now = self._progress.clock()
+        if now - self._last_s >= PAUSE_S:
+            self._last_s = now
+            self._say(self._state(now))
+
+    def finished(self, row: Row) -> None:
+        self._say(line(row))
+
+    def close(self) -> None:
+        pass
+
+    def _state(self, now_s: float) -> str:
+        whole = self._progress.sum()
+        running = [
+            f"{name} {one.done:,}/{one.total:,}"
+            for name, one in self._progress.counts.items()
+            if one.begun_s is not None and one.row is None
+        ]
+        return " | ".join([f"{whole.done:,}/{whole.total:,} samples", *_speed(whole, now_s), ", ".join(running)])
+
+    def _say(self, text: str) -> None:
+        # A run of hours must not end because its reader has gone.
+        with suppress(OSError, ValueError):
+            self._stream.write(f"{text}\n")
+            self._stream.flush()
+
+
+class _LiveTable:
+    """One rich table that is drawn anew a few times a second."""
+
+    def __init__(self, progress: Progress, stream: TextIO) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._progress = progress
+        console = Console(file=stream, force_terminal=True)
+        self._live = Live(
+            console=console, get_renderable=self._table, refresh_per_second=4, vertical_overflow="visible"
+        )
+
+    def open(self) -> None:
+        self._live.start()
+
+    def moved(self) -> None:
+        pass
+
+    def finished(self, row: Row) -> None:
+        """Shown with the next drawing. To draw here, under the lock that drawing takes, could stop both threads."""
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def _table(self) -> "Table":
+        from rich.table import Table
+
+        table = Table("benchmark")
+        for name in ("done/total", "samples/s", "time left", "score"):
+            table.add_column(name, justify="right")
+        with self._progress.lock:
+            now = self._progress.clock()
+            for name, one in self._progress.counts.items():
+                table.add_row(one.row.title if one.row else name, *_cells(one, now), score(one.row) if one.row else "")
+            table.add_section()
+            table.add_row("all", *_cells(self._progress.sum(), now), "")
+        return table
+
+
+def _cells(one: Count, now_s: float) -> list[str]:
+    """Done and total, samples/s, time left."""
+    rate = None if one.row else one.rate(now_s)
+    speed = "" if rate is None else f"{rate:.1f}"
+    left = "" if rate is None or one.done >= one.total else duration((one.total - one.done) / rate)
+    return [f"{one.done:,}/{one.total:,}", speed, left]
+
+
+def _speed(whole: Count, now_s: float) -> list[str]:
+    rate = whole.rate(now_s)
+    return [] if rate is None else [f"{rate:.1f} samples/s", f"{duration((whole.total - whole.done) / rate)} left"]
+
+
+def duration(seconds: float) -> str:
+    """A span of time in its two largest units, such as `2 h 05 min`."""
+    whole = round(max(0.0, seconds))
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60} h {minutes % 60:02} min"

@@ -1,0 +1,176 @@
+"""The table that a user reads: Markdown, JSON, and a plain line a benchmark."""
+
+from collections.abc import Sequence
+from math import fsum, sqrt
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from cli_ray.data.files import resolve
+from cli_ray.errors import UserError
+from evals.results.aggregate import Row
+
+NOTHING = "-"
+
+
+class Mean(BaseModel):
+    """The mean of headlines, each in percent of its full marks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float
+    standard_error: float | None
+    benchmarks: tuple[str, ...]
+    """Titles."""
+    left_out: tuple[str, ...]
+    """Titles of those that nothing or not all is scored of."""
+    scaled: tuple[str, ...]
+    """Titles with full marks, for those that are not in percent."""
+
+
+class Results(BaseModel):
+    """What `results.json` holds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    """As the user named it."""
+    model_hash: str
+    rows: tuple[Row, ...]
+    mean: Mean | None
+
+
+def results(rows: Sequence[Row], model: str, model_hash: str) -> dict[str, Any]:
+    """The content of `results.json`; `read_results` reads it."""
+    return Results(model=model, model_hash=model_hash, rows=tuple(rows), mean=suite_mean(rows)).model_dump(mode="json")
+
+
+def read_results(folder: str) -> Results:
+    """The results of an output folder, local or a pyarrow URI.
+
+    Raises:
+        UserError: there are none, or they cannot be read.
+    """
+    path = f"{folder.rstrip('/')}/results.json"
+    try:
+        filesystem, inner = resolve(path)
+        with filesystem.open_input_stream(inner) as file:
+            return Results.model_validate_json(bytes(file.read()))
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder}: holds no results.json: give the --output of a `cli-ray eval` that has finished a benchmark"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+
+
+def suite_mean(rows: Sequence[Row]) -> Mean | None:
+    """The mean over benchmarks that are wholly scored. None for fewer than two, and while a row is incomplete:
+    it would be the mean of whatever happened to finish."""
+    whole = [row for row in rows if row.value is not None and row.n_scored == row.n]
+    if len(whole) < 2 or not all(row.complete for row in rows):
+        return None
+    shares = [100 * (row.value or 0.0) / row.full_marks for row in whole]
+    errors = [100 * row.standard_error / row.full_marks for row in whole if row.standard_error is not None]
+    return Mean(
+        value=fsum(shares) / len(whole),
+        standard_error=sqrt(fsum(error**2 for error in errors)) / len(whole) if len(errors) == len(whole) else None,
+        benchmarks=tuple(row.title for row in whole),
+        left_out=tuple(row.title for row in rows if row not in whole),
+        scaled=tuple(f"{row.title} of {row.full_marks:,.0f}" for row in whole if row.full_marks != 100),
+    )
+
+
+def markdown(rows: Sequence[Row], model: str) -> str:
+    """The table with its footnotes, legible as plain text too; ends in a newline."""
+    models = list(dict.fromkeys(name for row in rows for name in row.references))
+    head = ["benchmark", "metric", "score ± standard error", "scored", "unparsed", "truncated", "errors", *models]
+    body = [
+        [
+            row.title,
+            row.metric,
+            score(row),
+            f"{row.n_scored:,}/{row.n:,}" + ("" if row.complete else " (incomplete)"),
+            *(f"{count:,}" for count in (row.unparsed, row.truncated, row.errors)),
+            *(f"{row.references[name]:g}" if name in row.references else "" for name in models),
+        ]
+        for row in rows
+    ]
+    mean = suite_mean(rows)
+    if mean:
+        value = _with_error(mean.value, mean.standard_error, 2)
+        body.append(["mean", "percent", value, f"{len(mean.benchmarks)}/{len(rows)} sets"] + [""] * (len(head) - 4))
+    notes = [f"- {note}" for note in _notes(rows, mean)]
+    return "\n".join([f"# {model}", "", grid(head, body, left=2), "", *notes]) + "\n"
+
+
+def grid(head: Sequence[str], body: Sequence[Sequence[str]], left: int) -> str:
+    """A Markdown table with padded cells.
+
+    Args:
+        left: columns aligned to the left; the others hold numbers.
+    """
+    widths = [max(3, *(len(line[i]) for line in (head, *body))) for i in range(len(head))]
+
+    def joined(cells: Sequence[str]) -> str:
+        padded = (cell.ljust(widths[i]) if i < left else cell.rjust(widths[i]) for i, cell in enumerate(cells))
+        return f"| {' | '.join(padded)} |"
+
+    rule = ["-" * width if i < left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
+    return "\n".join(
+        [joined(head), joined(rule), *(joined([cell.replace("|", "/") for cell in line]) for line in body)]
+    )
+
+
+def score(row: Row) -> str:
+    """The headline with its standard error, or what there is instead."""
+    if row.value is not None:
+        return _with_error(row.value, row.standard_error, decimals(row.full_marks))
+    return "unjudged" if row.unjudged else NOTHING
+
+
+def decimals(full_marks: float) -> int:
+    """Decimal places of a headline: two for percent, one for points."""
+    return 2 if full_marks <= 100 else 1
+
+
+def line(row: Row) -> str:
+    """A finished benchmark in one line."""
+    counts = {"unparsed": row.unparsed, "truncated": row.truncated, "errors": row.errors, "unjudged": row.unjudged}
+    notes = [f"{row.n_scored:,}/{row.n:,} scored", *(f"{count:,} {name}" for name, count in counts.items() if count)]
+    if not row.complete:
+        notes.append("incomplete")
+    return f"{row.title}: {row.metric} {score(row)} ({', '.join(notes)})"
+
+
+def _with_error(value: float, error: float | None, places: int) -> str:
+    return f"{value:.{places}f} ± " + (NOTHING if error is None else f"{error:.{places}f}")
+
+
+def _notes(rows: Sequence[Row], mean: Mean | None) -> list[str]:
+    notes = [f"Scoring profile: {', '.join(sorted({row.profile for row in rows}))}."] if rows else []
+    judges: dict[str, list[str]] = {}
+    for row in rows:
+        if row.judge:
+            judges.setdefault(f"{row.judge} (prompt {row.judge_prompt[:8]})", []).append(row.title)
+    notes += [f"Judge of {', '.join(titles)}: {judge}." for judge, titles in judges.items()]
+    for row in rows:
+        if row.unjudged:
+            notes.append(f"{row.title}: {row.unjudged:,} of {row.n:,} unjudged{_stand_in(row)}.")
+        if not row.complete:
+            missing = f"{row.n - row.n_found:,} of {row.n:,} items have no record, {row.errors:,} failed"
+            notes.append(f"{row.title}: incomplete: {missing}; the same command goes on (failed ones: --retry-errors).")
+    if mean:
+        parts = [f"Mean of {len(mean.benchmarks)} benchmarks, each in percent of its full marks"]
+        parts += [f"scaled: {', '.join(mean.scaled)}"] if mean.scaled else []
+        parts += [f"not wholly scored and left out: {', '.join(mean.left_out)}"] if mean.left_out else []
+        notes.append("; ".join(parts) + ".")
+    return notes
+
+
+def _stand_in(row: Row) -> str:
+    if row.stand_in is None:
+        return ""
+    one = row.stand_in
+    value = _with_error(one.value, one.standard_error, decimals(row.full_marks))
+    return f"; stand-in ({one.label}, {one.n:,} items): {value}"

@@ -1,0 +1,127 @@
+"""Progress: few plain lines into files, one table on terminals, and never the end of a run."""
+
+import io
+
+import pytest
+
+from evals.results.aggregate import row
+from evals.results.progress import Progress, duration
+from tests.evals.results.outputs import made, samples
+
+ROW = row(made(), samples([1, 0, 1, 1], per_cluster=2), 4, "lmms-eval/0.7.3")
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class Closed(io.StringIO):
+    """A stream whose reader has gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+
+def test_plain_lines_are_few_and_whole() -> None:
+    stream, clock = io.StringIO(), Clock()
+    with Progress(stream, clock) as progress:
+        progress.start("toy", 1_004, 4)
+        progress.start("later", 2_000, 0)
+        for _ in range(25):
+            progress.advance("toy", 10)
+            clock.now_s += 1
+        progress.finish(ROW)
+    assert stream.getvalue().splitlines() == [
+        "114/3,004 samples | 10.0 samples/s | 4 min 49 s left | toy 114/1,004",
+        "214/3,004 samples | 10.0 samples/s | 4 min 39 s left | toy 214/1,004",
+        "TOY: accuracy 75.00 ± 25.00 (4/4 scored)",
+    ]
+
+
+def test_what_an_earlier_call_did_is_not_in_the_rate() -> None:
+    clock = Clock()
+    progress = Progress(io.StringIO(), clock)
+    progress.start("toy", 2_000, 1_000)
+    assert progress.sum().rate(clock()) is None
+    progress.advance("toy", 16)
+    assert progress.sum().rate(clock()) is None
+    clock.now_s += 4
+    progress.advance("toy", 8)
+    assert progress.counts["toy"].rate(clock()) == progress.sum().rate(clock()) == 2
+    assert (progress.sum().done, progress.sum().total) == (1_024, 2_000)
+
+
+def test_a_benchmark_that_an_earlier_call_completed() -> None:
+    stream = io.StringIO()
+    with Progress(stream) as progress:
+        progress.finish(ROW)
+    assert stream.getvalue() == "TOY: accuracy 75.00 ± 25.00 (4/4 scored)\n"
+    assert progress.sum().done == 4
+
+
+def test_a_terminal_gets_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    stream, clock = Terminal(), Clock()
+    with Progress(stream, clock) as progress:
+        progress.start("toy", 4, 0)
+        progress.start("later", 2_000, 0)
+        progress.advance("later", 100)
+        clock.now_s += 10
+        progress.advance("later", 100)
+        progress.finish(ROW)
+    last = stream.getvalue()[stream.getvalue().rindex("benchmark") :]
+    shown = [[cell.strip() for cell in line.split("│")[1:-1]] for line in last.splitlines() if "│" in line]
+    assert ["later", "200/2,000", "10.0", "3 min 00 s", ""] in shown
+    assert ["TOY", "0/4", "", "", "75.00 ± 25.00"] in shown
+    assert ["all", "200/2,004", "10.0", "3 min 00 s", ""] in shown
+
+
+def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    stream = Terminal()
+    with Progress(stream) as progress:
+        progress.finish(ROW)
+    assert stream.getvalue().count("\n") == 1
+    assert "\x1b" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
+def test_a_failing_run_ends_the_display(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+
+    def fail() -> None:
+        with Progress(stream) as progress:
+            progress.start("toy", 4, 0)
+            raise KeyError("node lost")
+
+    with pytest.raises(KeyError, match="node lost"):
+        fail()
+    if stream.isatty():
+        assert stream.getvalue().endswith("\x1b[?25h")  # the cursor is shown again
+
+
+def test_a_run_outlives_its_reader() -> None:
+    with Progress(Closed()) as progress:
+        progress.finish(ROW)
+    assert progress.counts["toy"].row == ROW
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(-1, "0 s"), (59.4, "59 s"), (60, "1 min 00 s"), (3599, "59 min 59 s"), (7500, "2 h 05 min")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
