@@ -3,25 +3,43 @@
 import ast
 from pathlib import Path
 
+from cli_ray.config.evaluation import EvaluationConfig
 from cli_ray.config.table import table
+from evals.suite import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 ROOMS = ("config", "data", "model", "plan", "train", "commands")
 REST = {
     "jobs/train.py": "training as a Ray job, for `ray job submit`",
+    "jobs/evaluate.py": "evaluation as a Ray job",
     "jobs/configs/": "recipes: tiny, LLaVA-1.5 7B (stage 1, stage 2, LoRA), LLaVA-OneVision 0.5B and 7B",
-    "tests/": "mirrors the package; `tests/perf/` holds the measurements",
+    "tests/": "mirrors the packages; `tests/perf/` holds the measurements",
 }
 
 
 def renewed(readme: str) -> str:
-    """The README with its config table and its tree as they should be."""
-    for name, text in (("config table", table()), ("tree", f"```\n{tree()}\n```")):
+    """The README with its generated parts as they should be."""
+    generated = {
+        "benchmarks": benchmarks(),
+        "evaluation table": table(EvaluationConfig),
+        "config table": table(),
+        "tree": f"```\n{tree()}\n```",
+    }
+    for name, text in generated.items():
         start, end = f"<!-- {name}: start -->", f"<!-- {name}: end -->"
         before, rest = readme.split(start)
         readme = f"{before}{start}\n{text}\n{end}{rest.split(end)[1]}"
     return readme
+
+
+def benchmarks() -> str:
+    """A Markdown table of all benchmarks."""
+    lines = ["| name | benchmark | items | headline | scored by |", "| --- | --- | --- | --- | --- |"]
+    for one in BENCHMARKS.values():
+        scored_by = "a judge" if one.judge else f"its server, {one.submission.server}" if one.submission else "rules"
+        lines.append(f"| `{one.name}` | {one.title} | {one.count:,} | {one.headline} | {scored_by} |")
+    return "\n".join(lines)
 
 
 def tree() -> str:
@@ -29,6 +47,7 @@ def tree() -> str:
     lines = ["cli_ray/"]
     for room in ROOMS:
         lines += _folder(ROOT / "cli_ray" / room, depth=1)
+    lines += _folder(ROOT / "evals", depth=0)
     return "\n".join(lines + [_line(name, meaning, 0) for name, meaning in REST.items()])
 
 

@@ -1,20 +1,32 @@
-"""Imports go one way: config <- data, model <- train, plan <- report <- commands."""
+"""Imports go one way: config <- data, model <- train, plan <- evals <- commands."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "cli_ray"
+EVALS = PACKAGE.parent / "evals"
 MAY_IMPORT = {
     "config": {"errors"},
     "data": {"config", "errors"},
     "model": {"config", "errors"},
     "plan": {"config", "errors", "model"},
-    "train": {"config", "errors", "data", "model", "plan"},
-    "commands": {"config", "errors", "data", "model", "plan", "train"},
+    "train": {"cluster", "config", "errors", "data", "model", "plan"},
+    "commands": {"cluster", "config", "errors", "data", "model", "plan", "train"},
 }
-USES_RAY = {"data/ray_rows.py", "train/environment.py", "train/trainer.py", "train/worker.py", "commands/comparison.py"}
+USES_RAY = {
+    "cluster.py",
+    "commands/comparison.py",
+    "data/ray_rows.py",
+    "train/environment.py",
+    "train/evaluator.py",
+    "train/trainer.py",
+    "train/worker.py",
+}
+EVALS_USE_RAY = {"generation/pool.py", "run.py"}
 
 
 def imported(path: Path) -> set[str]:
@@ -26,6 +38,15 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return names
+
+
+def importers(package: Path, name: str) -> set[str]:
+    """Files of a package that import something of `name`."""
+    return {
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if any(one.split(".")[0] == name for one in imported(path))
+    }
 
 
 @pytest.mark.parametrize("room", MAY_IMPORT)
@@ -40,15 +61,25 @@ def test_every_room_is_on_the_ladder() -> None:
     assert rooms == set(MAY_IMPORT)
 
 
-def test_ray_is_used_in_few_places() -> None:
-    users = {
-        str(path.relative_to(PACKAGE))
-        for path in PACKAGE.rglob("*.py")
-        if any(name.split(".")[0] == "ray" for name in imported(path))
+def test_evals_stand_above_data_and_model_and_below_the_commands() -> None:
+    below = {
+        name.split(".")[1] for path in EVALS.rglob("*.py") for name in imported(path) if name.startswith("cli_ray.")
     }
-    assert users == USES_RAY
+    assert below <= {"cluster", "config", "data", "errors", "model"}
+    users = {path for path in importers(PACKAGE, "evals") if not path.startswith("commands/")}
+    assert users == {"train/evaluator.py"}
+
+
+@pytest.mark.parametrize(("package", "users"), [(PACKAGE, USES_RAY), (EVALS, EVALS_USE_RAY)])
+def test_ray_is_used_in_few_places(package: Path, users: set[str]) -> None:
+    assert importers(package, "ray") == users
+
+
+def test_scores_need_neither_torch_nor_ray_nor_arrow() -> None:
+    code = "import sys, evals; print({'torch', 'ray', 'numpy', 'pandas', 'pyarrow', 'PIL'} & sys.modules.keys())"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
 
 
 def test_no_file_is_too_long_to_read() -> None:
-    lengths = {str(path): len(path.read_text().splitlines()) for path in PACKAGE.rglob("*.py")}
+    lengths = {str(path): len(path.read_text().splitlines()) for path in [*PACKAGE.rglob("*.py"), *EVALS.rglob("*.py")]}
     assert {path: length for path, length in lengths.items() if length > 400} == {}

@@ -11,6 +11,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from cli_ray.commands.demo import DemoArguments
 from cli_ray.commands.exact_match import exact_match
+from cli_ray.commands.miniature import compare_on_miniatures
 from cli_ray.config import (
     AgfConfig,
     CheckpointConfig,
@@ -58,7 +59,7 @@ class Score(BaseModel):
 
 
 def compare(settings: DemoArguments) -> str:
-    """Makes the dataset, trains and evaluates both models on a Ray cluster started for it; returns the table.
+    """Makes the dataset, trains and evaluates both models on a Ray cluster started for it; returns the tables.
 
     What an earlier call completed is read from the output folder instead.
 
@@ -70,17 +71,19 @@ def compare(settings: DemoArguments) -> str:
     held_out = synthesize(settings.held_out_samples, settings.seed, "held_out")
     prepare(settings, train_samples, held_out)
     files = {name: settings.output / f"{name}.json" for name in INJECTIONS}
-    missing = [name for name, file in files.items() if not file.exists()]
-    if missing:
+    miniatures = settings.output / "miniatures.md"
+    if not all(file.exists() for file in (*files.values(), miniatures)):
         # Always a cluster of its own: workers of another one might not see this machine's files.
         ray.init(address="local", num_cpus=2 * WORKERS, logging_level="warning")
         try:
-            for name in missing:
-                files[name].write_text(score(settings, name, held_out).model_dump_json())
+            for name, file in files.items():
+                if not file.exists():
+                    file.write_text(score(settings, name, held_out).model_dump_json())
+            miniatures.write_text(compare_on_miniatures(settings.output, ("plain", "cli"), replicas=WORKERS))
         finally:
             ray.shutdown()
     scores = {name: Score.model_validate_json(file.read_text()) for name, file in files.items()}
-    return table(held_out, chance_level(train_samples), scores)
+    return f"{table(held_out, chance_level(train_samples), scores)}\n\n{miniatures.read_text()}"
 
 
 def prepare(settings: DemoArguments, samples: Sequence[SyntheticSample], held_out: Sequence[SyntheticSample]) -> None:

@@ -11,12 +11,18 @@ VERBS = {
     "train": "cli_ray.commands.train",
     "data check": "cli_ray.commands.data_check",
     "export": "cli_ray.commands.export",
+    "eval": "cli_ray.commands.eval",
+    "judge": "cli_ray.commands.judge",
+    "compare": "cli_ray.commands.compare",
 }
 MEANINGS = {
     "demo": "train plain LLaVA and CLI on synthetic images, on this machine",
     "train": "train a model as a TOML config says; the same command resumes",
     "data check": "count, measure and audit a dataset before training on it",
     "export": "write a run's checkpoint as a Hugging Face folder",
+    "eval": "evaluate a model on benchmarks; the same command resumes",
+    "judge": "put the stored replies of an evaluation to a judge",
+    "compare": "the paired difference of two evaluated models, with intervals",
 }
 
 

@@ -1,8 +1,6 @@
 """The driver: prepares the run folder, checks the cluster and starts Ray Train."""
 
 import json
-import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import ray.train
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from cli_ray.cluster import connect, refuse_to_lose
 from cli_ray.config import ClusterConfig, DataConfig, RunConfig, SourceConfig
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.index import Index, build_index
@@ -18,6 +17,7 @@ from cli_ray.errors import RunFailedError, UserError
 from cli_ray.model.build import check_injection, load_processor
 from cli_ray.train.callbacks.trackers import check_sinks
 from cli_ray.train.environment import environment
+from cli_ray.train.evaluator import Evaluator
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.rehearsal import longest_batch
 from cli_ray.train.worker import train_worker
@@ -33,21 +33,22 @@ def train(config: RunConfig) -> dict[str, Any]:
         UserError: config, data and cluster do not fit each other; says which field to change.
         RunFailedError: the run stopped itself; says why.
     """
-    refuse_to_lose_the_run(config.runs_dir)
+    refuse_to_lose("--runs-dir", config.runs_dir)
     config = with_absolute_paths(config)
     check_sinks(config.log.sinks)
     check_model(config)
     folder = RunFolder(config.folder)
+    evaluator = Evaluator(config, folder)
     resumed = folder.claim(config)
     prepare_index(folder, "index.json", config.data)
     if config.validation.sources:
         prepare_index(folder, "validation-index.json", config.validation_data)
-    connect(config.cluster)
+    connect(config.cluster.num_workers * config.cluster.cpus_per_worker)
     check_resources(config.cluster)
     folder.write("environment.json", json.dumps(environment(), indent=2))
     folder.event("resume" if resumed else "start")
-    result = ray_trainer(config, folder).fit()
-    summary: dict[str, Any] = result.return_value
+    with evaluator:
+        summary: dict[str, Any] = ray_trainer(config, folder).fit().return_value
     folder.event("end", **summary)
     if "error" in summary:
         raise RunFailedError(summary["error"])
@@ -62,20 +63,6 @@ def check_model(config: RunConfig) -> None:
     """
     check_injection(config.model, config.injection)
     longest_batch(Encoder(load_processor(config.model), config.data), config)
-
-
-def refuse_to_lose_the_run(runs_dir: str) -> None:
-    """A job's working directory is a copy that Ray deletes, so a run must not be kept in it.
-
-    Raises:
-        UserError: this is a job and `runs_dir` is relative.
-    """
-    is_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-    if is_job and "://" not in runs_dir and not Path(runs_dir).is_absolute():
-        raise UserError(
-            f"runs_dir = {runs_dir!r} is relative, but the working directory of a Ray job is deleted after it: "
-            "give an absolute path or a URI that all nodes share, such as --runs-dir /shared/runs"
-        )
 
 
 def ray_trainer(config: RunConfig, folder: RunFolder) -> TorchTrainer:
@@ -101,18 +88,6 @@ def ray_trainer(config: RunConfig, folder: RunFolder) -> TorchTrainer:
             failure_config=FailureConfig(max_failures=config.cluster.max_failures),
         ),
     )
-
-
-def connect(cluster: ClusterConfig) -> None:
-    """Joins the running Ray cluster, or starts one on this machine."""
-    if ray.is_initialized():
-        return
-    try:
-        ray.init(address="auto", logging_level="warning")
-    except ConnectionError:
-        # Workers take logical CPUs for themselves; the stream needs some too, also on two cores.
-        needed = math.ceil(cluster.num_workers * cluster.cpus_per_worker) + 2
-        ray.init(num_cpus=max(os.cpu_count() or 1, needed), logging_level="warning")
 
 
 def check_resources(cluster: ClusterConfig) -> None:

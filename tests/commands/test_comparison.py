@@ -70,8 +70,9 @@ def test_a_finished_demo_only_prints(settings: DemoArguments) -> None:
     score = Score(train_loss=0.5, held_out_loss=0.25, correct=[turn.scope == "whole" for _, turn in asked(samples)])
     for name in INJECTIONS:
         (settings.output / f"{name}.json").write_text(score.model_dump_json())
+    (settings.output / "miniatures.md").write_text("the comparison on 18 benchmarks")
     expected = table(samples, chance_level(synthesize(70, 0, "train")), dict.fromkeys(INJECTIONS, score))
-    assert compare(settings) == expected
+    assert compare(settings) == f"{expected}\n\nthe comparison on 18 benchmarks"
     rows = {line.split("  ")[0]: line.split()[-2:] for line in expected.splitlines()}
     assert rows["train loss"] == ["0.500", "0.500"]
     assert rows["exact match: scene, whole"] == ["100.0%", "100.0%"]

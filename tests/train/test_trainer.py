@@ -181,7 +181,7 @@ def test_what_cannot_work_is_said_before_a_worker_starts(
 
 def test_a_job_must_not_keep_its_run_in_the_working_directory(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    with pytest.raises(UserError, match="runs_dir = 'runs' is relative"):
+    with pytest.raises(UserError, match="--runs-dir runs is relative"):
         train(config_of(data, Path("runs")))
 
 

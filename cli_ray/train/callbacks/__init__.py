@@ -7,6 +7,7 @@ from cli_ray.train.callbacks.checkpointer import Checkpointer
 from cli_ray.train.callbacks.console import Console
 from cli_ray.train.callbacks.metrics_file import MetricsFile
 from cli_ray.train.callbacks.quarantiner import Quarantiner
+from cli_ray.train.callbacks.result_joiner import ResultJoiner
 from cli_ray.train.callbacks.trackers import SINKS
 from cli_ray.train.callbacks.validator import Validator
 
@@ -18,4 +19,6 @@ def callbacks_of(config: RunConfig, validation: Stream | None, rank: int) -> lis
         callbacks.append(Validator(validation, config.validation.max_samples))
     if rank == 0:
         callbacks += [MetricsFile(), Console(), *(SINKS[name]() for name in config.log.sinks)]
+        if config.evaluation.every:
+            callbacks.append(ResultJoiner())
     return [*callbacks, Checkpointer()]

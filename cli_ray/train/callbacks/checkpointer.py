@@ -7,6 +7,7 @@ import torch.distributed as dist
 from cli_ray.data.collate import MicroBatch
 from cli_ray.train import checkpoint as checkpoints
 from cli_ray.train.callbacks.callback import Callback
+from cli_ray.train.evaluations import awaited
 from cli_ray.train.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Checkpointer(Callback):
         if loop.rank == 0:
             complete = checkpoints.complete_checkpoints(loop.folder)
             for old in checkpoints.to_delete(complete, settings.keep_last, settings.keep_best):
-                loop.folder.delete(old.name)
+                if not awaited(old.progress.step, loop.config, loop.folder):
+                    loop.folder.delete(old.name)
             loop.folder.event("checkpoint", step=step, path=checkpoint.name)
         dist.barrier()

@@ -7,26 +7,25 @@ from typing import TYPE_CHECKING
 
 from cli_ray.data.collate import MicroBatch
 from cli_ray.train.callbacks.callback import Callback
+from cli_ray.train.folder import METRICS
 from cli_ray.train.metrics import Metrics
 
 if TYPE_CHECKING:
     from cli_ray.train.loop import TrainLoop
-
-NAME = "metrics.jsonl"
 
 
 class MetricsFile(Callback):
     """Appends a line a step. On resume, lines after the checkpoint are dropped, since those steps are redone."""
 
     def on_start(self, loop: "TrainLoop") -> None:
-        text = loop.folder.read(NAME)
+        text = loop.folder.read(METRICS)
         if text is not None:
             lines = [line for line in text.splitlines() if _is_before(line, loop.progress.step)]
-            loop.folder.write(NAME, "".join(f"{line}\n" for line in lines))
+            loop.folder.write(METRICS, "".join(f"{line}\n" for line in lines))
 
     def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
         if metrics is not None:
-            loop.folder.append(NAME, [json.dumps(finite(metrics), allow_nan=False)])
+            loop.folder.append(METRICS, [json.dumps(finite(metrics), allow_nan=False)])
 
 
 def finite(metrics: Metrics) -> Metrics:

@@ -1,0 +1,112 @@
+"""`cli-ray eval --model DIR_OR_RUN [--suite paper18] [--benchmarks a,b] ...`"""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from cli_ray.config import EvaluationConfig
+from cli_ray.errors import UserError
+
+
+class EvalArguments(EvaluationConfig):
+    """Evaluates a model on a suite of benchmarks, with one pool of replicas on the Ray cluster. The same command
+    again resumes."""
+
+    model: str = ""
+    """Exported folder, run folder (its newest checkpoint is exported first) or hub id of a LLaVA or CLI model."""
+    as_list: Annotated[bool, tyro.conf.arg(name="list")] = False
+    """List the benchmarks and suites, and stop."""
+    check: bool = False
+    """Say what of the data is there, missing or miscounted, reading all of it, and stop."""
+
+
+def main(arguments: list[str]) -> None:
+    """Evaluates a model and prints the table."""
+    settings = tyro.cli(EvalArguments, args=arguments, prog="cli-ray eval", config=(tyro.conf.AvoidSubcommands,))
+    if settings.as_list:
+        print(listing())
+    elif settings.check:
+        check(settings)
+    else:
+        run(settings)
+
+
+def listing() -> str:
+    """The benchmarks and suites."""
+    from evals.data.survey import LISTING, listing
+    from evals.results.table import grid
+    from evals.suite import SUITES
+
+    suites = [f"{name}: {', '.join(names)}" for name, names in SUITES.items()]
+    return "\n\n".join([grid(LISTING, listing(), left=len(LISTING)), *suites])
+
+
+def check(settings: EvalArguments) -> None:
+    """Prints what of the data is there.
+
+    Raises:
+        UserError: some of it is not as it should be.
+    """
+    from evals.data.survey import survey
+    from evals.suite import chosen
+
+    benchmarks = chosen(settings.suite, settings.benchmarks)
+    findings = []
+    for benchmark in benchmarks:
+        findings += survey([benchmark], settings.data_root, settings.miniature, thorough=True)
+        print(f"{findings[-1].state:<13} {findings[-1]}", flush=True)
+    bad = [finding.benchmark for finding in findings if finding.state != "there"]
+    if bad:
+        raise UserError(
+            f"the data of {len(bad)} of {len(findings)} benchmarks are not as they should be: {', '.join(bad)}"
+        )
+
+
+def run(settings: EvalArguments) -> None:
+    """Evaluates.
+
+    Raises:
+        UserError: there is no model to evaluate, and all that `evaluate` raises.
+    """
+    from cli_ray.cluster import refuse_to_lose
+    from evals.run import evaluate
+
+    if not settings.model:
+        raise UserError("name a model: cli-ray eval --model DIR_OR_RUN (--list shows the benchmarks)")
+    model, output = exported(settings.model)
+    output = settings.output or output
+    refuse_to_lose("--output", output)
+    fields = settings.model_dump(exclude={"as_list", "check", "model", "output", "data_root"})
+    local = settings.data_root and "://" not in settings.data_root
+    data_root = absolute(settings.data_root) if local else settings.data_root
+    done = evaluate(EvaluationConfig(model=model, output=output, data_root=data_root, **fields))
+    print(f"\n{done.table()}\nSamples, records and results are in {done.folder.uri}")
+
+
+def exported(model: str) -> tuple[str, str]:
+    """The model to load, and where its evaluation goes by default. The newest checkpoint of a run is exported, once.
+
+    Args:
+        model: folder of a model or of a run, or a hub id.
+    """
+    folder = Path(model)
+    if not (folder / "checkpoints").is_dir():
+        return (absolute(model) if folder.is_dir() else model), f"results/{folder.name}"
+    from cli_ray.train.checkpoint import complete_checkpoints
+    from cli_ray.train.export import export
+    from cli_ray.train.folder import RunFolder
+
+    complete = complete_checkpoints(RunFolder(model))
+    if not complete:
+        raise UserError(f"{model} has no complete checkpoint yet")
+    step = complete[-1].progress.step
+    target = folder.absolute() / "models" / f"step-{step:08d}"
+    if not target.exists():
+        export(model, target, step, best=False, keep_lora=False)
+    return str(target), str(folder / "evals" / f"step-{step:08d}")
+
+
+def absolute(path: str) -> str:
+    """The path from the root, for replicas have another working directory."""
+    return str(Path(path).absolute())

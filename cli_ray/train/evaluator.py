@@ -1,0 +1,97 @@
+"""Checkpoints of a run, evaluated while it trains: a thread of the driver, on what the cluster has left."""
+
+import shutil
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import ray
+
+from cli_ray.config import EvaluationConfig, RunConfig
+from cli_ray.errors import UserError
+from cli_ray.train.checkpoint import complete_checkpoints
+from cli_ray.train.evaluations import COMPLETE, is_due, join_results, name_of
+from cli_ray.train.export import export
+from cli_ray.train.folder import RunFolder
+from evals.data.survey import require
+from evals.run import evaluate
+from evals.suite import chosen
+
+POLL_S = 2.0
+
+
+class Evaluator:
+    """Evaluates checkpoints as they appear; leaving its `with` waits for the last of them.
+
+    Replicas take what training leaves; where it leaves nothing they start when it has ended. A failed evaluation is
+    told and does not stop training.
+
+    Raises:
+        UserError: at construction, when the run folder is on no mounted filesystem, which models are exported to, or
+            when benchmarks or their data are not there.
+    """
+
+    def __init__(self, config: RunConfig, folder: RunFolder) -> None:
+        if config.evaluation.every and not folder.is_local:
+            raise UserError(
+                f"evaluation.every = {config.evaluation.every} needs a run folder on a mounted filesystem, not "
+                f"{folder.uri}: set evaluation.every = 0 and run `cli-ray eval` on exported checkpoints"
+            )
+        if config.evaluation.every:
+            settings = config.evaluation
+            require(chosen(settings.suite, settings.benchmarks), settings.data_root, settings.miniature, settings.limit)
+        self._config, self._folder = config, folder
+        self._over = threading.Event()
+        self._failed: set[int] = set()
+        self._thread = threading.Thread(target=self._watch, name="evaluator", daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._config.evaluation.every:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        if self._thread.is_alive() and error is None:
+            self._thread.join()
+            join_results(self._folder)
+
+    def _watch(self) -> None:
+        while True:
+            over = self._over.is_set()
+            for step in self._due(over):
+                self._evaluate(step)
+            if over:
+                return
+            self._over.wait(POLL_S)
+
+    def _due(self, over: bool) -> list[int]:
+        steps = [checkpoint.progress.step for checkpoint in complete_checkpoints(self._folder)]
+        last = steps[-1:] if over else []
+        return [
+            step
+            for step in steps
+            if (step in last or is_due(step, self._config))
+            and step not in self._failed
+            and not self._folder.exists(f"{name_of(step)}/{COMPLETE}")
+        ]
+
+    def _evaluate(self, step: int) -> None:
+        output = Path(self._folder.join(name_of(step)))
+        model = output / "model"
+        try:
+            if not model.exists():
+                ray.get(ray.remote(export).remote(self._folder.uri, model, step, best=False, keep_lora=False))
+            settings = self._config.evaluation.model_dump(exclude={"every"})
+            evaluate(EvaluationConfig(model=str(model), output=str(output), **settings))
+            self._folder.write(f"{name_of(step)}/{COMPLETE}", "")
+            shutil.rmtree(model)
+        except Exception as error:  # told, and training goes on
+            self._failed.add(step)
+            self._folder.event("evaluation failed", step=step, reason=str(error))
+            print(f"evaluation of step {step} failed: {error}")
+        else:
+            self._folder.event("evaluation", step=step, path=name_of(step))

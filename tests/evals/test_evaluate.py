@@ -1,0 +1,230 @@
+"""Whole evaluations on a real Ray cluster: resumed, disturbed, judged, refused."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+from cli_ray.commands.main import main
+from cli_ray.config import EvaluationConfig, JudgeConfig
+from cli_ray.errors import UserError
+from cli_ray.model.tiny import build_tiny
+from evals.record import Record
+from evals.results.samples import read_columns
+from evals.results.table import read_results
+from evals.run import evaluate, judge
+from evals.store import Store
+from evals.suite import BENCHMARKS
+from tests.evals.generation.charts import REPLICA, row, save_model, write_rows
+from tests.evals.judging.judge_server import serving
+
+NAMES = ("chartqa", "gqa", "mm-vet", "pope")
+SCORED = ("sample_id", "key", "reply", "finish", "error", "parsed", "rule", "score", "state", "unit", "cluster")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny LLaVA whose replies end soon: every other token of its vocabulary is an end."""
+    folder = tmp_path_factory.mktemp("model")
+    tiny = build_tiny("llava")
+    path = save_model(folder, "llava", tiny)
+    config = folder / "generation_config.json"
+    ends = ", ".join(str(token) for token in range(0, tiny.config.text_config.vocab_size, 4))
+    config.write_text(re.sub(r'"eos_token_id": \d+', f'"eos_token_id": [{ends}]', config.read_text()))
+    return path
+
+
+def config_of(model: str, output: Path, **changes: object) -> EvaluationConfig:
+    replica = REPLICA.model_copy(update={"count": 2})
+    values = {"benchmarks": NAMES, "miniature": True, "replica": replica}
+    return EvaluationConfig.model_validate({"model": model, "output": str(output), **values, **changes})
+
+
+@pytest.fixture(scope="module")
+def done(cluster: None, model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of an evaluation that nothing disturbed."""
+    output = tmp_path_factory.mktemp("done")
+    evaluate(config_of(model, output))
+    return output
+
+
+def scored(output: Path, name: str) -> list[dict[str, object]]:
+    return list(read_columns(f"{output}/samples/{name}.parquet", SCORED))
+
+
+def assert_equal_but_for_attempts(one: Path, other: Path) -> None:
+    assert read_results(str(one)).rows == read_results(str(other)).rows
+    for name in NAMES:
+        assert scored(one, name) == scored(other, name)
+
+
+def test_an_evaluation_leaves_what_it_promises(done: Path) -> None:
+    rows = {row.benchmark: row for row in read_results(str(done)).rows}
+    assert {name: row.n_scored for name, row in rows.items()} == {"chartqa": 6, "gqa": 5, "mm-vet": 0, "pope": 6}
+    assert all(row.complete for row in rows.values())
+    assert (rows["mm-vet"].value, rows["mm-vet"].unjudged) == (None, 4)
+    assert rows["mm-vet"].stand_in is not None
+    assert "unjudged" in (done / "table.md").read_text()
+    samples = pq.read_table(done / "samples/gqa.parquet").to_pylist()
+    assert len({sample["sample_id"] for sample in samples}) == 5
+    # Items on one image share a cluster.
+    assert len({sample["cluster"] for sample in samples}) == len({sample["image_hash"] for sample in samples}) < 5
+
+
+def test_the_same_command_again_generates_nothing(done: Path, model: str, tmp_path: Path) -> None:
+    shutil.copytree(done, tmp_path / "again")
+    files = sorted((tmp_path / "again/records").rglob("*.jsonl"))
+    evaluate(config_of(model, tmp_path / "again"))
+    assert sorted((tmp_path / "again/records").rglob("*.jsonl")) == files
+    assert_equal_but_for_attempts(done, tmp_path / "again")
+
+
+def test_records_that_were_lost_are_made_again(done: Path, model: str, tmp_path: Path) -> None:
+    shutil.copytree(done, tmp_path / "torn")
+    for number, file in enumerate(sorted((tmp_path / "torn/records").rglob("*.jsonl"))):
+        lines = file.read_bytes().splitlines(keepends=True)
+        file.write_bytes(b"".join(lines[: number % 3]) + lines[number % 3][:40])  # cut in the middle of a line
+    replica = REPLICA.model_copy(update={"count": 1, "batch_size": 1})
+    evaluate(config_of(model, tmp_path / "torn", replica=replica))
+    assert_equal_but_for_attempts(done, tmp_path / "torn")
+
+
+def test_a_killed_driver_loses_nothing_that_was_finished(done: Path, model: str, tmp_path: Path) -> None:
+    output = tmp_path / "killed"
+    arguments = ["--model", model, "--output", str(output), "--miniature", "--benchmarks", ",".join(NAMES)]
+    replica = ["--replica.gpus", "0", "--replica.dtype", "fp32", "--replica.count", "1", "--replica.batch-size", "1"]
+    command = [sys.executable, "-m", "cli_ray.commands.main", "eval", *arguments, *replica]
+    address = ray.get_runtime_context().gcs_address
+    driver = subprocess.Popen(command, env=os.environ | {"RAY_ADDRESS": address}, stdout=subprocess.DEVNULL)
+    while not any(Store(str(output)).keys(name) for name in NAMES):
+        assert driver.poll() is None, "the evaluation ended before it could be killed"
+        time.sleep(0.01)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    finished = {key for name in NAMES for key in Store(str(output)).keys(name)}
+
+    evaluate(config_of(model, output))
+
+    assert_equal_but_for_attempts(done, output)
+    made = [record for name in NAMES for record in _all_records(output / "records" / name)]
+    assert len(made) == 21
+    assert len({record.key for record in made}) == 21
+    assert finished <= {record.key for record in made}
+
+
+def _all_records(folder: Path) -> list[Record]:
+    """Every whole line, also of a key that is there twice."""
+    lines = [line for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
+    return [Record.model_validate_json(line) for line in lines if line.endswith("}")]
+
+
+def test_a_judge_can_come_later(done: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(done, tmp_path / "judged")
+    with serving(lambda body, number: (200, "0.5", {})) as server:
+        config = JudgeConfig(model="made-up", base_url=server.url)
+        output = judge(str(tmp_path / "judged"), config)
+        assert len(server.bodies) == 4
+        judge(str(tmp_path / "judged"), config)
+        assert len(server.bodies) == 4
+    row = next(row for row in output.rows if row.benchmark == "mm-vet")
+    assert (row.value, row.n_scored, row.judge) == (50.0, 4, "made-up")
+    assert [other for other in output.rows if other.benchmark != "mm-vet"] == [
+        other for other in read_results(str(done)).rows if other.benchmark != "mm-vet"
+    ]
+    assert "made-up" in output.table()
+
+
+@pytest.mark.parametrize(
+    ("answer", "rule"), [((500, "broken", {}), "judge failed"), ((200, "no idea", {}), "judge answered nonsense")]
+)
+def test_a_judge_that_fails_scores_nothing(
+    done: Path, tmp_path: Path, answer: tuple[int, str, dict[str, str]], rule: str
+) -> None:
+    shutil.copytree(done, tmp_path / "judged")
+    with serving(lambda body, number: answer) as server:
+        output = judge(str(tmp_path / "judged"), JudgeConfig(model="made-up", base_url=server.url, attempts=1))
+    row = next(row for row in output.rows if row.benchmark == "mm-vet")
+    assert (row.value, row.n_scored, row.unjudged) == (None, 0, 4)
+    assert {(one["score"], one["rule"], one["state"]) for one in scored(tmp_path / "judged", "mm-vet")} == {
+        (None, rule, "unjudged")
+    }
+
+
+def test_bad_images_are_errors_of_their_samples(
+    cluster: None, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row(seed) for seed in range(4)]
+    rows[1]["image"] = [{"bytes": rows[1]["image"][0]["bytes"][:60], "path": None}]
+    rows[2]["image"] = []
+    write_rows(tmp_path / "data", rows)
+    monkeypatch.setitem(BENCHMARKS, "chartqa", replace(BENCHMARKS["chartqa"], count=4))
+    source = {"benchmarks": ("chartqa",), "miniature": False, "data_root": str(tmp_path / "data")}
+    config = config_of(model, tmp_path / "out", **source)
+
+    (found,) = evaluate(config).rows
+
+    assert (found.n, found.n_scored, found.errors, found.complete) == (4, 2, 2, False)
+    states = [(one["state"], one["score"]) for one in scored(tmp_path / "out", "chartqa")]
+    assert sorted(states[1:3]) == [("error", None), ("error", None)]
+    assert "incomplete" in (tmp_path / "out/table.md").read_text()
+    reasons = [one["error"] for one in scored(tmp_path / "out", "chartqa")]
+    assert "broken image" in str(reasons[1])
+    assert "missing image" in str(reasons[2])
+
+    # The images are mended; errors are tried again when asked for.
+    shutil.rmtree(tmp_path / "data")
+    write_rows(tmp_path / "data", [row(seed) for seed in range(4)])
+    (mended,) = evaluate(config.model_copy(update={"retry_errors": True})).rows
+    assert (mended.n_scored, mended.errors, mended.complete) == (4, 0, True)
+
+
+def test_a_wrong_count_is_said_before_the_model_is_looked_at(tmp_path: Path) -> None:
+    write_rows(tmp_path / "data", [row(seed) for seed in range(4)])
+    source = {"benchmarks": ("chartqa",), "miniature": False, "data_root": str(tmp_path / "data")}
+    with pytest.raises(UserError, match=r"chartqa: expected 2,500 items, found 4"):
+        evaluate(config_of("absent", tmp_path / "out", **source))
+    assert not (tmp_path / "out").exists()
+
+
+def test_items_that_cannot_be_told_apart_are_refused(
+    cluster: None, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(tmp_path / "data", [row(seed) for seed in range(3)])
+    twice = replace(BENCHMARKS["chartqa"], count=3, sample_id=lambda doc, number: "x" if number else "y")
+    monkeypatch.setitem(BENCHMARKS, "chartqa", twice)
+    source = {"benchmarks": ("chartqa",), "miniature": False, "data_root": str(tmp_path / "data")}
+    with pytest.raises(UserError, match="chartqa: rows 1 and 2 have the same id 'x'"):
+        evaluate(config_of(model, tmp_path / "out", **source))
+
+
+def test_another_model_is_refused(done: Path, tmp_path: Path) -> None:
+    other = save_model(tmp_path / "other", "llava", build_tiny("llava", seed=1))
+    with pytest.raises(UserError, match=r"holds the evaluation of .*: name another --output"):
+        evaluate(config_of(other, done))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "M", "--miniature"], "model = 'M' is neither a folder nor a model"),
+        (["--model", "M", "--benchmarks", "pop"], "there is no benchmark 'pop'; did you mean pope"),
+        (["--model", "M", "--suite", "paper17"], "there is no suite 'paper17', only paper18"),
+        (["--model", "M", "--data-root", "/absent"], "no folder /absent/"),
+        (["--check", "--data-root", "/absent", "--suite", "llava15"], "12 of 12 benchmarks are not as they should be"),
+        ([], "name a model: cli-ray eval --model DIR_OR_RUN"),
+    ],
+)
+def test_what_cannot_work_is_said_at_once(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["eval", *arguments]) == 1
+    assert message in capsys.readouterr().err
