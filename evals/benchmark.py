@@ -83,6 +83,12 @@ class Judge:
     """From document, reply and the judge's answer to a score; None when that answer is nonsense."""
     max_tokens: int
     temperature: float = 0.0
+    strict_read: Callable[[Doc, str, str], Graded | None] | None = None
+    """Our reading of the answer where upstream's is wrong; the same as `read` without."""
+
+    def reader(self, profile: Profile) -> Callable[[Doc, str, str], Graded | None]:
+        """How answers are read under a profile."""
+        return self.strict_read if profile == "strict" and self.strict_read else self.read
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,8 @@ class Benchmark:
     """Columns that are needed beside those of images."""
     image_columns: tuple[str, ...] = ("image",)
     """Columns of images; a column may hold one or a list of them, or nothing."""
+    shows: Callable[[Doc, str], bool] | None = None
+    """Whether a document shows what is in a column of images; every column that is not empty without."""
     images_from: Source | None = None
     """Where the images are, if not beside the questions (GQA): a split of `id` and `image`."""
     image_key: str = ""

@@ -96,7 +96,7 @@ def _graded(
     asked = benchmark.judge and benchmark.judge.prompt(doc, text)
     if benchmark.judge and asked:
         answer = judge(asked) if judge else None
-        read = None if answer is None else benchmark.judge.read(doc, text, answer)
+        read = None if answer is None else benchmark.judge.reader(profile)(doc, text, answer)
         if read is None:
             rule = "no judge" if judge is None else "judge failed" if answer is None else "judge answered nonsense"
             return Graded(None, ruled.parsed, rule), "unjudged", ruled.score

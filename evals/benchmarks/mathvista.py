@@ -5,6 +5,7 @@ Questions are put as in the task `mathvista_testmini_format` of lmms-eval 0.7.3.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 from evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
 from evals.prompts import template
@@ -56,11 +57,11 @@ def _ask(doc: Doc, reply: str) -> Messages | None:
     return ({"role": "user", "content": content},)
 
 
-def _read(doc: Doc, reply: str, answer: str) -> Graded | None:
+def _read(doc: Doc, reply: str, answer: str, *, strict: bool = False) -> Graded | None:
     extraction = answer.strip()
     if not extraction:
         return None
-    return _graded(doc, extraction, "judge" if _is_answer(doc, extraction) else "judge, nearest option", strict=False)
+    return _graded(doc, extraction, "judge" if _is_answer(doc, extraction) else "judge, nearest option", strict=strict)
 
 
 def _is_answer(doc: Doc, extraction: str) -> bool:
@@ -97,7 +98,7 @@ MATHVISTA = Benchmark(
     score=lambda doc, reply: _scored(doc, reply, strict=False),
     strict=lambda doc, reply: _scored(doc, reply, strict=True),
     stand_in="answer extracted by rules",
-    judge=Judge(_ask, _read, max_tokens=256),
+    judge=Judge(_ask, _read, max_tokens=256, strict_read=partial(_read, strict=True)),
     facets=("question_type", "answer_type", "metadata"),
     aggregate=_aggregate,
     headline="accuracy",

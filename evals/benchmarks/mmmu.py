@@ -44,6 +44,11 @@ def _prompt(doc: Doc) -> str:
     return f"{doc['question']}\n\nAnswer the question using a single word or phrase."
 
 
+def _shows(doc: Doc, column: str) -> bool:
+    """Whether the question or an option speaks of `<image 1>`; images of explanations are not shown."""
+    return f"<{column.replace('_', ' ')}>" in _prompt(doc)
+
+
 def _read(doc: Doc, reply: str) -> tuple[str, str]:
     """The answer and its rule. A choice that cannot be read is drawn, as upstream does, but by the item's id."""
     if not _is_choice(doc):
@@ -89,6 +94,7 @@ MMMU_VAL = Benchmark(
     count=900,
     columns=("id", "question", "options", "answer", "question_type"),
     image_columns=tuple(f"image_{number}" for number in range(1, 8)),
+    shows=_shows,
     sample_id=lambda doc, row: str(doc["id"]),
     prompt=_prompt,
     max_new_tokens=128,

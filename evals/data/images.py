@@ -28,7 +28,8 @@ def images_of(benchmark: Benchmark, location: Location, doc: Doc) -> list[bytes]
     if benchmark.images_from:
         key = str(doc[benchmark.image_key])
         return [_image(location, f"image {key}", _shared_image(location, key))]
-    values = [(name, doc.get(name)) for name in benchmark.image_columns]
+    shown = [name for name in benchmark.image_columns if benchmark.shows is None or benchmark.shows(doc, name)]
+    values = [(name, doc.get(name)) for name in shown]
     cells = [(name, one) for name, value in values for one in (value if isinstance(value, list) else [value])]
     images = [_image(location, name, one) for name, one in cells if one is not None]
     if not images:  # asked blind, it would be scored as if it had been seen

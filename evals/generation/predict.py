@@ -66,6 +66,7 @@ class Predictor:
         # A fast tokenizer must not be used by two threads at once: one for encoding, one for decoding.
         self._encoding = threading.Lock()
         self._decoder = copy.deepcopy(self._processor.tokenizer)
+        self._context: int = self._model.config.text_config.max_position_embeddings
         ends = self._model.generation_config.eos_token_id
         self._ends = frozenset(ends if isinstance(ends, list) else [ends])
         self._takes_parts = False
@@ -144,12 +145,17 @@ class Predictor:
 
     def _answered(self, batch: Batch, asked: Sequence[Asked], inputs: Any, attempt: int) -> list[Record]:
         start = time.perf_counter()
+        prompts = inputs["attention_mask"].sum(1).tolist()
+        # Each reply ends where its own prompt leaves no room, so that it does not depend on the batch.
+        room = [min(batch.max_new_tokens, self._context - prompt) for prompt in prompts]
+        if min(room) < 1:
+            raise ValueError(f"a prompt of {max(prompts):,} tokens fills the model's context of {self._context:,}")
         inputs = inputs.to(self._model.device, self._model.dtype)  # integers keep their type
         with torch.inference_mode():
-            output_BT = self._model.generate(**inputs, max_new_tokens=batch.max_new_tokens)
-        replies = [self._until_end(row) for row in output_BT[:, inputs["input_ids"].shape[1] :].tolist()]
+            output_BT = self._model.generate(**inputs, max_new_tokens=max(room))
+        rows = output_BT[:, inputs["input_ids"].shape[1] :].tolist()
+        replies = [self._until_end(row[:most]) for row, most in zip(rows, room, strict=True)]
         texts = self._decoder.batch_decode([reply for reply, _ in replies], skip_special_tokens=True)
-        prompts = inputs["attention_mask"].sum(1).tolist()
         seconds = (time.perf_counter() - start) / len(asked)
         return [
             record_of(

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from evals.results.aggregate import headline
 from evals.benchmark import Benchmark, Profile, Sample
+from evals.results.aggregate import headline
 from evals.results.bootstrap import interval, resampled, resampled_mean
 from evals.results.clusters import Labels, blocks, scores
 from evals.results.pairs import Pairs

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from cli_ray.config import EvaluationConfig
 from cli_ray.data.folder import Folder
 from cli_ray.errors import UserError
-from evals.results.aggregate import Row
 from evals.benchmark import Answer, Benchmark
 from evals.record import Record
+from evals.results.aggregate import Row
 from evals.results.samples import samples_table
 from evals.results.scorecard import Scorecard
-from evals.suite import BENCHMARKS
 from evals.results.table import markdown, read_results, results
+from evals.suite import BENCHMARKS
 
 
 class Output:

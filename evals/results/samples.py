@@ -11,9 +11,9 @@ from pyarrow import fs
 
 from cli_ray.data.files import resolve
 from cli_ray.errors import UserError
-from evals.results.aggregate import Row
 from evals.benchmark import Sample
 from evals.record import Record
+from evals.results.aggregate import Row
 
 ROWS_PER_GROUP = 10_000
 SCHEMA = pa.schema(

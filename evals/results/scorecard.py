@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from evals.results.aggregate import Row, row
 from evals.benchmark import Benchmark, Doc, Profile, Sample
 from evals.data.location import Location
-from evals.record import Record, digest
-from evals.score import AskJudge, score_one
 from evals.data.sources import read
+from evals.record import Record, digest
+from evals.results.aggregate import Row, row
+from evals.score import AskJudge, score_one
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,9 @@ def need() -> None:
 @cache
 def load(name: str) -> Any:
     """A module of lmms-eval by its name behind `lmms_eval.`, such as `tasks.textvqa.utils`; hyphens may be in it."""
+    from loguru import logger
+
+    logger.disable("lmms_eval")  # it tells every reply
     with _stubs():
         return importlib.import_module(f"lmms_eval.{name}")
 

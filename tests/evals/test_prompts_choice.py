@@ -130,3 +130,31 @@ GOLDEN: dict[str, tuple[dict[str, Any], str]] = {
 def test_prompts_are_as_written_here(name: str) -> None:
     doc, prompt = GOLDEN[name]
     assert benchmark(name).prompt(doc) == prompt
+
+
+def test_mmmu_shows_the_images_that_lmms_eval_shows() -> None:
+    theirs = oracle.load("tasks.mmmu.utils").mmmu_doc_to_visual
+    mmmu = benchmark("mmmu-val")
+    columns: dict[str, Any] = dict.fromkeys(mmmu.image_columns)
+    doc = {
+        "question": "<image 2> or <image 1>?",
+        "options": "['<image 3>', 'none']",
+        "question_type": "multiple-choice",
+    }
+    for question in (doc["question"], "<image 2>?", "what is <image 1>?"):
+        asked = columns | doc | {"question": question, "id": "validation_Art_1", "answer": "A"}
+        for number in range(1, 5):
+            asked[f"image_{number}"] = _Picture(number)
+        shown = [number for number in range(1, 8) if mmmu.shows and mmmu.shows(asked, f"image_{number}")]
+        assert [picture.number for picture in theirs(asked)] == shown
+
+
+class _Picture:
+    """Stands for a picture that upstream converts."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def convert(self, mode: str) -> "_Picture":
+        """Itself."""
+        return self

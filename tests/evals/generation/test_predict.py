@@ -121,6 +121,26 @@ def llava(tmp_path: Path, location: Location) -> Predictor:
     return Predictor(job_of(save_model(tmp_path, "llava"), location))
 
 
+def test_replies_end_with_the_context_whatever_the_batch(llava: Predictor, location: Location) -> None:
+    entries = entries_of(location)[:3]
+    whole = answered(llava, batch_of(location, entries))
+    prompts = {name: one.prompt_tokens for name, one in whole.items()}
+    assert len(set(prompts.values())) > 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(llava, "_context", max(prompts.values()) + 3)
+        cut = answered(llava, batch_of(location, entries))
+        alone = answered(llava, batch_of(location, entries[:1]))
+        patch.setattr(llava, "_context", max(prompts.values()))
+        full = answered(llava, batch_of(location, entries))
+    assert cut[entries[0].id].reply == alone[entries[0].id].reply
+    for name, record in cut.items():
+        assert whole[name].reply.startswith(record.reply.rstrip("�"))  # the cut may go through a character
+        assert record.reply_tokens <= max(prompts.values()) + 3 - prompts[name]
+    (longest,) = [name for name, tokens in prompts.items() if tokens == max(prompts.values())]
+    assert "fills the model's context" in full[longest].error
+    assert not any(record.error for name, record in full.items() if name != longest)
+
+
 def test_bad_items_are_told_and_the_others_answered(tmp_path: Path) -> None:
     rows = [row(seed) for seed in range(5)]
     rows[1]["image"] = [{"bytes": b"no image", "path": None}]
