@@ -19,6 +19,9 @@ check: $(INSTALLED)
 perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.agf
 	$(BIN)/python -m tests.perf.injection
+	$(BIN)/python -m tests.perf.pool simulate
+	$(BIN)/python -m tests.perf.generation
+	$(BIN)/python -m tests.perf.scoring
 
 # torch comes first, so that pip does not look at other builds of it for its dependents.
 $(INSTALLED): pyproject.toml constraints.txt

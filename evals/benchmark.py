@@ -48,6 +48,9 @@ class Sample:
     parsed: str
     rule: str
     state: State
+    """The first that holds of `error`, `unjudged`, `unparsed` and `truncated`; else `ok`."""
+    truncated: bool = False
+    """Whether the reply was cut at its longest, whatever the state."""
     stand_in: float | None = None
     """What the rules alone would give to an item that no judge has seen."""
     parts: Mapping[str, float] = field(default_factory=dict)

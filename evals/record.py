@@ -42,7 +42,7 @@ def digest(*parts: str | bytes) -> str:
     """32 hex digits of a hash over the parts, whose borders count."""
     state = hashlib.blake2b(digest_size=16)
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        data = part.encode(errors="surrogatepass") if isinstance(part, str) else part
         state.update(len(data).to_bytes(8, "little"))
         state.update(data)
     return state.hexdigest()

@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import ray
 from ray.exceptions import RayTaskError
@@ -15,39 +15,48 @@ from evals.benchmark import Benchmark
 from evals.data.location import Location, Part
 from evals.data.scan import Entry, check_ids, scan
 from evals.data.survey import require
-from evals.generation.fingerprint import fingerprint, model_folder
+from evals.generation.fingerprint import fingerprint, resolve
 from evals.generation.job import Job, decoding
-from evals.generation.lengths import image_tokens
+from evals.generation.lengths import ImageTokens, image_tokens
 from evals.generation.pool import run_pool
 from evals.generation.schedule import Batch, Queue, plan
 from evals.judging.judge import Question, ask_all, prompt_hash, question_about
 from evals.judging.verdicts import Verdicts
 from evals.record import Record
 from evals.results.aggregate import Row
+from evals.results.asked import Asked
 from evals.results.output import Output
 from evals.results.progress import Progress
-from evals.results.scorecard import answered, scorecard
-from evals.store import Store
+from evals.results.scorecard import Grader, answered, scorecard
+from evals.store import Records, Store
 from evals.suite import benchmark as named
 from evals.suite import chosen
 
 
-def evaluate(config: EvaluationConfig) -> Output:
+def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = False) -> Output:
     """Evaluates a model; what an earlier call of the same command finished is not done again.
+
+    Args:
+        live: show a live table where there is a terminal; plain lines else.
+        spare_only: start replicas only where the cluster has room at the moment, for others need the rest.
 
     Returns:
         The output folder with the table.
 
     Raises:
-        UserError: data, model, cluster and output do not fit each other; says which field to change.
-        RunFailedError: replicas die while they load the model.
+        UserError: data, model, cluster and output do not fit each other; says which field to change. Or a benchmark
+            cannot be scored; the others are.
+        RunFailedError: replicas die while they load the model, or nothing succeeds.
     """
     locations = require(chosen(config.suite, config.benchmarks), config.data_root, config.miniature, config.limit)
-    job = Job(config.model, fingerprint(config.model), config.replica, locations)
-    evaluation = Evaluation(config, job)
+    folder, revision = resolve(config.model)
+    job = Job(config.model, fingerprint(config.model), config.replica, locations, revision)
+    tokens = image_tokens(json.loads((folder / "config.json").read_text()))
+    evaluation = Evaluation(config, job.model_hash, locations)
     connect(config.replica.cpus * max(1, config.replica.count))
-    evaluation.generate()
-    evaluation.judge()
+    evaluation.generate(job, tokens, live=live, spare_only=spare_only)
+    if config.judge.model:
+        evaluation.judge()
     return evaluation.output
 
 
@@ -59,13 +68,22 @@ def judge(folder: str, config: JudgeConfig) -> Output:
         config: the judge.
 
     Raises:
-        UserError: the folder holds no evaluation, its data has moved, or the judge refuses.
+        UserError: the folder holds no evaluation that needs a judge, its data has moved, or the judge refuses or
+            answers nothing.
     """
+    if not config.model:
+        raise UserError("no judge is named: set --judge.model (and --judge.base-url)")
     evaluated, model_hash = Output.settings(folder)
     evaluated = evaluated.model_copy(update={"output": folder, "judge": config})
-    benchmarks = chosen(evaluated.suite, evaluated.benchmarks)
-    locations = require(benchmarks, evaluated.data_root, evaluated.miniature, evaluated.limit)
-    evaluation = Evaluation(evaluated, Job(evaluated.model, model_hash, evaluated.replica, locations))
+    output = Output(evaluated, model_hash)
+    judged = [row.benchmark for row in output.rows if named(row.benchmark).judge]
+    if not judged:
+        raise UserError(f"{folder} has nothing to judge: none of its benchmarks needs one")
+    locations: dict[str, Location] = {}
+    for name in judged:
+        asked = _asked(output, name)
+        locations |= require([named(name)], asked.data_root, asked.miniature, asked.limit)
+    evaluation = Evaluation(evaluated, model_hash, locations)
     evaluation.judge()
     return evaluation.output
 
@@ -77,59 +95,77 @@ class Evaluation:
         UserError: at construction, when the folder holds that of another model.
     """
 
-    def __init__(self, config: EvaluationConfig, job: Job) -> None:
-        self.config, self.job = config, job
-        self.output = Output(config, job.model_hash)
+    def __init__(self, config: EvaluationConfig, model_hash: str, locations: dict[str, Location]) -> None:
+        self.config, self.locations = config, locations
+        self.output = Output(config, model_hash)
         self.store = Store(self.output.folder.uri)
-        self.verdicts = Verdicts(self.output.folder, config.judge.model)
-        self._left: Counter[str] = Counter()
 
-    def generate(self) -> None:
-        """Generates the replies that are missing and scores each benchmark as soon as it has all."""
-        with Progress() as self._progress, ThreadPoolExecutor(1, "scores") as self._scorer:
-            self._scores: list[Future[None]] = []
-            batches = [batch for name in self.job.locations for batch in self._begin(name)]
-            queue = Queue(batches, self.job.replica.attempts)
-            if not queue.done:
-                run_pool(queue, self.job, self._received)
-            self.store.flush()
-            for score in self._scores:
-                score.result()
+    def generate(self, job: Job, tokens: ImageTokens, *, live: bool, spare_only: bool) -> None:
+        """Generates the replies that are missing and scores each benchmark as soon as it has all.
+
+        Args:
+            tokens: how the model counts images.
+        """
+        self._left: Counter[str] = Counter()
+        self._failures: list[str] = []
+        with Progress(live=live) as self._progress, ThreadPoolExecutor(1, "scores") as self._scorer:
+            # Nothing but the queue holds batches, so that they go as they are done.
+            queue = Queue(
+                (batch for name in self.locations for batch in self._begin(name, job, tokens)), job.replica.attempts
+            )
+            try:
+                if not queue.done:
+                    run_pool(queue, job, self._received, self._progress.replicas, spare_only=spare_only)
+            finally:
+                self.store.flush()
+        if self._failures:
+            raise UserError("\n".join(["some benchmarks could not be scored:", *self._failures]))
 
     def judge(self) -> None:
-        """Asks the judge, if there is one, about the stored replies and scores judged benchmarks again."""
-        judged = [name for name in self.job.locations if named(name).judge]
-        if not self.config.judge.model or not judged:
-            return
-        tally = ask_all(self.config.judge, (one for name in judged for one in self._questions(name)), self.verdicts)
-        print(f"judge {self.config.judge.model}: {tally}")
+        """Asks the judge about the stored replies and scores judged benchmarks again.
+
+        Raises:
+            UserError: it refuses, or answers nothing.
+        """
+        judged = [name for name in self.locations if named(name).judge]
+        verdicts = Verdicts(self.output.folder, self.config.judge.model)
+        tally = ask_all(self.config.judge, (one for name in judged for one in self._questions(name)), verdicts)
         for name in judged:
             self.score(name)
+        print(f"judge {self.config.judge.model}: {tally}")
+        if tally.failed and not tally.answered + tally.known:
+            raise UserError(f"judge.model = {self.config.judge.model!r} answered nothing: {tally}")
 
     def score(self, name: str) -> Row:
         """Scores a benchmark from its records, and writes what comes out."""
-        benchmark, location, records = named(name), self.job.locations[name], self._records(name)
-        ask = self.verdicts.lookup(benchmark.judge) if benchmark.judge and self.config.judge.model else None
-        card = scorecard(
-            benchmark, location, records, self.config.profile, ask, self.config.judge.model, prompt_hash(benchmark)
-        )
+        benchmark, asked, records = named(name), _asked(self.output, name), self._records(name)
+        card = scorecard(benchmark, self.locations[name], asked, records, self._grader(benchmark))
         self.output.write(benchmark, card, records)
         return card.row
 
-    def _begin(self, name: str) -> list[Batch]:
+    def _grader(self, benchmark: Benchmark) -> Grader:
+        """With the judge of this call, or else the one that judged before, whose verdicts are kept."""
+        earlier = self.output.row(benchmark.name)
+        name = self.config.judge.model or (earlier.judge if earlier else "")
+        if not benchmark.judge or not name:
+            return Grader(self.config.profile)
+        ask = Verdicts(self.output.folder, name).lookup(benchmark.judge)
+        return Grader(self.config.profile, ask, name, prompt_hash(benchmark))
+
+    def _begin(self, name: str, job: Job, tokens: ImageTokens) -> list[Batch]:
         """The batches of a benchmark that are still to be generated; scores it when there are none."""
-        benchmark, location = named(name), self.job.locations[name]
-        decoded = decoding(benchmark.max_new_tokens, self.job.replica)
-        entries = scanned(benchmark, location, decoded, self.job.model_hash)
+        benchmark, location = named(name), self.locations[name]
+        decoded = decoding(benchmark.max_new_tokens, job.replica)
+        entries = scanned(benchmark, location, decoded, job.model_hash)
         check_ids(name, entries)
+        Asked.of(self.config, location, decoded, entries).write(self.output.folder)
         done = self.store.keys(name, errors=not self.config.retry_errors)
         todo = [entry for entry in entries if entry.key not in done]
         self._progress.start(name, len(entries), len(entries) - len(todo))
         self._left[name] = len(todo)
         if not todo:
             self._complete(name)
-        config = json.loads((model_folder(self.job.model) / "config.json").read_text())
-        return plan(name, benchmark.max_new_tokens, location.parts, todo, self.job.replica, image_tokens(config))
+        return plan(name, benchmark.max_new_tokens, location.parts, todo, job.replica, tokens)
 
     def _received(self, records: list[Record]) -> None:
         """Stores records before anything else is done about them."""
@@ -143,18 +179,30 @@ class Evaluation:
     def _complete(self, name: str) -> None:
         """Scores a benchmark beside the pool, which goes on."""
         self.store.flush()
-        self._scores.append(self._scorer.submit(lambda: self._progress.finish(self.score(name))))
+        self._scorer.submit(self._score_and_tell, name)
 
-    def _records(self, name: str) -> dict[str, Record]:
-        """By sample id; those of this model, decoded as now. The newest where the data has changed."""
-        wanted = (self.job.model_hash, decoding(named(name).max_new_tokens, self.job.replica))
-        records = self.store.load(name).values()
-        return {record.sample_id: record for record in records if (record.model, record.decoding) == wanted}
+    def _score_and_tell(self, name: str) -> None:
+        try:
+            self._progress.finish(self.score(name))
+        except Exception as error:  # told at once and again at the end; the other benchmarks go on
+            self._failures.append(f"{name}: {type(error).__name__}: {error}")
+            print(f"{name} could not be scored: {error}")
+
+    def _records(self, name: str) -> Records:
+        """The present records of a benchmark, by sample id."""
+        return self.store.load(name).by(_asked(self.output, name).keys)
 
     def _questions(self, name: str) -> Iterator[Question]:
-        for doc, record in answered(named(name), self.job.locations[name], self._records(name)):
+        for doc, record in answered(named(name), self.locations[name], self._records(name)):
             if record and (question := question_about(named(name), doc, record.sample_id, record.as_reply())):
                 yield question
+
+
+def _asked(output: Output, name: str) -> Asked:
+    asked = Asked.read(output.folder, name)
+    if asked is None:
+        raise UserError(f"{output.folder.uri} does not say what was asked of {name}: run `cli-ray eval` on it again")
+    return asked
 
 
 def scanned(benchmark: Benchmark, location: Location, decoded: str, model_hash: str) -> list[Entry]:

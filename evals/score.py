@@ -76,6 +76,7 @@ def score_one(
         parsed=graded.parsed,
         rule=graded.rule,
         state=state,
+        truncated=reply.finish == "length",
         stand_in=stand_in,
         parts=graded.parts,
         facets={column: doc[column] for column in benchmark.facets},
@@ -101,7 +102,7 @@ def _graded(
             rule = "no judge" if judge is None else "judge failed" if answer is None else "judge answered nonsense"
             return Graded(None, ruled.parsed, rule), "unjudged", ruled.score
         graded = read
-    return graded, "truncated" if reply.finish == "length" else graded.state, None
+    return graded, "truncated" if graded.state == "ok" and reply.finish == "length" else graded.state, None
 
 
 def countable(samples: Iterable[Sample]) -> list[Sample]:

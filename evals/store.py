@@ -9,7 +9,7 @@ import posixpath
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
@@ -22,6 +22,34 @@ from evals.record import Record
 
 FLUSH_SECONDS = 5.0
 """Between files on object stores, which cannot append."""
+
+
+class Records(Mapping[str, Record]):
+    """Records that stay the lines they were stored as, in a third of the memory, and are read when looked up.
+
+    Args:
+        lines: by the names that the records are looked up by.
+    """
+
+    def __init__(self, lines: dict[str, bytes]) -> None:
+        self._lines = lines
+
+    def __getitem__(self, name: str) -> Record:
+        return Record.model_validate_json(self._lines[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def by(self, keys: Mapping[str, str]) -> "Records":
+        """The same records by other names, such as sample ids.
+
+        Args:
+            keys: the present name of each new one; what has no record is left out.
+        """
+        return Records({name: self._lines[key] for name, key in keys.items() if key in self._lines})
 
 
 class Store:
@@ -60,20 +88,20 @@ class Store:
         with self._lock:
             self._flush()
 
-    def load(self, benchmark: str) -> dict[str, Record]:
+    def load(self, benchmark: str) -> Records:
         """The records of a benchmark by key. Of several with one key the first that has a reply counts, or the first
         error. Lines that a killed driver left unfinished are passed over; their samples are simply not done.
         """
-        found: dict[str, Record] = {}
+        found: dict[str, bytes] = {}
         for line in self._lines(benchmark):
             try:
                 record = Record.model_validate_json(line)
             except ValidationError:
                 continue
             known = found.get(record.key)
-            if known is None or (known.finish == "error" and record.finish != "error"):
-                found[record.key] = record
-        return found
+            if known is None or (record.finish != "error" and Record.model_validate_json(known).finish == "error"):
+                found[record.key] = line
+        return Records(found)
 
     def keys(self, benchmark: str, *, errors: bool = True) -> set[str]:
         """The keys of a benchmark's records, without holding those.

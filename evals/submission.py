@@ -2,9 +2,17 @@
 
 import io
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from evals.benchmark import Answer, Doc, Graded
+
+CELL = 32767
+"""The longest text of a cell in Excel, in UTF-16 units: characters beyond U+FFFF count as two."""
+CUT = " [cut to fit the cell]"
+"""The end of a text that was cut, without a word that could be taken for the letter of an option."""
+
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def hidden(doc: Doc, reply: str) -> Graded:
@@ -39,10 +47,14 @@ def as_json(rows: Sequence[Mapping[str, object]]) -> bytes:
 
 def xlsx(rows: Sequence[Mapping[str, object]]) -> bytes:
     """A workbook of one sheet: the keys of the first row, then the rows. Texts stay texts, also those that look like
-    formulas; control characters, which a workbook cannot hold, are left out."""
+    formulas.
+
+    Characters that a workbook cannot hold, all those outside XML 1.0, are left out. A text longer than `CELL` loses its
+    end for the mark `CUT`: one endless reply does not spoil the file, the server reads the rest of it, where an answer
+    mostly is, and who opens the file sees the cut. The whole reply stays in the samples.
+    """
     from openpyxl import Workbook
     from openpyxl.cell import WriteOnlyCell
-    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 
     book = Workbook(write_only=True)
     sheet = book.create_sheet("Sheet1")
@@ -50,7 +62,7 @@ def xlsx(rows: Sequence[Mapping[str, object]]) -> bytes:
     def cell(value: object) -> object:
         if not isinstance(value, str):
             return value
-        text = WriteOnlyCell(sheet, ILLEGAL_CHARACTERS_RE.sub("", value))
+        text = WriteOnlyCell(sheet, _fitting(_NOT_XML.sub("", value)))
         text.data_type = "s"
         return text
 
@@ -61,3 +73,11 @@ def xlsx(rows: Sequence[Mapping[str, object]]) -> bytes:
     file = io.BytesIO()
     book.save(file)
     return file.getvalue()
+
+
+def _fitting(text: str) -> str:
+    """The text, or as much of it as a cell holds, no character halved, and the mark."""
+    units = text.encode("utf-16-le")
+    if len(units) <= 2 * CELL:
+        return text
+    return units[: 2 * (CELL - len(CUT))].decode("utf-16-le", errors="ignore") + CUT

@@ -6,17 +6,19 @@ import tyro
 from pydantic import Field
 
 from cli_ray.config.base import Section
+from cli_ray.config.load import arguments
+from cli_ray.config.uri import Uri
 
 
 class CompareArguments(Section):
     """Compares two evaluations item by item: difference, 95 percent interval and p-value for each benchmark that
     both hold, and the items whose score flipped."""
 
-    a: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
+    a: Annotated[Uri, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
     """Output folder of `cli-ray eval`: a path or a pyarrow URI. The baseline."""
-    b: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
+    b: Annotated[Uri, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
     """Another one; differences are B minus A."""
-    output: str = ""
+    output: Uri = ""
     """Folder for comparison.md, comparison.json and flips.jsonl; nothing is written when empty."""
     flips: int = Field(default=5, ge=0)
     """Flips to print for each benchmark."""
@@ -24,9 +26,9 @@ class CompareArguments(Section):
     """Print JSON instead of the table."""
 
 
-def main(arguments: list[str]) -> None:
+def main(words: list[str]) -> None:
     """Prints the comparison."""
-    settings = tyro.cli(CompareArguments, args=arguments, prog="cli-ray compare")
+    settings = arguments(CompareArguments, words, "cli-ray compare")
 
     from evals.results.compare import compare, flip_lines, markdown, write
 

@@ -9,7 +9,8 @@ from pydantic import Field
 from cli_ray.config import DataConfig, ModelConfig, SourceConfig
 from cli_ray.config.base import Section
 from cli_ray.config.data import Format
-from cli_ray.config.load import load
+from cli_ray.config.load import arguments, load
+from cli_ray.config.uri import Uri
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,11 +23,11 @@ _DEFAULTS = DataConfig(sources=(SourceConfig(path="unused"),))
 class DataCheckArguments(Section):
     """Counts, measures and audits a dataset. It is read the way training reads it, sample by sample, on CPU."""
 
-    path: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
+    path: Annotated[Uri, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
     """A file, folder, glob or pyarrow URI of shards, or a run's .toml, whose data and model sections are taken."""
     format: Format = "auto"
     """Format of the files; `auto` looks at their names."""
-    image_folder: str = ""
+    image_folder: Uri = ""
     """Folder that image paths in JSON are relative to; the file's own folder when empty."""
     model: str = ""
     """Hub id or folder of a LLaVA checkpoint (`tiny` for the made one): lengths are then tokens, image tokens
@@ -45,9 +46,9 @@ class DataCheckArguments(Section):
     """Print the report as JSON."""
 
 
-def main(arguments: list[str]) -> None:
+def main(words: list[str]) -> None:
     """Audits a dataset and prints the report."""
-    settings = tyro.cli(DataCheckArguments, args=arguments, prog="cli-ray data check")
+    settings = arguments(DataCheckArguments, words, "cli-ray data check")
     data, model = _sections(settings)
 
     from rich.console import Console

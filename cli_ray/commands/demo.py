@@ -3,10 +3,10 @@
 import time
 from pathlib import Path
 
-import tyro
 from pydantic import Field
 
 from cli_ray.config.base import Section
+from cli_ray.config.load import arguments
 
 
 class DemoArguments(Section):
@@ -26,9 +26,9 @@ class DemoArguments(Section):
     """Seed of pictures, weights and the order of the stream."""
 
 
-def main(arguments: list[str]) -> None:
+def main(words: list[str]) -> None:
     """Runs the demo and prints its table."""
-    settings = tyro.cli(DemoArguments, args=arguments, prog="cli-ray demo")
+    settings = arguments(DemoArguments, words, "cli-ray demo")
 
     from cli_ray.commands.comparison import compare
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import tyro
 
 from cli_ray.config import EvaluationConfig
+from cli_ray.config.load import arguments
 from cli_ray.errors import UserError
 
 
@@ -21,9 +22,9 @@ class EvalArguments(EvaluationConfig):
     """Say what of the data is there, missing or miscounted, reading all of it, and stop."""
 
 
-def main(arguments: list[str]) -> None:
+def main(words: list[str]) -> None:
     """Evaluates a model and prints the table."""
-    settings = tyro.cli(EvalArguments, args=arguments, prog="cli-ray eval", config=(tyro.conf.AvoidSubcommands,))
+    settings = arguments(EvalArguments, words, "cli-ray eval")
     if settings.as_list:
         print(listing())
     elif settings.check:

@@ -6,13 +6,15 @@ from typing import Annotated
 import tyro
 
 from cli_ray.config.base import Section
+from cli_ray.config.load import arguments
+from cli_ray.config.uri import Uri
 
 
 class ExportArguments(Section):
     """Writes a run's checkpoint as a Hugging Face folder that AutoModelForImageTextToText loads
     after `import cli_ray`."""
 
-    run: Annotated[str, tyro.conf.Positional]
+    run: Annotated[Uri, tyro.conf.Positional]
     """The run folder: a path or a pyarrow URI."""
     output: Path
     """Folder to write; must be absent or empty."""
@@ -24,9 +26,9 @@ class ExportArguments(Section):
     """Write LoRA adapters apart, in `adapter/`, instead of merging them into the weights."""
 
 
-def main(arguments: list[str]) -> None:
+def main(words: list[str]) -> None:
     """Exports a checkpoint and prints where it lies."""
-    settings = tyro.cli(ExportArguments, args=arguments, prog="cli-ray export")
+    settings = arguments(ExportArguments, words, "cli-ray export")
 
     from cli_ray.train.export import export
 

@@ -1,5 +1,7 @@
 """The command line: `cli-ray VERB ...`. Verbs import torch and ray only once they run."""
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -25,6 +27,14 @@ MEANINGS = {
     "compare": "the paired difference of two evaluated models, with intervals",
 }
 
+DISK_FAULTS = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room below the quota",
+    errno.EROFS: "mount it for writing, or choose another folder",
+    errno.EACCES: "let this user read and write there, or choose another folder",
+}
+"""Errors that are no fault of the program, and what helps."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a verb. Returns the exit code: 0, 1 for an error that was explained, 2 for wrong usage."""
@@ -42,7 +52,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        told = disk_fault(error)
+        if told is None:
+            raise
+        print(f"error: {told}", file=sys.stderr)
+        return 1
     return 0
+
+
+def disk_fault(error: OSError) -> str | None:
+    """What a full, read-only or locked disk says, and what to do; None for other errors."""
+    fault = getattr(error, "cause", error)  # Ray wraps what a task raised
+    if not isinstance(fault, OSError) or fault.errno not in DISK_FAULTS:
+        return None
+    # pyarrow gives no file name; where it knows one, its reason holds it.
+    told = f"{fault.filename}: {os.strerror(fault.errno)}" if fault.filename else fault.strerror
+    return f"{told}; {DISK_FAULTS[fault.errno]}, then the same command goes on"
 
 
 def usage() -> str:

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from cli_ray.config.base import Section
+from cli_ray.config.uri import Uri
 
 Format = Literal["auto", "webdataset", "parquet", "llava", "messages", "hf"]
 
@@ -12,7 +13,7 @@ Format = Literal["auto", "webdataset", "parquet", "llava", "messages", "hf"]
 class SourceConfig(Section):
     """One set of shards or files."""
 
-    path: str
+    path: Uri
     """A file, a folder, a glob or a pyarrow URI (`s3://...`, `gs://...`)."""
     format: Format = "auto"
     """`webdataset` (tar), `parquet`, `llava` (`conversations` JSON/JSONL), `messages` (ShareGPT or
@@ -21,7 +22,7 @@ class SourceConfig(Section):
     """Name in the metrics and the quarantine; the last part of the path when empty."""
     weight: float = Field(default=1.0, gt=0)
     """How often the source's samples come per epoch: 1 each once, 2 twice, 0.5 a seeded half."""
-    image_folder: str = ""
+    image_folder: Uri = ""
     """Folder that image paths in JSON are relative to; the file's own folder when empty."""
     prompt: str = "Describe this image."
     """Question put before a caption that has none (webdataset .txt)."""

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from cli_ray.config.base import Section
+from cli_ray.config.uri import EndpointUrl, Uri
 
 
 class JudgeConfig(Section):
@@ -13,7 +14,7 @@ class JudgeConfig(Section):
 
     model: str = ""
     """Name of the judge; without one, judged benchmarks stay `unjudged`."""
-    base_url: str = "https://api.openai.com/v1"
+    base_url: EndpointUrl = "https://api.openai.com/v1"
     """Endpoint; `/chat/completions` is put behind it."""
     concurrency: int = Field(default=16, ge=1)
     """Questions in flight at once."""
@@ -53,7 +54,7 @@ class SuiteConfig(Section):
     """These instead of a suite, by name."""
     limit: int | None = Field(default=None, ge=1)
     """The first items of each benchmark only."""
-    data_root: str = ""
+    data_root: Uri = ""
     """Folder or pyarrow URI with one folder a benchmark, of Parquet or JSONL files in the official columns; the
     Hugging Face hub when empty."""
     miniature: bool = False
@@ -73,7 +74,7 @@ class EvaluationConfig(SuiteConfig):
 
     model: str
     """Exported folder, run folder (its newest checkpoint is exported first) or hub id of a LLaVA or CLI model."""
-    output: str = ""
+    output: Uri = ""
     """Folder or pyarrow URI for records and results; `evals/` of a run folder, or `results/<model>`, when empty."""
     retry_errors: bool = False
     """Try samples again that an earlier call recorded as `error`."""

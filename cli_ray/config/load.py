@@ -1,12 +1,19 @@
-"""A config from TOML, with command-line overrides on top."""
+"""A config from TOML or from command-line arguments."""
 
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 import tyro
 from pydantic import ValidationError
+from tyro.constructors import (
+    MISSING_NONPROP,
+    ConstructorRegistry,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
 
 from cli_ray.config.base import Section
 from cli_ray.config.run import RunConfig
@@ -16,15 +23,15 @@ Config = TypeVar("Config", bound=Section)
 
 
 class ConfigError(UserError):
-    """A config that cannot be used; the message names file, field and fix."""
+    """A config that cannot be used; the message names file or argument, field and fix, and holds no rejected value."""
 
 
 def load(path: str, overrides: Sequence[str] = ()) -> RunConfig:
     """The run config in a TOML file, changed by overrides such as `--optim.llm.lr 1e-5`.
 
     Raises:
-        ConfigError: the file is absent, no TOML, has unknown or wrong fields, or breaks a rule.
-        SystemExit: an override is unknown, malformed or breaks a rule; tyro prints why.
+        ConfigError: the file is absent, no TOML, has unknown or wrong fields, or it or an override breaks a rule.
+        SystemExit: an override is unknown or malformed; tyro prints why.
     """
     try:
         values = tomllib.loads(Path(path).read_text())
@@ -44,18 +51,84 @@ def validated(section: type[Config], values: object, where: str) -> Config:
         raise ConfigError(explain(error, where)) from None
 
 
-def override(config: RunConfig, arguments: Sequence[str], prog: str) -> RunConfig:
+def override(config: RunConfig, words: Sequence[str], prog: str) -> RunConfig:
     """The config changed by command-line arguments; `--help` lists all fields."""
-    return tyro.cli(RunConfig, default=config, args=list(arguments), prog=prog, config=(tyro.conf.AvoidSubcommands,))
+    return arguments(RunConfig, words, prog, default=config)
+
+
+def arguments(section: type[Config], args: Sequence[str], prog: str, default: Config | None = None) -> Config:
+    """A config section from command-line arguments.
+
+    Args:
+        args: the words after the verb.
+        prog: the command as `--help` shows it.
+        default: what the arguments change; the defaults of the section when not given.
+
+    Raises:
+        ConfigError: an argument breaks a rule; a line for each, such as `--limit: must be greater than 0`.
+        SystemExit: `--help`, or an argument is unknown or malformed; tyro prints why.
+    """
+    registry = ConstructorRegistry()
+    registry.struct_rule(_as_values)
+    values: Any = tyro.cli(
+        section,
+        args=list(args),
+        prog=prog,
+        default=MISSING_NONPROP if default is None else default,
+        config=(tyro.conf.AvoidSubcommands,),
+        registry=registry,
+    )
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        lines = [": ".join(filter(None, [_argument(section, path), told])) for path, told in _faults(error)]
+        raise ConfigError("\n".join(lines)) from None
 
 
 def explain(error: ValidationError, where: str) -> str:
     """A line per fault: `file: section.field: what is wrong`."""
-    lines = []
-    for fault in error.errors(include_url=False):
-        field = ".".join(str(part) for part in fault["loc"])
-        message = fault["msg"].removeprefix("Value error, ")
+    return "\n".join(": ".join(filter(None, [where, ".".join(path), told])) for path, told in _faults(error))
+
+
+def _faults(error: ValidationError) -> list[tuple[list[str], str]]:
+    """Path to the field and what is wrong with it, without its value, which may be a secret."""
+    faults = []
+    for fault in error.errors(include_url=False, include_input=False):
+        told = fault["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         if fault["type"] == "extra_forbidden":
-            message = "unknown field; `cli-ray train --help` lists them all"
-        lines.append(f"{where}: {field + ': ' if field else ''}{message}")
-    return "\n".join(lines)
+            told = "unknown field; `cli-ray train --help` lists them all"
+        faults.append(([str(part) for part in fault["loc"]], told))
+    return faults
+
+
+def _argument(section: type[Section], path: list[str]) -> str:
+    """How the command line calls a field: `--judge.base-url`, or `OUTPUT` when it has no name there."""
+    if not path:
+        return ""
+    field = section.model_fields.get(path[0])
+    positional = field is not None and tyro.conf.Positional in field.metadata
+    return path[0].upper() if positional else f"--{'.'.join(path).replace('_', '-')}"
+
+
+def _as_values(info: StructTypeInfo) -> StructConstructorSpec | None:
+    """Lets tyro leave a section as a dict, for the whole to be validated at once and faults to have their full path."""
+    section = info.type
+    if not (isinstance(section, type) and issubclass(section, Section)):
+        return None
+    given = dict(info.default) if isinstance(info.default, Section) else {}
+    hints = get_type_hints(section, include_extras=True)
+    fields = [
+        StructFieldSpec(
+            name=name,
+            type=hints[name],
+            default=given.get(name, MISSING_NONPROP if field.is_required() else field.default),
+            helptext=field.description,
+        )
+        for name, field in section.model_fields.items()
+    ]
+
+    def values(**named: Any) -> dict[str, Any]:
+        return named
+
+    values.__doc__ = section.__doc__
+    return StructConstructorSpec(instantiate=values, fields=tuple(fields))

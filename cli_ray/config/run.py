@@ -12,6 +12,7 @@ from cli_ray.config.injection import InjectionConfig
 from cli_ray.config.model import LoraConfig, ModelConfig
 from cli_ray.config.optim import OptimConfig
 from cli_ray.config.train import CheckpointConfig, ClusterConfig, LogConfig, TrainConfig, ValidationConfig
+from cli_ray.config.uri import Uri
 
 
 class RunConfig(Section):
@@ -19,7 +20,7 @@ class RunConfig(Section):
 
     name: str
     """Name of the run folder below runs_dir; the same name again resumes."""
-    runs_dir: str = "runs"
+    runs_dir: Uri = "runs"
     """Folder or pyarrow URI that holds run folders; shared by all nodes."""
     seed: int = Field(default=0, ge=0)
     """Seed of the order of the data, of new parameters and of dropout."""

@@ -2,6 +2,7 @@
 
 import posixpath
 from pathlib import Path
+from uuid import uuid4
 
 from pyarrow import fs
 
@@ -33,10 +34,11 @@ class Folder:
 
     def read(self, name: str) -> str | None:
         """Text of a file, or None when it is absent."""
-        if not self.exists(name):
+        try:
+            with self.fs.open_input_stream(self.join(name)) as file:
+                return bytes(file.read()).decode()
+        except FileNotFoundError:  # asked afterwards, for another process may delete it at any moment
             return None
-        with self.fs.open_input_stream(self.join(name)) as file:
-            return bytes(file.read()).decode()
 
     def write(self, name: str, text: str) -> None:
         """Writes a whole file, see `write_bytes`."""
@@ -46,11 +48,16 @@ class Folder:
         """Writes a whole file: aside and renamed on a local disk; an object store commits on close."""
         path = self.join(name)
         self.fs.create_dir(posixpath.dirname(path), recursive=True)
-        target = f"{path}.partial" if self.is_local else path
-        with self.fs.open_output_stream(target) as file:
-            file.write(content)
-        if self.is_local:
-            self.fs.move(target, path)
+        if not self.is_local:
+            with self.fs.open_output_stream(path) as file:
+                file.write(content)
+            return
+        aside = Path(f"{path}.{uuid4().hex}.partial")  # of its own, for there may be two writers
+        try:
+            aside.write_bytes(content)
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
 
     def append(self, name: str, lines: list[str]) -> None:
         """Adds lines to a file. Object stores cannot append, so there the file is written anew."""

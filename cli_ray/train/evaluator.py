@@ -24,8 +24,8 @@ POLL_S = 2.0
 class Evaluator:
     """Evaluates checkpoints as they appear; leaving its `with` waits for the last of them.
 
-    Replicas take what training leaves; where it leaves nothing they start when it has ended. A failed evaluation is
-    told and does not stop training.
+    Replicas start only where training leaves room; where it leaves none they start when it has ended. A failed
+    evaluation is told and does not stop training.
 
     Raises:
         UserError: at construction, when the run folder is on no mounted filesystem, which models are exported to, or
@@ -44,6 +44,7 @@ class Evaluator:
         self._config, self._folder = config, folder
         self._over = threading.Event()
         self._failed: set[int] = set()
+        self._told = ""
         self._thread = threading.Thread(target=self._watch, name="evaluator", daemon=True)
 
     def __enter__(self) -> Self:
@@ -55,18 +56,27 @@ class Evaluator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        if self._thread.is_alive() and error is None:
+        if self._config.evaluation.every and error is None:
             self._thread.join()
             join_results(self._folder)
 
     def _watch(self) -> None:
-        while True:
-            over = self._over.is_set()
+        while not self._turn(over=self._over.is_set()):
+            self._over.wait(POLL_S)
+
+    def _turn(self, *, over: bool) -> bool:
+        """Evaluates what is due; whether that was the last of it."""
+        try:
             for step in self._due(over):
                 self._evaluate(step)
+        except Exception as error:  # told, and tried again while training goes on, which deletes checkpoints meanwhile
+            reason = f"{type(error).__name__}: {error}"
             if over:
-                return
-            self._over.wait(POLL_S)
+                self._folder.event("evaluation failed", reason=reason)
+            if reason != self._told:
+                self._told = reason
+                print(f"looking for checkpoints to evaluate failed: {reason}")
+        return over
 
     def _due(self, over: bool) -> list[int]:
         steps = [checkpoint.progress.step for checkpoint in complete_checkpoints(self._folder)]
@@ -86,7 +96,7 @@ class Evaluator:
             if not model.exists():
                 ray.get(ray.remote(export).remote(self._folder.uri, model, step, best=False, keep_lora=False))
             settings = self._config.evaluation.model_dump(exclude={"every"})
-            evaluate(EvaluationConfig(model=str(model), output=str(output), **settings))
+            evaluate(EvaluationConfig(model=str(model), output=str(output), **settings), live=False, spare_only=True)
             self._folder.write(f"{name_of(step)}/{COMPLETE}", "")
             shutil.rmtree(model)
         except Exception as error:  # told, and training goes on

@@ -1,10 +1,9 @@
 """AI2D: questions on diagrams of school science (arXiv 1603.07396)."""
 
 import re
-from string import ascii_uppercase
 
 from evals.benchmark import Benchmark, Doc, Graded, Source
-from evals.scoring.choice import graded, lettered, lines, stated
+from evals.scoring.choice import graded, indexed, lettered, lines, stated
 from evals.scoring.exact import plain
 from evals.scoring.means import accuracy
 from evals.wording import LETTER
@@ -19,15 +18,11 @@ def _score(doc: Doc, reply: str) -> Graded:
     start = re.match(r"([A-Z])\.", reply)
     letter = plain(start[1] if start else reply).upper()
     known = letter if letter in lettered(doc["options"]) else ""
-    return graded(_gold(doc), known, "letter at start" if start else "letter alone")
+    return graded(indexed(doc), known, "letter at start" if start else "letter alone")
 
 
 def _strict(doc: Doc, reply: str) -> Graded:
-    return graded(_gold(doc), *stated(reply, lettered(doc["options"])))
-
-
-def _gold(doc: Doc) -> str:
-    return ascii_uppercase[int(doc["answer"])]
+    return graded(indexed(doc), *stated(reply, lettered(doc["options"])))
 
 
 AI2D = Benchmark(

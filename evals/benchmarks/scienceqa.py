@@ -3,7 +3,7 @@
 from string import ascii_uppercase
 
 from evals.benchmark import Benchmark, Doc, Graded, Source
-from evals.scoring.choice import graded, lettered, lines, stated
+from evals.scoring.choice import graded, indexed, lettered, lines, stated
 from evals.scoring.means import accuracy
 from evals.wording import LETTER
 
@@ -21,15 +21,11 @@ def _score(doc: Doc, reply: str) -> Graded:
         letter, rule = reply[0], "letter at start"
     else:
         return Graded(0.0, state="unparsed")
-    return Graded(float(letter == _gold(doc)), letter, rule)
+    return Graded(float(letter == indexed(doc)), letter, rule)
 
 
 def _strict(doc: Doc, reply: str) -> Graded:
-    return graded(_gold(doc), *stated(reply, lettered(doc["choices"])))
-
-
-def _gold(doc: Doc) -> str:
-    return ascii_uppercase[int(doc["answer"])]
+    return graded(indexed(doc), *stated(reply, lettered(doc["choices"])))
 
 
 SCIENCEQA_IMG = Benchmark(

@@ -78,6 +78,7 @@ def _entry(benchmark: Benchmark, location: Location, row: int, doc: Doc, decodin
     sizes: tuple[tuple[int, int], ...] = ()
     try:
         prompt = benchmark.prompt(doc)
+        prompt.encode()  # halves of code points are no text that a tokenizer takes
         images = images_of(benchmark, location, doc)
         image_hash = digest(*images)
         sizes = tuple(_size(number, image) for number, image in enumerate(images, start=1))

@@ -12,7 +12,7 @@ from evals.data.scan import check_ids, scan
 from evals.data.sources import WrongColumnsError, locate, read
 from evals.suite import BENCHMARKS
 
-LISTING = ("benchmark", "title", "hub dataset", "split", "items", "metric", "scored by")
+LISTING = ("benchmark", "title", "items", "metric", "scored by", "hub dataset", "split")
 """Heads of the columns of `listing`."""
 
 _NAMED = 3
@@ -24,7 +24,7 @@ class Finding:
     """What was found of a benchmark."""
 
     benchmark: str
-    state: Literal["there", "missing", "wrong columns", "miscounted", "unreadable", "duplicate ids", "bad images"]
+    state: Literal["there", "missing", "wrong columns", "miscounted", "unreadable", "duplicate ids", "bad items"]
     expected: int
     """Items."""
     found: int
@@ -77,13 +77,9 @@ def require(benchmarks: Iterable[Benchmark], data_root: str, miniature: bool, li
 
 def _listed(one: Benchmark) -> tuple[str, ...]:
     config = f" ({one.source.config})" if one.source.config else ""
-    scored_by = "rules"
-    if one.judge:
-        scored_by = "judge" + (f", else {one.stand_in}" if one.stand_in else "")
-    if one.submission:
-        scored_by = f"server: {one.submission.server}"
-    hub_ids = " or ".join(one.source.ids) + config
-    return one.name, one.title, hub_ids, one.source.split, f"{one.count:,}", one.headline, scored_by
+    scored_by = "judge" if one.judge else "server" if one.submission else "rules"
+    hub_id = one.source.ids[0] + config
+    return one.name, one.title, f"{one.count:,}", one.headline, scored_by, hub_id, one.source.split
 
 
 def _survey(one: Benchmark, data_root: str, miniature: bool, thorough: bool) -> tuple[Finding, Location | None]:
@@ -114,12 +110,25 @@ def _scanned(one: Benchmark, location: Location, finding: Finding) -> Finding:
         check_ids(one.name, entries)
     except UserError as error:
         return replace(finding, state="duplicate ids", detail=str(error))
-    bad = [entry for entry in entries if entry.error]
+    bad = [f"{entry.id} (row {entry.row}): {entry.error}" for entry in entries if entry.error]
+    bad += _unscorable(one, location)
     if not bad:
         return finding
-    few = "; ".join(f"{entry.id} (row {entry.row}): {entry.error}" for entry in bad[:_NAMED])
-    detail = f"{one.name}: {len(bad):,} of {len(entries):,} items cannot be asked: {few}{'; ...' * (len(bad) > _NAMED)}"
-    return replace(finding, state="bad images", detail=detail, fix=f"mend them in {location.where}")
+    few = "; ".join(bad[:_NAMED]) + "; ..." * (len(bad) > _NAMED)
+    detail = f"{one.name}: {len(bad):,} of {len(entries):,} items cannot be asked or scored: {few}"
+    return replace(finding, state="bad items", detail=detail, fix=f"mend them in {location.where}")
+
+
+def _unscorable(one: Benchmark, location: Location) -> list[str]:
+    """Rows in which the scorer does not find what it needs, such as a gold answer, and why."""
+    bad = []
+    for part in location.parts:
+        for number, doc in read(location, part, one.columns):
+            try:
+                one.score(doc, "")
+            except Exception as error:  # whatever a row that is not as the benchmark says makes of it
+                bad.append(f"row {number}: no scoring: {type(error).__name__}: {error}")
+    return bad
 
 
 def _kept(one: Benchmark, location: Location, part: Part) -> int:

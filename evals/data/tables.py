@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -101,19 +102,35 @@ def _survey_jsonl(path: str, first: int) -> Table:
 def _rows_of_parquet(
     part: Part, columns: Sequence[str], wanted: Collection[int] | None
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    with _open(part.path) as file, pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False) as table:
+    with (
+        _open(part.path) as file,
+        pq.ParquetFile(
+            file, metadata=_footer(part.path, file.size()), buffer_size=_BUFFER_BYTES, pre_buffer=False
+        ) as table,
+    ):
         there = [name for name in columns if name in table.schema_arrow.names]
         row = 0
         for batch in table.iter_batches(_BATCH_ROWS, row_groups=[part.group], columns=there):
-            for i in range(max(part.start - row, 0), min(part.start + part.rows - row, batch.num_rows)):
-                number = part.first + row + i - part.start
-                if wanted is None or number in wanted:
-                    one = batch.slice(i, 1)
-                    one.validate(full=True)
-                    yield number, one.to_pylist()[0]
+            shift = part.first + row - part.start
+            inside = range(max(part.start - row, 0), min(part.start + part.rows - row, batch.num_rows))
+            chosen = [i for i in inside if wanted is None or shift + i in wanted]
+            if chosen:
+                batch.validate(full=True)
+                yield from ((shift + i, batch.slice(i, 1).to_pylist()[0]) for i in chosen)
             row += batch.num_rows
             if row >= part.start + part.rows:
                 return
+
+
+@lru_cache(maxsize=2)
+def _footer(path: str, size: int) -> pq.FileMetaData:
+    """The footer of a file, which takes milliseconds to read where there are many row groups: as long as a part does.
+
+    Args:
+        size: bytes; a file that was replaced seldom has as many.
+    """
+    with _open(path) as file:
+        return pq.read_metadata(file)
 
 
 def _rows_of_jsonl(

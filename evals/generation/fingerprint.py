@@ -20,21 +20,28 @@ _READ_BYTES = 4 * 2**20
 _THREADS = 8
 
 
-def model_folder(model: str) -> Path:
-    """The folder of a model; one on the hub is downloaded first, or found in the cache.
+def resolve(model: str) -> tuple[Path, str]:
+    """Where a model lies on this machine, and which state of it; one on the hub is downloaded first, or found cached.
+
+    Args:
+        model: folder or hub id.
+
+    Returns:
+        The folder, and the commit of a hub model, which loads the same files on other machines; "" for a folder.
 
     Raises:
         UserError: there is no such folder and no such model on the hub.
     """
     if Path(model).is_dir():
-        return Path(model)
+        return Path(model), ""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(model, allow_patterns=list(PATTERNS)))
+        folder = Path(snapshot_download(model, allow_patterns=list(PATTERNS)))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(f"model = {model!r} is neither a folder nor a model that the hub gives: {error}") from error
+    return folder, folder.name
 
 
 def fingerprint(model: str) -> str:
@@ -46,7 +53,7 @@ def fingerprint(model: str) -> str:
     Raises:
         UserError: there is no such model, or it has no weights or no config.
     """
-    folder = model_folder(model)
+    folder, _ = resolve(model)
     files = sorted(path for path in _inside(folder) if path.is_file())
     if "config.json" not in {path.name for path in files} or ".safetensors" not in {path.suffix for path in files}:
         raise UserError(f"{folder} holds no model: it needs config.json and *.safetensors; export the run first")

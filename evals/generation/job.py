@@ -23,6 +23,8 @@ class Job:
     replica: ReplicaConfig
     locations: Mapping[str, "Location"]
     """By benchmark."""
+    revision: str = ""
+    """Commit of a hub model, the one that `model_hash` is of."""
 
 
 class DeviceLostError(RuntimeError):

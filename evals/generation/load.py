@@ -13,8 +13,13 @@ from cli_ray.model.build import PROCESSORS
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
 
-def load(model: str, replica: ReplicaConfig) -> tuple[Any, ProcessorMixin]:
+def load(model: str, replica: ReplicaConfig, revision: str = "") -> tuple[Any, ProcessorMixin]:
     """The model on the devices of the replica, in evaluation mode and decoding greedily, and its processor.
+
+    Args:
+        model: folder or hub id.
+        replica: devices, precision and attention.
+        revision: commit of a hub model; its newest state if none is given.
 
     Raises:
         UserError: it cannot be read, is of another family, has no chat template, or there is no GPU.
@@ -23,13 +28,14 @@ def load(model: str, replica: ReplicaConfig) -> tuple[Any, ProcessorMixin]:
     if replica.gpus and not torch.cuda.is_available():
         raise UserError(f"replica.gpus = {replica.gpus:g}, but torch {torch.__version__} finds no GPU; 0 runs on CPU")
     try:
-        config = AutoConfig.from_pretrained(model)
+        config = AutoConfig.from_pretrained(model, revision=revision or None)
         family = config.model_type.removeprefix("cli_")
         if family not in PROCESSORS:
             raise UserError(f"{model} is a {config.model_type}; only llava and llava_onevision can be evaluated")
-        processor = _processor(model, family)
+        processor = _processor(model, family, revision or None)
         loaded, report = AutoModelForImageTextToText.from_pretrained(
             model,
+            revision=revision or None,
             config=config,
             dtype=DTYPES[replica.dtype],
             attn_implementation=replica.attention,
@@ -50,13 +56,13 @@ def _devices(replica: ReplicaConfig) -> str | None:
     return "auto" if replica.gpus > 1 else "cuda"
 
 
-def _processor(model: str, family: str) -> ProcessorMixin:
-    processor = PROCESSORS[family].from_pretrained(model)
+def _processor(model: str, family: str, revision: str | None) -> ProcessorMixin:
+    processor = PROCESSORS[family].from_pretrained(model, revision=revision)
     if not processor.chat_template:
         raise UserError(f"the model {model} has no chat template; put a chat_template.jinja into its folder")
     if family == "llava":
         images = type(processor.image_processor)
-        stored, _ = images.get_image_processor_dict(model)
+        stored, _ = images.get_image_processor_dict(model, revision=revision)
         if "do_pad" not in stored:
             # Checkpoints older than this setting were trained and published with padding to a square.
             processor.image_processor.do_pad = True

@@ -25,6 +25,8 @@ FRUITLESS = 50
 """Batches that may fail one after the other, with no record in between, before the run ends."""
 WAIT_SECONDS = 600.0
 """How long a cluster may have no room for any replica, as while its nodes start."""
+PENDING_SECONDS = 20.0
+"""How long a replica that may only take spare room may wait for its place and its process."""
 
 OnRecords = Callable[[list[Record]], None]
 
@@ -67,6 +69,10 @@ class _Worker:
 
     actor: Any
     loading: ObjectRef | None
+    up: ObjectRef
+    """Ready as soon as it has its place and its process."""
+    asked: float
+    """When it was asked for."""
     streams: dict[Any, int] = field(default_factory=dict)
     """Ticket of the batch that each stream of records belongs to."""
     since: float = 0.0
@@ -79,6 +85,8 @@ def run_pool(
     on_records: OnRecords,
     on_change: Callable[[PoolState], None] | None = None,
     replica_class: type = Replica,
+    *,
+    spare_only: bool = False,
 ) -> None:
     """Generates everything in a queue and returns when each sample has a record. Ray must be connected.
 
@@ -90,12 +98,14 @@ def run_pool(
         on_records: called in this thread with new records, before anything else is done about them.
         on_change: called when replicas come or go.
         replica_class: the actor; needs `load` and `run`.
+        spare_only: start replicas only in room that is free at the moment, and wait for such room however long it
+            takes; none stays pending, where it would take what others wait for.
 
     Raises:
         UserError: the cluster has no room for a replica, or the model cannot be loaded.
         RunFailedError: replicas die while they load the model, or no batch succeeds.
     """
-    pool = _Pool(queue, job, on_records, on_change, replica_class)
+    pool = _Pool(queue, job, on_records, on_change, replica_class, spare_only)
     try:
         while not queue.done:
             pool.resize()
@@ -113,9 +123,10 @@ class _Pool:
         on_records: OnRecords,
         on_change: Callable[[PoolState], None] | None,
         replica_class: type,
+        spare_only: bool,
     ) -> None:
         self._queue, self._job, self._on_records, self._on_change = queue, job, on_records, on_change
-        self._config = job.replica
+        self._config, self._spare_only = job.replica, spare_only
         self._shared_job = ray.put(job)
         self._actor_class = ray.remote(replica_class).options(
             num_cpus=self._config.cpus,
@@ -134,6 +145,7 @@ class _Pool:
         self._look_at = 0.0
         self._patience = WAIT_SECONDS if self._config.count else 0.0
         self._roomy = time.monotonic()
+        self._free = 0
         self._told: PoolState | None = None
 
     def resize(self) -> None:
@@ -147,11 +159,24 @@ class _Pool:
             self._roomy, self._patience = now, WAIT_SECONDS
         elif now - self._roomy >= self._patience:
             raise UserError(_no_room(self._config))
-        wanted = min(self._config.count or room, self._queue.waiting + len(self._of_stream))
-        for _ in range(wanted - len(self._workers)):
+        spare = self._spare(now) if self._spare_only else None
+        wanted = min(self._config.count or room, self._queue.waiting + len(self._of_stream)) - len(self._workers)
+        for _ in range(wanted if spare is None else min(wanted, spare)):
             actor = self._actor_class.remote(self._shared_job)
-            self._workers.append(_Worker(actor, actor.load.remote()))
+            up = actor.__ray_ready__.remote()
+            self._workers.append(_Worker(actor, actor.load.remote(), up, now))
         self._tell()
+
+    def _spare(self, now: float) -> int:
+        """Replicas that there is free room for; withdraws those that waited for theirs in vain."""
+        loading = {worker.up: worker for worker in self._workers if worker.loading is not None}
+        pending = ray.wait([*loading], num_returns=len(loading), timeout=0, fetch_local=False)[1] if loading else []
+        for worker in [loading[up] for up in pending]:
+            if now - worker.asked >= PENDING_SECONDS:
+                self._end(worker)
+        # Free at two looks: what is free for a moment may be the place of a training that restarts.
+        before, self._free = self._free, 0 if pending else _held(ray.available_resources(), self._config)
+        return min(before, self._free)
 
     def feed(self) -> None:
         """Gives batches to replicas that have room, and ends those for which there is no work."""
@@ -285,13 +310,14 @@ def capacity(config: ReplicaConfig) -> int:
 
 
 def _held(resources: dict[str, float], config: ReplicaConfig) -> int:
-    """Replicas that a node holds. A fraction of a GPU lies on one GPU."""
+    """Replicas that these resources hold. A fraction of a GPU lies on one GPU."""
     by_cpus = int(resources.get("CPU", 0) / config.cpus)
     gpus = resources.get("GPU", 0)
     if not config.gpus:
         return by_cpus
-    by_gpus = int(gpus) * int(1 / config.gpus) if config.gpus <= 1 else int(gpus / config.gpus)
-    return min(by_cpus, by_gpus)
+    if config.gpus > 1:
+        return min(by_cpus, int(gpus / config.gpus))
+    return min(by_cpus, int(gpus) * int(1 / config.gpus) + int(gpus % 1 / config.gpus))
 
 
 def _no_room(config: ReplicaConfig) -> str:

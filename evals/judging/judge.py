@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,16 +17,23 @@ from evals.judging.endpoint import Endpoint, UnansweredError
 from evals.judging.verdicts import Question, Verdicts
 from evals.record import digest
 
-__all__ = ["KEY_VARIABLE", "Question", "Tally", "Verdicts", "ask_all", "prompt_hash", "question_about"]
+__all__ = ["KEY_VARIABLE", "Question", "Tally", "Verdicts", "ask_all", "prompt_hash", "question_about", "tell"]
 
 KEY_VARIABLE = "CLI_RAY_JUDGE_API_KEY"
 """The environment variable that holds the key of the endpoint; without it none is sent."""
 
+PAUSE_S = 10.0
+"""Seconds between lines of progress at least."""
+
+_REASONS_TOLD = 3
+
 
 @dataclass
 class Tally:
-    """How the questions of a judge stage went; each is counted in one of the first four."""
+    """How the questions of a judge stage went; each is known, or asked and then one of the next three."""
 
+    asked: int = 0
+    """To be asked now; all are at the end."""
     known: int = 0
     """Answered before."""
     answered: int = 0
@@ -36,6 +44,21 @@ class Tally:
     """Not answered; the same call again asks them again."""
     reasons: Counter[str] = field(default_factory=Counter)
     """Why questions failed, and how many."""
+
+    def __str__(self) -> str:
+        """A sentence, such as `3 asked: 2 answered, 1 failed (status 500 x1); 12 known before`."""
+        done = self.answered + self.nonsense + self.failed
+        asked = f"{done:,}" if done == self.asked else f"{done:,} of {self.asked:,}"
+        reasons = [f"{reason} x{count:,}" for reason, count in self.reasons.most_common(_REASONS_TOLD)]
+        more = len(self.reasons) - len(reasons)
+        told = "; ".join(reasons + [f"{more} other reasons"] * bool(more))
+        parts = [
+            f"{self.answered:,} answered",
+            f"{self.nonsense:,} in a way that cannot be read" if self.nonsense else "",
+            f"{self.failed:,} failed ({told})" if self.failed else "",
+        ]
+        now = f"{asked} asked: {', '.join(filter(None, parts))}" if self.asked else "none asked"
+        return f"{now}; {self.known:,} known before" if self.known else now
 
 
 def question_about(benchmark: Benchmark, doc: Doc, sample_id: str, reply: Reply) -> Question | None:
@@ -75,7 +98,7 @@ def ask_all(
     as failed, too.
 
     Args:
-        progress: told after each question.
+        progress: told after each question; `tell()` when not given.
 
     Raises:
         UserError: no judge is named, or it refuses every question (wrong key, model or address).
@@ -89,6 +112,8 @@ def ask_all(
             missing.setdefault(verdicts.key(one.messages, one.max_tokens, one.temperature), one)
         else:
             tally.known += 1
+    tally.asked = len(missing)
+    progress = progress or tell()
     stop = threading.Event()
     key = SecretStr(os.environ.get(KEY_VARIABLE, "").strip())
     with Endpoint(config, key, KEY_VARIABLE, stop) as endpoint:
@@ -99,13 +124,30 @@ def ask_all(
                 _count(tally, asked[future], future.result, verdicts)
                 if tally.failed >= config.concurrency and not tally.answered + tally.nonsense:
                     stop.set()
-                if progress:
-                    progress(tally)
+                progress(tally)
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
             verdicts.flush()
     return tally
+
+
+def tell(pause_s: float = PAUSE_S, clock: Callable[[], float] = time.monotonic) -> Callable[[Tally], None]:
+    """Progress in plain lines, the first after `pause_s` seconds; a short stage prints none.
+
+    Args:
+        pause_s: seconds between lines at least.
+        clock: gives seconds.
+    """
+    last_s = clock()
+
+    def told(tally: Tally) -> None:
+        nonlocal last_s
+        if clock() - last_s >= pause_s:
+            last_s = clock()
+            print(f"judge: {tally}", flush=True)
+
+    return told
 
 
 def _ask(endpoint: Endpoint, question: Question, attempts: int) -> str:

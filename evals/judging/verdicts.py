@@ -57,9 +57,6 @@ class Verdicts:
                 row = json.loads(line)
                 self._answers[row["key"]] = row["answer"]
 
-    def __len__(self) -> int:
-        return len(self._answers)
-
     def key(self, messages: Messages, max_tokens: int, temperature: float) -> str:
         """Of all that an answer depends on: the judge, the question and how the answer is drawn."""
         asked = json.dumps([dict(message) for message in messages], sort_keys=True)

@@ -43,6 +43,11 @@ class Row(BaseModel):
     """In the units of the value; None when fewer than two independent samples are scored."""
     full_marks: float
     """What the headline can reach."""
+    official: int
+    """Items of the official set; a row of fewer is of a part of it, or of other items."""
+    where: str
+    """Where the items lie."""
+    decoding: str
     n: int
     """Items of the benchmark (of the limit, if there is one)."""
     n_found: int
@@ -73,6 +78,9 @@ def row(
     profile: Profile,
     judge_name: str = "",
     judge_prompt: str = "",
+    *,
+    decoding: str = "",
+    where: str = "",
 ) -> Row:
     """The row of a benchmark; the order of the samples does not matter.
 
@@ -80,6 +88,8 @@ def row(
         expected: items of the benchmark, with or without a record.
         judge_name: of the run; ignored for benchmarks that need no judge.
         judge_prompt: hash of what the judge is asked.
+        decoding: of the replies.
+        where: the items lie.
 
     Raises:
         UserError: a sample id occurs twice, or there are more samples than items.
@@ -98,11 +108,14 @@ def row(
         value=metrics.get(benchmark.headline),
         standard_error=standard_error(benchmark, counted, profile),
         full_marks=benchmark.full_marks,
+        official=benchmark.count,
+        where=where,
+        decoding=decoding,
         n=expected,
         n_found=len(samples),
         n_scored=len(counted),
         unparsed=states["unparsed"],
-        truncated=states["truncated"],
+        truncated=sum(sample.truncated for sample in samples),
         errors=states["error"],
         unjudged=states["unjudged"],
         metrics=metrics,
@@ -113,6 +126,11 @@ def row(
         references=dict(benchmark.references),
         complete=len(samples) == expected and not states["error"],
     )
+
+
+def is_whole(row: Row) -> bool:
+    """Whether the row is of the official set, so that published numbers stand beside it."""
+    return row.n == row.official
 
 
 def waits_for_judge(row: Row) -> bool:

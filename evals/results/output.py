@@ -18,8 +18,10 @@ from evals.suite import BENCHMARKS
 class Output:
     """A local path or pyarrow URI that holds the evaluation of one model.
 
+    Each benchmark's row is a file of its own in `rows/`; `results.json` and `table.md` gather them.
+
     Raises:
-        UserError: at construction, when the folder holds that of another model.
+        UserError: at construction, when the folder holds the evaluation of another model.
     """
 
     def __init__(self, config: EvaluationConfig, model_hash: str) -> None:
@@ -32,7 +34,6 @@ class Output:
                 f"{self.folder.uri} holds the evaluation of {earlier.model} (hash {earlier.model_hash[:8]}), not of "
                 f"{config.model} (hash {model_hash[:8]}): name another --output"
             )
-        self._rows = {row.benchmark: row for row in earlier.rows} if earlier else {}
         self.folder.write("config.json", json.dumps(config.model_dump(mode="json"), indent=2))
 
     @staticmethod
@@ -48,7 +49,12 @@ class Output:
     @property
     def rows(self) -> list[Row]:
         """Of all benchmarks that were ever completed here, in the order of the list of benchmarks."""
-        return [self._rows[name] for name in BENCHMARKS if name in self._rows]
+        return [row for row in map(self.row, BENCHMARKS) if row]
+
+    def row(self, name: str) -> Row | None:
+        """The row of a benchmark, or None as long as there is none."""
+        text = self.folder.read(f"rows/{name}.json")
+        return None if text is None else Row.model_validate_json(text)
 
     def write(self, benchmark: Benchmark, card: Scorecard, records: Mapping[str, Record]) -> None:
         """Writes the samples of a benchmark, its submission file if it has one, and the table with its row.
@@ -61,13 +67,11 @@ class Output:
         samples_table(path, (records[sample.id] for sample in card.samples), card.samples, card.row)
         if benchmark.submission:
             answers = [Answer(one.id, records[one.id].reply, one.parsed, one.facets) for one in card.samples]
-            self.folder.write_bytes(
-                f"submissions/{name}/{benchmark.submission.filename}", benchmark.submission.write(answers)
-            )
-        self._rows[name] = card.row
-        self.folder.write(
-            "results.json", json.dumps(results(self.rows, self._model, self.model_hash), indent=2, allow_nan=False)
-        )
+            file = ("" if card.row.complete else "incomplete-") + benchmark.submission.filename
+            self.folder.write_bytes(f"submissions/{name}/{file}", benchmark.submission.write(answers))
+        self.folder.write(f"rows/{name}.json", card.row.model_dump_json(indent=2))
+        gathered = results(self.rows, self._model, self.model_hash)
+        self.folder.write("results.json", json.dumps(gathered, indent=2, allow_nan=False))
         self.folder.write("table.md", self.table())
 
     def table(self) -> str:

@@ -8,7 +8,7 @@ from evals.benchmark import Sample
 from evals.results.samples import read_columns, sample_of
 
 COLUMNS = (
-    "sample_id", "prompt_hash", "image_hash", "decoding", "reply", "parsed", "rule", "score", "state",
+    "sample_id", "prompt_hash", "image_hash", "decoding", "reply", "parsed", "rule", "score", "state", "truncated",
     "stand_in", "parts", "facets", "unit", "cluster",
 )  # fmt: skip
 

@@ -40,6 +40,22 @@ class Count:
         return (self.done - self.begun_done) / (now_s - self.begun_s)
 
 
+class Pool(Protocol):
+    """The replicas at a moment, as `evals.generation.pool.PoolState` tells them."""
+
+    @property
+    def ready(self) -> int:
+        """Replicas that generate."""
+
+    @property
+    def starting(self) -> int:
+        """Replicas that load the weights or wait for room in the cluster."""
+
+    @property
+    def lost(self) -> int:
+        """Replicas that died since the start."""
+
+
 class Display(Protocol):
     """Shows the counts."""
 
@@ -48,6 +64,9 @@ class Display(Protocol):
 
     def moved(self) -> None:
         """Some samples are done."""
+
+    def pooled(self, pool: Pool) -> None:
+        """Replicas came or went."""
 
     def finished(self, row: Row) -> None:
         """A benchmark is complete."""
@@ -59,13 +78,22 @@ class Display(Protocol):
 class Progress:
     """A context manager around a run: `start`, `advance` and `finish` each benchmark. Any thread may call."""
 
-    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        """Shows on a stream, standard output if none is given; `clock` gives seconds."""
+    def __init__(
+        self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic, *, live: bool = True
+    ) -> None:
+        """Shows a table on a terminal and plain lines elsewhere.
+
+        Args:
+            stream: standard output if none is given.
+            clock: gives seconds.
+            live: False gives plain lines on a terminal, too.
+        """
         stream = stream or sys.stdout
         self.counts: dict[str, Count] = {}
+        self.pool: Pool | None = None
         self.lock = RLock()
         self.clock = clock
-        terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
+        terminal = live and stream.isatty() and os.environ.get("TERM") != "dumb"
         self._display: Display = _LiveTable(self, stream) if terminal else _Lines(self, stream)
 
     def start(self, name: str, total: int, done: int) -> None:
@@ -81,6 +109,12 @@ class Progress:
             if one.begun_s is None:
                 one.begun_s, one.begun_done = self.clock(), one.done
             self._display.moved()
+
+    def replicas(self, pool: Pool) -> None:
+        """Replicas came or went; fits `evals.generation.pool.run_pool` as `on_change`."""
+        with self.lock:
+            self._display.pooled(pool)
+            self.pool = pool
 
     def finish(self, row: Row) -> None:
         """It is complete."""
@@ -123,6 +157,12 @@ class _Lines:
             self._last_s = now
             self._say(self._state(now))
 
+    def pooled(self, pool: Pool) -> None:
+        """Says what a wait is for, when it ends, and what dies; a pool that grows is seen in the rate."""
+        before = self._progress.pool
+        if before is None or pool.lost > before.lost or (pool.ready and not before.ready):
+            self._say(_pooled(pool))
+
     def finished(self, row: Row) -> None:
         self._say(line(row))
 
@@ -164,6 +204,9 @@ class _LiveTable:
     def moved(self) -> None:
         pass
 
+    def pooled(self, pool: Pool) -> None:
+        """Shown with the next drawing, as `finished`."""
+
     def finished(self, row: Row) -> None:
         """Shown with the next drawing. To draw here, under the lock that drawing takes, could stop both threads."""
 
@@ -177,12 +220,21 @@ class _LiveTable:
         for name in ("done/total", "samples/s", "time left", "score"):
             table.add_column(name, justify="right")
         with self._progress.lock:
-            now = self._progress.clock()
+            now, whole = self._progress.clock(), self._progress.sum()
+            if self._progress.pool and whole.done < whole.total:
+                table.caption = _pooled(self._progress.pool)
             for name, one in self._progress.counts.items():
                 table.add_row(one.row.title if one.row else name, *_cells(one, now), score(one.row) if one.row else "")
             table.add_section()
-            table.add_row("all", *_cells(self._progress.sum(), now), "")
+            table.add_row("all", *_cells(whole, now), "")
         return table
+
+
+def _pooled(pool: Pool) -> str:
+    coming = f"{pool.starting} starting or waiting for room"
+    if not pool.ready and not pool.starting:
+        coming = "none starting, for the cluster has no room"
+    return f"replicas: {pool.ready} ready, {coming}" + (f", {pool.lost} lost" if pool.lost else "")
 
 
 def _cells(one: Count, now_s: float) -> list[str]:

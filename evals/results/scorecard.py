@@ -6,9 +6,22 @@ from dataclasses import dataclass
 from evals.benchmark import Benchmark, Doc, Profile, Sample
 from evals.data.location import Location
 from evals.data.sources import read
-from evals.record import Record, digest
+from evals.record import Record
 from evals.results.aggregate import Row, row
+from evals.results.asked import Asked
 from evals.score import AskJudge, score_one
+
+
+@dataclass(frozen=True)
+class Grader:
+    """Who scores, and how."""
+
+    profile: Profile
+    judge: AskJudge | None = None
+    """Gives the verdicts that are there; none is fetched."""
+    judge_name: str = ""
+    judge_prompt: str = ""
+    """Hash of what the judge is asked."""
 
 
 @dataclass(frozen=True)
@@ -20,50 +33,50 @@ class Scorecard:
     """Of the items that have a record."""
 
 
-def documents(benchmark: Benchmark, location: Location) -> Iterator[tuple[str, Doc]]:
-    """Ids and documents in the order of the split, without images."""
-    return (
-        (benchmark.sample_id(doc, number), doc)
-        for part in location.parts
-        for number, doc in read(location, part, benchmark.columns)
-    )
-
-
 def answered(
     benchmark: Benchmark, location: Location, records: Mapping[str, Record]
 ) -> Iterator[tuple[Doc, Record | None]]:
-    """Documents with the record of each, or None where there is none for the present prompt.
+    """Documents in the order of the split, without images, each with its record if it has one.
 
     Args:
         records: by sample id.
     """
-    for sample_id, doc in documents(benchmark, location):
-        record = records.get(sample_id)
-        stale = record is not None and record.prompt_hash != digest(benchmark.prompt(doc))
-        yield doc, None if stale else record
+    for part in location.parts:
+        for number, doc in read(location, part, benchmark.columns):
+            yield doc, records.get(benchmark.sample_id(doc, number))
 
 
 def scorecard(
-    benchmark: Benchmark,
-    location: Location,
-    records: Mapping[str, Record],
-    profile: Profile,
-    judge: AskJudge | None = None,
-    judge_name: str = "",
-    judge_prompt: str = "",
+    benchmark: Benchmark, location: Location, asked: Asked, records: Mapping[str, Record], grader: Grader
 ) -> Scorecard:
     """Scores a benchmark.
 
     Args:
+        asked: what was asked; for the row.
         records: by sample id.
-        judge: asked for the verdicts on judged replies, none of which it fetches now.
-        judge_name: for the row.
-        judge_prompt: hash of what it is asked, for the row.
     """
-    samples, expected = [], 0
-    for doc, record in answered(benchmark, location, records):
-        expected += 1
-        if record:
-            reply = record.as_reply()
-            samples.append(score_one(benchmark, doc, record.sample_id, reply, judge, profile, record.image_hash))
-    return Scorecard(row(benchmark, samples, expected, profile, judge_name, judge_prompt), samples)
+    samples = [
+        _sample(benchmark, doc, record, grader) for doc, record in answered(benchmark, location, records) if record
+    ]
+    return Scorecard(
+        row(
+            benchmark,
+            samples,
+            len(asked.keys),
+            grader.profile,
+            grader.judge_name,
+            grader.judge_prompt,
+            decoding=asked.decoding,
+            where=asked.where,
+        ),
+        samples,
+    )
+
+
+def _sample(benchmark: Benchmark, doc: Doc, record: Record, grader: Grader) -> Sample:
+    name, images = record.sample_id, record.image_hash
+    try:
+        return score_one(benchmark, doc, name, record.as_reply(), grader.judge, grader.profile, images)
+    except Exception as error:  # a document that is not as the benchmark says; the others are scored
+        rule = f"the document cannot be scored: {type(error).__name__}: {error}"
+        return Sample(name, None, "", rule, "error", unit=name, cluster=images or name)

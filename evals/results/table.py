@@ -1,6 +1,7 @@
 """The table that a user reads: Markdown, JSON, and a plain line a benchmark."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from math import fsum, sqrt
 from typing import Any
 
@@ -8,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cli_ray.data.files import resolve
 from cli_ray.errors import UserError
-from evals.results.aggregate import Row
+from evals.results.aggregate import Row, is_whole
 
 NOTHING = "-"
 
@@ -65,9 +66,9 @@ def read_results(folder: str) -> Results:
 
 
 def suite_mean(rows: Sequence[Row]) -> Mean | None:
-    """The mean over benchmarks that are wholly scored. None for fewer than two, and while a row is incomplete:
+    """The mean over official sets that are wholly scored. None for fewer than two, and while a row is incomplete:
     it would be the mean of whatever happened to finish."""
-    whole = [row for row in rows if row.value is not None and row.n_scored == row.n]
+    whole = [row for row in rows if row.value is not None and row.n_scored == row.n and is_whole(row)]
     if len(whole) < 2 or not all(row.complete for row in rows):
         return None
     shares = [100 * (row.value or 0.0) / row.full_marks for row in whole]
@@ -83,16 +84,16 @@ def suite_mean(rows: Sequence[Row]) -> Mean | None:
 
 def markdown(rows: Sequence[Row], model: str) -> str:
     """The table with its footnotes, legible as plain text too; ends in a newline."""
-    models = list(dict.fromkeys(name for row in rows for name in row.references))
+    models = list(dict.fromkeys(name for row in rows if is_whole(row) for name in row.references))
     head = ["benchmark", "metric", "score ± standard error", "scored", "unparsed", "truncated", "errors", *models]
     body = [
         [
             row.title,
             row.metric,
             score(row),
-            f"{row.n_scored:,}/{row.n:,}" + ("" if row.complete else " (incomplete)"),
+            _scored(row) + ("" if row.complete else " (incomplete)"),
             *(f"{count:,}" for count in (row.unparsed, row.truncated, row.errors)),
-            *(f"{row.references[name]:g}" if name in row.references else "" for name in models),
+            *(f"{row.references[name]:g}" if is_whole(row) and name in row.references else "" for name in models),
         ]
         for row in rows
     ]
@@ -137,10 +138,25 @@ def decimals(full_marks: float) -> int:
 def line(row: Row) -> str:
     """A finished benchmark in one line."""
     counts = {"unparsed": row.unparsed, "truncated": row.truncated, "errors": row.errors, "unjudged": row.unjudged}
-    notes = [f"{row.n_scored:,}/{row.n:,} scored", *(f"{count:,} {name}" for name, count in counts.items() if count)]
+    notes = [f"{_scored(row)} scored", *(f"{count:,} {name}" for name, count in counts.items() if count)]
     if not row.complete:
         notes.append("incomplete")
     return f"{row.title}: {row.metric} {score(row)} ({', '.join(notes)})"
+
+
+def _scored(row: Row) -> str:
+    """Samples that count, of those asked for, and of the official set where that is another number."""
+    return f"{row.n_scored:,}/{row.n:,}" + ("" if is_whole(row) else f" of {row.official:,}")
+
+
+def _named(rows: Sequence[Row], what: Callable[[Row], str]) -> str:
+    """What holds of all rows, or of which each holds."""
+    titles: dict[str, list[str]] = {}
+    for row in rows:
+        titles.setdefault(what(row), []).append(row.title)
+    if len(titles) == 1:
+        return next(iter(titles))
+    return "; ".join(f"{one} ({', '.join(whose)})" for one, whose in titles.items())
 
 
 def _with_error(value: float, error: float | None, places: int) -> str:
@@ -148,7 +164,13 @@ def _with_error(value: float, error: float | None, places: int) -> str:
 
 
 def _notes(rows: Sequence[Row], mean: Mean | None) -> list[str]:
-    notes = [f"Scoring profile: {', '.join(sorted({row.profile for row in rows}))}."] if rows else []
+    notes = [f"Scoring profile: {_named(rows, lambda row: row.profile)}."] if rows else []
+    if any(row.decoding for row in rows):
+        # The longest reply is the benchmark's own; the rest of the decoding is this evaluation's.
+        notes.append(f"Decoding: {_named(rows, lambda row: re.sub(r', [0-9]+ tokens', '', row.decoding))}.")
+    part = [row.title for row in rows if not is_whole(row)]
+    if part:
+        notes.append(f"Not the official set, so not comparable with published numbers: {', '.join(part)}.")
     judges: dict[str, list[str]] = {}
     for row in rows:
         if row.judge:

@@ -1,8 +1,12 @@
+import errno
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from ray.exceptions import RayTaskError
+
+from cli_ray.commands import compare, main
 
 # Runs a verb and prints the heavy modules that it imported.
 PROBE = """
@@ -30,6 +34,13 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["data", "check", "--help"], 0, "usage: cli-ray data check"),
         (["train"], 1, "name a config first"),
         (["train", "absent.toml"], 1, "absent.toml: no such file"),
+        (
+            ["judge", "somewhere", "--judge.concurrency", "0"],
+            1,
+            "--judge.concurrency: must be greater than or equal to 1",
+        ),
+        (["compare", "a", "b", "--flips", "-1"], 1, "error: --flips: must be greater than or equal to 0"),
+        (["demo", "--steps", "many"], 2, "--steps"),
         (["fly"], 2, "no verb 'fly'"),
     ],
 )
@@ -51,3 +62,36 @@ def test_importing_the_package_does_not_import_torch() -> None:
     code = "import sys, cli_ray, cli_ray.config; print('torch' in sys.modules, 'ray' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/full/a.json"), "/full/a.json: No space left on device; m"),
+        (OSError(errno.ENOSPC, "Error writing bytes to file"), "Error writing bytes to file; make room"),
+        (OSError(errno.EDQUOT, "", "/full"), "/full: Disk quota exceeded; make room"),
+        (OSError(errno.EROFS, "", "/cd"), "/cd: Read-only file system; mount it"),
+        (PermissionError(errno.EACCES, "", "/root"), "/root: Permission denied; let this user"),
+        (RayTaskError("task", "trace", OSError(errno.ENOSPC, "", "/full")).as_instanceof_cause(), "/full: No space"),
+    ],
+)  # fmt: skip
+def test_a_full_or_locked_disk_is_told(
+    error: OSError, told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(words: list[str]) -> None:
+        raise error
+
+    monkeypatch.setattr(compare, "main", fail)
+    assert main.main(["compare", "a", "b"]) == 1
+    written = capsys.readouterr().err
+    assert written.startswith(f"error: {told}")
+    assert written.endswith(", then the same command goes on\n")
+
+
+def test_other_faults_of_files_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(words: list[str]) -> None:
+        raise OSError(errno.EIO, "Input/output error", "/broken")
+
+    monkeypatch.setattr(compare, "main", fail)
+    with pytest.raises(OSError, match="/broken"):
+        main.main(["compare", "a", "b"])

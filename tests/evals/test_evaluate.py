@@ -1,5 +1,6 @@
 """Whole evaluations on a real Ray cluster: resumed, disturbed, judged, refused."""
 
+import json
 import os
 import re
 import shutil
@@ -7,9 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import openpyxl
 import pyarrow.parquet as pq
 import pytest
 import ray
@@ -18,6 +22,7 @@ from cli_ray.commands.main import main
 from cli_ray.config import EvaluationConfig, JudgeConfig
 from cli_ray.errors import UserError
 from cli_ray.model.tiny import build_tiny
+from evals.benchmark import Metrics
 from evals.record import Record
 from evals.results.samples import read_columns
 from evals.results.table import read_results
@@ -137,10 +142,17 @@ def test_a_judge_can_come_later(done: Path, model: str, tmp_path: Path, capsys: 
         assert len(server.bodies) == 4
     row = next(row for row in output.rows if row.benchmark == "mm-vet")
     assert (row.value, row.n_scored, row.judge) == (50.0, 4, "made-up")
+    # What was judged stays so, whatever is evaluated into the folder later.
+    evaluate(config_of(model, tmp_path / "judged", benchmarks=("pope",)))
+    assert evaluate(config_of(model, tmp_path / "judged")).row("mm-vet") == row
+    with serving(lambda body, number: (200, "1.0", {})) as server:
+        again = judge(str(tmp_path / "judged"), JudgeConfig(model="another", base_url=server.url)).row("mm-vet")
+    assert again
+    assert (again.value, again.judge) == (100.0, "another")
     assert [other for other in output.rows if other.benchmark != "mm-vet"] == [
         other for other in read_results(str(done)).rows if other.benchmark != "mm-vet"
     ]
-    assert "made-up" in output.table()
+    assert "Judge of MM-Vet: another" in output.table()
 
 
 @pytest.mark.parametrize(
@@ -151,12 +163,25 @@ def test_a_judge_that_fails_scores_nothing(
 ) -> None:
     shutil.copytree(done, tmp_path / "judged")
     with serving(lambda body, number: answer) as server:
-        output = judge(str(tmp_path / "judged"), JudgeConfig(model="made-up", base_url=server.url, attempts=1))
-    row = next(row for row in output.rows if row.benchmark == "mm-vet")
+        config = JudgeConfig(model="made-up", base_url=server.url, attempts=1)
+        if answer[0] == 200:
+            judge(str(tmp_path / "judged"), config)
+        else:
+            with pytest.raises(UserError, match=r"judge.model = 'made-up' answered nothing"):
+                judge(str(tmp_path / "judged"), config)
+    row = next(row for row in read_results(str(tmp_path / "judged")).rows if row.benchmark == "mm-vet")
     assert (row.value, row.n_scored, row.unjudged) == (None, 0, 4)
     assert {(one["score"], one["rule"], one["state"]) for one in scored(tmp_path / "judged", "mm-vet")} == {
         (None, rule, "unjudged")
     }
+
+
+def test_nothing_is_judged_without_a_judge_or_a_need(done: Path, model: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no judge is named: set --judge.model"):
+        judge(str(done), JudgeConfig())
+    evaluate(config_of(model, tmp_path, benchmarks=("pope",)))
+    with pytest.raises(UserError, match="has nothing to judge"):
+        judge(str(tmp_path), JudgeConfig(model="made-up"))
 
 
 def test_bad_images_are_errors_of_their_samples(
@@ -187,6 +212,63 @@ def test_bad_images_are_errors_of_their_samples(
     assert (mended.n_scored, mended.errors, mended.complete) == (4, 0, True)
 
 
+def test_scores_are_of_the_present_items_whatever_was_answered_before(
+    cluster: None, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(BENCHMARKS, "chartqa", replace(BENCHMARKS["chartqa"], count=3))
+    source = {"benchmarks": ("chartqa",), "miniature": False, "data_root": str(tmp_path / "data")}
+    config = config_of(model, tmp_path / "out", **source)
+    first, other = ([row(seed) for seed in seeds] for seeds in ((0, 1, 2), (0, 5, 2)))
+    gone = [*first[:1], first[1] | {"image": []}, *first[2:]]
+
+    def outcome(rows: list[dict[str, Any]]) -> list[tuple[object, ...]]:
+        shutil.rmtree(tmp_path / "data", ignore_errors=True)
+        write_rows(tmp_path / "data", rows)
+        evaluate(config)
+        found = read_columns(f"{tmp_path}/out/samples/chartqa.parquet", ("image_hash", "reply", "state"))
+        return [tuple(one.values()) for one in found]
+
+    at_first = outcome(first)
+    assert [state for *_, state in outcome(gone)] == [at_first[0][2], "error", at_first[2][2]]
+    assert outcome(first) == at_first
+    assert outcome(other) != at_first
+    assert outcome(first) == at_first
+
+
+def test_a_document_that_cannot_be_scored_is_an_error_of_its_own(
+    cluster: None, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row(seed) for seed in range(3)]
+    rows[0]["question"], rows[1]["answer"] = None, None
+    write_rows(tmp_path / "data", rows)
+    monkeypatch.setitem(BENCHMARKS, "chartqa", replace(BENCHMARKS["chartqa"], count=3, prompt=_shouted))
+    source = {"benchmarks": ("chartqa",), "miniature": False, "data_root": str(tmp_path / "data")}
+    (found,) = evaluate(config_of(model, tmp_path / "out", **source)).rows
+    assert (found.n, found.n_scored, found.errors) == (3, 1, 2)
+    samples = scored(tmp_path / "out", "chartqa")
+    assert "prompt: AttributeError" in str(samples[0]["error"])
+    assert "the document cannot be scored: AttributeError" in str(samples[1]["rule"])
+
+
+def _shouted(doc: Mapping[str, Any]) -> str:
+    return str(doc["question"].upper())
+
+
+def test_a_benchmark_that_cannot_be_scored_is_told_and_the_others_are(
+    done: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(samples: object) -> Metrics:
+        raise ArithmeticError("no such mean")
+
+    shutil.copytree(done, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out/rows")
+    monkeypatch.setitem(BENCHMARKS, "chartqa", replace(BENCHMARKS["chartqa"], aggregate=fail))
+    with pytest.raises(UserError, match=r"could not be scored:\nchartqa: ArithmeticError: no such mean"):
+        evaluate(config_of(model, tmp_path / "out"))
+    assert "chartqa could not be scored: no such mean" in capsys.readouterr().out
+    assert {row.benchmark for row in read_results(str(tmp_path / "out")).rows} == set(NAMES) - {"chartqa"}
+
+
 def test_a_wrong_count_is_said_before_the_model_is_looked_at(tmp_path: Path) -> None:
     write_rows(tmp_path / "data", [row(seed) for seed in range(4)])
     source = {"benchmarks": ("chartqa",), "miniature": False, "data_root": str(tmp_path / "data")}
@@ -204,6 +286,20 @@ def test_items_that_cannot_be_told_apart_are_refused(
     source = {"benchmarks": ("chartqa",), "miniature": False, "data_root": str(tmp_path / "data")}
     with pytest.raises(UserError, match="chartqa: rows 1 and 2 have the same id 'x'"):
         evaluate(config_of(model, tmp_path / "out", **source))
+
+
+def test_hidden_splits_leave_the_files_of_their_servers(cluster: None, model: str, tmp_path: Path) -> None:
+    rows = evaluate(config_of(model, tmp_path, benchmarks=("docvqa-test", "mmbench-en-test"))).rows
+    assert {row.benchmark: (row.value, row.complete) for row in rows} == dict.fromkeys(
+        ("docvqa-test", "mmbench-en-test"), (None, True)
+    )
+    (answers,) = (tmp_path / "submissions/docvqa-test").iterdir()
+    replies = {one["sample_id"]: one["reply"] for one in scored(tmp_path, "docvqa-test")}
+    assert {str(one["questionId"]): one["answer"] for one in json.loads(answers.read_text())} == replies
+    (sheet,) = (tmp_path / "submissions/mmbench-en-test").iterdir()
+    header, *lines = openpyxl.load_workbook(sheet).worksheets[0].iter_rows(values_only=True)
+    assert header[-1] == "prediction"
+    assert len(lines) == len(scored(tmp_path, "mmbench-en-test"))
 
 
 def test_another_model_is_refused(done: Path, tmp_path: Path) -> None:

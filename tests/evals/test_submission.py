@@ -8,7 +8,7 @@ import openpyxl
 import pytest
 
 from evals.benchmark import Answer
-from evals.submission import xlsx
+from evals.submission import CELL, CUT, xlsx
 from evals.suite import benchmark
 
 
@@ -32,6 +32,13 @@ def test_json_lists(name: str, column: str, value: object, entry: dict[str, Any]
     assert one.facets == (column,)
 
 
+def predictions(*replies: str) -> list[str]:
+    """The texts of a workbook as it is read back."""
+    sheet = openpyxl.load_workbook(io.BytesIO(xlsx([{"prediction": reply} for reply in replies]))).active
+    assert sheet is not None
+    return [str(value) for (value,) in sheet.iter_rows(min_row=2, values_only=True)]
+
+
 def test_workbooks_hold_rows_in_order_without_control_characters() -> None:
     rows = [{"index": 1, "prediction": "A\x0b dog"}, {"index": 1000001, "prediction": "=1+1 é"}]
     sheet = openpyxl.load_workbook(io.BytesIO(xlsx(rows))).active
@@ -42,3 +49,17 @@ def test_workbooks_hold_rows_in_order_without_control_characters() -> None:
         (1, "A dog"),
         (1000001, "=1+1 é"),
     ]
+
+
+def test_characters_outside_xml_are_left_out() -> None:
+    assert predictions("A\ufffe\uffff\ud800\udfff\x00\x1f", "\ue000\ufffd\U0001f436\U0010ffff\t\n") == [
+        "A", "\ue000\ufffd\U0001f436\U0010ffff\t\n",
+    ]  # fmt: skip
+
+
+def test_a_text_that_no_cell_holds_ends_in_a_mark() -> None:
+    dog = "\U0001f436"
+    whole, cut, dogs = predictions("x" * CELL, "x" * (CELL + 1), "B" + dog * CELL)
+    assert whole == "x" * CELL
+    assert cut == "x" * (CELL - len(CUT)) + CUT
+    assert dogs == "B" + dog * ((CELL - len(CUT) - 1) // 2) + CUT

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -38,11 +38,11 @@ from evals import run, suite
 from evals.data.images import images_of
 from evals.data.sources import read
 from evals.generation.job import record_of
-from evals.generation.pool import Replica
+from evals.generation.pool import Replica, run_pool
 from evals.generation.schedule import Batch
 from evals.record import Record
-from evals.suite import benchmark
 from evals.store import Store
+from evals.suite import benchmark
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -69,7 +69,8 @@ def pictures() -> list[bytes]:
 
 def distinct(jpeg: bytes, number: int) -> bytes:
     """The same picture with a comment that no other one has."""
-    return jpeg[:2] + b"\xff\xfe\x00\x0a" + f"{number:08}".encode() + jpeg[2:]
+    comment = random.Random(number).randbytes(200)
+    return jpeg[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + jpeg[2:]
 
 
 def row(number: int, pictures: list[bytes], draw: random.Random) -> dict[str, Any]:
@@ -100,7 +101,8 @@ def make_data(root: Path, rows: int) -> None:
     per_file = -(-rows // FILES)
     for at, first in enumerate(range(0, rows, per_file)):
         numbers = range(first, min(first + per_file, rows))
-        with pq.ParquetWriter(folder / f"validation-{at:05}-of-{FILES:05}.parquet", schema(shown, draw)) as writer:
+        path = folder / f"validation-{at:05}-of-{FILES:05}.parquet"
+        with pq.ParquetWriter(path, schema(shown, draw), compression="none", use_dictionary=False) as writer:
             for start in range(0, len(numbers), GROUP_ROWS):
                 group = [row(number, shown, draw) for number in numbers[start : start + GROUP_ROWS]]
                 writer.write_table(pa.Table.from_pylist(group, writer.schema))
@@ -157,35 +159,39 @@ def rss() -> float:
 
 
 class Phases:
-    """Seconds in functions by phase, and the memory of the process after each."""
+    """Seconds in functions by phase, of the clock and of this process, and its memory after each."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.cpu_seconds: defaultdict[str, float] = defaultdict(float)
         self.memory: dict[str, tuple[float, float]] = {}
 
     def of(self, name: str, function: Callable[P, T]) -> Callable[P, T]:
         """The same function, timed."""
 
         def timed(*args: P.args, **kwargs: P.kwargs) -> T:
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
             try:
                 return function(*args, **kwargs)
             finally:
                 self.seconds[name] += time.perf_counter() - began
+                self.cpu_seconds[name] += time.process_time() - cpu
                 self.memory[name] = rss(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
         return timed
 
-    def watch(self, owner: Any, attribute: str, name: str) -> None:
-        """Times a function where its callers look it up."""
-        setattr(owner, attribute, self.of(name, getattr(owner, attribute)))
+    def watch(self, owner: Any, attribute: str, name: str, function: Callable[..., Any]) -> None:
+        """Puts a function, timed, where its callers look it up."""
+        setattr(owner, attribute, self.of(name, function))
 
     def tell(self, rows: int) -> None:
         """Prints a table."""
-        print("phase          |       s | samples/s | RSS after, MiB | peak so far, MiB")
+        print("phase          |       s | driver CPU s | samples/s | RSS after, MiB | peak so far, MiB")
         for name, seconds in self.seconds.items():
             after, peak = self.memory[name]
-            print(f"{name:14} | {seconds:7.1f} | {rows / max(seconds, 1e-9):9,.0f} | {after:14,.0f} | {peak:16,.0f}")
+            speed = f"{rows / seconds:,.0f}" if seconds > 0.01 else ""
+            times = f"{seconds:7.1f} | {self.cpu_seconds[name]:12.1f} | {speed:>9}"
+            print(f"{name:14} | {times} | {after:14,.0f} | {peak:16,.0f}")
 
 
 def call(root: Path, rows: int, cpus: int, replica: ReplicaConfig, decode: bool) -> None:
@@ -195,12 +201,12 @@ def call(root: Path, rows: int, cpus: int, replica: ReplicaConfig, decode: bool)
     phases.of("imports", lambda: None)()
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="warning")
     phases.of("cluster", lambda: None)()
-    setattr(run, "run_pool", partial(run.run_pool, replica_class=Decoding if decode else Instant))
     for owner, attribute, name in (
         (run, "require", "check"), (run, "scanned", "scan"), (Store, "keys", "what is done"), (run, "plan", "plan"),
-        (run, "run_pool", "pool"), (run.Evaluation, "score", "scores, tables"),
+         (run.Evaluation, "score", "scores, tables"),
     ):  # fmt: skip
-        phases.watch(owner, attribute, name)
+        phases.watch(owner, attribute, name, getattr(owner, attribute))
+    phases.watch(run, "run_pool", "pool", partial(run_pool, replica_class=Decoding if decode else Instant))
     config = EvaluationConfig(
         model=str(root / "model"),
         output=str(root / "output"),
@@ -238,7 +244,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=214354)
     parser.add_argument("--decode", action="store_true", help="replicas read and decode their images")
-    parser.add_argument("--folder", default=tempfile.gettempdir(), help="where some 700 MB may lie for the while")
+    parser.add_argument("--folder", default=tempfile.gettempdir(), help="where some 550 MB may lie for the while")
     parser.add_argument("--cpus", type=int, default=3, help="of the local cluster")
     parser.add_argument("--replicas", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=16)

@@ -1,16 +1,20 @@
 """Checkpoints that are evaluated while a run trains."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
 
-from cli_ray.config import RunConfig
+from cli_ray.config import EvaluationConfig, RunConfig
 from cli_ray.data.synthetic import synthesize, write_tar
 from cli_ray.errors import UserError
+from cli_ray.train import evaluator
+from cli_ray.train.checkpoint import Checkpoint, complete_checkpoints
 from cli_ray.train.evaluations import awaited, is_due, join_results, name_of
 from cli_ray.train.evaluator import Evaluator
 from cli_ray.train.folder import RunFolder
+from cli_ray.train.progress import Progress
 from cli_ray.train.trainer import train
 
 
@@ -51,6 +55,107 @@ def test_every_nth_checkpoint_is_evaluated_and_joins_the_metrics(cluster: None, 
         assert not (run / f"evals/step-0000000{step}/model").exists()
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     assert sorted(event["step"] for event in events if event["event"] == "evaluation") == [2, 4]
+
+
+class Evaluations:
+    """Evaluates at once and without a model."""
+
+    def __init__(self) -> None:
+        self.made: list[tuple[str, bool, bool]] = []
+        """(output, live, spare_only) of each."""
+        self.refused = ""
+        """An output for which there is an error."""
+
+    def __call__(self, config: EvaluationConfig, *, live: bool, spare_only: bool) -> None:
+        output = Path(config.output)
+        if output.name == self.refused:
+            raise UserError("no room")
+        self.made.append((output.name, live, spare_only))
+        row = {"benchmark": "pope", "value": 50.0, "standard_error": 1.0}
+        (output / "results.json").write_text(json.dumps({"rows": [row]}))
+
+
+@pytest.fixture
+def evaluations(monkeypatch: pytest.MonkeyPatch) -> Evaluations:
+    """What the evaluator calls."""
+    evaluations = Evaluations()
+    monkeypatch.setattr(evaluator, "POLL_S", 0.01)
+    monkeypatch.setattr(evaluator, "evaluate", evaluations)
+    return evaluations
+
+
+def run_of(folder: Path, steps: tuple[int, ...]) -> tuple[RunConfig, RunFolder]:
+    """A run with checkpoints, the models of which are exported already."""
+    config = config_of(folder, every=2, benchmarks=("pope",), miniature=True)
+    run = RunFolder(config.folder)
+    for step in steps:
+        checkpoint = Checkpoint(progress=Progress(step=step), world_size=1, lanes=1, zero_stage=0)
+        run.write(f"{checkpoint.name}/progress.json", checkpoint.model_dump_json())
+        Path(run.join(f"{name_of(step)}/model")).mkdir(parents=True)
+    return config, run
+
+
+def lines_of(run: RunFolder, name: str) -> list[dict[str, object]]:
+    """The lines of a file of JSON lines."""
+    return [json.loads(line) for line in (run.read(name) or "").splitlines()]
+
+
+def test_it_takes_only_what_training_leaves_and_shows_no_table(tmp_path: Path, evaluations: Evaluations) -> None:
+    config, run = run_of(tmp_path, (2, 3))
+    with Evaluator(config, run):
+        pass
+    assert evaluations.made == [("step-00000002", False, True), ("step-00000003", False, True)]
+    assert [line["step"] for line in lines_of(run, "metrics.jsonl")] == [2, 3]
+
+
+def test_a_checkpoint_that_is_deleted_meanwhile_does_not_end_the_evaluations(
+    tmp_path: Path, evaluations: Evaluations, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, run = run_of(tmp_path, (2,))
+    looks = []
+    failed_twice = threading.Event()
+
+    def complete(folder: RunFolder) -> list[Checkpoint]:
+        looks.append(folder)
+        if len(looks) <= 2:
+            raise FileNotFoundError("step-1 is gone")
+        failed_twice.set()
+        return complete_checkpoints(folder)
+
+    monkeypatch.setattr(evaluator, "complete_checkpoints", complete)
+    with Evaluator(config, run):
+        assert failed_twice.wait(10)
+    assert [name for name, *_ in evaluations.made] == ["step-00000002"]
+    assert [line["step"] for line in lines_of(run, "metrics.jsonl")] == [2]
+    assert capsys.readouterr().out.count("FileNotFoundError: step-1 is gone") == 1
+
+
+def test_checkpoints_that_cannot_be_looked_up_at_the_end_are_told(
+    tmp_path: Path, evaluations: Evaluations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, run = run_of(tmp_path, (2,))
+    with Evaluator(config, run):
+        monkeypatch.setattr(evaluator, "complete_checkpoints", lambda folder: run.fs.open_input_stream("/absent"))
+    assert lines_of(run, "events.jsonl")[-1]["event"] == "evaluation failed"
+
+
+def test_a_failed_evaluation_is_told_and_the_others_join_the_metrics(tmp_path: Path, evaluations: Evaluations) -> None:
+    config, run = run_of(tmp_path, (2, 4))
+    evaluations.refused = "step-00000002"
+    with Evaluator(config, run):
+        pass
+    assert lines_of(run, "events.jsonl") == [
+        {"event": "evaluation failed", "step": 2, "reason": "no room"},
+        {"event": "evaluation", "step": 4, "path": name_of(4)},
+    ]
+    assert [line["step"] for line in lines_of(run, "metrics.jsonl")] == [4]
+
+
+def test_a_training_that_failed_waits_for_no_evaluation(tmp_path: Path, evaluations: Evaluations) -> None:
+    config, run = run_of(tmp_path, ())
+    with pytest.raises(RuntimeError, match="training is over"), Evaluator(config, run):
+        raise RuntimeError("training is over")
+    assert run.read("metrics.jsonl") is None
 
 
 def test_due_are_every_nth_checkpoint(tmp_path: Path) -> None:

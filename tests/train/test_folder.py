@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,34 @@ def test_files_are_written_read_listed_and_appended(tmp_path: Path, uri: str) ->
     folder.delete("checkpoints/step-1")
     assert not folder.exists("checkpoints/step-1")
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoints", "metrics.jsonl"]
+
+
+def test_two_writers_of_a_file_do_not_meet(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    texts = {letter * 100_000 for letter in "ab"}
+
+    def write(text: str) -> None:
+        for _ in range(50):
+            folder.write("results.json", text)
+            assert folder.read("results.json") in texts
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, texts))
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "name").mkdir()
+    with pytest.raises(IsADirectoryError):
+        RunFolder(str(tmp_path)).write("name", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["name"]
+
+
+def test_a_file_that_goes_while_it_is_read_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(str(tmp_path))
+    monkeypatch.setattr(folder, "exists", lambda name: True)
+    assert folder.read("checkpoints/step-1/progress.json") is None
+    assert RunFolder("mock://run").read("progress.json") is None
 
 
 def test_a_folder_belongs_to_one_config(tmp_path: Path) -> None:

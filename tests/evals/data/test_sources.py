@@ -217,9 +217,9 @@ def test_images_that_cannot_be_had(tmp_path: Path, cell: Any, reason: str) -> No
 
 
 def test_several_images_come_in_the_order_of_their_columns() -> None:
-    one = benchmark("mmmu-val")
+    one = benchmark("blink-val")
     doc = {"image_1": png(1, 1), "image_2": None, "image_3": [png(3, 1), png(4, 1)]}
-    location = Location("mmmu-val", "folder", "/", ())
+    location = Location("blink-val", "folder", "/", ())
     assert images_of(one, location, doc) == [png(1, 1), png(3, 1), png(4, 1)]
 
 

@@ -5,10 +5,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from cli_ray.errors import UserError
 from evals.generation import fingerprint as module
-from evals.generation.fingerprint import fingerprint, model_folder
+from evals.generation.fingerprint import fingerprint, resolve
+from evals.generation.load import load
+from tests.evals.generation.charts import REPLICA, save_model
 
 
 @pytest.fixture
@@ -74,8 +77,47 @@ def test_a_folder_without_a_model_is_refused(folder: Path, name: str) -> None:
         fingerprint(str(folder))
 
 
+OLD, NEW = "0" * 40, "1" * 40
+
+
+@pytest.fixture
+def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model in a cache of the hub, which may be asked for nothing."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    folder = tmp_path / "hub/models--some--model"
+    (folder / "refs").mkdir(parents=True)
+    return folder
+
+
+def test_a_hub_model_is_resolved_to_its_commit(repo: Path, folder: Path) -> None:
+    shutil.copytree(folder, repo / "snapshots" / OLD)
+    (repo / "refs/main").write_text(OLD)
+    assert resolve("some/model") == (repo / "snapshots" / OLD, OLD)
+    assert fingerprint("some/model") == fingerprint(str(folder))
+    assert resolve(str(folder)) == (folder, "")
+
+
+def test_the_resolved_revision_is_loaded_when_the_hub_has_moved_on(repo: Path) -> None:
+    snapshot = repo / "snapshots" / OLD
+    save_model(snapshot, "llava")
+    (repo / "refs/main").write_text(OLD)
+    _, revision = resolve("some/model")
+    newer = repo / "snapshots" / NEW
+    newer.mkdir()
+    (newer / "config.json").write_text('{"model_type": "bert"}')
+    (repo / "refs/main").write_text(NEW)
+
+    model, processor = load("some/model", REPLICA, revision)
+
+    assert (model.config.model_type, revision) == ("llava", OLD)
+    assert processor.chat_template == (snapshot / "chat_template.jinja").read_text()
+    with pytest.raises(UserError, match="is a bert"):
+        load("some/model", REPLICA)
+
+
 def test_a_model_that_is_nowhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="'no/such-model-here' is neither a folder"):
-        model_folder("no/such-model-here")
+        resolve("no/such-model-here")
     with pytest.raises(UserError, match="neither a folder"):
-        model_folder("./gone/with/steps")
+        resolve("./gone/with/steps")

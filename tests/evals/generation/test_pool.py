@@ -95,7 +95,7 @@ def test_it_leads_out_of_the_placement_group_of_its_caller(location: Location) -
     strategy = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
     records, _ = ray.get(ray.remote(num_cpus=1, scheduling_strategy=strategy)(echoed).remote(location))
     remove_placement_group(group)
-    by_name(records)
+    assert {record.reply for record in by_name(records).values()} == {str(number) for number in range(24)}
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import logging
 import socket
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from cli_ray.errors import UserError
 from evals import score
 from evals.benchmark import Reply
 from evals.judging import endpoint
-from evals.judging.judge import KEY_VARIABLE, Question, Verdicts, ask_all, prompt_hash, question_about
+from evals.judging.judge import KEY_VARIABLE, Question, Tally, Verdicts, ask_all, prompt_hash, question_about, tell
 from evals.suite import benchmark
 from tests.evals.judging.judge_server import Answer, serving
 
@@ -93,7 +94,7 @@ def test_an_object_store_gets_a_file_a_session(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Folder, "is_local", False)
     for session in range(3):
         verdicts = kept(tmp_path)
-        assert len(verdicts) == 2 * session
+        assert sum(verdicts.find(a_question(number)) is not None for number in range(6)) == 2 * session
         for number in (2 * session, 2 * session + 1):
             verdicts.add(a_question(number), f"answer {number}")
             verdicts.flush()
@@ -268,6 +269,34 @@ def test_progress_is_told_after_each_question(tmp_path: Path) -> None:
     with serving(good) as server:
         ask_all(a_config(server.url), map(a_question, range(5)), kept(tmp_path), lambda one: done.append(one.answered))
     assert done == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("tally", "sentence"),
+    [
+        (Tally(known=12), "none asked; 12 known before"),
+        (Tally(asked=1_200, answered=1_200), "1,200 asked: 1,200 answered"),
+        (Tally(asked=400, answered=100, failed=3, reasons=Counter({"status 500": 3})),
+         "103 of 400 asked: 100 answered, 3 failed (status 500 x3)"),
+        (Tally(40, 12, 38, 1, 1, Counter({"ConnectError: refused": 1})),
+         "40 asked: 38 answered, 1 in a way that cannot be read, 1 failed (ConnectError: refused x1); 12 known before"),
+        (Tally(asked=9, failed=9, reasons=Counter({"a": 4, "b": 2, "c": 1, "d": 1, "e": 1})),
+         "9 asked: 0 answered, 9 failed (a x4; b x2; c x1; 2 other reasons)"),
+    ],
+)  # fmt: skip
+def test_a_tally_is_a_sentence(tally: Tally, sentence: str) -> None:
+    assert str(tally) == sentence
+
+
+def test_a_long_stage_prints_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    now_s, tally = 100.0, Tally(asked=35)
+    told = tell(clock=lambda: now_s)
+    for _ in range(35):
+        now_s += 1
+        tally.answered += 1
+        told(tally)
+    lines = [f"judge: {done} of 35 asked: {done} answered" for done in (10, 20, 30)]
+    assert capsys.readouterr().out.splitlines() == lines
 
 
 def test_a_judged_benchmark_is_scored_from_the_verdicts(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_states_are_counted_and_errors_leave_a_row_incomplete() -> None:
     found = [
         sample(0, 1.0),
         sample(1, 0.0, state="unparsed"),
-        sample(2, 0.0, state="truncated"),
+        sample(2, 0.0, state="truncated", truncated=True),
         sample(3, None, state="error"),
         sample(4, None, state="unjudged"),
     ]

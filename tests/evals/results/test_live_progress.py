@@ -4,6 +4,7 @@ import io
 
 import pytest
 
+from evals.generation.pool import PoolState
 from evals.results.aggregate import row
 from evals.results.progress import Progress, duration
 from tests.evals.results.outputs import made, samples
@@ -97,6 +98,58 @@ def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
         progress.finish(ROW)
     assert stream.getvalue().count("\n") == 1
     assert "\x1b" not in stream.getvalue()
+
+
+def test_a_terminal_gets_lines_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    with Progress(stream, live=False) as progress:
+        progress.finish(ROW)
+    assert stream.getvalue() == "TOY: accuracy 75.00 ± 25.00 (4/4 scored)\n"
+
+
+def test_plain_lines_tell_of_replicas_when_a_wait_begins_or_ends_or_one_dies() -> None:
+    stream = io.StringIO()
+    with Progress(stream) as progress:
+        progress.start("toy", 4, 0)
+        for state in [
+            (0, 2, 0),
+            (0, 3, 0),
+            (1, 2, 0),
+            (2, 1, 0),
+            (3, 0, 0),
+            (2, 1, 1),
+            (3, 0, 1),
+            (1, 0, 1),
+            (0, 0, 1),
+        ]:
+            progress.replicas(PoolState(*state))
+    assert stream.getvalue().splitlines() == [
+        "replicas: 0 ready, 2 starting or waiting for room",
+        "replicas: 1 ready, 2 starting or waiting for room",
+        "replicas: 2 ready, 1 starting or waiting for room, 1 lost",
+    ]
+
+
+def test_a_cluster_without_room_is_told() -> None:
+    stream = io.StringIO()
+    with Progress(stream) as progress:
+        progress.replicas(PoolState(0, 0, 0))
+    assert stream.getvalue() == "replicas: 0 ready, none starting, for the cluster has no room\n"
+
+
+@pytest.mark.parametrize(("done", "shown"), [(3, True), (4, False)])
+def test_the_table_tells_of_replicas_while_samples_are_left(
+    monkeypatch: pytest.MonkeyPatch, done: int, shown: bool
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    stream = Terminal()
+    with Progress(stream) as progress:
+        progress.start("toy", 4, done)
+        progress.replicas(PoolState(1, 2, 1))
+    last = stream.getvalue()[stream.getvalue().rindex("benchmark") :]
+    assert ("replicas: 1 ready, 2 starting or waiting for room, 1 lost" in last) is shown
 
 
 @pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])

@@ -20,7 +20,15 @@ POINTS = row(
     4,
     PROFILE,
 )
-FAILED = row(made("gaps"), [sample(0, 1), sample(1, 0, state="truncated"), sample(2, None, state="error")], 5, PROFILE)
+FAILED = row(
+    made("gaps", count=5),
+    [sample(0, 1), sample(1, 0, state="truncated", truncated=True), sample(2, None, state="error")],
+    5,
+    PROFILE,
+)
+PART = row(
+    made("part", references={"LLaVA-1.5-7B": 17.8}), samples([1, 0]), 2, "strict", decoding="greedy, 4 tokens, bf16"
+)
 UNJUDGED = row(
     judged(), [sample(i, None, state="unjudged", stand_in=float(i < 3)) for i in range(4)], 4, PROFILE, "gpt", "ab" * 9
 )
@@ -72,6 +80,19 @@ def test_an_unjudged_row_shows_its_stand_in_apart() -> None:
     assert "Scoring profile: lmms-eval/0.7.3." in text
 
 
+def test_part_of_a_set_is_no_official_score() -> None:
+    text = markdown([PLAIN, POINTS, PART], "m")
+    assert cells(text, "PART") == ["PART", "accuracy", "50.00 ± 50.00", "2/2 of 4", "0", "0", "0", ""]
+    assert "Not the official set, so not comparable with published numbers: PART." in text
+    assert "Scoring profile: lmms-eval/0.7.3 (TOY, MME); strict (PART)." in text
+    assert suite_mean([PLAIN, POINTS, PART]) != suite_mean([PLAIN, POINTS])
+    mean = suite_mean([PLAIN, POINTS, PART])
+    assert mean is not None
+    assert (mean.benchmarks, mean.left_out) == (("TOY", "MME"), ("PART",))
+    assert "LLaVA-1.5-7B" not in markdown([PART], "m")
+    assert "Decoding: greedy, bf16." in markdown([PART], "m")
+
+
 def test_an_empty_table() -> None:
     assert "| benchmark | metric |" in markdown([], "m")
 
@@ -81,7 +102,7 @@ def test_lines() -> None:
     assert line(FAILED) == "GAPS: accuracy 50.00 ± 50.00 (2/5 scored, 1 truncated, 1 errors, incomplete)"
     assert line(UNJUDGED) == "JUDGED: accuracy unjudged (0/4 scored, 4 unjudged)"
     assert line(row(made(), [], 4, PROFILE)) == "TOY: accuracy - (0/4 scored, incomplete)"
-    assert line(row(made(), [sample(0, 1)], 1, PROFILE)) == "TOY: accuracy 100.00 ± - (1/1 scored)"
+    assert line(row(made(), [sample(0, 1)], 1, PROFILE)) == "TOY: accuracy 100.00 ± - (1/1 of 4 scored)"
 
 
 def test_results_survive_json(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 import evals
 from evals.benchmark import Reply
+from evals.scoring.choice import stated
 
 DOCS: dict[str, dict[str, Any]] = {
     "mmstar": {
@@ -51,6 +52,21 @@ def test_strictly_articles_and_words_are_no_letters(name: str, reply: str, profi
     (read,) = evals.score(name, [DOCS[name]], [reply], profile="strict").samples
     assert (ours.parsed, read.parsed) == (profile, strict)
     assert read.state == ("ok" if strict else "unparsed")
+
+
+@pytest.mark.parametrize("name", DOCS)
+def test_strictly_plain_statements_are_read_and_denied_letters_are_not(name: str) -> None:
+    right = ("B is correct", "Option B", "The correct option is B.", "B\nBecause it is so.", "(A) is wrong, so B")
+    unclear = ("The answer is not (A)", "The answer is not (A), a cat", "It is not a cat.", "(A) or (B)")
+    scored = evals.score(name, [DOCS[name]] * 9, [*right, *unclear], profile="strict").samples
+    assert [(one.score, one.state) for one in scored] == [(1, "ok")] * 5 + [(0, "unparsed")] * 4
+
+
+def test_an_option_that_is_denied_is_not_quoted() -> None:
+    pets = {"A": "cat", "B": "dog ", "C": ""}
+    assert stated("It is a dog, not a cat", pets) == ("B", "option text")
+    assert stated("(A) is wrong, I see the dog", pets) == ("B", "option text")
+    assert stated("The dog is wrong", pets) == ("", "")
 
 
 def test_a_failed_reply_is_an_error_and_a_cut_one_is_scored_and_said_to_be() -> None:
