@@ -50,7 +50,7 @@ def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = 
     """
     locations = require(chosen(config.suite, config.benchmarks), config.data_root, config.miniature, config.limit)
     folder, revision = resolve(config.model)
-    job = Job(config.model, fingerprint(config.model), config.replica, locations, revision)
+    job = Job(config.model, fingerprint(str(folder)), config.replica, locations, revision)
     tokens = image_tokens(json.loads((folder / "config.json").read_text()))
     evaluation = Evaluation(config, job.model_hash, locations)
     connect(config.replica.cpus * max(1, config.replica.count))

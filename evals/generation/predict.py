@@ -62,7 +62,7 @@ class Predictor:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._model, self._processor = load(job.model, job.replica)
+        self._model, self._processor = load(job.model, job.replica, job.revision)
         # A fast tokenizer must not be used by two threads at once: one for encoding, one for decoding.
         self._encoding = threading.Lock()
         self._decoder = copy.deepcopy(self._processor.tokenizer)

@@ -4,6 +4,7 @@ import json
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -59,7 +60,7 @@ def samples_table(path: str, records: Iterable[Record], samples: Sequence[Sample
     filesystem, inner = resolve(path)
     filesystem.create_dir(posixpath.dirname(inner), recursive=True)
     local = isinstance(filesystem, fs.LocalFileSystem)
-    target = f"{inner}.partial" if local else inner
+    target = f"{inner}.{uuid4().hex}.partial" if local else inner
     by_id = {sample.id: sample for sample in samples}
     with filesystem.open_output_stream(target) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
         group: list[dict[str, Any]] = []

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import fsum
 from typing import Any
 
@@ -36,6 +37,7 @@ def normal(text: str) -> str:
     return short_normal(text)
 
 
+@lru_cache(maxsize=1 << 16)  # the ten answers of an item are much alike
 def short_normal(text: str) -> str:
     """The normaliser of VQAv2: no punctuation, no articles, lower case, digits for number words, contractions."""
     words = _without_marks(text.replace("\n", " ").replace("\t", " ").strip()).lower().split()
