@@ -20,4 +20,4 @@ def compare_on_miniatures(output: Path, names: tuple[str, str], replicas: int) -
     for name, folder in zip(names, folders, strict=True):
         model = str((output / "models" / name).absolute())
         evaluate(EvaluationConfig(model=model, suite="paper18", miniature=True, output=folder, replica=replica))
-    return markdown(compare(*folders))
+    return f"A few made-up items of each benchmark, which say nothing of the models:\n\n{markdown(compare(*folders))}"

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from cli_ray.data.files import resolve
 from cli_ray.errors import UserError
 from evals.benchmark import Benchmark
-from evals.results.aggregate import Row, waits_for_judge
+from evals.results.aggregate import Row, is_whole, waits_for_judge
 from evals.results.contrast import Contrast, contrast
 from evals.results.pairs import Pairs, Side, paired, read_side
 from evals.results.significance import holm
@@ -181,6 +181,8 @@ def _notes(results: tuple[Results, Results]) -> list[str]:
         there = {row.benchmark for row in other.rows}
         alone = [row.title for row in one.rows if row.benchmark not in there]
         notes += [f"Only in {name}: {', '.join(alone)}."] if alone else []
+        part = [row.title for row in one.rows if not is_whole(row)]
+        notes += [f"Not the official set in {name}: {', '.join(part)}."] if part else []
     return notes
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,8 @@ def write_output(
     """An output folder as an evaluation leaves it, by benchmark; `changes` go into every record."""
     rows = []
     for name, (benchmark, found) in evaluated.items():
-        one = row(benchmark, found, len(found) if expected is None else expected, profile, judge, "ab" * 8)
+        items = len(found) if expected is None else expected
+        one = row(replace(benchmark, count=items), found, items, profile, judge, "ab" * 8)
         rows.append(one)
         records = (record(name, sample, model, **changes) for sample in found)
         samples_table(str(folder / "samples" / f"{name}.parquet"), records, found, one)
