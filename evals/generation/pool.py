@@ -140,7 +140,9 @@ class _Pool:
         self._of_stream: dict[Any, _Worker] = {}
         self._ready = 0
         self._failed_loads = 0
+        self._failed_at = 0.0
         self._fruitless = 0
+        self._most = 0
         self._lost = 0
         self._look_at = 0.0
         self._patience = WAIT_SECONDS if self._config.count else 0.0
@@ -251,7 +253,9 @@ class _Pool:
         except UserError as error:
             raise _cause(error) from None
         except RayError as error:
-            self._failed_loads += 1
+            if worker.asked > self._failed_at:  # those that die together, as with their node, are one failure
+                self._failed_loads += 1
+                self._failed_at = time.monotonic()
             self._lose(worker, _said(error))
             if self._failed_loads >= self._config.attempts:
                 raise RunFailedError(
@@ -262,6 +266,7 @@ class _Pool:
             self._failed_loads = 0
             worker.loading = None
             self._ready += 1
+            self._most = max(self._most, self._ready)
             self._tell()
 
     def _lose(self, worker: _Worker, reason: str) -> None:
@@ -285,7 +290,8 @@ class _Pool:
     def _take_back(self, ticket: int, reason: str) -> None:
         """A batch failed; ends the run when all do."""
         self._fruitless += 1
-        if self._fruitless > FRUITLESS:
+        # All replicas may die at once, as with their nodes, and once more.
+        if self._fruitless > max(FRUITLESS, 2 * IN_FLIGHT * self._most):
             raise RunFailedError(f"{self._fruitless} batches failed one after the other; the last one: {reason}")
         self._give_up(self._queue.lost(ticket), reason)
 

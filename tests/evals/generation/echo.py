@@ -1,8 +1,10 @@
 """A replica without a model, for tests of the pool; in a module that Ray's workers can import."""
 
 import os
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import UserError
@@ -25,6 +27,14 @@ class Echo(Replica):
             raise UserError("the model is nowhere")
         if self._job.model == "dies":
             os._exit(1)
+        if self._job.model.startswith("fall: "):
+            folder = Path(self._job.model.removeprefix("fall: "))
+            (folder / f"{os.getpid()}").touch()
+            while len(list(folder.iterdir())) < 4:  # until all four are there
+                time.sleep(0.01)
+            if len(list(folder.iterdir())) == 4:
+                time.sleep(0.2)
+                os._exit(1)
 
     def run(self, batch: Batch) -> Iterator[list[Record]]:
         """A list for each item."""
