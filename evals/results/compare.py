@@ -65,7 +65,7 @@ def compare(a: str, b: str) -> Comparison:
         _check_alike(rows[0][name], rows[1][name])
         waiting = " and ".join(side for side, one in zip("AB", rows, strict=True) if waits_for_judge(one[name]))
         if waiting:
-            notes.append(f"{name}: nothing to compare: {waiting} waits for a judge")
+            notes.append(f"{name}: nothing to compare: no judge was asked in {waiting}")
             continue
         sides = [read_side(f"{folder.rstrip('/')}/samples/{name}.parquet") for folder in (a, b)]
         pairs = paired(*sides)
@@ -181,8 +181,11 @@ def _notes(results: tuple[Results, Results]) -> list[str]:
         there = {row.benchmark for row in other.rows}
         alone = [row.title for row in one.rows if row.benchmark not in there]
         notes += [f"Only in {name}: {', '.join(alone)}."] if alone else []
-        part = [row.title for row in one.rows if not is_whole(row)]
-        notes += [f"Not the official set in {name}: {', '.join(part)}."] if part else []
+    parts = [", ".join(row.title for row in one.rows if not is_whole(row)) for one in results]
+    if parts[0] == parts[1]:
+        notes += [f"Not the official set: {parts[0]}."] if parts[0] else []
+    else:
+        notes += [f"Not the official set in {name}: {part}." for name, part in zip("AB", parts, strict=True) if part]
     return notes
 
 

@@ -195,7 +195,7 @@ def test_an_unjudged_side_leaves_the_benchmark_out(tmp_path: Path) -> None:
         write_output(tmp_path / name, name, {"toy": (TOY, samples([1])), "judged": (JUDGED, side)}, judge=judge)
     found = compare(str(tmp_path / "a"), str(tmp_path / "b"))
     assert [one.benchmark for one in found.contrasts] == ["toy"]
-    assert found.notes == ("judged: nothing to compare: B waits for a judge",)
+    assert found.notes == ("judged: nothing to compare: no judge was asked in B",)
 
 
 def test_folders_that_cannot_be_compared(tmp_path: Path) -> None:
