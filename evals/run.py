@@ -138,7 +138,8 @@ class Evaluation:
 
     def score(self, name: str) -> Row:
         """Scores a benchmark from its records, and writes what comes out."""
-        benchmark, asked, records = named(name), _asked(self.output, name), self._records(name)
+        benchmark, asked = named(name), _asked(self.output, name)
+        records = self._records(asked)
         card = scorecard(benchmark, self.locations[name], asked, records, self._grader(benchmark))
         self.output.write(benchmark, card, records)
         return card.row
@@ -188,12 +189,12 @@ class Evaluation:
             self._failures.append(f"{name}: {type(error).__name__}: {error}")
             print(f"{name} could not be scored: {error}")
 
-    def _records(self, name: str) -> Records:
+    def _records(self, asked: Asked) -> Records:
         """The present records of a benchmark, by sample id."""
-        return self.store.load(name).by(_asked(self.output, name).keys)
+        return self.store.load(asked.benchmark).by(asked.keys)
 
     def _questions(self, name: str) -> Iterator[Question]:
-        for doc, record in answered(named(name), self.locations[name], self._records(name)):
+        for doc, record in answered(named(name), self.locations[name], self._records(_asked(self.output, name))):
             if record and (question := question_about(named(name), doc, record.sample_id, record.as_reply())):
                 yield question
 
