@@ -21,8 +21,10 @@ USES_RAY = {
     "cluster.py",
     "commands/comparison.py",
     "data/ray_rows.py",
+    "train/callbacks/pauser.py",
     "train/environment.py",
     "train/evaluator.py",
+    "train/faults.py",
     "train/trainer.py",
     "train/worker.py",
 }

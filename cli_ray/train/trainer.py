@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import ray
 import ray.train
@@ -48,7 +49,7 @@ def train(config: RunConfig) -> dict[str, Any]:
     folder.write("environment.json", json.dumps(environment(), indent=2))
     folder.event("resume" if resumed else "start")
     with evaluator:
-        summary: dict[str, Any] = ray_trainer(config, folder).fit().return_value
+        summary: dict[str, Any] = ray_trainer(config, folder, uuid4().hex).fit().return_value
     folder.event("end", **summary)
     if "error" in summary:
         raise RunFailedError(summary["error"])
@@ -65,8 +66,10 @@ def check_model(config: RunConfig) -> None:
     longest_batch(Encoder(load_processor(config.model), config.data), config)
 
 
-def ray_trainer(config: RunConfig, folder: RunFolder) -> TorchTrainer:
+def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> TorchTrainer:
     """The Ray Train side of a run.
+
+    `launch` names this call of the command, over all the restarts that Ray makes of it.
 
     Checkpoints are written by the workers themselves, not reported to Ray: `report` waits for the
     slowest upload, keeps either the newest or the best, and loses its snapshot when the driver dies
@@ -75,7 +78,7 @@ def ray_trainer(config: RunConfig, folder: RunFolder) -> TorchTrainer:
     gpus = config.cluster.gpus_per_worker
     return TorchTrainer(
         train_worker,
-        train_loop_config={"config": config.model_dump(mode="json")},
+        train_loop_config={"config": config.model_dump(mode="json"), "launch": launch},
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=config.cluster.timeout_s),
         scaling_config=ScalingConfig(
             num_workers=config.cluster.num_workers,
