@@ -72,3 +72,7 @@ class Folder:
     def delete(self, name: str) -> None:
         """Removes a folder and all below it."""
         self.fs.delete_dir(self.join(name))
+
+    def delete_file(self, name: str) -> None:
+        """Removes a file."""
+        self.fs.delete_file(self.join(name))
