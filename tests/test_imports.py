@@ -23,6 +23,7 @@ USES_RAY = {
     "data/ray_rows.py",
     "train/environment.py",
     "train/evaluator.py",
+    "train/heartbeat.py",
     "train/pulse.py",
     "train/trainer.py",
     "train/worker.py",

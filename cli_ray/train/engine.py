@@ -1,7 +1,7 @@
 """One optimiser step through DeepSpeed: parameter groups, ZeRO config, loss over supervised tokens."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, get_args
@@ -160,7 +160,9 @@ class Engine:
         nll_S = F.cross_entropy(output.logits.float(), labels_BT[:, 1:][keep_BT[:, :-1]], reduction="none")
         return ForwardResult(nll_S, keep_BT.nonzero()[:, 0], output.gates if "pixel_values" in inputs else None)
 
-    def train_step(self, batches: Sequence[MicroBatch], factor: float) -> StepResult:
+    def train_step(
+        self, batches: Sequence[MicroBatch], factor: float, tell: Callable[[str], object] = lambda detail: None
+    ) -> StepResult:
         """Forward, backward and update over this rank's micro-batches of one global batch.
 
         The loss is the mean over all supervised tokens of all ranks and micro-batches, so neither
@@ -170,13 +172,15 @@ class Engine:
         Args:
             batches: as many micro-batches as the accumulation.
             factor: learning-rate factor on the peak rates.
+            tell: hears of each micro-batch as it begins.
         """
         for group in self.deepspeed.optimizer.param_groups:
             group["lr"] = self.peak_rates[group["name"]] * factor
         supervised, samples, tokens, bad = self._count(batches)
         scale = dist.get_world_size() / max(1, supervised)
         forwards = []
-        for batch in batches:
+        for number, batch in enumerate(batches, start=1):
+            tell(f"micro-batch {number} of {len(batches)}")
             result = self.forward(batch)
             self.deepspeed.backward(result.nll_S.sum() * scale, scale_wrt_gas=False)
             unsharded_norm = self._unsharded_grad_norm()

@@ -2,20 +2,18 @@
 
 import hashlib
 import os
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import ray
-from ray.exceptions import RayError
 
 from cli_ray.train.folder import RunFolder
 
-BEAT_S = 1.0
 NAMESPACE = "cli_ray"
+ENDED = "ended"
+"""The phase of a rank that returned or raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,80 +127,3 @@ def find_pulse(folder: RunFolder) -> Any:
 def _name(folder: RunFolder) -> str:
     path = os.path.realpath(folder.path) if folder.is_local else folder.path
     return hashlib.sha256(f"{folder.fs.type_name}:{path}".encode()).hexdigest()[:32]
-
-
-class Heartbeat:
-    """Sends where a rank is, once a second, and receives orders. Its thread goes on while the rank waits for others.
-
-    Args:
-        rank: of this process.
-        send: hands a sign to the pulse and returns its orders; see `send_to`.
-        end: ends this process for a reason; see `end_process`.
-    """
-
-    def __init__(self, rank: int, send: Callable[[Sign], Orders], end: Callable[[str], object]) -> None:
-        self.step = 0
-        """The step that the rank is in; the loop sets it."""
-        self.stop_reason: str | None = None
-        """Why the driver wants a checkpoint and the return of the ranks."""
-        self._rank, self._send, self._end = rank, send, end
-        self._life = uuid4().hex
-        self._node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
-        self._place: tuple[str, str | Callable[[], str], float] = ("starting", "", time.monotonic())
-        self._told: tuple[object, str, float] = (None, "", 0.0)
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-
-    def at(self, phase: str, detail: str | Callable[[], str] = "") -> None:
-        """Notes where the rank is; each call is progress.
-
-        Args:
-            phase: starting, data, step, checkpoint, validation, ...
-            detail: what of it. A function is called by the heartbeat, and another text from it is progress too.
-        """
-        self._place = (phase, detail, time.monotonic())
-
-    def start(self) -> None:
-        """Begins to beat."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ends it."""
-        self._over.set()
-
-    def beat(self) -> None:
-        """Sends one sign and takes the orders."""
-        orders = self._send(self.sign())
-        self.stop_reason = orders.stop
-        if orders.end is not None:
-            self._end(orders.end)
-
-    def sign(self) -> Sign:
-        """Where the rank is."""
-        place = self._place
-        phase, detail, since = place
-        text = detail() if callable(detail) else detail
-        if place is not self._told[0]:
-            self._told = (place, text, since)
-        elif text != self._told[1]:
-            self._told = (place, text, time.monotonic())
-        seconds = time.monotonic() - self._told[2]
-        return Sign(self._rank, self._life, self._node, os.getpid(), phase, text, self.step, seconds)
-
-    def _run(self) -> None:
-        while not self._over.is_set():
-            self.beat()
-            self._over.wait(BEAT_S)
-
-
-def send_to(pulse: Any) -> Callable[[Sign], Orders]:
-    """Sends signs to an actor. One that cannot be reached gives no orders: Ray starts it anew, or ends the run."""
-
-    def send(sign: Sign) -> Orders:
-        try:
-            orders: Orders = ray.get(pulse.beat.remote(sign), timeout=10 * BEAT_S)
-        except RayError:
-            return Orders(None, None)
-        return orders
-
-    return send

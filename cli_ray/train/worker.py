@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import ray
 import ray.train
 import ray.train.torch
 import torch
@@ -19,8 +20,10 @@ from cli_ray.train.callbacks import callbacks_of
 from cli_ray.train.callbacks.console import say
 from cli_ray.train.engine import Engine, partition_while_loading
 from cli_ray.train.folder import RunFolder
+from cli_ray.train.heartbeat import Heartbeat, end_process, send_to
 from cli_ray.train.loop import TrainLoop
 from cli_ray.train.progress import total_steps
+from cli_ray.train.pulse import find_pulse
 from cli_ray.train.quiet import quiet
 from cli_ray.train.rehearsal import longest_batch
 
@@ -33,15 +36,27 @@ def train_worker(arguments: dict[str, Any]) -> dict[str, Any]:
     """
     config = RunConfig.model_validate(arguments["config"])
     quiet()
+    heartbeat = start_heartbeat(RunFolder(config.folder))
     try:
-        loop = build_loop(config)
+        loop = build_loop(config, heartbeat)
         progress = loop.fit()
     except UserError as error:
         return {"error": str(error)}
-    return {**progress.model_dump(), "validation_loss": loop.validation_loss, "run": loop.folder.uri}
+    finally:
+        heartbeat.close()
+    summary = {**progress.model_dump(), "validation_loss": loop.validation_loss, "run": loop.folder.uri}
+    return {**summary, "stopped": loop.stopped} if loop.stopped else summary
 
 
-def build_loop(config: RunConfig) -> TrainLoop:
+def start_heartbeat(folder: RunFolder) -> Heartbeat:
+    """The heartbeat of this rank, which tells the pulse of the run."""
+    rank, node = ray.train.get_context().get_world_rank(), ray.get_runtime_context().get_node_id()
+    heartbeat = Heartbeat(rank, node, send_to(find_pulse(folder)), end_process)
+    heartbeat.start()
+    return heartbeat
+
+
+def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
     """Model, stream, engine and callbacks of this rank, at the last complete checkpoint if there is one."""
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
@@ -51,6 +66,7 @@ def build_loop(config: RunConfig) -> TrainLoop:
     lanes = last.lanes if last else config.lanes
     torch.manual_seed(config.seed + rank)  # dropout differs between ranks
 
+    heartbeat.at("starting", "loading the model")
     processor = load_processor(config.model)
     dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
     device = ray.train.torch.get_device()
@@ -73,6 +89,7 @@ def build_loop(config: RunConfig) -> TrainLoop:
 
     stream = open_stream("index.json", config.data)
     validation = open_stream("validation-index.json", config.validation_data) if config.validation.sources else None
+    heartbeat.at("starting", "DeepSpeed")
     engine = Engine(model, processor, config, stream.micro_batches_per_step, device)
     del partitioning
     loop = TrainLoop(
@@ -81,12 +98,15 @@ def build_loop(config: RunConfig) -> TrainLoop:
         stream=stream,
         folder=folder,
         callbacks=callbacks_of(config, validation, rank),
+        heartbeat=heartbeat,
         total_steps=total_steps(stream.steps_per_epoch, config.train.epochs, config.train.max_steps),
         rank=rank,
         world_size=world_size,
     )
+    heartbeat.at("starting", "rehearsing the longest batch")
     engine.rehearse(longest_batch(encoder, config))
     if last:
+        heartbeat.at("starting", f"loading {last.name}")
         checkpoints.load(folder, last, engine.deepspeed)
         loop.progress, loop.validation_loss = last.progress, last.validation_loss
     if rank == 0:

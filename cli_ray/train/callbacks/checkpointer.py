@@ -19,8 +19,9 @@ class Checkpointer(Callback):
 
     def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
         settings, step = loop.config.checkpoint, loop.progress.step
-        if step % settings.every and step != loop.total_steps:
+        if step % settings.every and step != loop.total_steps and not loop.stopped:
             return
+        loop.heartbeat.at("checkpoint")
         checkpoint = checkpoints.Checkpoint(
             progress=loop.progress,
             world_size=loop.world_size,
