@@ -25,6 +25,8 @@ USES_RAY = {
     "train/environment.py",
     "train/evaluator.py",
     "train/faults.py",
+    "train/heartbeat.py",
+    "train/pulse.py",
     "train/trainer.py",
     "train/worker.py",
 }

@@ -86,6 +86,10 @@ class Folder:
         """Removes a folder and all below it."""
         self.fs.delete_dir(self.join(name))
 
+    def delete_file(self, name: str) -> None:
+        """Removes a file."""
+        self.fs.delete_file(self.join(name))
+
 
 def _write_all(file: FileIO, content: bytes) -> None:
     """A full disk takes a part of what is written before it says so."""

@@ -97,6 +97,7 @@ class Stream:
         self._slots = math.ceil(lanes / world_size)
         self._index = index
         self._encoder = encoder
+        self._place = (0, 0)
         self._read = read or partial(read_by_ray, sources=index.sources, encoder=encoder, ahead=data.prefetch_windows)
 
     @property
@@ -135,6 +136,14 @@ class Stream:
                 if self.epoch_step == self.steps_per_epoch:
                     self.epoch, self.epoch_step = self.epoch + 1, 0
                 yield batches
+
+    def awaited(self) -> str:
+        """What `iterate` waits for: epoch, window and the shards of it, for messages."""
+        epoch, window = self._place
+        pieces = [piece for lane in self._own for piece in self.order.pieces(epoch, lane, window)]
+        shards = list(dict.fromkeys(self._index.unit(piece.unit).path for piece in pieces))
+        more = f" and {len(shards) - 3} more" if len(shards) > 3 else ""
+        return f"epoch {epoch}, window {window + 1} of {self.order.windows()}, from {', '.join(shards[:3])}{more}"
 
     def iterate(self, epoch: int, first_step: int = 0) -> Iterator[list[MicroBatch]]:
         """The micro-batches of each step of an epoch, from `first_step` on.
@@ -181,7 +190,9 @@ class Stream:
             [Task.of(self._index, piece) for lane in self._own for piece in order.pieces(epoch, lane, window)]
             for window in numbers
         )
+        self._place = (epoch, first)
         for window, rows in zip(numbers, self._read(tasks), strict=True):
+            self._place = (epoch, window + 1)
             remaining = iter(rows)
             yield {
                 lane: micro_batches(

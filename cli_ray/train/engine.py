@@ -1,7 +1,7 @@
 """One optimiser step through DeepSpeed: parameter groups, ZeRO config, loss over supervised tokens."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, get_args
@@ -164,7 +164,12 @@ class Engine:
         return ForwardResult(nll_S, keep_BT.nonzero()[:, 0], output.gates if "pixel_values" in inputs else None)
 
     def train_step(
-        self, batches: Sequence[MicroBatch], step: int, factor: float, votes: Sequence[int] = ()
+        self,
+        batches: Sequence[MicroBatch],
+        step: int,
+        factor: float,
+        votes: Sequence[int] = (),
+        tell: Callable[[str], object] = lambda detail: None,
     ) -> StepResult:
         """Forward, backward and update over this rank's micro-batches of one global batch.
 
@@ -178,13 +183,15 @@ class Engine:
             step: optimiser steps done before this one.
             factor: learning-rate factor on the peak rates.
             votes: small numbers to be summed over the ranks, as many on each.
+            tell: hears of each micro-batch as it begins.
         """
         for group in self.deepspeed.optimizer.param_groups:
             group["lr"] = self.peak_rates[group["name"]] * factor
         supervised, samples, tokens, bad, *votes = self._count(batches, votes)
         scale = dist.get_world_size() / max(1, supervised)
         forwards = []
-        for batch in batches:
+        for number, batch in enumerate(batches, start=1):
+            tell(f"micro-batch {number} of {len(batches)}")
             torch.manual_seed(dropout_seed(self.config.seed, step, batch.place))
             result = self.forward(batch)
             self.deepspeed.backward(result.nll_S.sum() * scale, scale_wrt_gas=False)

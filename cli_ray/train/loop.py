@@ -1,8 +1,9 @@
 """The training loop of one rank. Everything beside the step itself is a callback."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from cli_ray.config import RunConfig
@@ -11,6 +12,7 @@ from cli_ray.data.stream import Stream
 from cli_ray.train.engine import Engine
 from cli_ray.train.faults import refuse_non_finite
 from cli_ray.train.folder import RunFolder
+from cli_ray.train.heartbeat import Heartbeat
 from cli_ray.train.metrics import Metrics, Timing, step_metrics
 from cli_ray.train.progress import Progress
 from cli_ray.train.schedule import lr_factor
@@ -31,11 +33,10 @@ class TrainLoop:
     stream: Stream
     folder: RunFolder
     callbacks: Sequence["Callback"]
+    heartbeat: Heartbeat
     total_steps: int
     rank: int
     world_size: int
-    asked_to_stop: Callable[[], bool]
-    """Whether this rank was asked to; the ranks agree on the step by a vote."""
     progress: Progress = field(default_factory=Progress)
     validation_loss: float | None = None
     votes: dict[str, int] = field(default_factory=dict)
@@ -63,8 +64,10 @@ class TrainLoop:
     def _train(self) -> None:
         steps = iter(self.stream)
         while self.progress.step < self.total_steps and not self.pause:
-            start = time.perf_counter()
             self.at_work = []
+            self.heartbeat.step = self.progress.step + 1
+            self.heartbeat.at("data", self.stream.awaited)
+            start = time.perf_counter()
             self.at_work = next(steps)
             self._train_step(self.at_work, data_wait_ms=(time.perf_counter() - start) * 1e3)
 
@@ -72,7 +75,8 @@ class TrainLoop:
         start, step = time.perf_counter(), self.progress.step
         votes = {name: vote for callback in self.callbacks for name, vote in callback.vote(self).items()}
         factor = lr_factor(step, self.total_steps, self.config.optim)
-        result = self.engine.train_step(batches, step, factor, list(votes.values()))
+        self.heartbeat.at("step")
+        result = self.engine.train_step(batches, step, factor, list(votes.values()), partial(self.heartbeat.at, "step"))
         timing = Timing(data_wait_ms, (time.perf_counter() - start) * 1e3)
         if self.config.train.stop_on_nan:
             refuse_non_finite(result, batches, step + 1)
@@ -86,4 +90,5 @@ class TrainLoop:
                 **step_metrics(self.engine, batches, result, timing),
             }
         for callback in self.callbacks:
+            self.heartbeat.at("callback", type(callback).__name__)
             callback.on_step(self, batches, metrics)

@@ -1,7 +1,9 @@
 """One rank of a training run, started by Ray Train."""
 
+from contextlib import closing
 from typing import Any
 
+import ray
 import ray.train
 import ray.train.torch
 import torch
@@ -19,9 +21,11 @@ from cli_ray.train.checkpoint import Checkpoint
 from cli_ray.train.engine import Engine, partition_while_loading
 from cli_ray.train.faults import record, verdict
 from cli_ray.train.folder import RunFolder
+from cli_ray.train.heartbeat import Heartbeat, end_process, send_to
 from cli_ray.train.loop import TrainLoop
 from cli_ray.train.output import say
 from cli_ray.train.progress import total_steps
+from cli_ray.train.pulse import find_pulse
 from cli_ray.train.quiet import quiet
 from cli_ray.train.rehearsal import longest_batch
 from cli_ray.train.restore import choose, load
@@ -39,27 +43,41 @@ def train_worker(arguments: dict[str, Any]) -> dict[str, Any]:
     quiet()
     if (told := verdict(folder, launch)) is not None:
         return {"error": told}
-    try:
-        loop = build_loop(config)
-    except UserError as error:
-        return {"error": str(error)}
+    with closing(start_heartbeat(folder)) as heartbeat:
+        try:
+            loop = build_loop(config, heartbeat)
+        except UserError as error:
+            return {"error": str(error)}
+        return run(loop, launch)
+
+
+def run(loop: TrainLoop, launch: str) -> dict[str, Any]:
+    """Trains, and writes down what went wrong on this rank alone."""
     try:
         progress = loop.fit()
     except RunFailedError as error:
         return {"error": str(error)}
     except Exception as error:
-        record(folder, launch, loop.progress.step, loop.rank, loop.at_work, error)
+        record(loop.folder, launch, loop.progress.step, loop.rank, loop.at_work, error)
         raise
     return {
         **progress.model_dump(),
         "epoch": loop.stream.epoch,
         "validation_loss": loop.validation_loss,
-        "run": folder.uri,
+        "run": loop.folder.uri,
         "pause": loop.pause,
     }
 
 
-def build_loop(config: RunConfig) -> TrainLoop:
+def start_heartbeat(folder: RunFolder) -> Heartbeat:
+    """The heartbeat of this rank, which tells the pulse of the run."""
+    rank, node = ray.train.get_context().get_world_rank(), ray.get_runtime_context().get_node_id()
+    heartbeat = Heartbeat(rank, node, send_to(find_pulse(folder)), end_process)
+    heartbeat.start()
+    return heartbeat
+
+
+def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
     """Model, stream, engine and callbacks of this rank, at the last complete checkpoint if there is one."""
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
@@ -68,6 +86,7 @@ def build_loop(config: RunConfig) -> TrainLoop:
     last = choose(folder, device)
     lanes = last.stream["lanes"] if last else config.lanes
 
+    heartbeat.at("starting", "loading the model")
     processor = load_processor(config.model)
     dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
     partitioning = partition_while_loading(config, device)
@@ -89,6 +108,7 @@ def build_loop(config: RunConfig) -> TrainLoop:
 
     stream = open_stream("index.json", config.data)
     validation = open_stream("validation-index.json", config.validation_data) if config.validation.sources else None
+    heartbeat.at("starting", "DeepSpeed")
     engine = Engine(model, processor, config, stream.micro_batches_per_step, device)
     del partitioning
     loop = TrainLoop(
@@ -97,13 +117,15 @@ def build_loop(config: RunConfig) -> TrainLoop:
         stream=stream,
         folder=folder,
         callbacks=callbacks_of(config, validation, rank),
+        heartbeat=heartbeat,
         total_steps=total_steps(stream.steps_per_epoch, config.train.epochs, config.train.max_steps),
         rank=rank,
         world_size=world_size,
-        asked_to_stop=lambda: False,
     )
+    heartbeat.at("starting", "rehearsing the longest batch")
     engine.rehearse(longest_batch(encoder, config))
     if last:
+        heartbeat.at("starting", f"loading {last.name}")
         load(folder, last, engine.deepspeed)
         stream.load_state_dict(last.stream)
         loop.progress, loop.validation_loss = last.progress, last.validation_loss

@@ -164,3 +164,12 @@ def test_ray_data_gives_the_same(setup: Setup) -> None:
     next(early)
     del early  # leaves windows unread
     assert len(list(by_ray.iterate(1))) == by_ray.steps_per_epoch
+
+
+def test_a_stream_tells_what_it_waits_for(setup: Setup) -> None:
+    source = stream(setup)
+    steps = source.iterate(1, 0)
+    assert source.awaited().startswith("epoch 0, window 1 of ")
+    next(steps)
+    assert source.awaited().startswith("epoch 1, window 2 of ")
+    assert "/a.tar" in source.awaited()

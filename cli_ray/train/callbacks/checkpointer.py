@@ -44,6 +44,7 @@ class Checkpointer(Callback):
             self._settle(loop, loop.votes["unwritten"])
         step = loop.progress.step
         if step % loop.config.checkpoint.every == 0 or step == loop.total_steps or loop.pause:
+            loop.heartbeat.at("checkpoint")
             self._wait(loop)
             self._save(loop)
 

@@ -24,7 +24,7 @@ class Pauser(Callback):
 
     def vote(self, loop: "TrainLoop") -> dict[str, int]:
         look = loop.rank == 0 and time.monotonic() - self._looked > LOOK_S
-        return {"stop": int(loop.asked_to_stop()), "look": int(look)}
+        return {"stop": int(loop.heartbeat.stop_reason is not None), "look": int(look)}
 
     def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
         if loop.votes["stop"]:
