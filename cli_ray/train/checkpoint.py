@@ -15,7 +15,7 @@ import torch.distributed as dist
 from pyarrow import fs
 from pydantic import BaseModel, ConfigDict
 
-from cli_ray.errors import UserError
+from cli_ray.train import universal
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.progress import Progress
 
@@ -72,19 +72,16 @@ def save(folder: RunFolder, checkpoint: Checkpoint, engine: Any) -> None:
 
 
 def load(folder: RunFolder, checkpoint: Checkpoint, engine: Any) -> None:
-    """Restores weights, optimiser states and RNG; called by every rank.
-
-    Raises:
-        UserError: the checkpoint was written by another number of workers.
-    """
-    if checkpoint.world_size != dist.get_world_size():
-        raise UserError(
-            f"{folder.uri}/{checkpoint.name} was written by {checkpoint.world_size} workers, "
-            f"now there are {dist.get_world_size()}: set cluster.num_workers = {checkpoint.world_size}"
-        )
+    """Restores weights and optimiser states, and the RNG of as many workers; called by every rank."""
+    universal.sweep(folder)
+    if checkpoint.zero_stage and checkpoint.world_size != dist.get_world_size():
+        universal.load(folder, checkpoint.name, TAG, engine)
+        return
     with read_from(folder, checkpoint.name) as local:
         engine.load_checkpoint(str(local), tag=TAG, load_module_strict=False)
-        _restore_rng(torch.load(local / f"rng-rank{dist.get_rank()}.pt", weights_only=True))
+        rng = local / f"rng-rank{dist.get_rank()}.pt"
+        if rng.exists():
+            _restore_rng(torch.load(rng, weights_only=True))
 
 
 @contextmanager
