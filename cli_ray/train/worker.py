@@ -93,7 +93,8 @@ def build_loop(config: RunConfig) -> TrainLoop:
         say(layer_map(model.config.injection))
         say(describe(model, config))
         say(start_line(loop, last))
-        folder.event("begin", checkpoint=last.name if last else None, injection=model.config.cli)
+        begin = {"checkpoint": last.name if last else None, "workers": world_size}
+        folder.event("begin", **begin, injection=model.config.cli)
     return loop
 
 
@@ -105,5 +106,5 @@ def start_line(loop: TrainLoop, last: checkpoints.Checkpoint | None) -> str:
     progress = last.progress
     return (
         f"resuming run {loop.folder.uri} at step {progress.step} {total}, epoch {progress.epoch}, "
-        f"sample {progress.samples}, from {last.name}"
+        f"sample {progress.samples}, from {last.name}, which {last.world_size} workers wrote"
     )

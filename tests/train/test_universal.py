@@ -19,7 +19,7 @@ from tests.train.scenario import Case
 
 CASES = {
     "zero 0": Case(zero_stage=0, micro_batch=2, own_rates=True),
-    "zero 2, lora": Case(zero_stage=2, micro_batch=2, own_rates=True, lora=True),
+    "zero 2, lora, object store": Case(zero_stage=2, micro_batch=2, own_rates=True, lora=True),
     "zero 3": Case(zero_stage=3, micro_batch=2, own_rates=True, frozen_vision=True),
     "zero 1, bf16": Case(zero_stage=1, micro_batch=2, own_rates=True, precision="bf16"),
 }
