@@ -1,5 +1,6 @@
 """A few optimiser steps on fixed data, for comparing ways to run them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -114,20 +115,16 @@ class ScenarioRun:
             self.config.model, self.config.injection, self.config.lora, dtype=dtype, seed=self.config.seed
         )
         self.encoder = Encoder(processor, self.config.data)
-        accumulation = GLOBAL_BATCH // (dist.get_world_size() * case.micro_batch)
-        self.engine = Engine(model, processor, self.config, accumulation, device)
+        self.slots = math.ceil(GLOBAL_BATCH / case.micro_batch / dist.get_world_size())
+        self.engine = Engine(model, processor, self.config, self.slots, device)
         del partitioning
 
     def batches(self, step: int) -> list[MicroBatch]:
-        """This rank's micro-batches of a step."""
-        rank, world = dist.get_rank(), dist.get_world_size()
+        """This rank's micro-batches of a step; empty ones where there are more ranks' slots than micro-batches."""
         rows = [self.encoder(sample) for sample in samples(step)]
-        mine = rows[rank * len(rows) // world : (rank + 1) * len(rows) // world]
-        size = self.case.micro_batch
-        return [
-            collate(mine[i : i + size], self.encoder.pad_token_id, self.encoder.tiled)
-            for i in range(0, len(mine), size)
-        ]
+        size, first = self.case.micro_batch, dist.get_rank() * self.slots
+        mine = [rows[slot * size : (slot + 1) * size] for slot in range(first, first + self.slots)]
+        return [collate(one, self.encoder.pad_token_id, self.encoder.tiled) for one in mine]
 
 
 def _run(case: Case) -> list[float]:

@@ -19,7 +19,9 @@ class Quarantiner(Callback):
 
     def on_start(self, loop: "TrainLoop") -> None:
         self._file = f"quarantine/rank{loop.rank}.jsonl"
-        self._written = set((loop.folder.read(self._file) or "").splitlines())
+        # Those of all ranks: with another number of them, a sample that comes again comes to another one.
+        texts = [loop.folder.read(f"quarantine/{name}") or "" for name in loop.folder.names("quarantine")]
+        self._written = {line for text in texts for line in text.splitlines()}
         self._folder = loop.folder
         self._bad = loop.progress.bad_samples
         share = loop.config.data.max_bad_share
