@@ -9,7 +9,7 @@ from evals.suite import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-ROOMS = ("config", "data", "model", "plan", "train", "commands")
+ROOMS = ("config", "data", "model", "plan", "train", "drill", "commands")
 REST = {
     "jobs/train.py": "training as a Ray job, for `ray job submit`",
     "jobs/evaluate.py": "evaluation as a Ray job",

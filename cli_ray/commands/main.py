@@ -11,6 +11,7 @@ from cli_ray.errors import UserError
 VERBS = {
     "demo": "cli_ray.commands.demo",
     "train": "cli_ray.commands.train",
+    "drill": "cli_ray.commands.drill",
     "data check": "cli_ray.commands.data_check",
     "export": "cli_ray.commands.export",
     "eval": "cli_ray.commands.eval",
@@ -20,6 +21,7 @@ VERBS = {
 MEANINGS = {
     "demo": "train plain LLaVA and CLI on synthetic images, on this machine",
     "train": "train a model as a TOML config says; the same command resumes",
+    "drill": "kill workers, nodes, drivers and storage of a training and compare the losses",
     "data check": "count, measure and audit a dataset before training on it",
     "export": "write a run's checkpoint as a Hugging Face folder",
     "eval": "evaluate a model on benchmarks; the same command resumes",
