@@ -54,7 +54,7 @@ def plan(kinds: Sequence[Kind], times: int, seed: int, course: Course) -> list[K
     """`times` kills of each kind, their moments in turn; the same seed and course give the same kills."""
     draw = random.Random(seed)
     return [
-        _kill(kind, MOMENTS[(number + KINDS.index(kind)) % len(MOMENTS)], course, draw)
+        _kill(kind, MOMENTS[(seed + number + KINDS.index(kind)) % len(MOMENTS)], course, draw)
         for number in range(times)
         for kind in kinds
     ]
