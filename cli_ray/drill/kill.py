@@ -1,13 +1,13 @@
-"""The kills themselves."""
+"""Kills by SIGKILL."""
 
 import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from cli_ray.drill.job import Job
-from cli_ray.drill.outage import Outage
 from cli_ray.drill.plan import Kill, Kind
 from cli_ray.drill.site import Process, Site
 
@@ -17,43 +17,45 @@ WORKER = "ray::RayTrainWorker"
 One = TypeVar("One")
 
 
-def strike(kill: Kill, job: Job, site: Site) -> None:
-    """Deals a kill now; returns once what was killed may come back, which the run does by itself."""
-    STRIKES[kill.kind](kill, job, site)
+def end(kill: Kill, job: Job, site: Site) -> float:
+    """Kills now, and brings back what the run cannot: a node, the command.
+
+    Returns:
+        When it was dealt, in seconds of `time.monotonic`.
+    """
+    return ENDS[kill.kind](kill, job, site)
 
 
-def _worker(kill: Kill, job: Job, site: Site) -> None:
+def _worker(kill: Kill, job: Job, site: Site) -> float:
     """SIGKILL of a Ray Train worker; of the first one that comes while there is none."""
     job.until(lambda: bool(_workers(site)) or job.ended())
-    found = _workers(site)
+    found, dealt = _workers(site), time.monotonic()
     if found:
-        os.kill(_drawn(found, kill).pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(_drawn(found, kill).pid, signal.SIGKILL)
+    return dealt
 
 
-def _node(kill: Kill, job: Job, site: Site) -> None:
+def _node(kill: Kill, job: Job, site: Site) -> float:
     """SIGKILL of a node's daemon, whose workers die with it; a node like it joins afterwards."""
     busy = [node for node in site.nodes if site.workers(node, WORKER)]
+    dealt = time.monotonic()
     site.grow(site.shrink(_drawn(busy or site.nodes, kill), crash=True))
+    return dealt
 
 
-def _driver(kill: Kill, job: Job, site: Site) -> None:
+def _driver(kill: Kill, job: Job, site: Site) -> float:
     """SIGKILL of the command's process, then the same command again."""
+    dealt = time.monotonic()
     job.kill()
     job.start()
+    return dealt
 
 
-def _storage(kill: Kill, job: Job, site: Site) -> None:
-    """No checkpoint can be written or read until some seconds after the next one was due."""
-    with Outage(job.record.folder / "checkpoints"):
-        job.until(lambda: job.record.step >= kill.due or job.ended())
-        time.sleep(kill.outage_s)
-
-
-STRIKES: dict[Kind, Callable[[Kill, Job, Site], None]] = {
+ENDS: dict[Kind, Callable[[Kill, Job, Site], float]] = {
     "worker": _worker,
     "node": _node,
     "driver": _driver,
-    "storage": _storage,
 }
 
 

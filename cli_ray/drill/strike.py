@@ -2,8 +2,9 @@
 
 import time
 
+from cli_ray.drill import kill as kills
 from cli_ray.drill.job import Job
-from cli_ray.drill.kill import strike
+from cli_ray.drill.outage import Outage
 from cli_ray.drill.plan import Kill
 from cli_ray.drill.site import Site
 
@@ -16,22 +17,38 @@ class Strike:
         self.step = 0
         """The last one logged before the kill, or before its effect."""
         self.redone = 0
+        """Steps that were trained a second time."""
         self.recovery_s: float | None = None
+        """From the kill to the next new step; None when there was none."""
 
     def deal(self) -> None:
         """Waits for the moment, kills, and waits for the next new step."""
         job, record = self._job, self._job.record
         job.until(lambda: record.step >= self._kill.step)
         time.sleep(self._kill.delay_s)
-        self.step, starts, began = record.step, len(record.starts), time.monotonic()
-        strike(self._kill, job, self._site)
-        if self._kill.kind != "storage":
+        self.step, starts = record.step, len(record.starts)
+        if self._kill.kind == "storage":
+            self._take_storage_away()
+        else:
+            dealt = kills.end(self._kill, job, self._site)
             job.until(lambda: self._begun_again(starts) or job.ended())
-        job.until(lambda: record.step > self.step or job.ended())
-        if record.step > self.step:
-            self.recovery_s = time.monotonic() - began
+            self._recover(dealt)
         for start in record.starts[max(starts, 1) :]:
             self.redone = max(self.redone, self.step - start)
+
+    def _take_storage_away(self) -> None:
+        """No checkpoint can be written or read until some seconds after the next one was due."""
+        job, kill = self._job, self._kill
+        with Outage(job.record.folder / "checkpoints"):
+            self._recover(time.monotonic())
+            job.until(lambda: job.record.step >= kill.due or job.ended())
+            time.sleep(kill.outage_s)
+
+    def _recover(self, dealt: float) -> None:
+        job = self._job
+        job.until(lambda: job.record.step > self.step or job.ended())
+        if job.record.step > self.step:
+            self.recovery_s = time.monotonic() - dealt
 
     def _begun_again(self, starts: int) -> bool:
         """Whether the workers have started once more. A step that was under way at the kill may end before that."""
