@@ -23,8 +23,12 @@ USES_RAY = {
     "commands/comparison.py",
     "data/ray_rows.py",
     "drill/site.py",
+    "train/callbacks/pauser.py",
     "train/environment.py",
     "train/evaluator.py",
+    "train/faults.py",
+    "train/heartbeat.py",
+    "train/pulse.py",
     "train/trainer.py",
     "train/worker.py",
 }

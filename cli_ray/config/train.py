@@ -25,6 +25,8 @@ class TrainConfig(Section):
     """DeepSpeed ZeRO stage: 1 shards optimiser states, 2 gradients too, 3 parameters too."""
     precision: Literal["bf16", "fp32"] = "bf16"
     """Parameters and activations; masters and optimiser states are fp32 either way."""
+    stop_on_nan: bool = True
+    """Stop at a gradient that is not finite, naming the samples, instead of training on with broken weights."""
     activation_checkpointing: bool = False
     """Recompute decoder and vision layers in the backward pass (non-reentrant)."""
 

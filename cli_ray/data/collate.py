@@ -37,6 +37,8 @@ class MicroBatch:
     """Source label of each row."""
     bad: list[BadSample]
     """Samples that should have stood here."""
+    place: tuple[int, int]
+    """Lane, and number among the micro-batches that the step takes of it."""
 
     @property
     def num_supervised(self) -> int:
@@ -44,13 +46,16 @@ class MicroBatch:
         return int((self.labels[:, 1:] != IGNORED).sum())
 
 
-def collate(rows: Sequence[Encoded | BadSample], pad_token_id: int, tiled: bool) -> MicroBatch:
+def collate(
+    rows: Sequence[Encoded | BadSample], pad_token_id: int, tiled: bool, place: tuple[int, int] = (0, 0)
+) -> MicroBatch:
     """Pads and stacks one micro-batch.
 
     Args:
         rows: its samples and holes, in order.
         pad_token_id: fills `input_ids` on the right.
         tiled: the model takes tiles per image (LLaVA-OneVision) instead of one square image.
+        place: see `MicroBatch`.
     """
     good = [row for row in rows if isinstance(row, Encoded)]
     ids = [row.input_ids for row in good] or [np.full(2, pad_token_id, np.int32)]
@@ -66,6 +71,7 @@ def collate(rows: Sequence[Encoded | BadSample], pad_token_id: int, tiled: bool)
         ids=[row.id for row in good],
         sources=[row.source for row in good],
         bad=[row for row in rows if isinstance(row, BadSample)],
+        place=place,
     )
 
 

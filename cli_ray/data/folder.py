@@ -1,6 +1,8 @@
 """A folder that is written to, on any pyarrow filesystem."""
 
 import posixpath
+from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from uuid import uuid4
 
@@ -60,15 +62,37 @@ class Folder:
             aside.unlink(missing_ok=True)
 
     def append(self, name: str, lines: list[str]) -> None:
-        """Adds lines to a file. Object stores cannot append, so there the file is written anew."""
+        """Adds lines to a file. Object stores cannot append, so there the file is written anew.
+
+        Raises:
+            OSError: the storage failed; a mounted one then holds none of the lines.
+        """
         text = "".join(f"{line}\n" for line in lines)
         if not self.is_local:
             self.write(name, (self.read(name) or "") + text)
             return
-        self.fs.create_dir(posixpath.dirname(self.join(name)), recursive=True)
-        with self.fs.open_append_stream(self.join(name)) as file:
-            file.write(text.encode())
+        path = Path(self.join(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            end = file.tell()
+            try:
+                _write_all(file, text.encode())
+            except OSError:
+                with suppress(OSError):
+                    file.truncate(end)
+                raise
 
     def delete(self, name: str) -> None:
         """Removes a folder and all below it."""
         self.fs.delete_dir(self.join(name))
+
+    def delete_file(self, name: str) -> None:
+        """Removes a file."""
+        self.fs.delete_file(self.join(name))
+
+
+def _write_all(file: FileIO, content: bytes) -> None:
+    """A full disk takes a part of what is written before it says so."""
+    view = memoryview(content)
+    while view:
+        view = view[file.write(view) :]

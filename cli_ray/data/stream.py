@@ -22,11 +22,23 @@ Read = Callable[[Windows], Iterable[list[Row]]]
 """Reads and encodes windows: of each list of tasks, the rows in the order of the tasks."""
 
 
+_FIELDS = {
+    "seed": "seed",
+    "lanes": "data.lanes",
+    "window": "data.window_samples",
+    "micro_batch": "train.micro_batch_size",
+    "per_step": "train.global_batch_size",
+    "samples_per_epoch": "data.sources",
+}
+"""What the order is made of, and the field of the config that decides it."""
+
+
 class Stream:
     """This rank's micro-batches, optimiser step by optimiser step.
 
     Rank r serves lanes r, r + world_size, ...; the samples of a step over all ranks depend on the number
-    of lanes and not on the number of ranks.
+    of lanes and not on the number of ranks. Iterating goes on without end from where the stream stands, over as
+    many epochs as are asked for; `state_dict` is the same on every rank, and fits any number of them.
     """
 
     def __init__(
@@ -77,10 +89,15 @@ class Stream:
         if not self.order.samples_per_epoch:
             raise UserError("an epoch has no sample: raise the weights in data.sources")
         self.lanes = lanes
+        self.epoch = 0
+        """Epoch of the next step."""
+        self.epoch_step = 0
+        """Steps done in that epoch."""
         self._own = range(rank, lanes, world_size)
         self._slots = math.ceil(lanes / world_size)
         self._index = index
         self._encoder = encoder
+        self._place = (0, 0)
         self._read = read or partial(read_by_ray, sources=index.sources, encoder=encoder, ahead=data.prefetch_windows)
 
     @property
@@ -92,6 +109,41 @@ class Stream:
     def micro_batches_per_step(self) -> int:
         """Micro-batches that `iterate` yields for each step, the same on every rank."""
         return self._slots * self.order.per_step
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the stream stands, and what its order is made of; all that a checkpoint needs of it."""
+        return {**self._order_state(), "epoch": self.epoch, "epoch_step": self.epoch_step}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Puts the stream where `state_dict` was taken.
+
+        Raises:
+            UserError: another order; names the field that differs.
+        """
+        for name, now in self._order_state().items():
+            if state[name] != now:
+                raise UserError(
+                    f"{_FIELDS[name]} gives {name} = {now}, the checkpoint's stream was made with {state[name]}: the "
+                    "place in it would be another one, so set it back or start a new run"
+                )
+        self.epoch, self.epoch_step = state["epoch"], state["epoch_step"]
+
+    def __iter__(self) -> Iterator[list[MicroBatch]]:
+        """The micro-batches of each step from here on; where the stream stands moves with each."""
+        while True:
+            for batches in self.iterate(self.epoch, self.epoch_step):
+                self.epoch_step += 1
+                if self.epoch_step == self.steps_per_epoch:
+                    self.epoch, self.epoch_step = self.epoch + 1, 0
+                yield batches
+
+    def awaited(self) -> str:
+        """What `iterate` waits for: epoch, window and the shards of it, for messages."""
+        epoch, window = self._place
+        pieces = [piece for lane in self._own for piece in self.order.pieces(epoch, lane, window)]
+        shards = list(dict.fromkeys(self._index.unit(piece.unit).path for piece in pieces))
+        more = f" and {len(shards) - 3} more" if len(shards) > 3 else ""
+        return f"epoch {epoch}, window {window + 1} of {self.order.windows()}, from {', '.join(shards[:3])}{more}"
 
     def iterate(self, epoch: int, first_step: int = 0) -> Iterator[list[MicroBatch]]:
         """The micro-batches of each step of an epoch, from `first_step` on.
@@ -118,9 +170,18 @@ class Stream:
 
     def _step(self, queues: dict[int, deque[list[Row]]]) -> list[MicroBatch]:
         """Takes one step's micro-batches from the lanes; empty ones where a lane or a slot has none."""
-        taken = [queue.popleft() if queue else [] for queue in queues.values() for _ in range(self.order.per_step)]
-        taken += [[] for _ in range(self.micro_batches_per_step - len(taken))]
-        return [collate(rows, self._encoder.pad_token_id, self._encoder.tiled) for rows in taken]
+        taken: list[tuple[list[Row], tuple[int, int]]] = [
+            (queue.popleft() if queue else [], (lane, number))
+            for lane, queue in queues.items()
+            for number in range(self.order.per_step)
+        ]
+        taken += [([], (self.lanes, number)) for number in range(self.micro_batches_per_step - len(taken))]
+        return [collate(rows, self._encoder.pad_token_id, self._encoder.tiled, place) for rows, place in taken]
+
+    def _order_state(self) -> dict[str, int]:
+        order = self.order
+        numbers = (order.seed, order.lanes, order.window, order.micro_batch, order.per_step, order.samples_per_epoch)
+        return dict(zip(_FIELDS, numbers, strict=True))
 
     def _windows(self, epoch: int, first: int) -> Iterator[dict[int, list[list[Row]]]]:
         """The micro-batches of each lane, window by window. Lanes walk side by side."""
@@ -129,7 +190,9 @@ class Stream:
             [Task.of(self._index, piece) for lane in self._own for piece in order.pieces(epoch, lane, window)]
             for window in numbers
         )
+        self._place = (epoch, first)
         for window, rows in zip(numbers, self._read(tasks), strict=True):
+            self._place = (epoch, window + 1)
             remaining = iter(rows)
             yield {
                 lane: micro_batches(

@@ -43,6 +43,8 @@ class Kill:
     """From then to the kill."""
     draw: float
     """In [0, 1): which worker or node, and how long storage stays away."""
+    back_by: int
+    """Storage is back by this step, so that the last checkpoint, without which no run ends well, can be written."""
 
     @property
     def outage_s(self) -> float:
@@ -73,4 +75,4 @@ def _kill(kind: Kind, moment: Moment, course: Course, draw: random.Random) -> Ki
     else:
         step = 0
     delay_s = draw.uniform(0, course.step_s if step else course.start_s)
-    return Kill(kind, moment, step, due, delay_s, draw.random())
+    return Kill(kind, moment, step, due, delay_s, draw.random(), back_by=course.steps - 1)

@@ -42,7 +42,8 @@ class Strike:
         with Outage(job.record.folder / "checkpoints"):
             self._recover(time.monotonic())
             job.until(lambda: job.record.step >= kill.due or job.ended())
-            time.sleep(kill.outage_s)
+            back = time.monotonic() + kill.outage_s
+            job.until(lambda: time.monotonic() > back or job.record.step >= kill.back_by or job.ended())
 
     def _recover(self, dealt: float) -> None:
         job = self._job

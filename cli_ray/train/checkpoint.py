@@ -1,25 +1,34 @@
-"""Checkpoints of a run: DeepSpeed shards per rank, RNG per rank, and progress.json written last.
+"""Checkpoints of a run: what one holds, which are there, which are kept.
 
-A folder without progress.json is half-written and never read.
+A folder below `checkpoints/` holds DeepSpeed's files of each rank, a list of those files with their checksums per
+rank, and progress.json, which is written last. One without progress.json is half-written and never read.
 """
 
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.distributed as dist
 from pyarrow import fs
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cli_ray.errors import UserError
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.progress import Progress
 
 TAG = "deepspeed"
+"""DeepSpeed's name for the folder of its files."""
+MARKER = "progress.json"
+
+
+class FileSum(BaseModel):
+    """What a written file must look like when it is read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int
+    """Bytes."""
+    sha256: str
 
 
 class Checkpoint(BaseModel):
@@ -28,21 +37,33 @@ class Checkpoint(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     progress: Progress
+    stream: dict[str, int]
+    """The `state_dict` of the stream, the same on every rank."""
     world_size: int
-    lanes: int
     zero_stage: int
     validation_loss: float | None = None
+    versions: dict[str, str] = {}
+    """Of the packages that wrote it."""
+    config: dict[str, Any] = {}
+    """The resolved config of the run."""
+    files: dict[str, FileSum] = {}
+    """By path below the checkpoint's folder."""
 
     @property
     def name(self) -> str:
         """Its folder below the run folder."""
-        return f"checkpoints/step-{self.progress.step:08d}"
+        return name_of(self.progress.step)
+
+
+def name_of(step: int) -> str:
+    """Folder of a checkpoint below the run folder."""
+    return f"checkpoints/step-{step:08d}"
 
 
 def complete_checkpoints(folder: RunFolder) -> list[Checkpoint]:
     """The checkpoints that were written to the end, oldest first."""
-    texts = [folder.read(f"checkpoints/{name}/progress.json") for name in folder.names("checkpoints")]
-    return [Checkpoint.model_validate(json.loads(text)) for text in texts if text is not None]
+    texts = [folder.read(f"checkpoints/{name}/{MARKER}") for name in folder.names("checkpoints")]
+    return [checkpoint for text in texts if text is not None and (checkpoint := _parsed(text)) is not None]
 
 
 def to_delete(checkpoints: Sequence[Checkpoint], keep_last: int, keep_best: int) -> list[Checkpoint]:
@@ -51,53 +72,6 @@ def to_delete(checkpoints: Sequence[Checkpoint], keep_last: int, keep_best: int)
     scored = [c for c in checkpoints if c.validation_loss is not None]
     best = sorted(scored, key=lambda c: (c.validation_loss, c.progress.step))[:keep_best]
     return [c for c in checkpoints if c not in newest and c not in best]
-
-
-def save(folder: RunFolder, checkpoint: Checkpoint, engine: Any) -> None:
-    """Writes a checkpoint; called by every rank.
-
-    Args:
-        engine: the DeepSpeed engine.
-    """
-    name, rank = checkpoint.name, dist.get_rank()
-    if rank == 0 and folder.exists(name):
-        folder.delete(name)
-    dist.barrier()
-    with _written_to(folder, name) as local:
-        engine.save_checkpoint(str(local), tag=TAG, exclude_frozen_parameters=True)
-        torch.save(_rng_state(), local / f"rng-rank{rank}.pt")
-    dist.barrier()
-    if rank == 0:
-        folder.write(f"{name}/progress.json", checkpoint.model_dump_json(indent=2))
-
-
-def load(folder: RunFolder, checkpoint: Checkpoint, engine: Any) -> None:
-    """Restores weights, optimiser states and RNG; called by every rank.
-
-    Raises:
-        UserError: the checkpoint was written by another number of workers.
-    """
-    if checkpoint.world_size != dist.get_world_size():
-        raise UserError(
-            f"{folder.uri}/{checkpoint.name} was written by {checkpoint.world_size} workers, "
-            f"now there are {dist.get_world_size()}: set cluster.num_workers = {checkpoint.world_size}"
-        )
-    with read_from(folder, checkpoint.name) as local:
-        engine.load_checkpoint(str(local), tag=TAG, load_module_strict=False)
-        _restore_rng(torch.load(local / f"rng-rank{dist.get_rank()}.pt", weights_only=True))
-
-
-@contextmanager
-def _written_to(folder: RunFolder, name: str) -> Iterator[Path]:
-    """A local folder whose content ends up in `name` of the run folder."""
-    if folder.is_local:
-        path = Path(folder.join(name))
-        path.mkdir(parents=True, exist_ok=True)
-        yield path
-        return
-    with tempfile.TemporaryDirectory() as local:
-        yield Path(local)
-        fs.copy_files(local, folder.join(name), destination_filesystem=folder.fs)
 
 
 @contextmanager
@@ -111,15 +85,8 @@ def read_from(folder: RunFolder, name: str) -> Iterator[Path]:
         yield Path(local)
 
 
-def _rng_state() -> dict[str, Any]:
-    """The generators that dropout draws from; nothing else in a step draws."""
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-    }
-
-
-def _restore_rng(state: dict[str, Any]) -> None:
-    torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
+def _parsed(text: str) -> Checkpoint | None:
+    try:
+        return Checkpoint.model_validate_json(text)
+    except ValidationError:  # a marker cut short marks nothing
+        return None

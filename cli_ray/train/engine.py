@@ -1,11 +1,12 @@
 """One optimiser step through DeepSpeed: parameter groups, ZeRO config, loss over supervised tokens."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, get_args
 
+import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -44,6 +45,8 @@ class StepResult:
     samples: int
     tokens: int
     bad_samples: int
+    votes: list[int]
+    """What the ranks gave as `votes`, summed."""
 
 
 def import_deepspeed(device: torch.device) -> Any:
@@ -160,30 +163,43 @@ class Engine:
         nll_S = F.cross_entropy(output.logits.float(), labels_BT[:, 1:][keep_BT[:, :-1]], reduction="none")
         return ForwardResult(nll_S, keep_BT.nonzero()[:, 0], output.gates if "pixel_values" in inputs else None)
 
-    def train_step(self, batches: Sequence[MicroBatch], factor: float) -> StepResult:
+    def train_step(
+        self,
+        batches: Sequence[MicroBatch],
+        step: int,
+        factor: float,
+        votes: Sequence[int] = (),
+        tell: Callable[[str], object] = lambda detail: None,
+    ) -> StepResult:
         """Forward, backward and update over this rank's micro-batches of one global batch.
 
         The loss is the mean over all supervised tokens of all ranks and micro-batches, so neither
         accumulation nor the number of ranks changes it. DeepSpeed averages gradients over ranks,
-        hence the factor of the world size.
+        hence the factor of the world size. What dropout draws depends on the seed, the step and the place of the
+        micro-batch, so neither a restart nor another number of ranks changes it.
 
         Args:
             batches: as many micro-batches as the accumulation.
+            step: optimiser steps done before this one.
             factor: learning-rate factor on the peak rates.
+            votes: small numbers to be summed over the ranks, as many on each.
+            tell: hears of each micro-batch as it begins.
         """
         for group in self.deepspeed.optimizer.param_groups:
             group["lr"] = self.peak_rates[group["name"]] * factor
-        supervised, samples, tokens, bad = self._count(batches)
+        supervised, samples, tokens, bad, *votes = self._count(batches, votes)
         scale = dist.get_world_size() / max(1, supervised)
         forwards = []
-        for batch in batches:
+        for number, batch in enumerate(batches, start=1):
+            tell(f"micro-batch {number} of {len(batches)}")
+            torch.manual_seed(dropout_seed(self.config.seed, step, batch.place))
             result = self.forward(batch)
             self.deepspeed.backward(result.nll_S.sum() * scale, scale_wrt_gas=False)
             unsharded_norm = self._unsharded_grad_norm()
             self.deepspeed.step()
             forwards.append(ForwardResult(result.nll_S.detach(), result.sample_S, result.gates_MIN))
         norm = self.deepspeed.get_global_grad_norm() if unsharded_norm is None else unsharded_norm
-        return StepResult(forwards, float(norm), samples, tokens, bad)
+        return StepResult(forwards, float(norm), samples, tokens, bad, votes)
 
     def _unsharded_grad_norm(self) -> Tensor | None:
         """The gradient norm at ZeRO stage 0 in fp32, where DeepSpeed clips but does not tell it."""
@@ -191,23 +207,22 @@ class Engine:
             return None
         return get_total_norm([p.grad for p in self.deepspeed.module.parameters() if p.grad is not None])
 
-    def _count(self, batches: Sequence[MicroBatch]) -> list[int]:
+    def _count(self, batches: Sequence[MicroBatch], votes: Sequence[int]) -> list[int]:
         own = [[b.num_supervised, len(b.ids), _real_tokens(b), len(b.bad)] for b in batches]
-        return [int(count) for count in self.all_reduce(torch.tensor(own).sum(0))]
+        counts = torch.cat([torch.tensor(own).sum(0), torch.tensor(votes, dtype=torch.int64)])
+        return [int(count) for count in self.all_reduce(counts)]
 
     def rehearse(self, batch: MicroBatch) -> None:
         """A forward and backward pass with zero weight: finds memory and shape faults early.
 
-        Gradients of zero are added to the accumulation; neither weights nor RNG change.
+        Gradients of zero are added to the accumulation; weights do not change.
 
         Raises:
             torch.OutOfMemoryError: with the fields to change.
         """
-        devices = [self.device] if self.device.type == "cuda" else []
         try:
-            with torch.random.fork_rng(devices=devices):
-                self.deepspeed.set_gradient_accumulation_boundary(False)
-                self.deepspeed.backward(self.forward(batch).nll_S.sum() * 0.0, scale_wrt_gas=False)
+            self.deepspeed.set_gradient_accumulation_boundary(False)
+            self.deepspeed.backward(self.forward(batch).nll_S.sum() * 0.0, scale_wrt_gas=False)
         except torch.OutOfMemoryError as error:
             raise torch.OutOfMemoryError(
                 f"the longest batch does not fit: {error}\nLower train.micro_batch_size "
@@ -222,6 +237,11 @@ class Engine:
         on_device = values.to(self.device, torch.float64)
         dist.all_reduce(on_device, op)
         return on_device.cpu()
+
+
+def dropout_seed(seed: int, step: int, place: tuple[int, int]) -> int:
+    """Seed of what dropout draws in the forward pass of a micro-batch."""
+    return int(np.random.SeedSequence((seed, step, *place)).generate_state(1, np.uint64)[0])
 
 
 def _real_tokens(batch: MicroBatch) -> int:

@@ -15,11 +15,16 @@ def environment() -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "packages": versions(),
         "git": {"commit": _git("rev-parse", "HEAD"), "changed": bool(_git("status", "--porcelain"))},
         "cluster": {name: ray.cluster_resources().get(name, 0) for name in ("CPU", "GPU", "memory")},
         "nodes": sum(node["Alive"] for node in ray.nodes()),
     }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that a result may depend on."""
+    return {name: metadata.version(name) for name in PACKAGES}
 
 
 def _git(*arguments: str) -> str | None:

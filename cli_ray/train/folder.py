@@ -6,6 +6,7 @@ from typing import Any
 from cli_ray.config import RunConfig
 from cli_ray.data.folder import Folder
 from cli_ray.errors import UserError
+from cli_ray.train.journal import Journal
 
 METRICS = "metrics.jsonl"
 """A line a step, and one for each evaluated checkpoint."""
@@ -14,9 +15,13 @@ METRICS = "metrics.jsonl"
 class RunFolder(Folder):
     """`<runs_dir>/<name>`."""
 
+    def __init__(self, uri: str) -> None:
+        super().__init__(uri)
+        self._events = Journal(self, "events.jsonl")
+
     def event(self, kind: str, **fields: Any) -> None:
         """Adds a line to events.jsonl."""
-        self.append("events.jsonl", [json.dumps({"event": kind, **fields})])
+        self._events.add(json.dumps({"event": kind, **fields}))
 
     def claim(self, config: RunConfig) -> bool:
         """Writes config.json, or checks that the one there is the same.

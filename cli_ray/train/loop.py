@@ -3,19 +3,25 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from cli_ray.config import RunConfig
 from cli_ray.data.collate import MicroBatch
 from cli_ray.data.stream import Stream
 from cli_ray.train.engine import Engine
+from cli_ray.train.faults import refuse_non_finite
 from cli_ray.train.folder import RunFolder
+from cli_ray.train.heartbeat import Heartbeat
 from cli_ray.train.metrics import Metrics, Timing, step_metrics
 from cli_ray.train.progress import Progress
 from cli_ray.train.schedule import lr_factor
 
 if TYPE_CHECKING:
     from cli_ray.train.callbacks.callback import Callback
+
+Pause = Literal["stopped", "preempted"]
+"""Asked to stop by the driver, or a node is about to be taken away."""
 
 
 @dataclass
@@ -27,19 +33,25 @@ class TrainLoop:
     stream: Stream
     folder: RunFolder
     callbacks: Sequence["Callback"]
+    heartbeat: Heartbeat
     total_steps: int
     rank: int
     world_size: int
     progress: Progress = field(default_factory=Progress)
     validation_loss: float | None = None
+    votes: dict[str, int] = field(default_factory=dict)
+    """Sums over the ranks of what callbacks voted in the newest step."""
+    pause: Pause | None = None
+    """Set to end after the present step."""
+    at_work: list[MicroBatch] = field(default_factory=list)
+    """This rank's share of the newest step."""
 
     def fit(self) -> Progress:
-        """Trains from `progress` to `total_steps`."""
+        """Trains from `progress` to `total_steps`, or to a pause."""
         try:
             for callback in self.callbacks:
                 callback.on_start(self)
-            while self.progress.step < self.total_steps:
-                self._train_epoch()
+            self._train()
             for callback in self.callbacks:
                 callback.on_end(self)
         except BaseException as error:
@@ -49,29 +61,34 @@ class TrainLoop:
             raise
         return self.progress
 
-    def _train_epoch(self) -> None:
-        """Trains to the end of the epoch or of the run."""
-        steps = self.stream.iterate(self.progress.epoch, self.progress.epoch_step)
-        start = time.perf_counter()
-        for batches in steps:
-            self._train_step(batches, data_wait_ms=(time.perf_counter() - start) * 1e3)
-            if self.progress.step == self.total_steps:
-                break
+    def _train(self) -> None:
+        steps = iter(self.stream)
+        while self.progress.step < self.total_steps and not self.pause:
+            self.at_work = []
+            self.heartbeat.step = self.progress.step + 1
+            self.heartbeat.at("data", self.stream.awaited)
             start = time.perf_counter()
+            self.at_work = next(steps)
+            self._train_step(self.at_work, data_wait_ms=(time.perf_counter() - start) * 1e3)
 
     def _train_step(self, batches: list[MicroBatch], data_wait_ms: float) -> None:
-        start = time.perf_counter()
-        factor = lr_factor(self.progress.step, self.total_steps, self.config.optim)
-        result = self.engine.train_step(batches, factor)
+        start, step = time.perf_counter(), self.progress.step
+        votes = {name: vote for callback in self.callbacks for name, vote in callback.vote(self).items()}
+        factor = lr_factor(step, self.total_steps, self.config.optim)
+        self.heartbeat.at("step")
+        result = self.engine.train_step(batches, step, factor, list(votes.values()), partial(self.heartbeat.at, "step"))
         timing = Timing(data_wait_ms, (time.perf_counter() - start) * 1e3)
-        self.progress = self.progress.after_step(
-            result.samples, result.tokens, result.bad_samples, self.stream.steps_per_epoch
-        )
+        if self.config.train.stop_on_nan:
+            refuse_non_finite(result, batches, step + 1)
+        self.votes = dict(zip(votes, result.votes, strict=True))
+        self.progress = self.progress.after_step(result.samples, result.tokens, result.bad_samples)
         metrics: Metrics | None = None
         if self.progress.step % self.config.log.every == 0 or self.progress.step == self.total_steps:
             metrics = {
-                **self.progress.model_dump(exclude={"epoch_step"}),
+                **self.progress.model_dump(),
+                "epoch": self.stream.epoch,
                 **step_metrics(self.engine, batches, result, timing),
             }
         for callback in self.callbacks:
+            self.heartbeat.at("callback", type(callback).__name__)
             callback.on_step(self, batches, metrics)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import ray
 import ray.train
@@ -19,6 +20,8 @@ from cli_ray.train.callbacks.trackers import check_sinks
 from cli_ray.train.environment import environment
 from cli_ray.train.evaluator import Evaluator
 from cli_ray.train.folder import RunFolder
+from cli_ray.train.lease import Lease
+from cli_ray.train.pulse import start_pulse
 from cli_ray.train.rehearsal import longest_batch
 from cli_ray.train.worker import train_worker
 
@@ -30,7 +33,8 @@ def train(config: RunConfig) -> dict[str, Any]:
         The progress at the end, with `validation_loss` and the run folder's URI.
 
     Raises:
-        UserError: config, data and cluster do not fit each other; says which field to change.
+        UserError: config, data and cluster do not fit each other; says which field to change. Or another driver
+            trains in the run folder.
         RunFailedError: the run stopped itself; says why.
     """
     refuse_to_lose("--runs-dir", config.runs_dir)
@@ -39,20 +43,37 @@ def train(config: RunConfig) -> dict[str, Any]:
     check_model(config)
     folder = RunFolder(config.folder)
     evaluator = Evaluator(config, folder)
+    connect(config.cluster.num_workers * config.cluster.cpus_per_worker)
+    check_resources(config.cluster)
+    with lease_of(folder) as lease:
+        prepare(config, folder)
+        lease.check()
+        with evaluator:
+            summary: dict[str, Any] = ray_trainer(config, folder, uuid4().hex).fit().return_value
+        folder.event("end", **summary)
+    if "error" in summary:
+        raise RunFailedError(summary["error"])
+    return summary
+
+
+def lease_of(folder: RunFolder) -> Lease:
+    """The lease of a run folder, with the pulse of the run as the lock of the cluster."""
+    session = ray.get_runtime_context().get_session_name()
+    return Lease(folder, session, take_lock=lambda: start_pulse(folder), free_lock=ray.kill)
+
+
+def prepare(config: RunConfig, folder: RunFolder) -> None:
+    """Config, indices and environment in the run folder.
+
+    Raises:
+        UserError: the folder holds another run, or the data cannot be read or changed.
+    """
     resumed = folder.claim(config)
     prepare_index(folder, "index.json", config.data)
     if config.validation.sources:
         prepare_index(folder, "validation-index.json", config.validation_data)
-    connect(config.cluster.num_workers * config.cluster.cpus_per_worker)
-    check_resources(config.cluster)
     folder.write("environment.json", json.dumps(environment(), indent=2))
     folder.event("resume" if resumed else "start")
-    with evaluator:
-        summary: dict[str, Any] = ray_trainer(config, folder).fit().return_value
-    folder.event("end", **summary)
-    if "error" in summary:
-        raise RunFailedError(summary["error"])
-    return summary
 
 
 def check_model(config: RunConfig) -> None:
@@ -65,8 +86,10 @@ def check_model(config: RunConfig) -> None:
     longest_batch(Encoder(load_processor(config.model), config.data), config)
 
 
-def ray_trainer(config: RunConfig, folder: RunFolder) -> TorchTrainer:
+def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> TorchTrainer:
     """The Ray Train side of a run.
+
+    `launch` names this call of the command, over all the restarts that Ray makes of it.
 
     Checkpoints are written by the workers themselves, not reported to Ray: `report` waits for the
     slowest upload, keeps either the newest or the best, and loses its snapshot when the driver dies
@@ -75,7 +98,7 @@ def ray_trainer(config: RunConfig, folder: RunFolder) -> TorchTrainer:
     gpus = config.cluster.gpus_per_worker
     return TorchTrainer(
         train_worker,
-        train_loop_config={"config": config.model_dump(mode="json")},
+        train_loop_config={"config": config.model_dump(mode="json"), "launch": launch},
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=config.cluster.timeout_s),
         scaling_config=ScalingConfig(
             num_workers=config.cluster.num_workers,

@@ -1,7 +1,9 @@
 """One rank of a training run, started by Ray Train."""
 
+from contextlib import closing
 from typing import Any
 
+import ray
 import ray.train
 import ray.train.torch
 import torch
@@ -10,50 +12,83 @@ from cli_ray.config import DataConfig, RunConfig
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.index import Index
 from cli_ray.data.stream import Stream
-from cli_ray.errors import UserError
+from cli_ray.errors import RunFailedError, UserError
 from cli_ray.model.build import build_model, load_processor
 from cli_ray.model.config import layer_map
 from cli_ray.plan.flops import describe
-from cli_ray.train import checkpoint as checkpoints
 from cli_ray.train.callbacks import callbacks_of
-from cli_ray.train.callbacks.console import say
+from cli_ray.train.checkpoint import Checkpoint
 from cli_ray.train.engine import Engine, partition_while_loading
+from cli_ray.train.faults import record, verdict
 from cli_ray.train.folder import RunFolder
+from cli_ray.train.heartbeat import Heartbeat, end_process, send_to
 from cli_ray.train.loop import TrainLoop
+from cli_ray.train.output import say
 from cli_ray.train.progress import total_steps
+from cli_ray.train.pulse import find_pulse
 from cli_ray.train.quiet import quiet
 from cli_ray.train.rehearsal import longest_batch
+from cli_ray.train.restore import choose, load
 
 
 def train_worker(arguments: dict[str, Any]) -> dict[str, Any]:
     """Trains; every rank returns the same summary, rank 0's reaches the driver.
 
-    A UserError is met by every rank alike and a restart would repeat it. It is returned as `error`, so that
-    Ray does not try again.
+    What every rank meets alike, and a restart would only repeat, is returned as `error`, so that Ray does not try
+    again: a UserError before the first step, a RunFailedError, and what the launch before this restart wrote down.
+    Other errors are one rank's; it writes them down, and Ray restarts all.
     """
-    config = RunConfig.model_validate(arguments["config"])
+    config, launch = RunConfig.model_validate(arguments["config"]), arguments["launch"]
+    folder = RunFolder(config.folder)
     quiet()
+    if (told := verdict(folder, launch)) is not None:
+        return {"error": told}
+    with closing(start_heartbeat(folder)) as heartbeat:
+        try:
+            loop = build_loop(config, heartbeat)
+        except UserError as error:
+            return {"error": str(error)}
+        return run(loop, launch)
+
+
+def run(loop: TrainLoop, launch: str) -> dict[str, Any]:
+    """Trains, and writes down what went wrong on this rank alone."""
     try:
-        loop = build_loop(config)
         progress = loop.fit()
-    except UserError as error:
+    except RunFailedError as error:
         return {"error": str(error)}
-    return {**progress.model_dump(), "validation_loss": loop.validation_loss, "run": loop.folder.uri}
+    except Exception as error:
+        record(loop.folder, launch, loop.progress.step, loop.rank, loop.at_work, error)
+        raise
+    return {
+        **progress.model_dump(),
+        "epoch": loop.stream.epoch,
+        "validation_loss": loop.validation_loss,
+        "run": loop.folder.uri,
+        "pause": loop.pause,
+    }
 
 
-def build_loop(config: RunConfig) -> TrainLoop:
+def start_heartbeat(folder: RunFolder) -> Heartbeat:
+    """The heartbeat of this rank, which tells the pulse of the run."""
+    rank, node = ray.train.get_context().get_world_rank(), ray.get_runtime_context().get_node_id()
+    heartbeat = Heartbeat(rank, node, send_to(find_pulse(folder)), end_process)
+    heartbeat.start()
+    return heartbeat
+
+
+def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
     """Model, stream, engine and callbacks of this rank, at the last complete checkpoint if there is one."""
     context = ray.train.get_context()
     rank, world_size = context.get_world_rank(), context.get_world_size()
     folder = RunFolder(config.folder)
-    complete = checkpoints.complete_checkpoints(folder)
-    last = complete[-1] if complete else None
-    lanes = last.lanes if last else config.lanes
-    torch.manual_seed(config.seed + rank)  # dropout differs between ranks
+    device = ray.train.torch.get_device()
+    last = choose(folder, device)
+    lanes = last.stream["lanes"] if last else config.lanes
 
+    heartbeat.at("starting", "loading the model")
     processor = load_processor(config.model)
     dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
-    device = ray.train.torch.get_device()
     partitioning = partition_while_loading(config, device)
     model = build_model(config.model, config.injection, config.lora, dtype=dtype, seed=config.seed)
     encoder = Encoder(processor, config.data)
@@ -73,6 +108,7 @@ def build_loop(config: RunConfig) -> TrainLoop:
 
     stream = open_stream("index.json", config.data)
     validation = open_stream("validation-index.json", config.validation_data) if config.validation.sources else None
+    heartbeat.at("starting", "DeepSpeed")
     engine = Engine(model, processor, config, stream.micro_batches_per_step, device)
     del partitioning
     loop = TrainLoop(
@@ -81,13 +117,17 @@ def build_loop(config: RunConfig) -> TrainLoop:
         stream=stream,
         folder=folder,
         callbacks=callbacks_of(config, validation, rank),
+        heartbeat=heartbeat,
         total_steps=total_steps(stream.steps_per_epoch, config.train.epochs, config.train.max_steps),
         rank=rank,
         world_size=world_size,
     )
+    heartbeat.at("starting", "rehearsing the longest batch")
     engine.rehearse(longest_batch(encoder, config))
     if last:
-        checkpoints.load(folder, last, engine.deepspeed)
+        heartbeat.at("starting", f"loading {last.name}")
+        load(folder, last, engine.deepspeed)
+        stream.load_state_dict(last.stream)
         loop.progress, loop.validation_loss = last.progress, last.validation_loss
     if rank == 0:
         say(layer_map(model.config.injection))
@@ -97,13 +137,12 @@ def build_loop(config: RunConfig) -> TrainLoop:
     return loop
 
 
-def start_line(loop: TrainLoop, last: checkpoints.Checkpoint | None) -> str:
+def start_line(loop: TrainLoop, last: Checkpoint | None) -> str:
     """What was decided about resuming."""
     total = f"of {loop.total_steps} steps, {loop.stream.steps_per_epoch} per epoch"
     if last is None:
         return f"starting run {loop.folder.uri}: step 0 {total}"
-    progress = last.progress
     return (
-        f"resuming run {loop.folder.uri} at step {progress.step} {total}, epoch {progress.epoch}, "
-        f"sample {progress.samples}, from {last.name}"
+        f"resuming run {loop.folder.uri} at step {last.progress.step} {total}, epoch {loop.stream.epoch}, "
+        f"sample {last.progress.samples}, from {last.name}"
     )

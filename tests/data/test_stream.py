@@ -1,7 +1,9 @@
 """The stream: the same batches for every number of workers, after every restart, with and without Ray."""
 
+import json
 from collections import Counter
 from functools import partial
+from itertools import islice
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -101,6 +103,31 @@ def test_resumed_with_any_world_size(
         assert sorted(filter(None, (batch for part in batches for batch in part))) == sorted(filter(None, expected))
 
 
+def test_a_state_puts_another_stream_where_it_was_taken(setup: Setup) -> None:
+    """Over the end of an epoch, and for another number of ranks."""
+    one, expected = stream(setup, lanes=2), iter(stream(setup, lanes=2))
+    passed = one.steps_per_epoch + 2
+    for batches, same in zip(islice(one, passed), expected, strict=False):
+        assert list(map(names, batches)) == list(map(names, same))
+    state = json.loads(json.dumps(one.state_dict()))
+    assert (state["epoch"], state["epoch_step"]) == (1, 2)
+    assert len(json.dumps(state)) < 200
+    ranks = [stream(setup, lanes=2, rank=rank, world_size=2) for rank in range(2)]
+    for rank in ranks:
+        rank.load_state_dict(state)
+        assert rank.state_dict() == state
+    for (first, second), whole in zip(islice(zip(*ranks, strict=True), 8), islice(one, 8), strict=True):
+        assert [names(batch) for batch in first + second] == [names(batch) for batch in whole]
+
+
+def test_the_state_of_another_order_is_refused(setup: Setup) -> None:
+    state = stream(setup).state_dict()
+    with pytest.raises(UserError, match=r"seed gives seed = 1, the checkpoint's stream was made with 0"):
+        stream(setup, seed=1).load_state_dict(state)
+    with pytest.raises(UserError, match=r"train\.global_batch_size gives per_step = 3"):
+        stream(setup, step=3).load_state_dict(state)
+
+
 def test_kinds_come_apart_within_a_window(setup: Setup) -> None:
     index, data, encoder = setup
     wide = data.model_copy(update={"window_samples": 40})
@@ -137,3 +164,12 @@ def test_ray_data_gives_the_same(setup: Setup) -> None:
     next(early)
     del early  # leaves windows unread
     assert len(list(by_ray.iterate(1))) == by_ray.steps_per_epoch
+
+
+def test_a_stream_tells_what_it_waits_for(setup: Setup) -> None:
+    source = stream(setup)
+    steps = source.iterate(1, 0)
+    assert source.awaited().startswith("epoch 0, window 1 of ")
+    next(steps)
+    assert source.awaited().startswith("epoch 1, window 2 of ")
+    assert "/a.tar" in source.awaited()

@@ -6,7 +6,7 @@ from cli_ray.config import RunConfig
 from cli_ray.drill.comparison import Difference, Outcome
 from cli_ray.drill.plan import Kill
 
-KILL = Kill(kind="node", moment="step", step=7, due=12, delay_s=0.1, draw=0.5)
+KILL = Kill(kind="node", moment="step", step=7, due=12, delay_s=0.1, draw=0.5, back_by=19)
 
 
 def outcome(difference: Difference, exit_code: int | None = 0) -> Outcome:

@@ -35,6 +35,7 @@ def test_storage_goes_between_two_checkpoints_and_comes_back_after_the_later_one
         assert kill.due in (6, 12, 18)
         assert kill.due - 6 <= kill.step < kill.due
         assert 1 <= kill.outage_s <= 5
+        assert kill.back_by == 19
 
 
 def test_a_run_without_a_checkpoint_on_its_way_can_be_drilled_too() -> None:

@@ -14,11 +14,13 @@ from cli_ray.data.collate import MicroBatch, collate
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.sample import Message, Sample
 from cli_ray.model.build import build_model, load_processor
-from cli_ray.train.checkpoint import Checkpoint, save
+from cli_ray.train.checkpoint import Checkpoint
 from cli_ray.train.engine import Engine, ForwardResult, partition_while_loading
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.progress import Progress
 from cli_ray.train.rehearsal import longest_batch
+from cli_ray.train.shards import commit, write_shards
+from cli_ray.train.snapshot import take_snapshot
 
 STEPS = 4
 GLOBAL_BATCH = 8
@@ -35,6 +37,7 @@ class Case:
     checkpoint: str = "tiny"
     checkpointing: bool = False
     lora: bool = False
+    dropout: float = 0.0
     frozen_llm: bool = False
     rehearse: bool = False
 
@@ -58,7 +61,7 @@ def config_of(case: Case) -> RunConfig:
                 "amp": {"rank": 4},
                 "agf": {"num_heads": 2, "hidden_size": 8},
             },
-            "lora": {"rank": 4, "dropout": 0.0} if case.lora else {},
+            "lora": {"rank": 4, "dropout": case.dropout} if case.lora else {},
             "data": {"sources": [{"path": "none", "name": "demo"}], "max_length": 512},
             "optim": parts,
             "train": {
@@ -82,13 +85,16 @@ def train_and_save(case: Case, run: str) -> float:
     """Trains all steps, writes a checkpoint to the run folder and returns the loss of the first batch after it."""
     trained = _Run(case)
     for step in range(STEPS):
-        _loss(trained.engine, trained.batches(step))
+        trained.step(step)
     folder = RunFolder(run)
     if dist.get_rank() == 0:
         folder.claim(trained.config)
     progress = Progress(step=STEPS)
-    checkpoint = Checkpoint(progress=progress, world_size=dist.get_world_size(), lanes=1, zero_stage=case.zero_stage)
-    save(folder, checkpoint, trained.engine.deepspeed)
+    checkpoint = Checkpoint(progress=progress, stream={}, world_size=dist.get_world_size(), zero_stage=case.zero_stage)
+    write_shards(folder, checkpoint.name, dist.get_rank(), take_snapshot(trained.engine.deepspeed))
+    dist.barrier()
+    if dist.get_rank() == 0:
+        commit(folder, checkpoint)
     trained.engine.deepspeed.eval()
     with torch.no_grad():
         forwards = [trained.engine.forward(batch) for batch in trained.batches(0)]
@@ -111,15 +117,18 @@ class _Run:
         self.engine = Engine(model, processor, self.config, accumulation, device)
         del partitioning
 
+    def step(self, step: int) -> float:
+        """Trains one step; its loss."""
+        return mean_loss(self.engine, self.engine.train_step(self.batches(step), step, factor=1.0).forwards)
+
     def batches(self, step: int) -> list[MicroBatch]:
         """This rank's micro-batches of a step."""
         rank, world = dist.get_rank(), dist.get_world_size()
         rows = [self.encoder(sample) for sample in samples(step)]
-        mine = rows[rank * len(rows) // world : (rank + 1) * len(rows) // world]
-        size = self.case.micro_batch
+        mine, size = range(rank * len(rows) // world, (rank + 1) * len(rows) // world), self.case.micro_batch
         return [
-            collate(mine[i : i + size], self.encoder.pad_token_id, self.encoder.tiled)
-            for i in range(0, len(mine), size)
+            collate(rows[i : i + size], self.encoder.pad_token_id, self.encoder.tiled, place=(i // size, 0))
+            for i in mine[::size]
         ]
 
 
@@ -127,11 +136,7 @@ def _run(case: Case) -> list[float]:
     run = _Run(case)
     if case.rehearse:
         run.engine.rehearse(longest_batch(run.encoder, run.config))
-    return [_loss(run.engine, run.batches(step)) for step in range(STEPS)]
-
-
-def _loss(engine: Engine, batches: list[MicroBatch]) -> float:
-    return mean_loss(engine, engine.train_step(batches, factor=1.0).forwards)
+    return [run.step(step) for step in range(STEPS)]
 
 
 def mean_loss(engine: Engine, forwards: Sequence[ForwardResult]) -> float:

@@ -60,6 +60,14 @@ def test_one_rank_with_accumulation_or_checkpointing_equals_one_without(referenc
     assert losses[1] == pytest.approx(reference, rel=2e-5)
 
 
+def test_dropout_does_not_depend_on_ranks_or_accumulation() -> None:
+    case = Case(lora=True, dropout=0.3)
+    [alone] = on_ranks(1, step_losses, [case, replace(case, dropout=0.0)])
+    [two, _] = on_ranks(2, step_losses, [case])
+    assert two[0] == pytest.approx(alone[0], rel=2e-5)
+    assert alone[0] != pytest.approx(alone[1], rel=1e-3)
+
+
 def test_deepspeed_config_carries_the_run_config() -> None:
     config = deepspeed_config(config_of(Case(zero_stage=3, micro_batch=2)), accumulation=4)
     assert config["zero_optimization"]["stage"] == 3

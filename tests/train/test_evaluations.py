@@ -89,7 +89,7 @@ def run_of(folder: Path, steps: tuple[int, ...]) -> tuple[RunConfig, RunFolder]:
     config = config_of(folder, every=2, benchmarks=("pope",), miniature=True)
     run = RunFolder(config.folder)
     for step in steps:
-        checkpoint = Checkpoint(progress=Progress(step=step), world_size=1, lanes=1, zero_stage=0)
+        checkpoint = Checkpoint(progress=Progress(step=step), stream={}, world_size=1, zero_stage=0)
         run.write(f"{checkpoint.name}/progress.json", checkpoint.model_dump_json())
         Path(run.join(f"{name_of(step)}/model")).mkdir(parents=True)
     return config, run

@@ -9,11 +9,11 @@ from cli_ray.train.progress import Progress, total_steps
 from cli_ray.train.schedule import lr_factor
 
 
-def test_progress_rolls_over_epochs() -> None:
+def test_progress_counts() -> None:
     progress = Progress()
     for _ in range(5):
-        progress = progress.after_step(samples=4, tokens=10, bad_samples=1, steps_per_epoch=2)
-    assert progress == Progress(step=5, epoch=2, epoch_step=1, samples=20, tokens=50, bad_samples=5)
+        progress = progress.after_step(samples=4, tokens=10, bad_samples=1)
+    assert progress == Progress(step=5, samples=20, tokens=50, bad_samples=5)
     assert Progress.model_validate_json(progress.model_dump_json()) == progress
 
 
@@ -35,7 +35,7 @@ def test_the_rate_rises_then_falls_to_its_floor() -> None:
 def test_the_newest_and_the_best_checkpoints_are_kept() -> None:
     losses = [None, 3.0, 1.0, 2.0, 2.5]
     checkpoints = [
-        Checkpoint(progress=Progress(step=i), world_size=1, lanes=1, zero_stage=2, validation_loss=loss)
+        Checkpoint(progress=Progress(step=i), stream={}, world_size=1, zero_stage=2, validation_loss=loss)
         for i, loss in enumerate(losses)
     ]
     kept = [c.progress.step for c in checkpoints if c not in to_delete(checkpoints, keep_last=1, keep_best=2)]

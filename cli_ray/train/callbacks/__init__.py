@@ -6,6 +6,7 @@ from cli_ray.train.callbacks.callback import Callback
 from cli_ray.train.callbacks.checkpointer import Checkpointer
 from cli_ray.train.callbacks.console import Console
 from cli_ray.train.callbacks.metrics_file import MetricsFile
+from cli_ray.train.callbacks.pauser import Pauser
 from cli_ray.train.callbacks.quarantiner import Quarantiner
 from cli_ray.train.callbacks.result_joiner import ResultJoiner
 from cli_ray.train.callbacks.trackers import SINKS
@@ -21,4 +22,4 @@ def callbacks_of(config: RunConfig, validation: Stream | None, rank: int) -> lis
         callbacks += [MetricsFile(), Console(), *(SINKS[name]() for name in config.log.sinks)]
         if config.evaluation.every:
             callbacks.append(ResultJoiner())
-    return [*callbacks, Checkpointer()]
+    return [*callbacks, Pauser(), Checkpointer()]

@@ -19,11 +19,18 @@ class Callback:
     def on_start(self, loop: "TrainLoop") -> None:
         """Before the first step, after a checkpoint was restored."""
 
+    def vote(self, loop: "TrainLoop") -> dict[str, int]:
+        """Before a step: numbers whose sums over the ranks are in `loop.votes` after it.
+
+        They travel with what the step reduces anyway. Every rank gives the same names, at every step.
+        """
+        return {}
+
     def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
         """After an optimiser step; `metrics` is None between log lines."""
 
     def on_end(self, loop: "TrainLoop") -> None:
-        """After the last step."""
+        """After the last step, or the last before the run pauses."""
 
     def on_error(self, loop: "TrainLoop", error: BaseException) -> None:
         """After an exception, before it is raised again; must not use collectives."""

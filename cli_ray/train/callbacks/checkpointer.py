@@ -1,38 +1,117 @@
-"""Writes checkpoints every n steps and at the end, and removes those no longer kept."""
+"""Writes checkpoints every n steps, at the end and before a pause, and removes those no longer kept."""
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-import torch.distributed as dist
+import torch
 
+from cli_ray.config import RunConfig
 from cli_ray.data.collate import MicroBatch
-from cli_ray.train import checkpoint as checkpoints
+from cli_ray.errors import RunFailedError
+from cli_ray.train.background import ATTEMPTS, Background
 from cli_ray.train.callbacks.callback import Callback
+from cli_ray.train.checkpoint import Checkpoint, complete_checkpoints, to_delete
+from cli_ray.train.environment import versions
 from cli_ray.train.evaluations import awaited
+from cli_ray.train.folder import RunFolder
 from cli_ray.train.metrics import Metrics
+from cli_ray.train.output import say
+from cli_ray.train.shards import commit, write_shards
+from cli_ray.train.snapshot import take_snapshot
 
 if TYPE_CHECKING:
     from cli_ray.train.loop import TrainLoop
 
 
 class Checkpointer(Callback):
-    """Runs on every rank; stands after validation in the list, so that the loss is known."""
+    """Runs on every rank; stands after validation in the list, so that the loss is known.
+
+    Each rank copies its state and writes the copy in the background. A vote tells when all have, and rank 0 then
+    marks the checkpoint as complete. One that cannot be written is told and removed, and training goes on.
+    """
+
+    def on_start(self, loop: "TrainLoop") -> None:
+        self._background = Background()
+        self._pending: Checkpoint | None = None
+
+    def vote(self, loop: "TrainLoop") -> dict[str, int]:
+        ended = self._pending is not None and not self._background.busy
+        failed = ended and self._background.fault is not None
+        return {"written": int(ended and not failed), "unwritten": int(failed)}
 
     def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
-        settings, step = loop.config.checkpoint, loop.progress.step
-        if step % settings.every and step != loop.total_steps:
-            return
-        checkpoint = checkpoints.Checkpoint(
+        if self._pending and loop.votes["written"] + loop.votes["unwritten"] == loop.world_size:
+            self._settle(loop, loop.votes["unwritten"])
+        step = loop.progress.step
+        if step % loop.config.checkpoint.every == 0 or step == loop.total_steps or loop.pause:
+            loop.heartbeat.at("checkpoint")
+            self._wait(loop)
+            self._save(loop)
+
+    def on_end(self, loop: "TrainLoop") -> None:
+        pending = self._pending
+        unwritten = self._wait(loop) + self._ranks_with_fault(loop)  # the second waits for the mark
+        if pending and unwritten:
+            raise RunFailedError(
+                f"the last checkpoint, {pending.name} of {loop.folder.uri}, could not be written (the reason stands "
+                "above): mend the storage, then the same command goes on from the one before"
+            )
+
+    def on_error(self, loop: "TrainLoop", error: BaseException) -> None:
+        self._background.close()
+
+    def _save(self, loop: "TrainLoop") -> None:
+        self._tell_fault(loop, "the checkpoint before")
+        self._pending = Checkpoint(
             progress=loop.progress,
+            stream=loop.stream.state_dict(),
             world_size=loop.world_size,
-            lanes=loop.stream.lanes,
             zero_stage=loop.config.train.zero_stage,
             validation_loss=loop.validation_loss,
+            versions=versions(),
+            config=loop.config.model_dump(mode="json"),
         )
-        checkpoints.save(loop.folder, checkpoint, loop.engine.deepspeed)
+        snapshot = take_snapshot(loop.engine.deepspeed)
+        self._background.start(partial(write_shards, loop.folder, self._pending.name, loop.rank, snapshot))
+
+    def _wait(self, loop: "TrainLoop") -> int:
+        """Waits until the pending checkpoint is written on every rank; on how many it could not be."""
+        if self._pending is None:
+            return 0
+        unwritten = self._ranks_with_fault(loop)
+        self._settle(loop, unwritten)
+        return unwritten
+
+    def _ranks_with_fault(self, loop: "TrainLoop") -> int:
+        fault = self._background.fault is not None
+        return int(loop.engine.all_reduce(torch.tensor([fault]))[0])
+
+    def _settle(self, loop: "TrainLoop", unwritten: int) -> None:
+        """Every rank's writing has ended: marks the checkpoint as complete, or removes what there is of it."""
+        assert self._pending is not None
+        pending, self._pending = self._pending, None
+        self._tell_fault(loop, pending.name)
         if loop.rank == 0:
-            complete = checkpoints.complete_checkpoints(loop.folder)
-            for old in checkpoints.to_delete(complete, settings.keep_last, settings.keep_best):
-                if not awaited(old.progress.step, loop.config, loop.folder):
-                    loop.folder.delete(old.name)
-            loop.folder.event("checkpoint", step=step, path=checkpoint.name)
-        dist.barrier()
+            work = _abandon if unwritten else _complete
+            self._background.start(partial(work, loop.folder, loop.config, pending))
+
+    def _tell_fault(self, loop: "TrainLoop", what: str) -> None:
+        fault = self._background.fault
+        if fault is not None:
+            say(f"{what} could not be written by rank {loop.rank} in {ATTEMPTS} attempts: {fault}; training goes on")
+            self._background.forget()
+
+
+def _complete(folder: RunFolder, config: RunConfig, checkpoint: Checkpoint) -> None:
+    commit(folder, checkpoint)
+    kept = config.checkpoint
+    for old in to_delete(complete_checkpoints(folder), kept.keep_last, kept.keep_best):
+        if not awaited(old.progress.step, config, folder):
+            folder.delete(old.name)
+    folder.event("checkpoint", step=checkpoint.progress.step, path=checkpoint.name)
+
+
+def _abandon(folder: RunFolder, config: RunConfig, checkpoint: Checkpoint) -> None:
+    if folder.exists(checkpoint.name):
+        folder.delete(checkpoint.name)
+    folder.event("checkpoint failed", step=checkpoint.progress.step, path=checkpoint.name)

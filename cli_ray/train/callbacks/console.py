@@ -1,11 +1,11 @@
 """One plain line a step."""
 
-import sys
 from typing import TYPE_CHECKING
 
 from cli_ray.data.collate import MicroBatch
 from cli_ray.train.callbacks.callback import Callback
 from cli_ray.train.metrics import Metrics
+from cli_ray.train.output import say
 
 if TYPE_CHECKING:
     from cli_ray.train.loop import TrainLoop
@@ -17,12 +17,6 @@ class Console(Callback):
     def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
         if metrics is not None:
             say(step_line(metrics, loop.total_steps))
-
-
-def say(line: str) -> None:
-    """Writes a line to the worker's output. Ray Train replaces `print` by one that writes it twice."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 def step_line(metrics: Metrics, total_steps: int) -> str:

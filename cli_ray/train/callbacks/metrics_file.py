@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from cli_ray.data.collate import MicroBatch
 from cli_ray.train.callbacks.callback import Callback
 from cli_ray.train.folder import METRICS
+from cli_ray.train.journal import Journal
 from cli_ray.train.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -22,10 +23,14 @@ class MetricsFile(Callback):
         if text is not None:
             lines = [line for line in text.splitlines() if _is_before(line, loop.progress.step)]
             loop.folder.write(METRICS, "".join(f"{line}\n" for line in lines))
+        self._file = Journal(loop.folder, METRICS)
 
     def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
         if metrics is not None:
-            loop.folder.append(METRICS, [json.dumps(finite(metrics), allow_nan=False)])
+            self._file.add(json.dumps(finite(metrics), allow_nan=False))
+
+    def on_end(self, loop: "TrainLoop") -> None:
+        self._file.close()
 
 
 def finite(metrics: Metrics) -> Metrics:

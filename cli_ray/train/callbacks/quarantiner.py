@@ -8,6 +8,7 @@ import torch.distributed as dist
 from cli_ray.data.collate import MicroBatch
 from cli_ray.data.quarantine import Quarantine
 from cli_ray.train.callbacks.callback import Callback
+from cli_ray.train.journal import Journal
 from cli_ray.train.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -18,9 +19,9 @@ class Quarantiner(Callback):
     """Runs on every rank and writes that rank's file; the ranks decide together and stop together."""
 
     def on_start(self, loop: "TrainLoop") -> None:
-        self._file = f"quarantine/rank{loop.rank}.jsonl"
-        self._written = set((loop.folder.read(self._file) or "").splitlines())
-        self._folder = loop.folder
+        name = f"quarantine/rank{loop.rank}.jsonl"
+        self._written = set((loop.folder.read(name) or "").splitlines())
+        self._file = Journal(loop.folder, name)
         self._bad = loop.progress.bad_samples
         share = loop.config.data.max_bad_share
         self._own = Quarantine(append=self._append, path=loop.folder.join("quarantine"), max_bad_share=share)
@@ -30,9 +31,12 @@ class Quarantiner(Callback):
             self._own.add(len(batch.ids), batch.bad)
         # The counts of progress are those of all ranks, so all of them gather here or none does.
         before, self._bad = self._bad, loop.progress.bad_samples
-        end_of_epoch = loop.progress.epoch_step == 0
+        end_of_epoch = loop.stream.epoch_step == 0
         if self._bad > before or (self._bad and end_of_epoch):
             self._of_all_ranks(loop.world_size).check(end_of_epoch)
+
+    def on_end(self, loop: "TrainLoop") -> None:
+        self._file.close()
 
     def _of_all_ranks(self, world_size: int) -> Quarantine:
         """The quarantines of all ranks as one."""
@@ -52,4 +56,4 @@ class Quarantiner(Callback):
         """Steps that are redone after a restart meet the same bad samples again; they are written once."""
         if line not in self._written:
             self._written.add(line)
-            self._folder.append(self._file, [line])
+            self._file.add(line)

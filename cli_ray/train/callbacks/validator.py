@@ -36,7 +36,8 @@ class Validator(Callback):
         total = torch.zeros(4, dtype=torch.float64)
         loop.engine.deepspeed.eval()
         with torch.no_grad():
-            for batches in self.stream.iterate(0, 0):
+            for number, batches in enumerate(self.stream.iterate(0, 0), start=1):
+                loop.heartbeat.at("validation", f"batch {number}")
                 own = torch.zeros(4, dtype=torch.float64)
                 for batch in batches:
                     nll_S = loop.engine.forward(batch).nll_S

@@ -1,0 +1,72 @@
+"""Which checkpoint a start goes on from, and going on from it."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from cli_ray.errors import UserError
+from cli_ray.train.checkpoint import TAG, Checkpoint, complete_checkpoints, read_from
+from cli_ray.train.folder import RunFolder
+from cli_ray.train.output import say
+from cli_ray.train.shards import damage
+
+
+def choose(folder: RunFolder, device: torch.device) -> Checkpoint | None:
+    """The newest checkpoint that is whole, the same on every rank; None when none was ever completed.
+
+    Each rank reads its share of the files and compares checksums. What is half-written or damaged is told and
+    removed, for those steps are done again.
+
+    Raises:
+        UserError: there are complete checkpoints, and all of them are damaged.
+    """
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    found: list[list[Checkpoint]] = [complete_checkpoints(folder) if rank == 0 else []]
+    dist.broadcast_object_list(found, src=0, device=device)
+    damaged: dict[str, str] = {}
+    for checkpoint in reversed(found[0]):
+        reasons: list[str | None] = [None] * world_size
+        dist.all_gather_object(reasons, damage(folder, checkpoint, sorted(checkpoint.files)[rank::world_size]))
+        reason = next((reason for reason in reasons if reason), None)
+        if reason is None:
+            if rank == 0:
+                _tidy(folder, checkpoint, damaged)
+            return checkpoint
+        damaged[checkpoint.name] = reason
+    if damaged:
+        told = "".join(f"\n  {name}: {reason}" for name, reason in damaged.items())
+        raise UserError(
+            f"every checkpoint of {folder.uri} is damaged:{told}\nput one back from a copy, "
+            "or remove its checkpoints folder to begin at step 0"
+        )
+    if rank == 0:
+        _tidy(folder, None, damaged)
+    return None
+
+
+def load(folder: RunFolder, checkpoint: Checkpoint, engine: Any) -> None:
+    """Restores weights and optimiser states; called by every rank.
+
+    Raises:
+        UserError: the checkpoint was written by another number of workers.
+    """
+    if checkpoint.world_size != dist.get_world_size():
+        raise UserError(
+            f"{folder.uri}/{checkpoint.name} was written by {checkpoint.world_size} workers, "
+            f"now there are {dist.get_world_size()}: set cluster.num_workers = {checkpoint.world_size}"
+        )
+    with read_from(folder, checkpoint.name) as local:
+        engine.load_checkpoint(str(local), tag=TAG, load_module_strict=False)
+
+
+def _tidy(folder: RunFolder, chosen: Checkpoint | None, damaged: dict[str, str]) -> None:
+    """Tells of checkpoints that cannot be used, and removes them; rank 0 only."""
+    complete = {checkpoint.name for checkpoint in complete_checkpoints(folder)}
+    for name in (f"checkpoints/{name}" for name in folder.names("checkpoints")):
+        if name in complete and name not in damaged:
+            continue
+        reason = damaged.get(name, "half-written")
+        say(f"{name} is left out: {reason}; using {chosen.name if chosen else 'none'}")
+        folder.event("checkpoint left out", path=name, reason=reason)
+        folder.delete(name)
