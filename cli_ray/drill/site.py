@@ -2,15 +2,17 @@
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ray._common.utils import get_ray_address_file
 from ray.cluster_utils import Cluster
+from ray.util import get_node_ip_address
 
 from cli_ray.drill.layout import Room
 
@@ -44,10 +46,13 @@ class Site:
             os.environ.setdefault(name, value)
         # AF_UNIX socket paths are at most 107 bytes long.
         self._folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
-        # With the dashboard off, what Ray Train leaves behind to tidy up after a dead driver never ends.
-        head = {"num_cpus": 0, "include_dashboard": True, "dashboard_port": _free_port(), "temp_dir": self._folder}
+        port = _free_port()
+        # Ray Train's own helpers would ask another cluster of this machine whether the run still lives.
+        self._environment = {"RAY_ADDRESS": f"{get_node_ip_address()}:{port}"}
+        head = {"num_cpus": 0, "include_dashboard": False, "gcs_server_port": port, "temp_dir": self._folder}
+        shared = {"object_store_memory": STORE_BYTES, "env_vars": self._environment}
         with _others_address_kept():
-            self._cluster = Cluster(True, head_node_args={**head, "object_store_memory": STORE_BYTES})
+            self._cluster = Cluster(True, head_node_args={**head, **shared})
         self._rooms: dict[Any, Room] = {}
         for room in rooms:
             self.grow(room)
@@ -64,9 +69,12 @@ class Site:
 
     def grow(self, room: Room) -> None:
         """Adds a node."""
-        devices = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, room.gpus))} if room.gpus else None
+        devices = {"CUDA_VISIBLE_DEVICES": ",".join(map(str, room.gpus))} if room.gpus else {}
         node = self._cluster.add_node(
-            num_cpus=room.cpus, num_gpus=len(room.gpus), env_vars=devices, object_store_memory=STORE_BYTES
+            num_cpus=room.cpus,
+            num_gpus=len(room.gpus),
+            env_vars=self._environment | devices,
+            object_store_memory=STORE_BYTES,
         )
         self._rooms[node] = room
 
@@ -79,6 +87,12 @@ class Site:
         """The processes of a node whose title begins so: `ray::Replica` holds a replica, or is about to."""
         (daemon,) = node.all_processes["raylet"]
         return [one for one in _children(daemon.process.pid) if one.title.startswith(title)]
+
+    def tidy(self) -> None:
+        """Ends what Ray Train left on the head to tidy up after a dead driver; without a dashboard that never ends."""
+        for one in self.workers(self._cluster.head_node, "ray::PlacementGroupCleaner"):
+            with suppress(ProcessLookupError):
+                os.kill(one.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Ends the cluster."""
@@ -101,9 +115,9 @@ def _others_address_kept() -> Iterator[None]:
 
 
 def _free_port() -> int:
-    """A port that is free now; the usual one would be taken for that of the user's own cluster."""
+    """A port that is free now."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind(("", 0))
         return int(probe.getsockname()[1])
 
 
