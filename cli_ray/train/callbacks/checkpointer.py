@@ -45,6 +45,8 @@ class Checkpointer(Callback):
         step = loop.progress.step
         if step % loop.config.checkpoint.every == 0 or step == loop.total_steps or loop.pause:
             loop.heartbeat.at("checkpoint")
+            if loop.rank == 0 and self._background.busy:
+                say(f"step {step} waits for the checkpoint before to be written: raise checkpoint.every")
             self._wait(loop)
             self._save(loop)
 
