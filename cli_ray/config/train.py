@@ -73,6 +73,8 @@ class LogConfig(Section):
 
     every: int = Field(default=1, ge=1)
     """Steps between log lines."""
+    ids: bool = True
+    """Record the sample ids of each step in `trained/`, for `cli-ray data verify`."""
     sinks: tuple[Sink, ...] = ()
     """Further sinks. wandb stays offline unless WANDB_API_KEY is set."""
     project: str = "cli_ray"

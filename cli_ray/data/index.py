@@ -1,6 +1,7 @@
 """The index: where every sample of the sources stands, made once, without decoding any image."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from cli_ray.config import DataConfig
 from cli_ray.data.files import Shard
+from cli_ray.data.order import Order
 from cli_ray.data.readers import READERS, Span
 from cli_ray.data.source import Source, open_source
 from cli_ray.errors import UserError
@@ -118,6 +120,22 @@ def build_index(data: DataConfig) -> Index:
         raise UserError(f"data.sources: no sample in {', '.join(source.path for source in data.sources)}")
     table = np.array(rows, np.int64)
     return Index(sources, data.unit_samples, dict(zip(_COLUMNS, table.T.copy(), strict=True)), broken)
+
+
+def order_of(
+    index: Index, data: DataConfig, *, seed: int, lanes: int, micro_batch_size: int, global_batch_size: int
+) -> Order:
+    """The order in which a run takes the samples of an index; see `Stream` for the arguments."""
+    return Order(
+        counts=index.columns["count"],
+        sources=index.columns["source"],
+        weights=[source.weight for source in data.sources],
+        seed=seed,
+        lanes=lanes,
+        window=math.ceil(data.window_samples / micro_batch_size) * micro_batch_size,
+        micro_batch=micro_batch_size,
+        per_step=global_batch_size // (lanes * micro_batch_size),
+    )
 
 
 def _spans(source: Source, shard: Shard, unit_samples: int) -> Sequence[Span]:

@@ -82,7 +82,28 @@ class Order:
     def pieces(self, epoch: int, lane: int, window: int) -> list[Piece]:
         """The pieces of units that make a window, in order."""
         start = self._lane_start(lane) + window * self.window
-        return self._cut(epoch, start, start + self.window_length(lane, window))
+        columns = self._cut(epoch, start, start + self.window_length(lane, window))
+        return [Piece(*map(int, piece)) for piece in zip(*columns, strict=True)]
+
+    def lead(self, epoch: int, lane: int, windows: int) -> tuple[Ints, Ints, Ints]:
+        """Unit, low and high of the pieces that make a lane's first windows, all when there are not so many."""
+        start = self._lane_start(lane)
+        return self._cut(epoch, start, start + min(windows * self.window, self.lane_length(lane)))
+
+    def step_sizes(self, epoch: int) -> Ints:
+        """Samples of each step of an epoch, quarantined ones included."""
+        sizes = np.zeros((self.lanes, self.steps_per_epoch * self.per_step), np.int64)
+        for lane in range(self.lanes):
+            length = self.lane_length(lane)
+            last, rest = max(length - 1, 0) // self.window, length % self.micro_batch
+            count = math.ceil(length / self.micro_batch)
+            sizes[lane, :count] = self.micro_batch
+            if rest:  # the small micro-batch stands anywhere in the last window
+                begin = last * self.micro_batches_per_window
+                places = self.shuffle(count - begin, epoch, lane, last, stage=1)
+                sizes[lane, begin + int(np.argmax(places))] = rest
+        steps: Ints = sizes.reshape(self.lanes, -1, self.per_step).sum((0, 2))
+        return steps
 
     def shuffle(self, count: int, epoch: int, lane: int, window: int, stage: int) -> Ints:
         """A permutation of `count` things within a window; `stage` tells several of them apart."""
@@ -98,17 +119,13 @@ class Order:
         """Samples that the fractional part of a source's weight adds to each epoch."""
         return round((self.weights[source] % 1) * self._total(source))
 
-    def _cut(self, epoch: int, start: int, stop: int) -> list[Piece]:
-        """The pieces between two positions of the epoch."""
+    def _cut(self, epoch: int, start: int, stop: int) -> tuple[Ints, Ints, Ints]:
+        """Unit, low and high of the pieces between two positions of the epoch."""
         units, lows, highs, ends = self._epoch(epoch)
         first, last = np.searchsorted(ends, [start, stop - 1], side="right") if stop > start else (0, -1)
-        pieces = []
-        for i in range(int(first), int(last) + 1):
-            begin = int(ends[i] - (highs[i] - lows[i]))
-            low = int(lows[i]) + max(start - begin, 0)
-            high = int(highs[i]) - max(int(ends[i]) - stop, 0)
-            pieces.append(Piece(int(units[i]), low, high))
-        return pieces
+        units, lows, highs, ends = (column[first : last + 1] for column in (units, lows, highs, ends))
+        begins = ends - (highs - lows)
+        return units, lows + np.maximum(start - begins, 0), highs - np.maximum(ends - stop, 0)
 
     def _epoch(self, epoch: int) -> tuple[Ints, Ints, Ints, Ints]:
         return _epoch(self, epoch)

@@ -64,7 +64,7 @@ def read_samples(
     Raises:
         UserError: the shard is not the one that was indexed.
     """
-    name = path.partition("?")[0].rsplit("/", 1)[-1] if "://" in path else path.rsplit("/", 1)[-1]
+    name = shard_name(path)
     if span.broken:
         yield BadSample(f"{name}#{first}", source.label, path, "broken shard", span.broken)
         return
@@ -77,6 +77,11 @@ def read_samples(
         if count == high:
             return
     raise UserError(f"{path}: holds {count} samples where the index has {span.count}, it changed: start a new run")
+
+
+def shard_name(path: str) -> str:
+    """What the ids of a shard's samples begin with."""
+    return (path.partition("?")[0] if "://" in path else path).rsplit("/", 1)[-1]
 
 
 def _sample(source: Source, path: str, record: Record, identity: str, limits: Limits) -> Sample | BadSample:

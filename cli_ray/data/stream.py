@@ -10,8 +10,7 @@ from cli_ray.config import DataConfig
 from cli_ray.data.collate import MicroBatch, collate
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.encoded import Row
-from cli_ray.data.index import Index
-from cli_ray.data.order import Order
+from cli_ray.data.index import Index, order_of
 from cli_ray.data.ray_rows import read_by_ray
 from cli_ray.data.rows import Task
 from cli_ray.data.window import micro_batches
@@ -76,15 +75,13 @@ class Stream:
                 f"train.global_batch_size = {global_batch_size} must be a multiple of lanes x train.micro_batch_size = "
                 f"{lanes} x {micro_batch_size}; the lanes are those of the run's first start"
             )
-        self.order = Order(
-            counts=index.columns["count"],
-            sources=index.columns["source"],
-            weights=[source.weight for source in data.sources],
+        self.order = order_of(
+            index,
+            data,
             seed=seed,
             lanes=lanes,
-            window=math.ceil(data.window_samples / micro_batch_size) * micro_batch_size,
-            micro_batch=micro_batch_size,
-            per_step=global_batch_size // (lanes * micro_batch_size),
+            micro_batch_size=micro_batch_size,
+            global_batch_size=global_batch_size,
         )
         if not self.order.samples_per_epoch:
             raise UserError("an epoch has no sample: raise the weights in data.sources")

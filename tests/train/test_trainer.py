@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from cli_ray.commands.data_verify import verification
 from cli_ray.config import RunConfig
 from cli_ray.data.synthetic import synthesize, write_parquet, write_tar
 from cli_ray.errors import RunFailedError, UserError
@@ -74,6 +75,12 @@ def run(cluster: None, data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def metrics_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_no_sample_was_taken_twice_and_none_is_missing(run: Path) -> None:
+    found = verification(str(run), None)
+    assert found.is_right, found
+    assert sum(count.trained for count in found.epochs) == 8 * STEPS
 
 
 def test_metrics_say_what_a_run_did(run: Path) -> None:

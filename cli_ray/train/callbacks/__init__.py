@@ -5,6 +5,7 @@ from cli_ray.data.stream import Stream
 from cli_ray.train.callbacks.callback import Callback
 from cli_ray.train.callbacks.checkpointer import Checkpointer
 from cli_ray.train.callbacks.console import Console
+from cli_ray.train.callbacks.ledger import Ledger
 from cli_ray.train.callbacks.metrics_file import MetricsFile
 from cli_ray.train.callbacks.pauser import Pauser
 from cli_ray.train.callbacks.quarantiner import Quarantiner
@@ -22,4 +23,5 @@ def callbacks_of(config: RunConfig, validation: Stream | None, rank: int) -> lis
         callbacks += [MetricsFile(), Console(), *(SINKS[name]() for name in config.log.sinks)]
         if config.evaluation.every:
             callbacks.append(ResultJoiner())
-    return [*callbacks, Pauser(), Checkpointer()]
+    ledger = [Ledger()] if config.log.ids else []
+    return [*callbacks, Pauser(), *ledger, Checkpointer()]

@@ -1,0 +1,100 @@
+"""The ledger: which samples each step took, one Parquet file for each checkpoint in `trained/` of the run folder."""
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cli_ray.data.folder import Folder
+
+if TYPE_CHECKING:
+    from cli_ray.data.collate import MicroBatch
+
+LEDGER = "trained"
+"""The folder below the run folder."""
+SCHEMA = pa.schema(
+    [
+        pa.field("step", pa.int32(), nullable=False),  # counted from 1
+        pa.field("epoch", pa.int32(), nullable=False),  # counted from 0
+        pa.field("epoch_step", pa.int32(), nullable=False),  # counted from 0
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("source", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("quarantined", pa.bool_(), nullable=False),
+    ]
+)
+"""A row for each sample that a step took."""
+
+
+class DamagedLedgerError(Exception):
+    """A file of the ledger that cannot be read."""
+
+
+def entries(step: int, steps_per_epoch: int, rank: int, batches: Sequence["MicroBatch"]) -> pa.Table:
+    """The rows of one step on one rank.
+
+    Args:
+        step: counted from 1.
+        steps_per_epoch: of the stream.
+        rank: of the worker.
+        batches: what the step took; quarantined samples come after those trained on.
+    """
+    bad = [sample for batch in batches for sample in batch.bad]
+    ids = [name for batch in batches for name in batch.ids]
+    sources = [label for batch in batches for label in batch.sources]
+    count = len(ids) + len(bad)
+    numbers = [np.full(count, value, np.int32) for value in (step, *divmod(step - 1, steps_per_epoch), rank)]
+    labels = pa.array([*sources, *(sample.source for sample in bad)], pa.string()).dictionary_encode()
+    names = pa.array([*ids, *(sample.id for sample in bad)], pa.string())
+    return pa.Table.from_arrays(
+        [*map(pa.array, numbers), labels, names, pa.array(np.arange(count) >= len(ids))], schema=SCHEMA
+    )
+
+
+def merge(tables: Sequence[pa.Table]) -> pa.Table:
+    """The rows of several steps and ranks as one table, by step and rank."""
+    together = pa.concat_tables([SCHEMA.empty_table(), *tables]).unify_dictionaries().combine_chunks()
+    return together.sort_by([("step", "ascending"), ("rank", "ascending")])
+
+
+def write(folder: Folder, step: int, table: pa.Table) -> None:
+    """Writes what was trained up to the checkpoint of `step` since the one before."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", use_dictionary=["source"], write_page_checksum=True)
+    folder.write_bytes(_name(step), sink.getvalue().to_pybytes())
+
+
+def read(folder: Folder, step: int) -> pa.Table:
+    """The rows that `write` was given.
+
+    Raises:
+        DamagedLedgerError: the file is cut short, altered or no file of a ledger.
+    """
+    try:
+        with folder.fs.open_input_file(folder.join(_name(step))) as file:
+            table = pq.read_table(file, page_checksum_verification=True)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DamagedLedgerError(f"{folder.uri}/{_name(step)}: {error}") from error
+    if table.schema.remove_metadata() != SCHEMA:
+        raise DamagedLedgerError(f"{folder.uri}/{_name(step)}: its columns are not those of a ledger")
+    return table
+
+
+def steps(folder: Folder) -> list[int]:
+    """Steps of the files that are there, ascending."""
+    found = [re.fullmatch(r"step-(\d{8,})\.parquet", name) for name in folder.names(LEDGER)]
+    return sorted(int(match[1]) for match in found if match)
+
+
+def truncate(folder: Folder, step: int) -> None:
+    """Removes the files of later steps than `step`, which are redone."""
+    for later in steps(folder):
+        if later > step:
+            folder.fs.delete_file(folder.join(_name(later)))
+
+
+def _name(step: int) -> str:
+    return f"{LEDGER}/step-{step:08d}.parquet"

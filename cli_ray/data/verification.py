@@ -1,0 +1,220 @@
+"""The proof from the ledger that a run took every sample as often as the index and the weights say.
+
+Legend: N places, R rows of a ledger, S steps of an epoch.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from cli_ray.data.ledger import SCHEMA, DamagedLedgerError
+from cli_ray.data.order import Order
+from cli_ray.data.places import UNKNOWN, Counts, Ints, Places
+
+Kind = Literal["twice", "missing", "unknown"]
+KINDS: tuple[Kind, ...] = ("twice", "missing", "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A sample that came more often than it should, did not come, or does not exist."""
+
+    kind: Kind
+    epoch: int
+    source: str
+    id: str
+    taken: tuple[tuple[int, int], ...]
+    """(step, rank) of each time it came."""
+
+
+@dataclass
+class EpochCount:
+    """What an epoch should have taken and what it took."""
+
+    epoch: int
+    steps: int
+    """Optimiser steps done in it."""
+    expected: int
+    """Samples that these steps take."""
+    trained: int = 0
+    quarantined: int = 0
+    twice: int = 0
+    """Times that a sample came beyond what is due."""
+    missing: int = 0
+    """Samples that are due and did not come."""
+    unknown: int = 0
+    """Rows of samples that are not in the index, or not of the step they stand under."""
+    odd_steps: list[int] = field(default_factory=list)
+    """Steps with another number of samples than they should have, none included."""
+
+    @property
+    def is_right(self) -> bool:
+        """Whether all is as it should be."""
+        return not (self.twice or self.missing or self.unknown or self.odd_steps)
+
+
+@dataclass
+class Verification:
+    """The result for a run."""
+
+    epochs: list[EpochCount] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    """The first ones of each epoch and kind."""
+    damaged: list[str] = field(default_factory=list)
+    """Files that cannot be read."""
+
+    @property
+    def is_right(self) -> bool:
+        """Whether no sample came twice and none is missing."""
+        return not self.damaged and all(count.is_right for count in self.epochs)
+
+
+@dataclass
+class _Tally:
+    """What was found of one epoch so far."""
+
+    seen: Counts
+    """[N]"""
+    sizes: Ints
+    """[S]"""
+    count: EpochCount
+    strangers: list[pa.Table]
+    """Rows that are unknown."""
+
+
+class Verifier:
+    """Counts the rows of a ledger, file by file, and compares each epoch with the order."""
+
+    def __init__(
+        self,
+        places: Places,
+        order: Order,
+        read: Callable[[int], pa.Table],
+        files: Sequence[int],
+        step: int,
+        limit: int | None,
+    ) -> None:
+        """
+        Args:
+            places: of the index.
+            order: of the run.
+            read: the ledger file of a step.
+            files: steps of the files, ascending.
+            step: of the checkpoint up to which the ledger is asked.
+            limit: faults named of each epoch and kind; all when None.
+        """
+        self._places, self._order, self._read, self._limit = places, order, read, limit
+        self._files = list(pairwise([0, *(one for one in files if one <= step)]))
+        self._step = step
+        self._result = Verification()
+
+    def run(self) -> Verification:
+        """Reads each file once, and those of an epoch once more where it has faults."""
+        length = self._order.steps_per_epoch
+        ahead = iter(self._tables(self._files))
+        waiting = next(ahead, None)
+        for epoch in range(-(-self._step // length)):
+            begin, end = epoch * length, min((epoch + 1) * length, self._step)
+            tally = self._start(epoch, end - begin)
+            while waiting is not None:
+                first, last, rows = waiting
+                self._add(tally, rows, first, last)
+                if last > end:
+                    break  # the rest of it is of the next epoch
+                waiting = next(ahead, None)
+                if last == end:
+                    break
+            self._finish(tally)
+        return self._result
+
+    def _tables(self, files: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int, pa.Table]]:
+        """Rows of the files, and the steps between which they should lie."""
+        for before, step in files:
+            try:
+                rows = self._read(step)
+            except DamagedLedgerError as error:
+                if str(error) not in self._result.damaged:
+                    self._result.damaged.append(str(error))
+                rows = SCHEMA.empty_table()
+            yield before, step, rows
+
+    def _start(self, epoch: int, steps: int) -> _Tally:
+        sizes = self._order.step_sizes(epoch)[:steps]
+        count = EpochCount(epoch, steps, int(sizes.sum()))
+        return _Tally(np.zeros(self._places.total, np.int32), np.zeros(steps, np.int64), count, [])
+
+    def _belonging(
+        self, rows: pa.Table, count: EpochCount, first: int, last: int
+    ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which rows [R] of a file are of an epoch, and which of these stand where they should."""
+        step, epoch, epoch_step = (rows[name].to_numpy().astype(np.int64) for name in ("step", "epoch", "epoch_step"))
+        length = self._order.steps_per_epoch
+        begin, end = count.epoch * length, count.epoch * length + count.steps
+        # A row is of the epoch that its step says; one outside the steps of its file, of the epoch the file ends in.
+        outside = (step <= first) | (step > last)
+        mine = np.where(outside, (last > begin) & (last <= end), (step > begin) & (step <= end))
+        right = mine & ~outside & (epoch == count.epoch) & (epoch_step == step - 1 - begin)
+        return mine, right
+
+    def _add(self, tally: _Tally, rows: pa.Table, first: int, last: int) -> None:
+        """Counts the rows of a file that are of the epoch."""
+        count = tally.count
+        mine, right = self._belonging(rows, count, first, last)
+        places = self._places.of(rows)
+        good = right & (places != UNKNOWN)
+        np.add.at(tally.seen, places[good], 1)
+        begin = count.epoch * self._order.steps_per_epoch + 1
+        tally.sizes += np.bincount(rows["step"].to_numpy()[good] - begin, minlength=len(tally.sizes))
+        bad = rows["quarantined"].to_numpy()[good]
+        count.trained += int((~bad).sum())
+        count.quarantined += int(bad.sum())
+        strangers = np.flatnonzero(mine & ~good)
+        count.unknown += len(strangers)
+        kept = sum(map(len, tally.strangers))
+        tally.strangers.append(rows.take(strangers if self._limit is None else strangers[: self._limit - kept]))
+
+    def _finish(self, tally: _Tally) -> None:
+        """Compares an epoch with what is due.
+
+        Of windows that were not used up, the samples are known but not which of them came first: that depends
+        on the lengths of the texts. There the number of samples of each step must be right, and each at most due.
+        """
+        order, count = self._order, tally.count
+        used_up = count.steps * order.per_step // order.micro_batches_per_window
+        finished = count.steps == order.steps_per_epoch
+        due = self._places.expected(order, count.epoch, order.windows() if finished else used_up)
+        at_most = due if finished else self._places.expected(order, count.epoch, used_up + 1)
+        over, under = np.maximum(tally.seen - at_most, 0), np.maximum(due - tally.seen, 0)
+        odd = np.flatnonzero(tally.sizes != order.step_sizes(count.epoch)[: count.steps])
+        count.odd_steps = (odd + count.epoch * order.steps_per_epoch + 1).tolist()
+        count.twice = int(over.sum())
+        # Nothing is missing by name where the open windows lack samples: the numbers of the steps tell.
+        known = count.trained + count.quarantined - count.twice
+        count.missing = max(int(under.sum()), count.expected - known)
+        self._result.epochs.append(count)
+        self._name(count, "twice", np.flatnonzero(over))
+        self._name(count, "missing", np.flatnonzero(under))
+        for row in (row for rows in tally.strangers for row in rows.to_pylist()):
+            taken = ((row["step"], row["rank"]),)
+            self._result.faults.append(Fault("unknown", count.epoch, row["source"], row["id"], taken))
+
+    def _name(self, count: EpochCount, kind: Kind, places: Ints) -> None:
+        """Adds faults of one kind, with where the samples were taken."""
+        places = places[: self._limit]
+        if not len(places):
+            return
+        taken: dict[int, list[tuple[int, int]]] = {int(place): [] for place in places}
+        begin = count.epoch * self._order.steps_per_epoch
+        overlapping = [one for one in self._files if one[1] > begin and one[0] < begin + count.steps]
+        for first, last, rows in self._tables(overlapping):
+            _, right = self._belonging(rows, count, first, last)
+            found = self._places.of(rows)
+            for i in np.flatnonzero(right & np.isin(found, places)):
+                taken[int(found[i])].append((rows["step"][i].as_py(), rows["rank"][i].as_py()))
+        for place, where in taken.items():
+            self._result.faults.append(Fault(kind, count.epoch, *self._places.name(place), tuple(where)))
