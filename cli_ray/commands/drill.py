@@ -17,11 +17,12 @@ from cli_ray.errors import UserError
 from evals.results.table import NOTHING, grid
 
 if TYPE_CHECKING:
-    from cli_ray.drill.comparison import Outcome
+    from cli_ray.drill.comparison import Outcome, Samples
     from cli_ray.drill.plan import Course
 
 PROG = "cli-ray drill CONFIG.toml"
-HEAD = ("kill", "moment", "at step", "redone", "recovery", "whole run", "loss difference", "exit code")
+HEAD = ("kill", "moment", "at step", "redone", "recovery", "whole run", "loss difference", "twice", "missing",
+        "exit code")  # fmt: skip
 
 
 class DrillArguments(Section):
@@ -95,7 +96,7 @@ def table(outcomes: "Sequence[Outcome]") -> str:
 
 def cells(outcome: "Outcome") -> list[str]:
     """The line of a kill, as HEAD names its parts."""
-    found = outcome.difference
+    found, counts = outcome.difference, outcome.samples
     loss = f"{found.largest:g}" if found.step is None else f"{found.largest:.3g} at step {found.step}"
     lost = f", {len(found.missing)} steps missing" if found.missing else ""
     surplus = f", {len(found.surplus)} steps twice" if found.surplus else ""
@@ -107,8 +108,22 @@ def cells(outcome: "Outcome") -> list[str]:
         NOTHING if outcome.recovery_s is None else f"{outcome.recovery_s:.1f} s",
         f"{outcome.whole_s:.1f} s",
         f"{loss}{lost}{surplus}",
+        *((NOTHING, NOTHING) if counts is None else (str(counts.twice), str(counts.missing))),
         "hung" if outcome.exit_code is None else str(outcome.exit_code),
     ]
+
+
+def samples(run: Path) -> "Samples | None":
+    """The samples of a run that came twice or are missing, by its own record; None when there is none."""
+    from cli_ray.commands.data_verify import verification
+    from cli_ray.drill.comparison import Samples
+
+    try:
+        found = verification(str(run), limit=0)
+    except UserError:
+        return None
+    twice = sum(count.twice + count.unknown for count in found.epochs)
+    return Samples(twice, sum(count.missing for count in found.epochs) + len(found.damaged))
 
 
 def _drill(
@@ -121,7 +136,7 @@ def _drill(
     outcomes = []
     site = Site(layout)
     try:
-        drill = Drill(site, words, config.checkpoint.every, runs_dir, config.cluster.timeout_s)
+        drill = Drill(site, words, config.checkpoint.every, runs_dir, config.cluster.timeout_s, samples)
         kills = plan(settings.kill, settings.times, settings.seed, drill.course)
         print(course_line(drill.course, len(kills)), flush=True)
         for kill in kills:

@@ -52,6 +52,16 @@ def _gap(one: float | None, other: float | None) -> float:
 
 
 @dataclass(frozen=True)
+class Samples:
+    """What the run's own record says of its samples, up to its newest checkpoint."""
+
+    twice: int
+    """Times that a sample came where it was not due."""
+    missing: int
+    """Samples that were due and did not come, and files of the record that cannot be read."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What a kill came to."""
 
@@ -65,6 +75,8 @@ class Outcome:
     whole_s: float
     """Of the run, from the first command to its end."""
     difference: Difference
+    samples: Samples | None
+    """None when there is no record, as with log.ids = false or before the first checkpoint."""
     exit_code: int | None
     """Of the last command; None when it hung and was ended."""
     fault: str
@@ -73,4 +85,4 @@ class Outcome:
     @property
     def sound(self) -> bool:
         """Whether the run ended as if nothing had happened."""
-        return self.exit_code == 0 and self.difference.none
+        return self.exit_code == 0 and self.difference.none and self.samples in (None, Samples(0, 0))

@@ -1,10 +1,10 @@
 """A training run, undisturbed and disturbed."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cli_ray.drill.comparison import Outcome, difference
+from cli_ray.drill.comparison import Outcome, Samples, difference
 from cli_ray.drill.job import Job, JobError
 from cli_ray.drill.plan import Course, Kill
 from cli_ray.drill.site import Site
@@ -22,13 +22,22 @@ class Drill:
         every: steps between its checkpoints.
         runs_dir: where all runs go.
         patience_s: the undisturbed run hangs when it gives no sign of life for so long.
+        count: the samples of a run folder that came twice or are missing.
 
     Raises:
         JobError: the undisturbed run failed.
     """
 
-    def __init__(self, site: Site, words: Sequence[str], every: int, runs_dir: Path, patience_s: float) -> None:
-        self._site, self._words, self._runs_dir = site, words, runs_dir
+    def __init__(
+        self,
+        site: Site,
+        words: Sequence[str],
+        every: int,
+        runs_dir: Path,
+        patience_s: float,
+        count: Callable[[Path], Samples | None],
+    ) -> None:
+        self._site, self._words, self._runs_dir, self._count = site, words, runs_dir, count
         self._runs = 0
         with self._job("undisturbed", patience_s) as job:
             self.course = _course(job, every)
@@ -52,6 +61,7 @@ class Drill:
                 recovery_s=strike.recovery_s,
                 whole_s=time.monotonic() - job.began,
                 difference=difference(self._losses, job.record.losses),
+                samples=self._count(job.record.folder),
                 exit_code=job.driver.poll(),
                 fault=fault,
             )

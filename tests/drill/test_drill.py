@@ -50,7 +50,7 @@ def test_a_run_that_lost_a_node_or_its_driver_ends_as_if_nothing_had_happened(tm
     assert done.returncode == 0, told
     assert "undisturbed: 10 steps in" in done.stdout
     for kind in ("node", "driver"):
-        assert re.search(rf"^\| {kind} +\|.*\| +0 \| +0 \|$", done.stdout, re.MULTILINE), told
+        assert re.search(rf"^\| {kind} +\|.*\| +0 \| +0 \| +0 \| +0 \|$", done.stdout, re.MULTILINE), told
     assert "all 2 disturbed runs came out as the undisturbed one" in done.stdout
     assert {path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()} == {
         "undisturbed",

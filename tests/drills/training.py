@@ -18,7 +18,7 @@ from itertools import product
 from pathlib import Path
 from statistics import median
 
-from cli_ray.commands.drill import HEAD, cells
+from cli_ray.commands.drill import HEAD, cells, samples
 from cli_ray.data.synthetic import synthesize, write_parquet, write_tar
 from cli_ray.drill.comparison import Outcome
 from cli_ray.drill.drill import Drill
@@ -94,17 +94,19 @@ def kinds_of(case: int, kills: int) -> list[Kind]:
 
 def write_data(folder: Path) -> None:
     """Shards of the two sources."""
-    samples = synthesize(240, seed=0, split="train")
-    write_tar(samples[:160], folder / "tar", shard_size=40)
-    write_parquet(samples[160:], folder / "parquet", rows_per_file=20)
+    drawn = synthesize(240, seed=0, split="train")
+    write_tar(drawn[:160], folder / "tar", shard_size=40)
+    write_parquet(drawn[160:], folder / "parquet", rows_per_file=20)
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
     """All kills in a line."""
+    counts = [one.samples for one in outcomes if one.samples]
     recoveries = [one.recovery_s for one in outcomes if one.recovery_s is not None]
     return (
         f"{len(outcomes)} kills, {sum(one.sound for one in outcomes)} runs as undisturbed; "
         f"largest loss difference {max(one.difference.largest for one in outcomes):g}; "
+        f"samples twice {sum(one.twice for one in counts)}, missing {sum(one.missing for one in counts)}; "
         f"{max(one.redone for one in outcomes)} steps redone at most; "
         f"recovery {median(recoveries):.0f} s (median), {max(recoveries):.0f} s at most"
     )
@@ -125,7 +127,7 @@ def main() -> int:
             for number, case in enumerate(CASES[: arguments.kills]):
                 runs_dir = Path(folder) / f"runs{number}"
                 runs_dir.mkdir()
-                drill = Drill(site, case.words(Path(folder)), EVERY, runs_dir, PATIENCE_S)
+                drill = Drill(site, case.words(Path(folder)), EVERY, runs_dir, PATIENCE_S, samples)
                 print(f"{case}: {drill.course.steps} steps in {drill.course.whole_s:.0f} s", flush=True)
                 for kill in plan(kinds_of(number, arguments.kills), 1, arguments.seed + number, drill.course):
                     outcomes.append(drill.disturbed(kill))
