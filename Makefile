@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test check perf clean
+.PHONY: demo test check perf drill clean
 
 demo: $(INSTALLED)
 	$(BIN)/cli-ray demo
@@ -22,6 +22,10 @@ perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.pool simulate
 	$(BIN)/python -m tests.perf.generation
 	$(BIN)/python -m tests.perf.scoring
+
+drill: $(INSTALLED)
+	$(BIN)/python -m tests.drills.training
+	$(BIN)/python -m tests.drills.evaluation
 
 # torch comes first, so that pip does not look at other builds of it for its dependents.
 $(INSTALLED): pyproject.toml constraints.txt

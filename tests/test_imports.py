@@ -1,4 +1,4 @@
-"""Imports go one way: config <- data, model <- train, plan <- evals <- commands."""
+"""Imports go one way: config <- data, model <- train, plan, drill <- evals <- commands."""
 
 import ast
 import subprocess
@@ -15,12 +15,14 @@ MAY_IMPORT = {
     "model": {"config", "errors"},
     "plan": {"config", "errors", "model"},
     "train": {"cluster", "config", "errors", "data", "model", "plan"},
-    "commands": {"cluster", "config", "errors", "data", "model", "plan", "train"},
+    "drill": {"config", "errors"},
+    "commands": {"cluster", "config", "errors", "data", "model", "plan", "train", "drill"},
 }
 USES_RAY = {
     "cluster.py",
     "commands/comparison.py",
     "data/ray_rows.py",
+    "drill/site.py",
     "train/callbacks/pauser.py",
     "train/environment.py",
     "train/evaluator.py",

@@ -11,6 +11,7 @@ from cli_ray.errors import UserError
 VERBS = {
     "demo": "cli_ray.commands.demo",
     "train": "cli_ray.commands.train",
+    "drill": "cli_ray.commands.drill",
     "data check": "cli_ray.commands.data_check",
     "data verify": "cli_ray.commands.data_verify",
     "export": "cli_ray.commands.export",
@@ -21,6 +22,7 @@ VERBS = {
 MEANINGS = {
     "demo": "train plain LLaVA and CLI on synthetic images, on this machine",
     "train": "train a model as a TOML config says; the same command resumes",
+    "drill": "kill workers, nodes, drivers and storage of a training and compare the losses",
     "data check": "count, measure and audit a dataset before training on it",
     "data verify": "prove from a run's record that no sample came twice and none is missing",
     "export": "write a run's checkpoint as a Hugging Face folder",

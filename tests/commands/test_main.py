@@ -31,6 +31,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["train", "--help"], 0, "--optim.llm.lr"),
         (["export", "--help"], 0, "--keep-lora"),
         (["demo", "--help"], 0, "usage: cli-ray demo"),
+        (["drill", "--help"], 0, "--times"),
         (["data", "check", "--help"], 0, "usage: cli-ray data check"),
         (["train"], 1, "name a config first"),
         (["train", "absent.toml"], 1, "absent.toml: no such file"),

@@ -24,12 +24,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cli_ray.drill.layout import Room
+from cli_ray.drill.site import Process, Site
 from cli_ray.model.tiny import build_tiny
 from evals.results.samples import SCHEMA, read_columns
 from evals.results.table import grid, read_results
 from evals.store import Store
 from evals.suite import SUITES
-from tests.drills.cluster import Process, Site
+from tests.drills.quiet import be_quiet
 from tests.evals.generation.charts import save_model
 
 ENDS_EVERY = 12
@@ -85,7 +87,7 @@ class Run:
 
     def replicas(self) -> list[Process]:
         """Of all nodes."""
-        return [one for node in self.site.nodes for one in self.site.workers(node)]
+        return [one for node in self.site.nodes for one in self.site.workers(node, "ray::Replica")]
 
     def at_work(self) -> int:
         """Replicas that have loaded the weights and generate."""
@@ -166,11 +168,11 @@ class Drill:
         {"driver": self._driver, "replica": self._replica, "node": self._node, "all nodes": self._nodes}[kind](run)
         if kind == "all nodes":
             time.sleep(self._draw.uniform(1, 5))
-            self._site.grow()
+            self._site.grow(Room())
         run.until(lambda: run.stored() > stored or run.driver.poll() == 0)
         waited = time.monotonic() - began
         while len(self._site.nodes) < 2:
-            self._site.grow()
+            self._site.grow(Room())
         self._note(kind, moment, str(stored), f"{waited:.1f} s", run)
 
     def grow_and_shrink(self) -> None:
@@ -185,7 +187,7 @@ class Drill:
         counts, marks = [run.at_work()], [run.stored()]
         (first,) = run.replicas()
         os.kill(first.pid, signal.SIGSTOP)
-        self._site.grow()
+        self._site.grow(Room())
         run.until(lambda: run.at_work() == 2)
         counts.append(run.at_work())
         held = run.stored()
@@ -199,7 +201,7 @@ class Drill:
         self._note("grow and shrink", "generating", " ".join(map(str, marks)), "", run)
         print(f"replicas at work before the second node, with it, without it: {counts}", flush=True)
         self.sound &= counts == [1, 2, 1]
-        self._site.grow()
+        self._site.grow(Room())
 
     def _wait_for_moment(self, run: Run, early: bool) -> None:
         if early:
@@ -252,7 +254,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     draw = random.Random(arguments.seed)
-    site = Site(2)
+    be_quiet()
+    site = Site([Room()] * 2)
     with tempfile.TemporaryDirectory(prefix="drill") as folder:
         try:
             drill = Drill(site, Path(folder), draw)

@@ -1,0 +1,176 @@
+"""`cli-ray drill CONFIG.toml [--kill worker node driver storage] [--times n] [--section.field value ...]`"""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from cli_ray.config import RunConfig
+from cli_ray.config.base import Section
+from cli_ray.config.load import arguments, load
+from cli_ray.drill.layout import LEAST_NODES, Room, check_restarts, rooms
+from cli_ray.drill.plan import KINDS, Kind, plan
+from cli_ray.errors import UserError
+from evals.results.table import NOTHING, grid
+
+if TYPE_CHECKING:
+    from cli_ray.drill.comparison import Outcome, Samples
+    from cli_ray.drill.plan import Course
+
+PROG = "cli-ray drill CONFIG.toml"
+HEAD = ("kill", "moment", "at step", "redone", "recovery", "whole run", "loss difference", "twice", "missing",
+        "exit code")  # fmt: skip
+
+
+class DrillArguments(Section):
+    """Runs the training of a config undisturbed, then once per kill, on a Ray cluster of some nodes that it starts on
+    this machine, and compares the runs. `--section.field value` changes the config as in `cli-ray train`; few steps
+    and several checkpoints, such as --train.max-steps 40 --checkpoint.every 10, make a good drill."""
+
+    kill: tuple[Kind, ...] = KINDS
+    """What is hit: a Ray Train worker or a node (SIGKILL), the driver (SIGKILL, then the same command again), or the
+    storage of checkpoints (gone for some seconds)."""
+    times: int = Field(default=1, ge=1)
+    """Kills of each kind, each in a run of its own."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the moments and the victims."""
+    nodes: int = Field(default=LEAST_NODES, ge=LEAST_NODES)
+    """Nodes of the cluster, beside a head that trains nothing."""
+    runs_dir: Path | None = None
+    """Local folder that keeps the runs; when not given, they are deleted unless one came out otherwise."""
+
+
+def main(words: list[str]) -> None:
+    """Drills a config and prints how each disturbed run compares with the undisturbed one."""
+    if not words or words[0].startswith("-"):
+        if {"-h", "--help"} & set(words):
+            arguments(DrillArguments, ["--help"], PROG)
+        raise UserError(f"name a config first: {PROG} [--kill worker node driver storage] [--times n]")
+    own, overrides = split(words[1:])
+    settings = arguments(DrillArguments, own, PROG)
+    config = load(words[0], overrides)
+    check_restarts(config.cluster, settings.kill)
+    layout = rooms(config.cluster, settings.nodes, _gpus() if config.cluster.gpus_per_worker else 0)
+
+    runs_dir = settings.runs_dir.absolute() if settings.runs_dir else Path(tempfile.mkdtemp(prefix="drill"))
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    print(_told(config, settings, layout, runs_dir), flush=True)
+    outcomes = _drill([words[0], *overrides, *aside(config)], config, settings, layout, runs_dir)
+    print(f"\n{table(outcomes)}")
+    unsound = sum(not outcome.sound for outcome in outcomes)
+    if unsound:
+        raise UserError(f"{unsound} of {len(outcomes)} disturbed runs came out otherwise; all runs are in {runs_dir}")
+    if settings.runs_dir is None:
+        shutil.rmtree(runs_dir)
+    print(f"\nall {len(outcomes)} disturbed runs came out as the undisturbed one")
+
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Arguments of the drill itself, and those that change the config, whose names have a dot."""
+    own: list[str] = []
+    overrides: list[str] = []
+    part = own
+    for word in words:
+        if word.startswith("--"):
+            part = overrides if "." in word.split("=")[0] else own
+        part.append(word)
+    return own, overrides
+
+
+def aside(config: RunConfig) -> list[str]:
+    """What a drill changes of the config: a worker takes one logical CPU, and neither trackers nor evaluations of
+    checkpoints are bothered by it."""
+    words = ["--cluster.cpus-per-worker", "1"]
+    if config.evaluation.every:
+        words += ["--evaluation.every", "0"]
+    return [*words, "--log.sinks"] if config.log.sinks else words
+
+
+def table(outcomes: "Sequence[Outcome]") -> str:
+    """A line a kill."""
+    return grid(HEAD, [cells(outcome) for outcome in outcomes], left=2)
+
+
+def cells(outcome: "Outcome") -> list[str]:
+    """The line of a kill, as HEAD names its parts."""
+    found, counts = outcome.difference, outcome.samples
+    loss = f"{found.largest:g}" if found.step is None else f"{found.largest:.3g} at step {found.step}"
+    lost = f", {len(found.missing)} steps missing" if found.missing else ""
+    surplus = f", {len(found.surplus)} steps twice" if found.surplus else ""
+    return [
+        outcome.kill.kind,
+        outcome.kill.moment,
+        str(outcome.step),
+        str(outcome.redone),
+        NOTHING if outcome.recovery_s is None else f"{outcome.recovery_s:.1f} s",
+        f"{outcome.whole_s:.1f} s",
+        f"{loss}{lost}{surplus}",
+        *((NOTHING, NOTHING) if counts is None else (str(counts.twice), str(counts.missing))),
+        "hung" if outcome.exit_code is None else str(outcome.exit_code),
+    ]
+
+
+def samples(run: Path) -> "Samples | None":
+    """The samples of a run that came twice or are missing, by its own record; None when there is none."""
+    from cli_ray.commands.data_verify import verification
+    from cli_ray.drill.comparison import Samples
+
+    try:
+        found = verification(str(run), limit=0)
+    except UserError:
+        return None
+    twice = sum(count.twice + count.unknown for count in found.epochs)
+    return Samples(twice, sum(count.missing for count in found.epochs) + len(found.damaged))
+
+
+def _drill(
+    words: list[str], config: RunConfig, settings: DrillArguments, layout: list[Room], runs_dir: Path
+) -> "list[Outcome]":
+    from cli_ray.drill.drill import Drill
+    from cli_ray.drill.job import JobError
+    from cli_ray.drill.site import Site
+
+    outcomes = []
+    site = Site(layout)
+    try:
+        drill = Drill(site, words, config.checkpoint.every, runs_dir, config.cluster.timeout_s, samples)
+        kills = plan(settings.kill, settings.times, settings.seed, drill.course)
+        print(course_line(drill.course, len(kills)), flush=True)
+        for kill in kills:
+            outcomes.append(drill.disturbed(kill))
+            print(" | ".join(cells(outcomes[-1])), flush=True)
+            if outcomes[-1].fault:
+                print(outcomes[-1].fault, flush=True)
+    except JobError as error:
+        raise UserError(f"the undisturbed run failed: {error}") from None
+    finally:
+        site.close()
+    return outcomes
+
+
+def course_line(course: "Course", kills: int) -> str:
+    """How the undisturbed run went, and how long the others will take: each starts twice at most."""
+    minutes = kills * (course.whole_s + course.start_s) / 60
+    return (
+        f"undisturbed: {course.steps} steps in {course.whole_s:.0f} s, {course.start_s:.0f} s of it to the first step; "
+        f"{kills} kills will take about {minutes:.0f} min"
+    )
+
+
+def _told(config: RunConfig, settings: DrillArguments, layout: list[Room], runs_dir: Path) -> str:
+    """What will run."""
+    steps = f"{config.train.max_steps} steps at most" if config.train.max_steps else f"{config.train.epochs:g} epochs"
+    kills = settings.times * len(settings.kill)
+    return (
+        f"drill of {config.name}: {config.cluster.num_workers} workers on {len(layout)} nodes, {steps}, a checkpoint "
+        f"every {config.checkpoint.every} steps; {kills + 1} runs, {kills} with a kill, in {runs_dir}"
+    )
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()

@@ -1,0 +1,84 @@
+"""A training run as a process of its own, started the way users start it."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from cli_ray.drill.record import Record
+
+LOOK_S = 0.05
+TAIL = 3000
+"""Characters of the output that an error shows."""
+
+
+class JobError(RuntimeError):
+    """A run ended too early, or hangs; the message holds the end of its output."""
+
+
+class Job:
+    """`cli-ray train` on a cluster, started at construction; its `with` leaves no driver behind.
+
+    Args:
+        words: of the command, behind `cli-ray train`.
+        runs_dir: where the run folder and the output go.
+        name: of the run folder.
+        address: of the Ray cluster.
+        patience_s: without a sign of life in the run folder for so long, it hangs.
+    """
+
+    def __init__(self, words: Sequence[str], runs_dir: Path, name: str, address: str, patience_s: float) -> None:
+        placed = ["--name", name, "--runs-dir", str(runs_dir)]
+        self._command = [sys.executable, "-m", "cli_ray.commands.main", "train", *words, *placed]
+        self._environment = {**os.environ, "RAY_ADDRESS": address}
+        self._patience_s = patience_s
+        self.record = Record(runs_dir / name)
+        self.output = runs_dir / f"{name}.log"
+        self.began = time.monotonic()
+        self.start()
+
+    def start(self) -> None:
+        """Starts the driver; the same command each time."""
+        with self.output.open("a") as output:
+            self.driver = subprocess.Popen(self._command, env=self._environment, stdout=output, stderr=output)
+
+    def until(self, happened: Callable[[], bool]) -> float:
+        """Waits for something; seconds since the start of the first driver.
+
+        Raises:
+            JobError: it never happens, as the driver has ended or the run hangs.
+        """
+        size, changed = -1, time.monotonic()
+        while not happened():
+            if self.driver.poll() is not None and not happened():
+                raise JobError(f"the run ended with exit code {self.driver.returncode}; {self._told()}")
+            if self.record.bytes != size:
+                size, changed = self.record.bytes, time.monotonic()
+            if time.monotonic() - changed > self._patience_s:
+                raise JobError(f"the run gave no sign of life for {self._patience_s:.0f} s; {self._told()}")
+            time.sleep(LOOK_S)
+        return time.monotonic() - self.began
+
+    def ended(self) -> bool:
+        """Whether the driver has ended well."""
+        return self.driver.poll() == 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        """Ends the driver at once, if it has not ended yet."""
+        self.driver.kill()
+        self.driver.wait()
+
+    def _told(self) -> str:
+        return f"the end of {self.output}:\n{self.output.read_text(errors='replace')[-TAIL:]}"

@@ -1,0 +1,67 @@
+"""Kills by SIGKILL."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+from cli_ray.drill.job import Job
+from cli_ray.drill.plan import Kill, Kind
+from cli_ray.drill.site import Process, Site
+
+WORKER = "ray::RayTrainWorker"
+"""How the title of a Ray Train worker begins."""
+
+One = TypeVar("One")
+
+
+def end(kill: Kill, job: Job, site: Site) -> float:
+    """Kills now, and brings back what the run cannot: a node, the command.
+
+    Returns:
+        When it was dealt, in seconds of `time.monotonic`.
+    """
+    return ENDS[kill.kind](kill, job, site)
+
+
+def _worker(kill: Kill, job: Job, site: Site) -> float:
+    """SIGKILL of a Ray Train worker; of the first one that comes while there is none."""
+    job.until(lambda: bool(_workers(site)) or job.ended())
+    found, dealt = _workers(site), time.monotonic()
+    if found:
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(_drawn(found, kill).pid, signal.SIGKILL)
+    return dealt
+
+
+def _node(kill: Kill, job: Job, site: Site) -> float:
+    """SIGKILL of a node's daemon, whose workers die with it; a node like it joins afterwards."""
+    busy = [node for node in site.nodes if site.workers(node, WORKER)]
+    dealt = time.monotonic()
+    site.grow(site.shrink(_drawn(busy or site.nodes, kill), crash=True))
+    return dealt
+
+
+def _driver(kill: Kill, job: Job, site: Site) -> float:
+    """SIGKILL of the command's process, then the same command again."""
+    dealt = time.monotonic()
+    job.kill()
+    job.start()
+    return dealt
+
+
+ENDS: dict[Kind, Callable[[Kill, Job, Site], float]] = {
+    "worker": _worker,
+    "node": _node,
+    "driver": _driver,
+}
+
+
+def _workers(site: Site) -> list[Process]:
+    return [one for node in site.nodes for one in site.workers(node, WORKER)]
+
+
+def _drawn(ones: Sequence[One], kill: Kill) -> One:
+    return ones[int(kill.draw * len(ones))]

@@ -1,0 +1,78 @@
+"""Which kills a drill deals, and when: drawn from a seed alone."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["worker", "node", "driver", "storage"]
+Moment = Literal["step", "checkpoint", "start"]
+
+KINDS: tuple[Kind, ...] = ("worker", "node", "driver", "storage")
+MOMENTS: tuple[Moment, ...] = ("step", "checkpoint", "start")
+LEAST_OUTAGE_S, LONGEST_OUTAGE_S = 1.0, 5.0
+
+
+@dataclass(frozen=True)
+class Course:
+    """How the undisturbed run went, which says when there is something to hit."""
+
+    steps: int
+    every: int
+    """Steps between checkpoints."""
+    start_s: float
+    """From the command to the first step."""
+    step_s: float
+    """Of one step, checkpoints included."""
+    whole_s: float
+    """From the command to its end."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """One kill, in a run of its own."""
+
+    kind: Kind
+    moment: Moment
+    """`start` is before the first step, `checkpoint` right after a step that a checkpoint follows."""
+    step: int
+    """Waited for before the delay; 0 at the start."""
+    due: int
+    """The first step from then on that a checkpoint follows."""
+    delay_s: float
+    """From then to the kill."""
+    draw: float
+    """In [0, 1): which worker or node, and how long storage stays away."""
+    back_by: int
+    """Storage is back by this step, so that the last checkpoint, without which no run ends well, can be written."""
+
+    @property
+    def outage_s(self) -> float:
+        """How long storage stays away once a checkpoint was due."""
+        return LEAST_OUTAGE_S + (LONGEST_OUTAGE_S - LEAST_OUTAGE_S) * self.draw
+
+
+def plan(kinds: Sequence[Kind], times: int, seed: int, course: Course) -> list[Kill]:
+    """`times` kills of each kind, their moments in turn; the same seed and course give the same kills."""
+    draw = random.Random(seed)
+    return [
+        _kill(kind, MOMENTS[(seed + number + KINDS.index(kind)) % len(MOMENTS)], course, draw)
+        for number in range(times)
+        for kind in kinds
+    ]
+
+
+def _kill(kind: Kind, moment: Moment, course: Course, draw: random.Random) -> Kill:
+    """Storage is taken away between two checkpoints always; before the first step nothing is stored."""
+    # The last checkpoint is left alone where there are others, for after it nothing goes on.
+    due = draw.choice(range(course.every, course.steps, course.every) or [course.steps])
+    if kind == "storage":
+        moment, step = "step", draw.randint(max(1, due - course.every), max(1, due - 1))
+    elif moment == "checkpoint":
+        step = due
+    elif moment == "step":
+        step = draw.randint(1, max(1, course.steps - 1))
+    else:
+        step = 0
+    delay_s = draw.uniform(0, course.step_s if step else course.start_s)
+    return Kill(kind, moment, step, due, delay_s, draw.random(), back_by=course.steps - 1)

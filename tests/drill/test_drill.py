@@ -1,0 +1,59 @@
+"""A whole drill, started as users start it: a node and a driver are killed on a cluster of its own."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from cli_ray.data.synthetic import synthesize, write_tar
+
+CONFIG = """
+name = "tiny"
+[model]
+checkpoint = "tiny"
+[injection]
+vision_layers = [2, 4]
+decoder_layers = [0, 2]
+amp = { rank = 4 }
+agf = { num_heads = 2, hidden_size = 8 }
+[[data.sources]]
+path = "SHARDS"
+[data]
+max_length = 256
+unit_samples = 4
+window_samples = 16
+[optim]
+llm = { lr = 1e-3 }
+amp = { lr = 1e-3 }
+[train]
+global_batch_size = 4
+micro_batch_size = 2
+max_steps = 10
+epochs = 2
+precision = "fp32"
+[checkpoint]
+every = 3
+[cluster]
+num_workers = 2
+gpus_per_worker = 0
+"""
+
+
+def test_a_run_that_lost_a_node_or_its_driver_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    write_tar(synthesize(24, seed=0, split="train"), tmp_path / "shards", shard_size=12)
+    config = tmp_path / "run.toml"
+    config.write_text(CONFIG.replace("SHARDS", str(tmp_path / "shards")))
+    words = [str(config), "--kill", "node", "driver", "--runs-dir", str(tmp_path / "runs"), "--optim.agf.lr", "1e-3"]
+    command = [sys.executable, "-m", "cli_ray.commands.main", "drill", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    told = f"{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, told
+    assert "undisturbed: 10 steps in" in done.stdout
+    for kind in ("node", "driver"):
+        assert re.search(rf"^\| {kind} +\|.*\| +0 \| +0 \| +0 \| +0 \|$", done.stdout, re.MULTILINE), told
+    assert "all 2 disturbed runs came out as the undisturbed one" in done.stdout
+    assert {path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()} == {
+        "undisturbed",
+        "01-node",
+        "02-driver",
+    }
