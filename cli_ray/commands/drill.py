@@ -11,7 +11,7 @@ from pydantic import Field
 from cli_ray.config import RunConfig
 from cli_ray.config.base import Section
 from cli_ray.config.load import arguments, load
-from cli_ray.drill.layout import LEAST_NODES, Room, check_restarts, rooms
+from cli_ray.drill.layout import LEAST_NODES, Room, check_drill, rooms
 from cli_ray.drill.plan import KINDS, Kind, plan
 from cli_ray.errors import UserError
 from evals.results.table import NOTHING, grid
@@ -52,7 +52,7 @@ def main(words: list[str]) -> None:
     own, overrides = split(words[1:])
     settings = arguments(DrillArguments, own, PROG)
     config = load(words[0], overrides)
-    check_restarts(config.cluster, settings.kill)
+    check_drill(config.cluster, settings.kill)
     layout = rooms(config.cluster, settings.nodes, _gpus() if config.cluster.gpus_per_worker else 0)
 
     runs_dir = settings.runs_dir.absolute() if settings.runs_dir else Path(tempfile.mkdtemp(prefix="drill"))
