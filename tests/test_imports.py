@@ -28,7 +28,9 @@ USES_RAY = {
     "train/evaluator.py",
     "train/faults.py",
     "train/heartbeat.py",
+    "train/launch.py",
     "train/pulse.py",
+    "train/supervisor.py",
     "train/trainer.py",
     "train/worker.py",
 }

@@ -65,8 +65,11 @@ class ClusterConfig(Section):
     """Logical CPUs of a worker. The stream needs at least one more in the cluster."""
     max_failures: int = Field(default=3, ge=0)
     """Restarts from the last checkpoint after a worker or a node died."""
+    notice_s: float = Field(default=60.0, gt=0)
+    """Seconds without a step, or without workers, after which the run says what it waits for."""
     timeout_s: int = Field(default=1800, ge=1)
-    """Seconds after which a collective that not all ranks joined is an error."""
+    """Seconds after which workers that do not move are restarted from the last checkpoint, and after which a run whose
+    workers find no room ends."""
 
     @property
     def min_workers(self) -> int:

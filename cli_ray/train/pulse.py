@@ -68,7 +68,6 @@ class Pulse:
         self._signs: dict[int, tuple[Sign, float]] = {}
         self._stop: str | None = None
         self._ended: dict[str, str] = {}
-        self._controller: Any = None
 
     def beat(self, sign: Sign) -> Orders:
         """Takes a sign of life; a rank with a new life means that the group was started anew."""
@@ -93,14 +92,6 @@ class Pulse:
         """Asks the processes of the present ranks to end at once."""
         self._ended |= {sign.life: reason for sign, _ in self._signs.values()}
         self._signs.clear()
-
-    def attach(self, controller: Any) -> None:
-        """Keeps the handle of Ray Train's controller."""
-        self._controller = controller
-
-    def controller(self) -> Any:
-        """The handle, None before there is one."""
-        return self._controller
 
 
 def start_pulse(folder: RunFolder) -> Any:

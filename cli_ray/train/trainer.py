@@ -1,14 +1,11 @@
 """The driver: prepares the run folder, checks the cluster and starts Ray Train."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import ray
-import ray.train
-from ray.train import FailureConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
 
 from cli_ray.cluster import connect, refuse_to_lose
 from cli_ray.config import ClusterConfig, DataConfig, RunConfig, SourceConfig
@@ -20,10 +17,11 @@ from cli_ray.train.callbacks.trackers import check_sinks
 from cli_ray.train.environment import environment
 from cli_ray.train.evaluator import Evaluator
 from cli_ray.train.folder import RunFolder, load_config
+from cli_ray.train.launch import fit
 from cli_ray.train.lease import Lease
 from cli_ray.train.pulse import start_pulse
 from cli_ray.train.rehearsal import longest_batch
-from cli_ray.train.worker import train_worker
+from cli_ray.train.supervisor import Supervisor
 
 
 def train(config: RunConfig) -> dict[str, Any]:
@@ -36,6 +34,7 @@ def train(config: RunConfig) -> dict[str, Any]:
         UserError: config, data and cluster do not fit each other; says which field to change. Or another driver
             trains in the run folder.
         RunFailedError: the run stopped itself; says why.
+        StoppedError: a signal stopped it after a checkpoint.
     """
     refuse_to_lose("--runs-dir", config.runs_dir)
     config = with_absolute_paths(config)
@@ -49,7 +48,7 @@ def train(config: RunConfig) -> dict[str, Any]:
         config = prepare(config, folder)
         lease.check()
         with evaluator:
-            summary: dict[str, Any] = ray_trainer(config, folder, uuid4().hex).fit().return_value
+            summary = Supervisor(config.cluster, folder, lease.lock).run(partial(fit, config, folder))
         folder.event("end", **summary)
     if "error" in summary:
         raise RunFailedError(summary["error"])
@@ -86,33 +85,6 @@ def check_model(config: RunConfig) -> None:
     """
     check_injection(config.model, config.injection)
     longest_batch(Encoder(load_processor(config.model), config.data), config)
-
-
-def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> TorchTrainer:
-    """The Ray Train side of a run.
-
-    `launch` names this call of the command, over all the restarts that Ray makes of it.
-
-    Checkpoints are written by the workers themselves, not reported to Ray: `report` waits for the
-    slowest upload, keeps either the newest or the best, and loses its snapshot when the driver dies
-    in the middle of a write. Ray restarts workers; they find the last complete checkpoint themselves.
-    """
-    gpus = config.cluster.gpus_per_worker
-    return TorchTrainer(
-        train_worker,
-        train_loop_config={"config": config.model_dump(mode="json"), "launch": launch},
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=config.cluster.timeout_s),
-        scaling_config=ScalingConfig(
-            num_workers=config.cluster.num_workers,
-            use_gpu=gpus > 0,
-            resources_per_worker={"CPU": config.cluster.cpus_per_worker, **({"GPU": gpus} if gpus else {})},
-        ),
-        run_config=ray.train.RunConfig(
-            name="ray_train",
-            storage_path=folder.uri,
-            failure_config=FailureConfig(max_failures=config.cluster.max_failures),
-        ),
-    )
 
 
 def check_resources(cluster: ClusterConfig) -> None:

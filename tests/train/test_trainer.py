@@ -2,7 +2,12 @@
 
 import json
 import math
+import os
 import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +18,10 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from cli_ray.commands.data_verify import verification
 from cli_ray.config import RunConfig
 from cli_ray.data.synthetic import synthesize, write_parquet, write_tar
-from cli_ray.errors import RunFailedError, UserError
+from cli_ray.errors import RunFailedError, StoppedError, UserError
+from cli_ray.train.checkpoint import complete_checkpoints
 from cli_ray.train.export import export
+from cli_ray.train.folder import RunFolder
 from cli_ray.train.trainer import check_resources, train
 
 STEPS = 6
@@ -138,6 +145,52 @@ def test_a_run_goes_on_with_another_number_of_workers(run: Path, data: Path, tmp
     events = [json.loads(line) for line in (tmp_path / "run/events.jsonl").read_text().splitlines()]
     assert ["cluster.num_workers: 2 there, 1 now"] in [event.get("changed") for event in events]
     assert [event["checkpoint"] for event in events if event["event"] == "convert"] == ["checkpoints/step-00000003"]
+
+
+def test_a_run_that_is_stopped_by_signals_goes_on_as_if_nothing_had_happened(
+    cluster: None, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """SIGTERM is what `ray job stop` sends, SIGINT is Ctrl-C."""
+    long = {"global_batch_size": 8, "micro_batch_size": 2, "epochs": 20, "max_steps": 80, "precision": "fp32"}
+    changes: dict[str, Any] = {"train": long, "validation": {}, "checkpoint": {"every": 100}}
+    train(config_of(data, tmp_path, name="undisturbed", **changes))
+    config = config_of(data, tmp_path, **changes)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with signalled(number, tmp_path / "run"), pytest.raises(StoppedError) as stop:
+            train(config)
+        assert stop.value.exit_code == 128 + number
+        step = len(losses_of(tmp_path / "run"))
+        assert f"stopped at step {step} after a checkpoint by {number.name}" in str(stop.value)
+        assert complete_checkpoints(RunFolder(str(tmp_path / "run")))[-1].progress.step == step
+        assert "stopping after a checkpoint; a second one ends at once" in capsys.readouterr().out
+    train(config)
+    assert losses_of(tmp_path / "run") == losses_of(tmp_path / "undisturbed")
+    assert verification(str(tmp_path / "run"), None).is_right
+
+
+@contextmanager
+def signalled(number: signal.Signals, run: Path) -> Iterator[None]:
+    """Sends this process a signal as soon as a run has logged another step."""
+    over, before = threading.Event(), len(losses_of(run))
+
+    def watch() -> None:
+        while not over.wait(0.05):
+            if len(losses_of(run)) > before:
+                os.kill(os.getpid(), number)
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def losses_of(run: Path) -> list[tuple[int, float]]:
+    lines = metrics_of(run) if (run / "metrics.jsonl").exists() else []
+    return [(line["step"], line["loss"]) for line in lines]
 
 
 def test_a_finished_run_is_not_trained_again(run: Path, data: Path) -> None:

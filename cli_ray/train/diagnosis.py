@@ -1,0 +1,70 @@
+"""What a run that does not move waits for, from the last signs of its ranks."""
+
+from collections.abc import Mapping, Sequence
+
+from cli_ray.config import ClusterConfig
+from cli_ray.train.pulse import ENDED, Seen
+
+SILENT_S = 15.0
+"""A process that lives and computes gives a sign each second; one that gave none for so long is frozen or dead."""
+
+
+def idle_s(seen: Sequence[Seen]) -> float:
+    """Seconds since any rank moved; 0 where none has begun or all have ended."""
+    return min((one.idle_s for one in seen if one.sign.phase != ENDED), default=0.0)
+
+
+def diagnose(seen: Sequence[Seen], free: Mapping[str, float], cluster: ClusterConfig) -> str:
+    """Who is at fault, and what to change.
+
+    Args:
+        seen: the last signs of ranks that do not move.
+        free: resources of the cluster that nobody holds.
+        cluster: of the run.
+    """
+    frozen = [one for one in seen if one.silent_s > SILENT_S]
+    starved = [one for one in seen if one.sign.phase == "data" and one not in frozen]
+    end = f"After cluster.timeout_s = {cluster.timeout_s} s the run restarts from its last checkpoint."
+    if frozen:
+        told = "; ".join(f"{_where(one)} has given no sign of life for {one.silent_s:.0f} s" for one in frozen)
+        waiting = [one for one in seen if one not in frozen]
+        others = f"{_waiting(waiting)}. " if waiting else ""
+        return f"{told}. {others}Look at its machine. {end}"
+    if starved and free.get("CPU", 0.0) < 1:
+        return (
+            f"{_waiting(starved)} for data since {idle_s(starved):.0f} s, and the cluster has no free CPU to read "
+            "it with: lower cluster.cpus_per_worker (fractions are allowed) or cluster.num_workers, start Ray with "
+            f"more logical CPUs (ray start --num-cpus), or end other jobs. {end}"
+        )
+    if starved:
+        return (
+            f"{_waiting(starved)} for data since {idle_s(starved):.0f} s, although the cluster has "
+            f"{free['CPU']:g} free CPUs: {starved[0].sign.detail}. Is the storage of data.sources slow or gone? {end}"
+        )
+    return f"no rank has moved for {idle_s(seen):.0f} s: {'; '.join(map(_where, seen))}. {end}"
+
+
+def unplaced(waited_s: float, have: Mapping[str, float], free: Mapping[str, float], cluster: ClusterConfig) -> str:
+    """What to say when no worker has begun."""
+    asked = [f"{cluster.min_workers} x {cluster.cpus_per_worker:g} CPU"]
+    names = ["CPU"]
+    if cluster.gpus_per_worker:
+        asked.append(f"{cluster.min_workers} x {cluster.gpus_per_worker:g} GPU")
+        names.append("GPU")
+    left = ", ".join(f"{free.get(name, 0):g} of {have.get(name, 0):g} {name} free" for name in names)
+    return (
+        f"no worker has begun for {waited_s:.0f} s: asked for {' and '.join(asked)}, the cluster has {left}. Lower "
+        "cluster.num_workers, cluster.cpus_per_worker or cluster.gpus_per_worker, add nodes, or end what holds them. "
+        f"After cluster.timeout_s = {cluster.timeout_s} s the run ends."
+    )
+
+
+def _waiting(seen: Sequence[Seen]) -> str:
+    numbers = ", ".join(str(one.sign.rank) for one in seen)
+    return f"ranks {numbers} wait" if len(seen) > 1 else f"rank {numbers} waits"
+
+
+def _where(one: Seen) -> str:
+    sign = one.sign
+    detail = f", {sign.detail}" if sign.detail else ""
+    return f"rank {sign.rank} (process {sign.pid} on node {sign.node[:8]}) in {sign.phase} of step {sign.step}{detail}"

@@ -1,0 +1,88 @@
+"""Ray Train's side of a run: starting it, again where a node goes, and saying why it gave up."""
+
+import math
+from typing import Any
+from uuid import uuid4
+
+import ray.train
+from ray.train import ControllerError, FailureConfig, ScalingConfig, TrainingFailedError
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from cli_ray.config import ClusterConfig, RunConfig
+from cli_ray.errors import RunFailedError
+from cli_ray.train.faults import verdict
+from cli_ray.train.folder import RunFolder
+from cli_ray.train.worker import train_worker
+
+START_TIMEOUT_S = 60.0
+"""How long Ray Train waits for its workers at each try, by its own default."""
+
+
+def fit(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
+    """Trains to the end or to a stop, from node to node when one is taken away.
+
+    Raises:
+        RunFailedError: Ray Train gave up.
+    """
+    launch = uuid4().hex
+    while True:
+        try:
+            summary: dict[str, Any] = ray_trainer(config, folder, launch).fit().return_value
+        except TrainingFailedError as error:
+            raise RunFailedError(verdict(folder, launch, repeats=1) or failure(error, config.cluster)) from error
+        if summary.get("pause") != "preempted":
+            return summary
+        print(f"a node is to be taken away: a checkpoint was written at step {summary['step']}, going on elsewhere")
+        folder.event("preempted", step=summary["step"])
+
+
+def failure(error: TrainingFailedError, cluster: ClusterConfig) -> str:
+    """Why Ray Train gave up, in a few lines."""
+    if isinstance(error, ControllerError):
+        return (
+            f"the workers could not be started within cluster.timeout_s = {cluster.timeout_s} s: "
+            f"{error.controller_failure}"
+        )
+    failures = getattr(error, "worker_failures", {})
+    told = "".join(f"\n  rank {rank}: {str(one).strip().splitlines()[-1]}" for rank, one in sorted(failures.items()))
+    return (
+        f"workers failed more often than cluster.max_failures = {cluster.max_failures} allows, the last time with:"
+        f"{told}\nThe same command goes on from the last checkpoint"
+    )
+
+
+def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> TorchTrainer:
+    """The Ray Train side of a run.
+
+    `launch` names this call of the command, over all the restarts that Ray makes of it.
+
+    Checkpoints are written by the workers themselves, not reported to Ray: `report` waits for the
+    slowest upload, keeps either the newest or the best, and loses its snapshot when the driver dies
+    in the middle of a write. Ray restarts workers; they find the last complete checkpoint themselves.
+    """
+    gpus = config.cluster.gpus_per_worker
+    return TorchTrainer(
+        train_worker,
+        train_loop_config={"config": config.model_dump(mode="json"), "launch": launch},
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=config.cluster.timeout_s),
+        scaling_config=ScalingConfig(
+            num_workers=config.cluster.num_workers,
+            use_gpu=gpus > 0,
+            resources_per_worker={"CPU": config.cluster.cpus_per_worker, **({"GPU": gpus} if gpus else {})},
+        ),
+        run_config=ray.train.RunConfig(
+            name="ray_train",
+            storage_path=folder.uri,
+            failure_config=FailureConfig(
+                max_failures=config.cluster.max_failures, controller_failure_limit=start_attempts(config.cluster)
+            ),
+        ),
+    )
+
+
+def start_attempts(cluster: ClusterConfig) -> int:
+    """Times that Ray Train may try in vain to place the workers.
+
+    It waits a fixed time at each, and without a limit for ever.
+    """
+    return max(1, math.ceil(cluster.timeout_s / START_TIMEOUT_S) - 1)
