@@ -52,7 +52,8 @@ class DataConfig(Section):
     """Samples that are shuffled and grouped by length together; a multiple of unit_samples."""
     lanes: int = Field(default=0, ge=0)
     """Parallel lanes of the stream. The content of a global batch depends on it and not on the number
-    of workers, so keep it when that number changes; 0 takes the number of workers at the first start."""
+    of workers; a run keeps those of its first start. 0 takes the (greatest) number of workers then. A number of
+    workers that does not divide the lanes trains the same, but some workers wait for others."""
     prefetch_windows: int = Field(default=2, ge=1)
     """Windows that are read and decoded ahead, per lane."""
 

@@ -49,7 +49,7 @@ class RunConfig(Section):
     @property
     def lanes(self) -> int:
         """Lanes of the stream at the first start."""
-        return self.data.lanes or self.cluster.num_workers
+        return self.data.lanes or self.cluster.max_workers
 
     @model_validator(mode="after")
     def _name_is_a_folder(self) -> Self:
@@ -65,12 +65,13 @@ class RunConfig(Section):
         if self.train.global_batch_size % share:
             raise ValueError(
                 f"train.global_batch_size = {self.train.global_batch_size} must be a multiple of lanes x "
-                f"train.micro_batch_size = {self.lanes} x {self.train.micro_batch_size} = {share}"
+                f"train.micro_batch_size = {self.lanes} x {self.train.micro_batch_size} = {share}; a run that goes on "
+                "with another cluster.num_workers keeps its lanes, so give data.lanes those of its first start"
             )
-        if self.lanes % self.cluster.num_workers:
+        if self.lanes < self.cluster.max_workers:
             raise ValueError(
-                f"data.lanes = {self.lanes} must be a multiple of cluster.num_workers = {self.cluster.num_workers}, "
-                "or some workers would stand idle"
+                f"data.lanes = {self.lanes} is below cluster.num_workers = {self.cluster.num_workers}: "
+                "some workers would stand idle"
             )
         return self
 

@@ -1,8 +1,8 @@
 """The training loop, its checkpoints, its cluster and its logs."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cli_ray.config.base import Section
 from cli_ray.config.data import SourceConfig
@@ -56,8 +56,9 @@ class CheckpointConfig(Section):
 class ClusterConfig(Section):
     """What the run takes of the Ray cluster."""
 
-    num_workers: int = Field(default=1, ge=1)
-    """Ray Train workers (ranks)."""
+    num_workers: int | tuple[int, int] = 1
+    """Ray Train workers (ranks); `[min, max]` takes as many as the cluster has room for, and restarts from the last
+    checkpoint when that changes. A run that goes on may have another number, up to its lanes."""
     gpus_per_worker: float = Field(default=1.0, ge=0)
     """GPUs of a worker; 0 trains on CPU."""
     cpus_per_worker: float = Field(default=1.0, gt=0)
@@ -66,6 +67,23 @@ class ClusterConfig(Section):
     """Restarts from the last checkpoint after a worker or a node died."""
     timeout_s: int = Field(default=1800, ge=1)
     """Seconds after which a collective that not all ranks joined is an error."""
+
+    @property
+    def min_workers(self) -> int:
+        """Fewest workers that the run trains with."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
+
+    @property
+    def max_workers(self) -> int:
+        """Most workers that the run trains with."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not 1 <= self.min_workers <= self.max_workers:
+            given = self.num_workers if isinstance(self.num_workers, int) else list(self.num_workers)
+            raise ValueError(f"num_workers = {given}: give a number above 0, or [min, max] with 1 <= min <= max")
+        return self
 
 
 class LogConfig(Section):

@@ -8,6 +8,8 @@ from cli_ray.data.folder import Folder
 from cli_ray.errors import UserError
 from cli_ray.train.journal import Journal
 
+PLACE = ("checkpoint.", "cluster.", "log.")
+"""Fields that decide where and how a run goes on, not what comes out; they may differ from start to start."""
 METRICS = "metrics.jsonl"
 """A line a step, and one for each evaluated checkpoint."""
 
@@ -24,26 +26,40 @@ class RunFolder(Folder):
         self._events.add(json.dumps({"event": kind, **fields}))
 
     def claim(self, config: RunConfig) -> bool:
-        """Writes config.json, or checks that the one there is the same.
+        """Writes config.json, or checks that the one there gives the same training; it takes a new `PLACE`.
 
         Returns:
             True when the folder was used before, so that the run is to be resumed.
 
         Raises:
-            UserError: the folder belongs to a run with another config; names the fields that differ.
+            UserError: the folder belongs to a run with another config; names the fields that differ. Or the run
+                has fewer lanes than it is now given workers.
         """
         new = config.model_dump(mode="json", exclude={"runs_dir"})
         text = self.read("config.json")
         if text is None:
             self.write("config.json", json.dumps(new, indent=2))
             return False
-        differing = _differences(json.loads(text), new)
+        old = load_config(self)
+        new["data"]["lanes"] = new["data"]["lanes"] or old.lanes
+        before = old.model_dump(mode="json", exclude={"runs_dir"})
+        before["data"]["lanes"] = old.lanes
+        all_differing = _differences(before, new)
+        differing = [line for line in all_differing if not line.startswith(PLACE)]
         if differing:
             raise UserError(
                 f"{self.uri} holds a run with another config. These fields differ:\n  "
                 + "\n  ".join(differing)
                 + "\nGive the new run another name, or use the old values to resume."
             )
+        if config.cluster.max_workers > old.lanes:
+            raise UserError(
+                f"{self.uri} has {old.lanes} lanes, those of its first start, so more workers would stand idle: "
+                f"set cluster.num_workers to at most {old.lanes}"
+            )
+        if all_differing:
+            self.event("config", changed=all_differing)
+            self.write("config.json", json.dumps(new, indent=2))
         return True
 
 

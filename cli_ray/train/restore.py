@@ -6,6 +6,7 @@ import torch
 import torch.distributed as dist
 
 from cli_ray.errors import UserError
+from cli_ray.train import universal
 from cli_ray.train.checkpoint import TAG, Checkpoint, complete_checkpoints, read_from
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.output import say
@@ -46,16 +47,15 @@ def choose(folder: RunFolder, device: torch.device) -> Checkpoint | None:
 
 
 def load(folder: RunFolder, checkpoint: Checkpoint, engine: Any) -> None:
-    """Restores weights and optimiser states; called by every rank.
+    """Restores weights and optimiser states that any number of ranks wrote; called by every rank.
 
     Raises:
-        UserError: the checkpoint was written by another number of workers.
+        UserError: the checkpoint of another number of ranks cannot be converted.
     """
-    if checkpoint.world_size != dist.get_world_size():
-        raise UserError(
-            f"{folder.uri}/{checkpoint.name} was written by {checkpoint.world_size} workers, "
-            f"now there are {dist.get_world_size()}: set cluster.num_workers = {checkpoint.world_size}"
-        )
+    universal.sweep(folder)
+    if checkpoint.zero_stage and checkpoint.world_size != dist.get_world_size():
+        universal.load(folder, checkpoint.name, TAG, engine)
+        return
     with read_from(folder, checkpoint.name) as local:
         engine.load_checkpoint(str(local), tag=TAG, load_module_strict=False)
 

@@ -19,7 +19,7 @@ from cli_ray.model.build import check_injection, load_processor
 from cli_ray.train.callbacks.trackers import check_sinks
 from cli_ray.train.environment import environment
 from cli_ray.train.evaluator import Evaluator
-from cli_ray.train.folder import RunFolder
+from cli_ray.train.folder import RunFolder, load_config
 from cli_ray.train.lease import Lease
 from cli_ray.train.pulse import start_pulse
 from cli_ray.train.rehearsal import longest_batch
@@ -43,10 +43,10 @@ def train(config: RunConfig) -> dict[str, Any]:
     check_model(config)
     folder = RunFolder(config.folder)
     evaluator = Evaluator(config, folder)
-    connect(config.cluster.num_workers * config.cluster.cpus_per_worker)
+    connect(config.cluster.max_workers * config.cluster.cpus_per_worker)
     check_resources(config.cluster)
     with lease_of(folder) as lease:
-        prepare(config, folder)
+        config = prepare(config, folder)
         lease.check()
         with evaluator:
             summary: dict[str, Any] = ray_trainer(config, folder, uuid4().hex).fit().return_value
@@ -62,18 +62,20 @@ def lease_of(folder: RunFolder) -> Lease:
     return Lease(folder, session, take_lock=lambda: start_pulse(folder), free_lock=ray.kill)
 
 
-def prepare(config: RunConfig, folder: RunFolder) -> None:
-    """Config, indices and environment in the run folder.
+def prepare(config: RunConfig, folder: RunFolder) -> RunConfig:
+    """Config, indices and environment in the run folder; the config with the lanes of the run's first start.
 
     Raises:
         UserError: the folder holds another run, or the data cannot be read or changed.
     """
     resumed = folder.claim(config)
+    config = with_lanes(config, load_config(folder).lanes)
     prepare_index(folder, "index.json", config.data)
     if config.validation.sources:
         prepare_index(folder, "validation-index.json", config.validation_data)
     folder.write("environment.json", json.dumps(environment(), indent=2))
     folder.event("resume" if resumed else "start")
+    return config
 
 
 def check_model(config: RunConfig) -> None:
@@ -120,8 +122,9 @@ def check_resources(cluster: ClusterConfig) -> None:
         UserError: it asks for more, or leaves no CPU to the stream, which would wait for ever.
     """
     have = ray.cluster_resources()
-    cpus = cluster.num_workers * cluster.cpus_per_worker
-    gpus = cluster.num_workers * cluster.gpus_per_worker
+    workers = max(cluster.min_workers, min(cluster.max_workers, _room(have, cluster)))
+    cpus = workers * cluster.cpus_per_worker
+    gpus = workers * cluster.gpus_per_worker
     if gpus > have.get("GPU", 0):
         raise UserError(
             f"cluster.num_workers x cluster.gpus_per_worker asks for {gpus:g} GPUs, the cluster has "
@@ -130,9 +133,17 @@ def check_resources(cluster: ClusterConfig) -> None:
     if cpus + 1 > have.get("CPU", 0):
         raise UserError(
             f"cluster.num_workers x cluster.cpus_per_worker asks for {cpus:g} CPUs and the stream for at least one "
-            f"more, the cluster has {have.get('CPU', 0):g}: lower cluster.cpus_per_worker (fractions are allowed), "
-            "or start Ray with more logical CPUs (ray start --num-cpus)"
+            f"more, the cluster has {have.get('CPU', 0):g}: lower cluster.cpus_per_worker (fractions are allowed) or "
+            "cluster.num_workers, or start Ray with more logical CPUs (ray start --num-cpus)"
         )
+
+
+def _room(have: dict[str, float], cluster: ClusterConfig) -> int:
+    """Workers that a cluster with these resources has room for."""
+    rooms = [have.get("CPU", 0) // cluster.cpus_per_worker]
+    if cluster.gpus_per_worker:
+        rooms.append(have.get("GPU", 0) // cluster.gpus_per_worker)
+    return int(min(rooms))
 
 
 def prepare_index(folder: RunFolder, name: str, data: DataConfig) -> Index:
@@ -171,6 +182,11 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
             ),
         }
     )
+
+
+def with_lanes(config: RunConfig, lanes: int) -> RunConfig:
+    """The config with the lanes of the run, which stay those of its first start."""
+    return config.model_copy(update={"data": config.data.model_copy(update={"lanes": lanes})})
 
 
 def _absolute(path: str) -> str:

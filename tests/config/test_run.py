@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from cli_ray.config import RunConfig
-from cli_ray.config.load import ConfigError, load, validated
+from cli_ray.config.load import ConfigError, load, override, validated
 
 CONFIGS = sorted(Path(__file__).parents[2].glob("jobs/configs/*.toml"))
 MINIMAL: dict[str, Any] = {
@@ -36,8 +36,12 @@ def test_shipped_configs_are_all_there() -> None:
         ({"train": {"global_batch_size": 10}}, r"train\.global_batch_size = 10 must be a multiple of .* = 1 x 4 = 4"),
         ({"data": {"sources": []}}, r"data: sources is empty"),
         ({"data": {"sources": [{"path": "x/a"}, {"path": "y/a"}]}}, "distinct names"),
-        ({"data": {"sources": [{"path": "a"}], "lanes": 3}, "cluster": {"num_workers": 2},
-          "train": {"global_batch_size": 12}}, r"data\.lanes = 3 must be a multiple of cluster\.num_workers = 2"),
+        ({"data": {"sources": [{"path": "a"}], "lanes": 1}, "cluster": {"num_workers": 2}},
+         r"data\.lanes = 1 is below cluster\.num_workers = 2"),
+        ({"cluster": {"num_workers": [1, 3]}}, r"must be a multiple of .* = 3 x 4 = 12; a run that goes on"),
+        ({"cluster": {"num_workers": [4, 2]}}, r"num_workers = \[4, 2\]: .* 1 <= min <= max"),
+        ({"cluster": {"num_workers": [0, 2]}}, r"num_workers = \[0, 2\]"),
+        ({"cluster": {"num_workers": 0}}, r"num_workers = 0: give a number above 0"),
         ({"model": {"checkpoint": "tiny", "vision_tower": "v"}}, "either checkpoint, or both"),
         ({"lora": {"rank": 8}}, r"optim\.lora\.lr = 0"),
         ({"lora": {"rank": 8}, "optim": {"lora": {"lr": 1}, "llm": {"lr": 1}}}, "drop one"),
@@ -56,6 +60,14 @@ def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         validated(RunConfig, MINIMAL | {"seed": -1, "colour": 3}, "run.toml")
     assert str(error.value).count("run.toml: ") == 2
+
+
+def test_the_greatest_number_of_workers_gives_the_lanes() -> None:
+    config = validated(RunConfig, MINIMAL | {"cluster": {"num_workers": [1, 2]}}, "run.toml")
+    assert (config.cluster.min_workers, config.cluster.max_workers, config.lanes) == (1, 2, 2)
+    fixed = override(config, ["--cluster.num-workers", "1", "--data.lanes", "2"], prog="train")
+    assert (fixed.cluster.num_workers, fixed.lanes) == (1, 2)
+    assert override(fixed, ["--cluster.num-workers", "1", "2"], prog="train").cluster == config.cluster
 
 
 def test_overrides_win_over_the_file(tmp_path: Path) -> None:

@@ -39,6 +39,10 @@ class Case:
     lora: bool = False
     dropout: float = 0.0
     frozen_llm: bool = False
+    frozen_vision: bool = False
+    own_rates: bool = False
+    """Parts differ in learning rate and weight decay."""
+    precision: str = "fp32"
     rehearse: bool = False
 
 
@@ -49,7 +53,9 @@ def config_of(case: Case) -> RunConfig:
     if case.lora:
         parts["lora"] = rate
     elif not case.frozen_llm:
-        parts |= {"llm": rate, "vision_tower": rate}
+        parts |= {"llm": rate} | ({} if case.frozen_vision else {"vision_tower": rate})
+    if case.own_rates:
+        parts = {name: {"lr": 1e-3 / (i + 1), "weight_decay": 0.1 * i} for i, name in enumerate(parts)}
     return RunConfig.model_validate(
         {
             "name": "scenario",
@@ -67,7 +73,7 @@ def config_of(case: Case) -> RunConfig:
             "train": {
                 "global_batch_size": GLOBAL_BATCH,
                 "micro_batch_size": case.micro_batch,
-                "precision": "fp32",
+                "precision": case.precision,
                 "zero_stage": case.zero_stage,
                 "activation_checkpointing": case.checkpointing,
             },
@@ -83,25 +89,31 @@ def step_losses(cases: list[Case]) -> list[list[float]]:
 
 def train_and_save(case: Case, run: str) -> float:
     """Trains all steps, writes a checkpoint to the run folder and returns the loss of the first batch after it."""
-    trained = _Run(case)
+    trained = ScenarioRun(case)
     for step in range(STEPS):
         trained.step(step)
     folder = RunFolder(run)
     if dist.get_rank() == 0:
         folder.claim(trained.config)
-    progress = Progress(step=STEPS)
-    checkpoint = Checkpoint(progress=progress, stream={}, world_size=dist.get_world_size(), zero_stage=case.zero_stage)
-    write_shards(folder, checkpoint.name, dist.get_rank(), take_snapshot(trained.engine.deepspeed))
-    dist.barrier()
-    if dist.get_rank() == 0:
-        commit(folder, checkpoint)
+    save(folder, STEPS, trained)
     trained.engine.deepspeed.eval()
     with torch.no_grad():
         forwards = [trained.engine.forward(batch) for batch in trained.batches(0)]
     return mean_loss(trained.engine, forwards)
 
 
-class _Run:
+def save(folder: RunFolder, step: int, trained: "ScenarioRun") -> None:
+    """Writes a checkpoint of a step at once; called by every rank."""
+    stage, world = trained.config.train.zero_stage, dist.get_world_size()
+    checkpoint = Checkpoint(progress=Progress(step=step), stream={}, world_size=world, zero_stage=stage)
+    write_shards(folder, checkpoint.name, dist.get_rank(), take_snapshot(trained.engine.deepspeed))
+    dist.barrier()
+    if dist.get_rank() == 0:
+        commit(folder, checkpoint)
+    dist.barrier()
+
+
+class ScenarioRun:
     """This rank's engine and batches."""
 
     def __init__(self, case: Case) -> None:
@@ -109,8 +121,9 @@ class _Run:
         device = torch.device("cpu")
         partitioning = partition_while_loading(self.config, device)
         processor = load_processor(self.config.model)
+        dtype = torch.bfloat16 if case.precision == "bf16" else torch.float32
         model = build_model(
-            self.config.model, self.config.injection, self.config.lora, dtype=torch.float32, seed=self.config.seed
+            self.config.model, self.config.injection, self.config.lora, dtype=dtype, seed=self.config.seed
         )
         self.encoder = Encoder(processor, self.config.data)
         accumulation = GLOBAL_BATCH // (dist.get_world_size() * case.micro_batch)
@@ -133,7 +146,7 @@ class _Run:
 
 
 def _run(case: Case) -> list[float]:
-    run = _Run(case)
+    run = ScenarioRun(case)
     if case.rehearse:
         run.engine.rehearse(longest_batch(run.encoder, run.config))
     return [run.step(step) for step in range(STEPS)]

@@ -1,9 +1,10 @@
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from cli_ray.config import DataConfig, ModelConfig, RunConfig, SourceConfig
+from cli_ray.config import CheckpointConfig, ClusterConfig, DataConfig, ModelConfig, RunConfig, SourceConfig
 from cli_ray.errors import UserError
 from cli_ray.train.folder import RunFolder, load_config
 
@@ -61,6 +62,33 @@ def test_a_folder_belongs_to_one_config(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.max_length: 2048 there, 99 now\n  seed: 0 there, 7 now"):
         folder.claim(other)
     assert load_config(folder) == CONFIG
+
+
+def test_a_run_goes_on_in_another_place(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "a"))
+    first = CONFIG.model_copy(update={"cluster": ClusterConfig(num_workers=4)})
+    folder.claim(first)
+    fewer = first.model_copy(
+        update={"cluster": ClusterConfig(num_workers=(1, 3), max_failures=9), "checkpoint": CheckpointConfig(every=7)}
+    )
+    assert folder.claim(fewer) is True
+    [event] = [json.loads(line) for line in (folder.read("events.jsonl") or "").splitlines()]
+    assert event["changed"] == [
+        "checkpoint.every: 500 there, 7 now",
+        "cluster.max_failures: 3 there, 9 now",
+        "cluster.num_workers: 4 there, [1, 3] now",
+    ]
+    there = load_config(folder)
+    assert (there.cluster, there.checkpoint, there.lanes) == (fewer.cluster, fewer.checkpoint, 4)
+    assert folder.claim(fewer) is True
+    assert len((folder.read("events.jsonl") or "").splitlines()) == 1
+
+    more = first.model_copy(update={"cluster": ClusterConfig(num_workers=8)})
+    with pytest.raises(UserError, match=r"has 4 lanes, .* set cluster\.num_workers to at most 4"):
+        folder.claim(more)
+    lanes = first.model_copy(update={"data": first.data.model_copy(update={"lanes": 8})})
+    with pytest.raises(UserError, match=r"data\.lanes: 4 there, 8 now"):
+        folder.claim(lanes)
 
 
 def test_a_folder_without_config_is_no_run(tmp_path: Path) -> None:
