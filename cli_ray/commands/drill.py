@@ -81,9 +81,9 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def aside(config: RunConfig) -> list[str]:
-    """What a drill changes of the config: a worker takes one logical CPU, and neither trackers nor evaluations of
-    checkpoints are bothered by it."""
-    words = ["--cluster.cpus-per-worker", "1"]
+    """What a drill changes of the config: a worker takes one logical CPU, their number stays as it is, for only then
+    all losses are equal, and neither trackers nor evaluations of checkpoints are bothered by it."""
+    words = ["--cluster.cpus-per-worker", "1", "--cluster.num-workers", str(config.cluster.max_workers)]
     if config.evaluation.every:
         words += ["--evaluation.every", "0"]
     return [*words, "--log.sinks"] if config.log.sinks else words
@@ -165,7 +165,7 @@ def _told(config: RunConfig, settings: DrillArguments, layout: list[Room], runs_
     steps = f"{config.train.max_steps} steps at most" if config.train.max_steps else f"{config.train.epochs:g} epochs"
     kills = settings.times * len(settings.kill)
     return (
-        f"drill of {config.name}: {config.cluster.num_workers} workers on {len(layout)} nodes, {steps}, a checkpoint "
+        f"drill of {config.name}: {config.cluster.max_workers} workers on {len(layout)} nodes, {steps}, a checkpoint "
         f"every {config.checkpoint.every} steps; {kills + 1} runs, {kills} with a kill, in {runs_dir}"
     )
 

@@ -29,7 +29,7 @@ def rooms(cluster: ClusterConfig, nodes: int, gpus: int) -> list[Room]:
     Raises:
         UserError: there are too few GPUs.
     """
-    workers = cluster.num_workers
+    workers = cluster.max_workers
     per_node = math.ceil(workers / (nodes - 1))
     devices = math.ceil(per_node * cluster.gpus_per_worker)
     if devices and (gpus // devices) * per_node < workers:

@@ -51,6 +51,10 @@ def test_no_node_holds_all_workers_and_the_stream_has_a_cpu(workers: int, nodes:
     assert cpus * nodes > workers
 
 
+def test_an_elastic_run_is_drilled_with_most_of_its_workers() -> None:
+    assert rooms(ClusterConfig(num_workers=(2, 4), gpus_per_worker=0), 3, gpus=0) == [Room(2)] * 3
+
+
 def test_gpus_of_this_machine_are_dealt_to_the_nodes() -> None:
     assert rooms(ClusterConfig(num_workers=1), 3, gpus=1) == [Room(1, (0,)), Room(1), Room(1)]
     assert rooms(ClusterConfig(num_workers=4), 3, gpus=4) == [Room(2, (0, 1)), Room(2, (2, 3)), Room(2)]

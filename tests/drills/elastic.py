@@ -17,8 +17,9 @@ from ray.cluster_utils import Cluster
 
 from cli_ray.config import RunConfig
 from cli_ray.data.synthetic import synthesize, write_parquet
+from cli_ray.drill.site import STORE_BYTES
 from cli_ray.train.trainer import train
-from tests.drills.cluster import ENVIRONMENT, STORE_BYTES
+from tests.drills.quiet import be_quiet
 
 NODE_CPUS = 3
 """Room for one worker of two CPUs, and a CPU for its stream."""
@@ -104,7 +105,5 @@ def _apart(one: float, other: float) -> float:
 
 
 if __name__ == "__main__":
-    import os
-
-    os.environ.update(ENVIRONMENT)
+    be_quiet()
     main(int(sys.argv[1]) if len(sys.argv) > 1 else 400)

@@ -15,7 +15,7 @@ from threading import Event, Thread
 
 from cli_ray.train.checkpoint import TAG
 from cli_ray.train.universal import CONVERTED, convert, room_needed
-from tests.drills.cluster import ENVIRONMENT
+from tests.drills.quiet import be_quiet
 from tests.train.resizing import STEPS, Trace, largest_difference, traces
 from tests.train.scenario import Case
 
@@ -98,5 +98,5 @@ def _bytes(folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    os.environ |= ENVIRONMENT | {"DS_ACCELERATOR": "cpu"}
+    be_quiet()
     main()
