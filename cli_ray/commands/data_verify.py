@@ -1,6 +1,5 @@
 """`cli-ray data verify RUN`: whether every sample was trained on as often as it should be, by the run's own record."""
 
-import json
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from cli_ray.data.verification import EpochCount, Verification
-    from cli_ray.train.folder import RunFolder
 
 SHOWN = 20
 """Samples of each kind and epoch that are listed without --all."""
@@ -58,11 +56,15 @@ def verification(run: str, limit: int | None) -> "Verification":
     from cli_ray.data.index import Index, order_of
     from cli_ray.data.places import Places
     from cli_ray.data.verification import Verifier
+    from cli_ray.train.checkpoint import complete_checkpoints
     from cli_ray.train.folder import RunFolder, load_config
 
     folder = RunFolder(run)
     config = load_config(folder)
-    step, lanes = _newest_checkpoint(folder)
+    complete = complete_checkpoints(folder)
+    if not complete:
+        raise UserError(f"{folder.uri} has no complete checkpoint yet; the record of its samples comes with the first")
+    newest = complete[-1]
     files = ledger.steps(folder)
     if not files:
         raise UserError(
@@ -74,21 +76,11 @@ def verification(run: str, limit: int | None) -> "Verification":
         index,
         config.data,
         seed=config.seed,
-        lanes=lanes,
+        lanes=newest.stream["lanes"],
         micro_batch_size=config.train.micro_batch_size,
         global_batch_size=config.train.global_batch_size,
     )
-    return Verifier(Places(index), order, partial(ledger.read, folder), files, step, limit).run()
-
-
-def _newest_checkpoint(folder: "RunFolder") -> tuple[int, int]:
-    """Step and lanes of the newest checkpoint."""
-    for name in reversed(folder.names("checkpoints")):
-        text = folder.read(f"checkpoints/{name}/progress.json")
-        if text is not None:
-            checkpoint = json.loads(text)
-            return checkpoint["progress"]["step"], checkpoint["stream"]["lanes"]
-    raise UserError(f"{folder.uri} has no complete checkpoint yet; the record of its samples comes with the first one")
+    return Verifier(Places(index), order, partial(ledger.read, folder), files, newest.progress.step, limit).run()
 
 
 def _table(epochs: "list[EpochCount]") -> "Table":

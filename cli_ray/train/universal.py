@@ -154,6 +154,7 @@ def _convert_to(workspace: Path, folder: RunFolder, shards: str) -> str:
     saved = Path(folder.join(shards)).resolve() if folder.is_local else workspace / "saved"
     try:
         if not folder.is_local:
+            saved.mkdir()
             fs.copy_files(folder.join(shards), str(saved), source_filesystem=folder.fs)
         convert(saved, workspace / CONVERTED)
     except UserError as error:

@@ -83,6 +83,7 @@ def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
     rank, world_size = context.get_world_rank(), context.get_world_size()
     folder = RunFolder(config.folder)
     device = ray.train.torch.get_device()
+    heartbeat.at("starting", "comparing the checkpoints with their checksums")
     last = choose(folder, device)
     lanes = last.stream["lanes"] if last else config.lanes
 
@@ -133,7 +134,8 @@ def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
         say(layer_map(model.config.injection))
         say(describe(model, config))
         say(start_line(loop, last))
-        folder.event("begin", checkpoint=last.name if last else None, injection=model.config.cli)
+        begin = {"checkpoint": last.name if last else None, "workers": world_size}
+        folder.event("begin", **begin, injection=model.config.cli)
     return loop
 
 
@@ -144,5 +146,5 @@ def start_line(loop: TrainLoop, last: Checkpoint | None) -> str:
         return f"starting run {loop.folder.uri}: step 0 {total}"
     return (
         f"resuming run {loop.folder.uri} at step {last.progress.step} {total}, epoch {loop.stream.epoch}, "
-        f"sample {last.progress.samples}, from {last.name}"
+        f"sample {last.progress.samples}, from {last.name}, which {last.world_size} workers wrote"
     )

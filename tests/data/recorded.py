@@ -1,6 +1,5 @@
 """Run folders with a ledger, written by the stream itself and without Ray."""
 
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
@@ -17,6 +16,8 @@ from cli_ray.data.index import build_index
 from cli_ray.data.rows import read_here
 from cli_ray.data.stream import Stream
 from cli_ray.model.tiny import tiny_processor
+from cli_ray.train.checkpoint import MARKER, Checkpoint
+from cli_ray.train.progress import Progress
 
 EVERY = 5
 """Steps between files of the ledger."""
@@ -54,8 +55,9 @@ def record(runs: Path, data: DataConfig, steps: int, worlds: Sequence[int] = (2,
         world_size, end = worlds[min(part, len(worlds) - 1)], min(start + EVERY, steps)
         rows = [one for rank in range(world_size) for one in _entries(stream(rank, world_size), rank, start, end)]
         ledger.write(folder, end, ledger.merge(rows))
-    progress = {"progress": {"step": steps}, "lanes": lanes}
-    folder.write(f"checkpoints/step-{steps:08d}/progress.json", json.dumps(progress))
+    progress, state = Progress(step=steps), {"lanes": lanes}
+    checkpoint = Checkpoint(progress=progress, stream=state, world_size=worlds[-1], zero_stage=2)
+    folder.write(f"{checkpoint.name}/{MARKER}", checkpoint.model_dump_json())
     return runs / "run"
 
 

@@ -28,9 +28,11 @@ PATIENCE_S = 400
 
 def main(steps: int) -> None:
     """Runs the drill and prints what came out."""
-    with tempfile.TemporaryDirectory() as folder:
+    # AF_UNIX socket paths are at most 107 bytes long.
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as sockets:
         write_parquet(synthesize(64, seed=0, split="train"), Path(folder, "data"), rows_per_file=32)
-        cluster = Cluster(True, head_node_args={"num_cpus": NODE_CPUS, "object_store_memory": STORE_BYTES})
+        head = {"num_cpus": NODE_CPUS, "include_dashboard": False, "temp_dir": sockets}
+        cluster = Cluster(True, head_node_args=head | {"object_store_memory": STORE_BYTES})
         ray.init(address=cluster.address, logging_level="warning", log_to_driver=False)
         try:
             elastic = _disturbed(cluster, _config(folder, "elastic", steps, (1, 2)))
@@ -42,8 +44,10 @@ def main(steps: int) -> None:
         events = [json.loads(line) for line in Path(elastic.folder, "events.jsonl").read_text().splitlines()]
         for event in events:
             if event["event"] in ("begin", "convert"):
-                print(json.dumps(event))
-        print(f"steps {len(losses)} of {steps}, largest loss difference {max(map(_apart, losses, plain)):.2e}")
+                print({key: value for key, value in event.items() if key != "injection"})
+        apart = [abs(one - other) for one, other in zip(losses, plain, strict=True)]
+        print(f"steps {len(losses)} of {steps}; largest loss difference up to each fifth of them:")
+        print(", ".join(f"{max(apart[: steps * part // 5]):.1e}" for part in range(1, 6)))
 
 
 def _config(folder: str, name: str, steps: int, workers: int | tuple[int, int]) -> RunConfig:
@@ -98,10 +102,6 @@ def _losses(run: Path) -> list[float]:
     lines: list[dict[str, Any]] = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     by_step = {line["step"]: line["loss"] for line in lines if "loss" in line}
     return [by_step[step] for step in sorted(by_step)]
-
-
-def _apart(one: float, other: float) -> float:
-    return abs(one - other)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ Memory is the highest RSS of the process, so run each by itself.
 """
 
 import argparse
+import json
 import multiprocessing
 import re
 import tempfile
@@ -19,15 +20,18 @@ from typing import Any, cast
 
 import numpy as np
 
+from cli_ray.config import DataConfig, SourceConfig
 from cli_ray.data import ledger
+from cli_ray.data.conversation import Encoder
 from cli_ray.data.files import Shard
 from cli_ray.data.folder import Folder
 from cli_ray.data.index import Index
 from cli_ray.data.order import Order
 from cli_ray.data.places import Places
 from cli_ray.data.source import Source
+from cli_ray.data.stream import Stream
 from cli_ray.data.verification import Verifier
-from cli_ray.train.progress import Progress
+from cli_ray.model.tiny import tiny_processor
 
 SHARD, UNIT, RANKS, BATCH, EVERY = 10_000, 32, 8, 1024, 500
 
@@ -126,13 +130,24 @@ def tell_state(samples: int) -> None:
     index = Index.from_json(text)
     print(f"read in {time.perf_counter() - began:.1f} s, peak {peak() - before:,.0f} MiB above {before:,.0f} MiB")
     print(f"columns: {sum(column.nbytes for column in index.columns.values()) / 2**20:,.1f} MiB in memory")
-    order = order_for(index)
+    data = DataConfig(sources=(SourceConfig(path="laion"),))
+    encoder = Encoder(tiny_processor("llava"), data)
+    stream = Stream(
+        index,
+        data,
+        encoder,
+        seed=0,
+        lanes=RANKS,
+        rank=0,
+        world_size=1,
+        micro_batch_size=8,
+        global_batch_size=BATCH,
+    )
     began = time.perf_counter()
-    order.pieces(5, 3, 2)
+    stream.order.pieces(5, 3, 2)
     print(f"order of an epoch: {time.perf_counter() - began:.2f} s, {4 * len(index) * 8 / 2**20:,.1f} MiB in memory")
-    step = order.steps_per_epoch // 2
-    state = Progress(step=step, samples=step * BATCH, tokens=step * BATCH * 1000)
-    print(f"state of the stream: {len(state.model_dump_json())} bytes")
+    stream.load_state_dict(stream.state_dict() | {"epoch": 5, "epoch_step": stream.steps_per_epoch // 2})
+    print(f"state of the stream: {len(json.dumps(stream.state_dict()))} bytes")
 
 
 def main() -> None:

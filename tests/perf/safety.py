@@ -27,6 +27,7 @@ from cli_ray.data.stream import Stream
 from cli_ray.model.tiny import tiny_processor
 from cli_ray.train.callbacks.callback import Callback
 from cli_ray.train.callbacks.checkpointer import Checkpointer
+from cli_ray.train.callbacks.ledger import Ledger
 from cli_ray.train.checkpoint import complete_checkpoints
 from cli_ray.train.engine import Engine
 from cli_ray.train.folder import RunFolder
@@ -56,6 +57,7 @@ class Same:
     batches: list[MicroBatch]
     epoch: int = 0
     epoch_step: int = 0
+    steps_per_epoch: int = 1000
     state: dict[str, int] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[list[MicroBatch]]:
@@ -161,7 +163,8 @@ def report(shape: Shape, folder: Path, samples: int, every: int, rounds: int) ->
 
 def callbacks() -> list[Callback]:
     """All that makes a run safe."""
-    return [Checkpointer()]
+    record = Ledger()
+    return [record, Checkpointer(record)]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from tests.train.ranks import on_ranks
 from tests.train.scenario import Case, ScenarioRun, mean_loss, save
 
 STEPS = 6
+STORE = "object store"
+"""In the name of a case: its run folder is taken for one."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,16 @@ def traces(cases: dict[str, Case], worlds: Sequence[int], runs: Path) -> dict[st
 
 def train_to(cases: dict[str, Case], runs: str, last: int) -> dict[str, Any]:
     """Goes on with each case from its newest checkpoint to step `last` and saves; called by every rank."""
-    return {name: _train_to(case, RunFolder(f"{runs}/{name}"), last) for name, case in cases.items()}
+    folders = {name: (Store if STORE in name else RunFolder)(f"{runs}/{name}") for name in cases}
+    return {name: _train_to(case, folders[name], last) for name, case in cases.items()}
+
+
+class Store(RunFolder):
+    """A folder that is used as an object store is: files are put and fetched, never written in place."""
+
+    @property
+    def is_local(self) -> bool:
+        return False
 
 
 def _train_to(case: Case, folder: RunFolder, last: int) -> dict[str, Any]:

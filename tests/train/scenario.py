@@ -1,5 +1,6 @@
 """A few optimiser steps on fixed data, for comparing ways to run them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -126,8 +127,8 @@ class ScenarioRun:
             self.config.model, self.config.injection, self.config.lora, dtype=dtype, seed=self.config.seed
         )
         self.encoder = Encoder(processor, self.config.data)
-        accumulation = GLOBAL_BATCH // (dist.get_world_size() * case.micro_batch)
-        self.engine = Engine(model, processor, self.config, accumulation, device)
+        self.slots = math.ceil(GLOBAL_BATCH / case.micro_batch / dist.get_world_size())
+        self.engine = Engine(model, processor, self.config, self.slots, device)
         del partitioning
 
     def step(self, step: int) -> float:
@@ -135,13 +136,12 @@ class ScenarioRun:
         return mean_loss(self.engine, self.engine.train_step(self.batches(step), step, factor=1.0).forwards)
 
     def batches(self, step: int) -> list[MicroBatch]:
-        """This rank's micro-batches of a step."""
-        rank, world = dist.get_rank(), dist.get_world_size()
+        """This rank's micro-batches of a step; empty ones where there are more ranks' slots than micro-batches."""
         rows = [self.encoder(sample) for sample in samples(step)]
-        mine, size = range(rank * len(rows) // world, (rank + 1) * len(rows) // world), self.case.micro_batch
+        size, first = self.case.micro_batch, dist.get_rank() * self.slots
         return [
-            collate(rows[i : i + size], self.encoder.pad_token_id, self.encoder.tiled, place=(i // size, 0))
-            for i in mine[::size]
+            collate(rows[slot * size : (slot + 1) * size], self.encoder.pad_token_id, self.encoder.tiled, (slot, 0))
+            for slot in range(first, first + self.slots)
         ]
 
 

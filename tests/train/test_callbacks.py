@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,10 +10,13 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cli_ray.config import DataConfig, LogConfig, ModelConfig, RunConfig, SourceConfig
+from cli_ray.data.collate import collate
+from cli_ray.data.sample import BadSample
 from cli_ray.errors import UserError
 from cli_ray.train.callbacks import trackers
 from cli_ray.train.callbacks.console import step_line
 from cli_ray.train.callbacks.metrics_file import MetricsFile, flatten
+from cli_ray.train.callbacks.quarantiner import Quarantiner
 from cli_ray.train.callbacks.trackers import SINKS, check_sinks
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.loop import TrainLoop
@@ -73,6 +77,17 @@ def test_metrics_file_drops_the_steps_that_are_redone(tmp_path: Path) -> None:
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert lines[-1]["loss/text"] is None
     assert lines[-1]["gate_max"] == [[0.3, -0.4]]
+
+
+def test_a_bad_sample_that_comes_again_to_another_rank_is_written_once(tmp_path: Path) -> None:
+    bad = BadSample("a#1", "a", "a.tar", "broken image", "cut")
+    for rank in (1, 0):
+        callback = Quarantiner()
+        loop = loop_at(tmp_path, step=2)
+        loop.rank = rank
+        callback.on_start(loop)
+        callback.on_step(loop, [replace(collate([], pad_token_id=0, tiled=False), bad=[bad])], None)
+    assert [path.name for path in (tmp_path / "quarantine").iterdir()] == ["rank1.jsonl"]
 
 
 def test_flat_gates_are_named_by_their_layers() -> None:

@@ -122,6 +122,24 @@ def test_a_run_cut_after_a_checkpoint_goes_on_as_if_nothing_had_happened(run: Pa
     assert list(map(exact, metrics_of(tmp_path / "run"))) == list(map(exact, metrics_of(run)))
 
 
+def test_a_run_goes_on_with_another_number_of_workers(run: Path, data: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/checkpoints/step-00000006")
+
+    train(config_of(data, tmp_path, cluster={"num_workers": 1, "gpus_per_worker": 0, "max_failures": 0}))
+
+    for found, expected in zip(metrics_of(tmp_path / "run"), metrics_of(run), strict=True):
+        assert (found["step"], found["samples"], found["tokens"]) == (
+            expected["step"], expected["samples"], expected["tokens"],
+        )  # fmt: skip
+        assert found.keys() == expected.keys()
+        for key in {"loss", "loss/tar", "loss/parquet", "grad_norm", "lr/amp", "validation_loss"} & expected.keys():
+            assert found[key] == pytest.approx(expected[key], rel=1e-4), key
+    events = [json.loads(line) for line in (tmp_path / "run/events.jsonl").read_text().splitlines()]
+    assert ["cluster.num_workers: 2 there, 1 now"] in [event.get("changed") for event in events]
+    assert [event["checkpoint"] for event in events if event["event"] == "convert"] == ["checkpoints/step-00000003"]
+
+
 def test_a_finished_run_is_not_trained_again(run: Path, data: Path) -> None:
     before = metrics_of(run)
     assert train(config_of(data, run.parent))["step"] == STEPS
@@ -196,5 +214,10 @@ def test_asking_for_more_than_the_cluster_has_is_an_error(cluster: None, data: P
     cluster_config = config_of(data, tmp_path).cluster
     with pytest.raises(UserError, match=r"asks for 8 GPUs, the cluster has 0"):
         check_resources(cluster_config.model_copy(update={"num_workers": 8, "gpus_per_worker": 1}))
+    check_resources(cluster_config.model_copy(update={"num_workers": (1, 8), "cpus_per_worker": 4}))
+    with pytest.raises(UserError, match=r"cpus_per_worker asks for 6 CPUs and the stream for at least one more"):
+        check_resources(cluster_config.model_copy(update={"num_workers": (1, 8)}))
+    with pytest.raises(UserError, match=r"cpus_per_worker asks for 8 CPUs"):
+        check_resources(cluster_config.model_copy(update={"num_workers": (2, 8), "cpus_per_worker": 4}))
     with pytest.raises(UserError, match=r"cpus_per_worker asks for 64 CPUs"):
         check_resources(cluster_config.model_copy(update={"num_workers": 64}))

@@ -19,7 +19,7 @@ from tests.train.scenario import Case
 
 CASES = {
     "zero 0": Case(zero_stage=0, micro_batch=2, own_rates=True),
-    "zero 2, lora": Case(zero_stage=2, micro_batch=2, own_rates=True, lora=True),
+    "zero 2, lora, object store": Case(zero_stage=2, micro_batch=2, own_rates=True, lora=True),
     "zero 3": Case(zero_stage=3, micro_batch=2, own_rates=True, frozen_vision=True),
     "zero 1, bf16": Case(zero_stage=1, micro_batch=2, own_rates=True, precision="bf16"),
 }
@@ -37,14 +37,15 @@ def undisturbed(runs: Path) -> dict[str, Trace]:
 
 @pytest.fixture(scope="module")
 def resized(runs: Path) -> dict[str, Trace]:
-    return traces(CASES, [2, 1, 2], runs / "resized")
+    """Three ranks do not divide the four micro-batches of a step: one of them stands idle."""
+    return traces(CASES, [2, 3, 1], runs / "resized")
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_losses_go_on(name: str, undisturbed: dict[str, Trace], resized: dict[str, Trace]) -> None:
     expected, found = undisturbed[name], resized[name]
     assert found.losses[-1] < found.losses[0]
-    # bf16 rounds the sums of gradients, which one rank adds up in another order than two.
+    # bf16 rounds the sums of gradients, which another number of ranks adds up in another order.
     after_switch = 3
     assert found.losses[:after_switch] == pytest.approx(expected.losses[:after_switch], rel=1e-6)
     assert largest_difference(found, expected) < (2e-2 if "bf16" in name else 1e-5)

@@ -23,5 +23,7 @@ def callbacks_of(config: RunConfig, validation: Stream | None, rank: int) -> lis
         callbacks += [MetricsFile(), Console(), *(SINKS[name]() for name in config.log.sinks)]
         if config.evaluation.every:
             callbacks.append(ResultJoiner())
-    ledger = [Ledger()] if config.log.ids else []
-    return [*callbacks, Pauser(), *ledger, Checkpointer()]
+    ledger = Ledger() if config.log.ids else None
+    if ledger is not None:
+        callbacks.append(ledger)
+    return [*callbacks, Pauser(), Checkpointer(ledger)]

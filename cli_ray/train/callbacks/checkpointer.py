@@ -3,13 +3,16 @@
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import torch
 
 from cli_ray.config import RunConfig
+from cli_ray.data import ledger
 from cli_ray.data.collate import MicroBatch
 from cli_ray.errors import RunFailedError
 from cli_ray.train.background import ATTEMPTS, Background
 from cli_ray.train.callbacks.callback import Callback
+from cli_ray.train.callbacks.ledger import Ledger
 from cli_ray.train.checkpoint import Checkpoint, complete_checkpoints, to_delete
 from cli_ray.train.environment import versions
 from cli_ray.train.evaluations import awaited
@@ -17,7 +20,7 @@ from cli_ray.train.folder import RunFolder
 from cli_ray.train.metrics import Metrics
 from cli_ray.train.output import say
 from cli_ray.train.shards import commit, write_shards
-from cli_ray.train.snapshot import take_snapshot
+from cli_ray.train.snapshot import Snapshot, take_snapshot
 
 if TYPE_CHECKING:
     from cli_ray.train.loop import TrainLoop
@@ -28,7 +31,15 @@ class Checkpointer(Callback):
 
     Each rank copies its state and writes the copy in the background. A vote tells when all have, and rank 0 then
     marks the checkpoint as complete. One that cannot be written is told and removed, and training goes on.
+
+    Args:
+        record: of the samples of each step, which is written with each checkpoint; None without it.
     """
+
+    def __init__(self, record: Ledger | None) -> None:
+        self._record = record
+        self._unwritten: list[pa.Table] = []
+        """What is still to be written of the record, on rank 0."""
 
     def on_start(self, loop: "TrainLoop") -> None:
         self._background = Background()
@@ -73,8 +84,18 @@ class Checkpointer(Callback):
             versions=versions(),
             config=loop.config.model_dump(mode="json"),
         )
+        rows = self._record.take(loop) if self._record else None
+        if rows is not None:
+            self._unwritten.append(rows)
         snapshot = take_snapshot(loop.engine.deepspeed)
-        self._background.start(partial(write_shards, loop.folder, self._pending.name, loop.rank, snapshot))
+        self._background.start(partial(self._write, loop.folder, self._pending, loop.rank, snapshot))
+
+    def _write(self, folder: RunFolder, checkpoint: Checkpoint, rank: int, snapshot: Snapshot) -> None:
+        """In the background, perhaps several times."""
+        if self._unwritten:
+            ledger.write(folder, checkpoint.progress.step, ledger.merge(self._unwritten))
+            self._unwritten = []
+        write_shards(folder, checkpoint.name, rank, snapshot)
 
     def _wait(self, loop: "TrainLoop") -> int:
         """Waits until the pending checkpoint is written on every rank; on how many it could not be."""

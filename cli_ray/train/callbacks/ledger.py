@@ -1,4 +1,4 @@
-"""Records in `trained/` which samples each step took, with every checkpoint."""
+"""Notes which samples each step took, for the record in `trained/`."""
 
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Ledger(Callback):
-    """Runs on every rank. Stands before the checkpointer: a file without its checkpoint is removed on resume."""
+    """Runs on every rank; stands before the checkpointer, which writes the record with each checkpoint."""
 
     def __init__(self) -> None:
         self._rows: list[pa.Table] = []
@@ -25,16 +25,16 @@ class Ledger(Callback):
             ledger.truncate(loop.folder, loop.progress.step)
 
     def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
-        step = loop.progress.step
-        self._rows.append(ledger.entries(step, loop.stream.steps_per_epoch, loop.rank, batches))
-        if step % loop.config.checkpoint.every and step != loop.total_steps and not loop.pause:
-            return
-        ranks: list[pa.Table] | None = [None] * loop.world_size if loop.rank == 0 else None
-        dist.gather_object(self.take(), ranks)
-        if ranks is not None:
-            ledger.write(loop.folder, step, ledger.merge(ranks))
+        steps_per_epoch = loop.stream.steps_per_epoch
+        self._rows.append(ledger.entries(loop.progress.step, steps_per_epoch, loop.rank, batches))
 
-    def take(self) -> pa.Table:
-        """This rank's rows since the last call, which are then forgotten here."""
-        rows, self._rows = self._rows, []
-        return ledger.merge(rows)
+    def take(self, loop: "TrainLoop") -> pa.Table | None:
+        """The rows of all ranks since the last call, which are then forgotten here; called by every rank.
+
+        Returns:
+            The rows on rank 0, None elsewhere.
+        """
+        own, self._rows = ledger.merge(self._rows), []
+        ranks: list[pa.Table] | None = [None] * loop.world_size if loop.rank == 0 else None
+        dist.gather_object(own, ranks)
+        return None if ranks is None else ledger.merge(ranks)

@@ -19,9 +19,10 @@ class Quarantiner(Callback):
     """Runs on every rank and writes that rank's file; the ranks decide together and stop together."""
 
     def on_start(self, loop: "TrainLoop") -> None:
-        name = f"quarantine/rank{loop.rank}.jsonl"
-        self._written = set((loop.folder.read(name) or "").splitlines())
-        self._file = Journal(loop.folder, name)
+        # Those of all ranks: with another number of them, a sample that comes again comes to another one.
+        texts = [loop.folder.read(f"quarantine/{name}") or "" for name in loop.folder.names("quarantine")]
+        self._written = {line for text in texts for line in text.splitlines()}
+        self._file = Journal(loop.folder, f"quarantine/rank{loop.rank}.jsonl")
         self._bad = loop.progress.bad_samples
         share = loop.config.data.max_bad_share
         self._own = Quarantine(append=self._append, path=loop.folder.join("quarantine"), max_bad_share=share)
