@@ -11,7 +11,7 @@ from pydantic import Field
 from cli_ray.config import RunConfig
 from cli_ray.config.base import Section
 from cli_ray.config.load import arguments, load
-from cli_ray.drill.layout import LEAST_NODES, Room, check_restarts, rooms
+from cli_ray.drill.layout import LEAST_NODES, Room, check_drill, rooms
 from cli_ray.drill.plan import KINDS, Kind, plan
 from cli_ray.errors import UserError
 from evals.results.table import NOTHING, grid
@@ -52,7 +52,7 @@ def main(words: list[str]) -> None:
     own, overrides = split(words[1:])
     settings = arguments(DrillArguments, own, PROG)
     config = load(words[0], overrides)
-    check_restarts(config.cluster, settings.kill)
+    check_drill(config.cluster, settings.kill)
     layout = rooms(config.cluster, settings.nodes, _gpus() if config.cluster.gpus_per_worker else 0)
 
     runs_dir = settings.runs_dir.absolute() if settings.runs_dir else Path(tempfile.mkdtemp(prefix="drill"))
@@ -81,9 +81,9 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def aside(config: RunConfig) -> list[str]:
-    """What a drill changes of the config: a worker takes one logical CPU, their number stays as it is, for only then
-    all losses are equal, and neither trackers nor evaluations of checkpoints are bothered by it."""
-    words = ["--cluster.cpus-per-worker", "1", "--cluster.num-workers", str(config.cluster.max_workers)]
+    """What a drill changes of the config: a worker takes one logical CPU, and neither trackers nor evaluations of
+    checkpoints are bothered by it."""
+    words = ["--cluster.cpus-per-worker", "1"]
     if config.evaluation.every:
         words += ["--evaluation.every", "0"]
     return [*words, "--log.sinks"] if config.log.sinks else words
@@ -165,7 +165,7 @@ def _told(config: RunConfig, settings: DrillArguments, layout: list[Room], runs_
     steps = f"{config.train.max_steps} steps at most" if config.train.max_steps else f"{config.train.epochs:g} epochs"
     kills = settings.times * len(settings.kill)
     return (
-        f"drill of {config.name}: {config.cluster.max_workers} workers on {len(layout)} nodes, {steps}, a checkpoint "
+        f"drill of {config.name}: {config.cluster.num_workers} workers on {len(layout)} nodes, {steps}, a checkpoint "
         f"every {config.checkpoint.every} steps; {kills + 1} runs, {kills} with a kill, in {runs_dir}"
     )
 

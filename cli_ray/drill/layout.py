@@ -42,12 +42,17 @@ def rooms(cluster: ClusterConfig, nodes: int, gpus: int) -> list[Room]:
     return [Room(per_node, one if one and one[-1] < gpus else ()) for one in dealt]
 
 
-def check_restarts(cluster: ClusterConfig, kinds: Sequence[Kind]) -> None:
-    """Refuses kills that the run is told not to survive.
+def check_drill(cluster: ClusterConfig, kinds: Sequence[Kind]) -> None:
+    """Refuses kills that the run is told not to survive, and runs that cannot be compared.
 
     Raises:
-        UserError: Ray Train restarts no worker.
+        UserError: Ray Train restarts no worker, or with another number of them.
     """
+    if cluster.min_workers != cluster.max_workers:
+        raise UserError(
+            f"cluster.num_workers = [{cluster.min_workers}, {cluster.max_workers}]: sums over another number of "
+            f"workers differ in their last bits, so drill one number: --cluster.num-workers {cluster.max_workers}"
+        )
     if cluster.max_failures == 0 and {"worker", "node"} & set(kinds):
         raise UserError(
             "cluster.max_failures = 0 ends the run when a worker or a node dies: set it to 1 or more, "

@@ -1,7 +1,7 @@
 import pytest
 
 from cli_ray.config import ClusterConfig
-from cli_ray.drill.layout import Room, check_restarts, rooms
+from cli_ray.drill.layout import Room, check_drill, rooms
 from cli_ray.drill.plan import KINDS, MOMENTS, Course, plan
 from cli_ray.errors import UserError
 
@@ -51,10 +51,6 @@ def test_no_node_holds_all_workers_and_the_stream_has_a_cpu(workers: int, nodes:
     assert cpus * nodes > workers
 
 
-def test_an_elastic_run_is_drilled_with_most_of_its_workers() -> None:
-    assert rooms(ClusterConfig(num_workers=(2, 4), gpus_per_worker=0), 3, gpus=0) == [Room(2)] * 3
-
-
 def test_gpus_of_this_machine_are_dealt_to_the_nodes() -> None:
     assert rooms(ClusterConfig(num_workers=1), 3, gpus=1) == [Room(1, (0,)), Room(1), Room(1)]
     assert rooms(ClusterConfig(num_workers=4), 3, gpus=4) == [Room(2, (0, 1)), Room(2, (2, 3)), Room(2)]
@@ -64,6 +60,11 @@ def test_gpus_of_this_machine_are_dealt_to_the_nodes() -> None:
 
 def test_kills_that_end_the_run_are_refused() -> None:
     cluster = ClusterConfig(max_failures=0)
-    check_restarts(cluster, ["driver", "storage"])
+    check_drill(cluster, ["driver", "storage"])
     with pytest.raises(UserError, match=r"cluster\.max_failures = 0 ends the run"):
-        check_restarts(cluster, ["driver", "node"])
+        check_drill(cluster, ["driver", "node"])
+
+
+def test_a_number_of_workers_that_may_change_is_refused() -> None:
+    with pytest.raises(UserError, match=r"drill one number: --cluster\.num-workers 4"):
+        check_drill(ClusterConfig(num_workers=(2, 4)), ["node"])

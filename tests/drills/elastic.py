@@ -5,6 +5,7 @@ one worker on the same lanes that nothing disturbed.
 """
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -17,7 +18,7 @@ from ray.cluster_utils import Cluster
 
 from cli_ray.config import RunConfig
 from cli_ray.data.synthetic import synthesize, write_parquet
-from cli_ray.drill.site import STORE_BYTES
+from cli_ray.drill.site import ENVIRONMENT, STORE_BYTES
 from cli_ray.train.trainer import train
 from tests.drills.quiet import be_quiet
 
@@ -105,5 +106,6 @@ def _losses(run: Path) -> list[float]:
 
 
 if __name__ == "__main__":
+    os.environ.update(ENVIRONMENT)
     be_quiet()
     main(int(sys.argv[1]) if len(sys.argv) > 1 else 400)

@@ -2,13 +2,11 @@
 
 import os
 
-from cli_ray.drill import site
-
 ENVIRONMENT = {
-    **site.ENVIRONMENT,
     "DS_ACCELERATOR": "cpu",
     "HF_HUB_OFFLINE": "1",
     "OMP_NUM_THREADS": "1",
+    "RAY_AUTH_MODE": "disabled",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
     "TOKENIZERS_PARALLELISM": "false",
 }
