@@ -103,12 +103,13 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     """All kills in a line."""
     counts = [one.samples for one in outcomes if one.samples]
     recoveries = [one.recovery_s for one in outcomes if one.recovery_s is not None]
+    recovery = f"{median(recoveries):.0f} s (median), {max(recoveries):.0f} s at most" if recoveries else "none"
     return (
         f"{len(outcomes)} kills, {sum(one.sound for one in outcomes)} runs as undisturbed; "
         f"largest loss difference {max(one.difference.largest for one in outcomes):g}; "
         f"samples twice {sum(one.twice for one in counts)}, missing {sum(one.missing for one in counts)}; "
         f"{max(one.redone for one in outcomes)} steps redone at most; "
-        f"recovery {median(recoveries):.0f} s (median), {max(recoveries):.0f} s at most"
+        f"recovery {recovery}"
     )
 
 
