@@ -163,10 +163,13 @@ def _convert_to(workspace: Path, folder: RunFolder, shards: str) -> str:
 
 
 def room_needed(saved: Path) -> int:
-    """Bytes that a conversion takes at its peak: fragments and merged states, one rank's states, and the weights."""
+    """Bytes that a conversion takes at its peak: fragments and merged states, one rank's states, and the weights.
+
+    A tenth is added for the heads of the many small files.
+    """
     states = [path.stat().st_size for path in saved.glob("*_optim_states.pt")]
     weights = [path.stat().st_size for path in saved.glob("*_model_states.pt")]
-    return 2 * sum(states) + max(states, default=0) + sum(weights)
+    return (2 * sum(states) + max(states, default=0) + sum(weights)) * 11 // 10
 
 
 def _check_room(saved: Path, parent: Path) -> None:
