@@ -49,7 +49,7 @@ def list_files(path: str) -> list[Shard]:
     """The files at a path: itself, those below it, or those that match it as a glob; sorted by name.
 
     `*` and `?` stay within one folder, `**` crosses folders. Names that start with `.` or `_` are left
-    out of folders and globs, as other readers of datasets do.
+    out of folders and globs, as other readers of datasets do. A folder that links lead to again is read once.
 
     Raises:
         UserError: there is none, or the path cannot be reached.
@@ -60,14 +60,15 @@ def list_files(path: str) -> list[Shard]:
         info = filesystem.get_file_info(inner)
         if info.type == fs.FileType.File:
             return [_shard(base, inner, info)]
-        infos = filesystem.get_file_info(fs.FileSelector(inner, recursive=True, allow_not_found=True))
+        found = [
+            _shard(base, inner, info)
+            for info in _below(filesystem, inner)
+            if info.type == fs.FileType.File and _matches(posixpath.relpath(info.path, inner), pattern)
+        ]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: a file's name is not UTF-8, rename it: {error.object!r}") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
-    found = [
-        _shard(base, inner, info)
-        for info in infos
-        if info.type == fs.FileType.File and _matches(posixpath.relpath(info.path, inner), pattern)
-    ]
     if not found:
         raise UserError(f"{path}: no such file, or a folder without files; data.sources takes a path, glob or URI")
     return sorted(found, key=lambda shard: shard.path)
@@ -85,7 +86,8 @@ def join_inside(folder: str, name: str) -> str:
         BadDataError: it does not.
     """
     steps = posixpath.normpath(name).split("/")
-    if not name or "\0" in name or "://" in name or name.startswith(("/", "\\", "~")) or steps[0] == "..":
+    leaves = "://" in name or name.startswith(("/", "\\", "~")) or steps[0] == ".."
+    if not name or leaves or "\0" in name or any("\ud800" <= one <= "\udfff" for one in name):
         raise BadDataError("forbidden path", f"{name!r}: must be a relative path that stays in {folder}")
     joined = f"{folder.rstrip('/')}/{'/'.join(steps)}"
     if "://" not in folder:
@@ -112,11 +114,36 @@ def read_small(path: str, limit_bytes: int) -> bytes:
         return bytes(file.read())
 
 
-def chunks(file: NativeFile, start: int, end: int, size: int = 1 << 20) -> Iterator[bytes]:
-    """The bytes `start <= i < end` of a file, piece by piece; the file may be read elsewhere in between."""
-    while start < end and (data := file.read_at(min(size, end - start), start)):
-        start += len(data)
+def chunks(file: NativeFile, start: int, end: int, first: int = 1 << 20, size: int = 1 << 20) -> Iterator[bytes]:
+    """The bytes `start <= i < end` of a file, piece by piece; the file may be read elsewhere in between.
+
+    Args:
+        file: to read.
+        start: of the first byte.
+        end: one past the last.
+        first: bytes of the first piece; each has four times those of the one before, up to `size`.
+        size: bytes of the largest piece.
+    """
+    length = min(first, size)
+    while start < end and (data := file.read_at(min(length, end - start), start)):
+        start, length = start + len(data), min(4 * length, size)
         yield data
+
+
+def _below(filesystem: fs.FileSystem, folder: str) -> Iterator[fs.FileInfo]:
+    """All that is below a folder."""
+    if not isinstance(filesystem, fs.LocalFileSystem):
+        yield from filesystem.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+        return
+    folders, seen = [folder], set()
+    while folders:
+        folder = folders.pop()
+        if (real := os.path.realpath(folder)) in seen:
+            continue
+        seen.add(real)
+        infos = filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+        folders += sorted((info.path for info in infos if info.type == fs.FileType.Directory), reverse=True)
+        yield from infos
 
 
 def _split_glob(path: str) -> tuple[str, str]:

@@ -1,25 +1,33 @@
 """Decoding of images that nobody vouches for, to plain RGB."""
 
 import io
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from cli_ray.config import DataConfig
 from cli_ray.data.sample import BadDataError
 
-FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""Decoders that are tried. Pillow has more; some of those start other programs (EPS) or read other files."""
+FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "TIFF", "WEBP")
+"""Decoders that are tried. Pillow has more; some of those start other programs (EPS), read other files, or are
+written in Python, so that a file of 64 MiB may take them ten minutes (PPM)."""
 
 MAX_ASPECT = 200
 """Longest to shortest side. Processors scale the shorter side up to the tower's size, so that a thin line of
 pixels would grow to gigabytes."""
 
+MAX_SCANS = 100
+"""Of a JPEG, as in libtiff. Each goes over all pixels and may have no more than ten bytes; cameras write ten scans."""
+
 IMAGES_IN_FULL = 4
 """Images of the largest size that one sample may hold; of smaller ones it may hold more."""
+
+_BITS_PER_SAMPLE = 258
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -33,6 +41,8 @@ _TURNS = {
 
 # Pillow's own check has one limit per process and warns in between; `decode` has its own, per call.
 Image.MAX_IMAGE_PIXELS = None
+# One image can make it warn of thousands of tags.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +81,9 @@ def decode_all(encoded: Sequence[bytes], limits: Limits) -> list[Image.Image]:
 def decode(encoded: bytes, limits: Limits) -> Image.Image:
     """The upright RGB image (mode RGB, 8 bits); the first frame of an animation.
 
-    EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled down, and palettes
-    and CMYK are resolved.
+    EXIF orientation is applied, transparency is laid on white, 12- and 16-bit grey are scaled down, and
+    palettes and CMYK are resolved. Colour profiles are ignored, as they are by the processors that the
+    towers were trained with.
 
     Raises:
         BadDataError: the bytes are no image that can be decoded whole, or it is too large.
@@ -83,6 +94,7 @@ def decode(encoded: bytes, limits: Limits) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(encoded), formats=FORMATS)
         _check_size(image, limits)
+        _check_scans(image, encoded)
         image.load()
         return _turned(_to_rgb(image), image)
     except BadDataError:
@@ -105,9 +117,14 @@ def _check_size(image: Image.Image, limits: Limits) -> None:
         raise BadDataError("image too large", f"{shape}; one side is over {MAX_ASPECT} times the other")
 
 
+def _check_scans(image: Image.Image, encoded: bytes) -> None:
+    if image.format in ("JPEG", "MPO") and (scans := encoded.count(b"\xff\xda")) > MAX_SCANS:
+        raise BadDataError("broken image", f"{scans:,} scans, a JPEG may have {MAX_SCANS}")
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I;16"):
+        return _from_16_bits(image)
     if image.mode in ("I", "F"):
         raise BadDataError("broken image", f"pixels of type {image.mode} have no known range; use 8 or 16 bits")
     if image.has_transparency_data:
@@ -115,6 +132,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, rgba).convert("RGB")
     return image.convert("RGB")
+
+
+def _from_16_bits(image: Image.Image) -> Image.Image:
+    """Grey of 12 or 16 bits. A PNG may have one grey that is transparent."""
+    grey = np.asarray(image).astype(np.uint16)
+    bits = image.tag_v2.get(_BITS_PER_SAMPLE, (16,))[0] if isinstance(image, TiffImageFile) else 16
+    small = (grey >> (bits - 8)).astype(np.uint8)
+    if isinstance(key := image.info.get("transparency"), int):
+        small[grey == key] = 255
+    return Image.fromarray(small).convert("RGB")
 
 
 def _turned(rgb: Image.Image, image: Image.Image) -> Image.Image:

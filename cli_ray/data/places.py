@@ -20,7 +20,7 @@ _ID = r"(?s)^(?P<shard>.*?)#(?P<number>[0-9]{1,15})(?::|$)"
 
 
 class Places:
-    """The places of an index. Shards of one source that share a base name share places, for their ids are alike."""
+    """The places of an index. Shards of one source whose long names are cut alike share places, as their ids do."""
 
     def __init__(self, index: Index) -> None:
         columns = index.columns
@@ -30,7 +30,8 @@ class Places:
         groups = np.empty(len(pairs), np.int64)
         for i, pair in enumerate(pairs):
             source = index.sources[int(pair) // width]
-            groups[i] = names.setdefault((source.label, shard_name(source.shards[int(pair) % width].path)), len(names))
+            path = source.shards[int(pair) % width].path
+            groups[i] = names.setdefault((source.label, shard_name(source, path)), len(names))
         self._names = list(names)
         self._groups = names
         self._sizes = np.zeros(len(names), np.int64)

@@ -4,12 +4,12 @@ A record is a mapping with `messages`, `conversations` or `caption`, and `images
 table, an object of a JSON file, or a group of tar members.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message, Role, clean
+from cli_ray.data.json_text import parse
+from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message, Role
 
 ROLES: dict[str, Role] = {
     "user": "user",
@@ -85,10 +85,7 @@ def _image(entry: Any, key: str) -> bytes | str:
 def _sequence(value: Any, key: str) -> Sequence[Any]:
     """A list, given as one or as JSON text of one."""
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise BadDataError("broken record", f"{key} is no JSON: {error}") from error
+        value = parse(value, key)
     if not isinstance(value, Sequence) or isinstance(value, bytes | str):
         raise BadDataError("wrong columns", f"{key} is {_kind(value)}, expected a list of messages")
     return value
@@ -99,15 +96,18 @@ def _message(turn: Any, key: str) -> Message:
         raise BadDataError("wrong columns", f"{key} holds {_kind(turn)}, expected objects with role and content")
     name, content = turn.get("role", turn.get("from")), turn.get("content", turn.get("value"))
     if not isinstance(name, str) or name.lower() not in ROLES:
-        raise BadDataError("messages", f"role {name!r}, expected one of {', '.join(ROLES)}")
+        role = repr(name) if isinstance(name, str) else _kind(name)
+        raise BadDataError("messages", f"role {role}, expected one of {', '.join(ROLES)}")
     return Message(ROLES[name.lower()], _text(content, key))
 
 
 def _text(content: Any, key: str) -> str:
     """Text of a message; of a list of typed parts, their texts with a mark for each image."""
     if isinstance(content, str):
-        if clean(content, len(content)) != content:
-            raise BadDataError("broken record", f"{key} has half of a surrogate pair in its text")
+        try:
+            content.encode()
+        except UnicodeEncodeError as error:
+            raise BadDataError("broken record", f"{key} has half of a surrogate pair in its text") from error
         return content
     if isinstance(content, Sequence) and not isinstance(content, bytes):
         return "".join(_part(part, key) for part in content)
@@ -120,7 +120,11 @@ def _part(part: Any, key: str) -> str:
             return IMAGE_MARK
         if part.get("type") == "text" and isinstance(part.get("text"), str):
             return _text(part["text"], key)
-    raise BadDataError("wrong columns", f"{key} has a part {str(part)[:80]!r}, expected type text or image")
+        kind = part.get("type")
+        found = f"of type {kind!r}" if isinstance(kind, str) else f"whose type is {_kind(kind)}"
+    else:
+        found = f"that is {_kind(part)}"
+    raise BadDataError("wrong columns", f"{key} has a part {found}, expected an object of type text or image")
 
 
 def _caption(text: Any, num_images: int, prompt: str) -> list[Message]:

@@ -37,8 +37,12 @@ SCHEMA = pa.schema(
 
 
 def clean(text: str, limit: int) -> str:
-    """Text out of a dataset, made fit for logs and Arrow: short, and without the halves of code points JSON allows."""
-    return text[:limit].encode(errors="backslashreplace").decode()
+    """Text out of a dataset, made fit for logs, terminals and Arrow: short and on one line.
+
+    What cannot be seen (line ends, terminal codes, marks that turn the direction of text, and the halves of code
+    points that JSON allows) is escaped as in Python.
+    """
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text[:limit])
 
 
 class BadDataError(Exception):

@@ -1,19 +1,25 @@
 """A source of samples: which shards it has and how they are read."""
 
 import errno
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 
 from cli_ray.config import SourceConfig
 from cli_ray.data.files import Shard, join_inside, list_files, open_file, parent, read_small
 from cli_ray.data.images import Limits
+from cli_ray.data.json_text import MAX_BYTES, parse
 from cli_ray.data.readers import READERS, Span
 from cli_ray.data.record import Record, images_of, messages_of
 from cli_ray.data.sample import BadDataError, BadSample, Sample, clean
 from cli_ray.errors import UserError
 
+MAX_IMAGES = 4096
+"""Of a sample. Each is a file to open; no model takes so many."""
+
 _HF_STATE = "state.json"
+_MAX_NAME = 1000
+"""Characters of a shard's path in messages."""
 _ABSENT = (errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
 """Why a named file cannot be opened, now or later."""
 
@@ -24,6 +30,8 @@ class Source:
 
     label: str
     format: str
+    root: str
+    """The folder that all shards lie in; ids name shards from there."""
     image_folder: str
     prompt: str
     shards: tuple[Shard, ...]
@@ -37,14 +45,14 @@ def open_source(config: SourceConfig) -> Source:
     """
     hf = _hf_shards(config.path) if config.format in ("auto", "hf") else None
     if hf is not None:
-        return Source(config.label, "hf", config.image_folder, config.prompt, hf)
+        return _source(config, "hf", hf)
     found = list_files(config.path)
     chosen = config.format if config.format != "auto" else _guess_format(config.path, found)
     shards = tuple(shard for shard in found if _ending(shard.path).endswith(READERS[chosen].suffixes))
     if not shards:
         suffixes = ", ".join(READERS[chosen].suffixes)
         raise UserError(f"{config.path}: none of {len(found)} files ends in {suffixes}, as format = {chosen!r} needs")
-    return Source(config.label, chosen, config.image_folder, config.prompt, shards)
+    return _source(config, chosen, shards)
 
 
 def read_samples(
@@ -64,9 +72,10 @@ def read_samples(
     Raises:
         UserError: the shard is not the one that was indexed.
     """
-    name = shard_name(path)
+    name = shard_name(source, path)
     if span.broken:
-        yield BadSample(f"{name}#{first}", source.label, path, "broken shard", span.broken)
+        detail = clean(span.broken, _MAX_NAME)
+        yield BadSample(f"{name}#{first}", source.label, clean(path, _MAX_NAME), "broken shard", detail)
         return
     high = span.count if high is None else high
     count = 0
@@ -79,19 +88,21 @@ def read_samples(
     raise UserError(f"{path}: holds {count} samples where the index has {span.count}, it changed: start a new run")
 
 
-def shard_name(path: str) -> str:
-    """What the ids of a shard's samples begin with."""
-    return (path.partition("?")[0] if "://" in path else path).rsplit("/", 1)[-1]
+def shard_name(source: Source, path: str) -> str:
+    """What the ids of a shard's samples begin with: its path below the common folder of the source's shards."""
+    return clean(_plain(path).removeprefix(source.root).lstrip("/"), _MAX_NAME)
 
 
 def _sample(source: Source, path: str, record: Record, identity: str, limits: Limits) -> Sample | BadSample:
-    where = f"{path}, {record.where}"
+    where = f"{clean(path, _MAX_NAME)}, {record.where}"
     try:
         if isinstance(record.content, BadDataError):
             raise record.content
         folder = source.image_folder or parent(path)
         entries = images_of(record.content)
         messages = messages_of(record.content, len(entries), source.prompt)
+        if len(entries) > MAX_IMAGES:
+            raise BadDataError("too long", f"{len(entries):,} images, a sample may have {MAX_IMAGES:,}")
         images: list[bytes] = []
         for entry in entries:
             images.append(entry if isinstance(entry, bytes) else _load(folder, entry, limits))
@@ -117,14 +128,14 @@ def _hf_shards(path: str) -> tuple[Shard, ...] | None:
     folder = folder.rstrip("/")
     try:
         with open_file(f"{folder}/{_HF_STATE}{mark}{query}") as file:
-            state = file.read()
+            state = file.read(MAX_BYTES + 1)
     except (OSError, ValueError):
         return None  # not there, or no path at all, which listing the files will say
     try:
-        names = [join_inside(folder, entry["filename"]) for entry in json.loads(state)["_data_files"]]
-    except (ValueError, KeyError, TypeError, BadDataError) as error:
+        names = [join_inside(folder, entry["filename"]) for entry in parse(state, _HF_STATE)["_data_files"]]
+    except (KeyError, TypeError, BadDataError) as error:
         raise UserError(f"{folder}/{_HF_STATE}: not the state of a Hugging Face dataset: {error}") from error
-    return tuple(shard for name in names for shard in list_files(name + mark + query))
+    return tuple(shard for name in dict.fromkeys(names) for shard in list_files(name + mark + query))
 
 
 def _guess_format(path: str, found: list[Shard]) -> str:
@@ -142,5 +153,17 @@ def _guess_format(path: str, found: list[Shard]) -> str:
     return known[0]
 
 
+def _source(config: SourceConfig, chosen: str, shards: tuple[Shard, ...]) -> Source:
+    paths = sorted(_plain(shard.path) for shard in shards)
+    steps = zip(paths[0].split("/")[:-1], paths[-1].split("/"), strict=False) if paths else ()
+    root = "/".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], steps))
+    return Source(config.label, chosen, root, config.image_folder, config.prompt, shards)
+
+
 def _ending(path: str) -> str:
-    return (path.partition("?")[0] if "://" in path else path).lower()
+    return _plain(path).lower()
+
+
+def _plain(path: str) -> str:
+    """A path, or a URI without its query."""
+    return path.partition("?")[0] if "://" in path else path

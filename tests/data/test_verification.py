@@ -24,7 +24,7 @@ LAST = 10
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sources with a shard name in common, within one and between both; broken images in each."""
+    """Two sources whose shards share a base name, within one and between both; broken images in each."""
     folder = tmp_path_factory.mktemp("shards")
     for name, count in (("a/x/0.tar", 37), ("a/y/0.tar", 41), ("b/0.tar", 30)):
         members = tar_members(count)
@@ -157,14 +157,14 @@ def test_a_doubled_sample_is_named_with_its_steps_and_ranks(run: Path) -> None:
     assert {(EVERY, last["rank"]), (2, last["rank"])} <= set(fault.taken)
 
 
-def test_a_swapped_source_is_unknown_or_missing_and_twice(run: Path) -> None:
-    """Both sources have a shard 0.tar, so the id alone says nothing."""
+def test_a_swapped_source_is_missing_and_unknown(run: Path) -> None:
+    """The ids of the other source have their folders in them."""
     rows = ledger.read(Folder(str(run)), EVERY).to_pylist()
     row = next(i for i, one in enumerate(rows) if one["source"] == "s1")
     alter(run, EVERY, lambda table: put(table, row, "source", "s0"))
     found = verification(str(run), None)
-    assert (found.epochs[0].missing, found.epochs[0].twice) == (1, 1)
-    assert {(fault.kind, fault.source) for fault in found.faults} == {("missing", "s1"), ("twice", "s0")}
+    assert (found.epochs[0].missing, found.epochs[0].unknown) == (1, 1)
+    assert {(fault.kind, fault.source) for fault in found.faults} == {("missing", "s1"), ("unknown", "s0")}
 
 
 def test_the_number_of_faults_named_is_bounded(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -50,7 +50,7 @@ def made_index(samples: int) -> Index:
         "first": np.tile(firsts, shards),
     }
     files = tuple(Shard(f"s3://bucket/laion/{i:05d}.tar", SHARD * 50_000, 0) for i in range(shards))
-    return Index((Source("laion", "webdataset", "", "", files),), UNIT, columns, {})
+    return Index((Source("laion", "webdataset", "s3://bucket/laion", "", "", files),), UNIT, columns, {})
 
 
 def order_for(index: Index) -> Order:

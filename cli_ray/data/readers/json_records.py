@@ -1,6 +1,5 @@
 """JSON arrays and JSON lines: LLaVA `conversations`, ShareGPT, and `messages` with `images`."""
 
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,13 +7,11 @@ from pyarrow import NativeFile
 
 from cli_ray.data.files import Shard, open_file
 from cli_ray.data.images import Limits
+from cli_ray.data.json_text import MAX_BYTES, parse
 from cli_ray.data.readers.json_spans import elements, lines
 from cli_ray.data.readers.reader import Span
 from cli_ray.data.record import Record
 from cli_ray.data.sample import BadDataError
-
-MAX_RECORD = 64 << 20
-"""Bytes of the largest record that is parsed; a file whose brackets do not match looks like one huge record."""
 
 _BOM = b"\xef\xbb\xbf"
 _HEAD = 1 << 16
@@ -69,13 +66,11 @@ def _layout(file: NativeFile) -> tuple[int, Callable[[NativeFile, int, int], Ite
 
 
 def _parse(file: NativeFile, start: int, end: int) -> dict[str, Any]:
-    if end - start > MAX_RECORD:
-        raise BadDataError("broken record", f"{end - start:,} bytes without an end, a bracket or quote is missing")
+    if end - start > MAX_BYTES:  # a file whose brackets do not match looks like one huge record
+        problem = f"{end - start:,} bytes, at most {MAX_BYTES:,} are parsed; is a bracket, quote or line end missing?"
+        raise BadDataError("broken record", problem)
     file.seek(start)
-    try:
-        record = json.loads(file.read(end - start))
-    except (ValueError, RecursionError) as error:
-        raise BadDataError("broken record", f"no JSON: {error}") from error
+    record = parse(file.read(end - start), "the record")
     if not isinstance(record, dict):
         raise BadDataError("broken record", f"a JSON {type(record).__name__}, expected an object")
     return record

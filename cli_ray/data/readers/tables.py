@@ -12,6 +12,8 @@ from cli_ray.data.record import IMAGE_KEYS, TEXT_KEYS, Record
 from cli_ray.data.sample import BadDataError
 
 _COLUMNS = ("id", *TEXT_KEYS, *IMAGE_KEYS)
+_UNREADABLE = (pa.ArrowException, OSError, ValueError, RecursionError)
+"""What pyarrow raises on files that are none; the last two come from types that Python code reads."""
 
 
 class Parquet:
@@ -24,10 +26,10 @@ class Parquet:
         try:
             with open_file(shard.path) as file, pq.ParquetFile(file) as table:
                 groups = [table.metadata.row_group(i).num_rows for i in range(table.metadata.num_row_groups)]
-        except (pa.ArrowException, OSError) as error:
+        except _UNREADABLE as error:
             yield Span(0, 0, 1, f"no Parquet file that can be read: {error}")
             return
-        yield from _cut(groups, unit_samples)
+        yield from _cut(groups, shard, unit_samples)
 
     def records(self, path: str, span: Span, limits: Limits) -> Iterator[Record]:
         """The rows of a span."""
@@ -37,7 +39,8 @@ class Parquet:
                 first += table.metadata.row_group(group).num_rows
                 group += 1
             columns = [name for name in table.schema_arrow.names if name in _COLUMNS]
-            batches = table.iter_batches(batch_size=span.count, row_groups=[group], columns=columns)
+            # Row by row: a large value that the file stores once may stand in all rows.
+            batches = table.iter_batches(batch_size=1, row_groups=[group], columns=columns)
             yield from _rows(batches, table.schema_arrow, first, span)
 
 
@@ -48,13 +51,16 @@ class HuggingFace:
 
     def spans(self, shard: Shard, unit_samples: int) -> Iterator[Span]:
         """Row ranges that stay within one record batch."""
+        batches: list[int] = []
+        problem = ""
         try:
             with _open_arrow(shard.path) as file, pa.ipc.open_stream(file) as stream:
-                batches = [batch.num_rows for batch in stream]
-        except (pa.ArrowException, OSError) as error:
-            yield Span(0, 0, 1, f"no Arrow stream that can be read: {error}")
-            return
-        yield from _cut(batches, unit_samples)
+                batches.extend(batch.num_rows for batch in stream)
+        except _UNREADABLE as error:
+            problem = f"no Arrow stream that can be read{' further' if batches else ''}: {error}"
+        yield from _cut(batches, shard, unit_samples)
+        if problem:
+            yield Span(sum(batches), sum(batches), 1, problem)
 
     def records(self, path: str, span: Span, limits: Limits) -> Iterator[Record]:
         """The rows of a span."""
@@ -67,7 +73,11 @@ def _open_arrow(path: str) -> pa.NativeFile:
     return open_file(path) if "://" in path else pa.memory_map(resolve(path)[1])
 
 
-def _cut(groups: Sequence[int], unit_samples: int) -> Iterator[Span]:
+def _cut(groups: Sequence[int], shard: Shard, unit_samples: int) -> Iterator[Span]:
+    """Spans of the groups of a shard; one that is broken when there cannot be so many rows."""
+    if min(groups, default=0) < 0 or sum(groups) > shard.size:
+        yield Span(0, 0, 1, f"the file says that groups of {_listed(groups)} rows are in its {shard.size:,} bytes")
+        return
     first = 0
     for rows in groups:
         for start in range(first, first + rows, unit_samples):
@@ -79,14 +89,11 @@ def _cut(groups: Sequence[int], unit_samples: int) -> Iterator[Span]:
 def _rows(batches: Iterator[pa.RecordBatch], schema: pa.Schema, first: int, span: Span) -> Iterator[Record]:
     """The rows of a span, of batches that start at row `first` of a file with a schema.
 
-    Where a batch cannot be decoded, its rows and those after it come as broken.
+    Where a batch cannot be decoded or is not there, its rows and those after it come as broken.
     """
-    if not set(schema.names) & set(TEXT_KEYS):
-        message = f"no column {', '.join(TEXT_KEYS[:-1])} or {TEXT_KEYS[-1]}; there are {', '.join(schema.names)}"
-        yield from _broken(range(span.start, span.end), BadDataError("wrong columns", message))
-        return
     position = first
     try:
+        _check(schema)
         for batch in batches:
             low, high = max(span.start - position, 0), min(span.end - position, batch.num_rows)
             for i in range(low, high):
@@ -94,13 +101,39 @@ def _rows(batches: Iterator[pa.RecordBatch], schema: pa.Schema, first: int, span
             position += batch.num_rows
             if position >= span.end:
                 return
+        broken = BadDataError("broken shard", f"the file promises more rows, row {position} is not there")
+    except BadDataError as error:
+        broken = error
     except (pa.ArrowException, OSError) as error:
         broken = BadDataError("broken shard", f"rows cannot be decoded: {error}")
-        yield from _broken(range(max(position, span.start), span.end), broken)
+    yield from (Record(f"row {row}", "", broken) for row in range(max(position, span.start), span.end))
 
 
-def _broken(rows: range, error: BadDataError) -> Iterator[Record]:
-    return (Record(f"row {row}", "", error) for row in rows)
+def _check(schema: pa.Schema) -> None:
+    """Refuses (BadDataError) columns that cannot be read, or not without running code that the file chose."""
+    if not set(schema.names) & set(TEXT_KEYS):
+        message = f"no column {', '.join(TEXT_KEYS[:-1])} or {TEXT_KEYS[-1]}; there are {', '.join(schema.names)}"
+        raise BadDataError("wrong columns", message)
+    for name in _COLUMNS:
+        fields = [field for field in schema if field.name == name]
+        if len(fields) > 1:
+            raise BadDataError("wrong columns", f"{len(fields)} columns are called {name}")
+        if kinds := [kind for field in fields for kind in _extensions(field.type)]:
+            raise BadDataError("wrong columns", f"{name} is of type {kinds[0]}; write plain text, bytes or lists")
+
+
+def _extensions(kind: pa.DataType) -> list[str]:
+    """Names of the types in a type that Python code reads, such as the pickled objects of Ray Data."""
+    if isinstance(kind, pa.ExtensionType):
+        return [kind.extension_name]
+    inner = [kind.field(i).type for i in range(kind.num_fields)]
+    inner += [kind.value_type] if pa.types.is_dictionary(kind) else []
+    inner += [kind.storage_type] if isinstance(kind, pa.BaseExtensionType) else []
+    return [name for one in inner for name in _extensions(one)]
+
+
+def _listed(groups: Sequence[int]) -> str:
+    return ", ".join(f"{rows:,}" for rows in groups[:3]) + (", ..." if len(groups) > 3 else "")
 
 
 def _row(batch: pa.RecordBatch, i: int, position: int) -> Record:
@@ -110,7 +143,7 @@ def _row(batch: pa.RecordBatch, i: int, position: int) -> Record:
         row = batch.slice(i, 1).select(wanted)
         row.validate(full=True)
         values = row.to_pylist()[0]
-    except (pa.ArrowException, ValueError) as error:
+    except (pa.ArrowException, ValueError, OverflowError) as error:
         return Record(f"row {position}", "", BadDataError("broken record", str(error)))
     key = values.get("id")
     return Record(f"row {position}", str(key) if isinstance(key, str | int) else "", values)

@@ -15,6 +15,9 @@ from cli_ray.data.files import chunks
 BLOCK = tarfile.BLOCKSIZE
 _MAGIC, _MAGIC_OFFSET = b"ustar", 257
 _MAX_NAME = 1 << 16
+_MAX_DIGITS = 20
+_FIRST = 8 * BLOCK
+"""Bytes read at first to get past a gap; an archive may have one after every member."""
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE, *_PAX)
 
@@ -111,7 +114,7 @@ def _header(file: NativeFile, position: int) -> tarfile.TarInfo | str | None:
 
 def _after_zeros(file: NativeFile, position: int, end: int) -> int:
     """The first block that is not zero, or the end."""
-    for chunk in chunks(file, position, end):
+    for chunk in chunks(file, position, end, _FIRST):
         if text := chunk.lstrip(b"\0"):
             return position + (len(chunk) - len(text)) // BLOCK * BLOCK
         position += len(chunk)
@@ -121,7 +124,7 @@ def _after_zeros(file: NativeFile, position: int, end: int) -> int:
 def _next_header(file: NativeFile, damaged: int, end: int) -> int:
     """Where the next sound header, or the end, is. Old headers without a magic are too easily mistaken."""
     begin = damaged
-    for chunk in chunks(file, damaged, end):
+    for chunk in chunks(file, damaged, end, _FIRST):
         at = -1
         while (at := chunk.find(_MAGIC, at + 1)) >= 0:
             start = begin + at - _MAGIC_OFFSET
@@ -155,7 +158,7 @@ def _read_pax(text: bytes, extension: _Extension) -> str:
         if key == b"path":
             extension.name = value.decode("utf-8", "surrogateescape")
         elif key == b"size":
-            if not value.isdigit():
+            if not value.isdigit() or len(value) > _MAX_DIGITS:
                 return "a damaged extended header"
             extension.size = int(value)
         elif key.startswith(b"GNU.sparse"):

@@ -1,16 +1,16 @@
 """Webdataset tar: members that share a name up to its first dot are one sample."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from pyarrow import NativeFile
 
 from cli_ray.data.files import Shard, open_file
 from cli_ray.data.images import Limits
+from cli_ray.data.json_text import parse
 from cli_ray.data.readers.reader import Span
 from cli_ray.data.readers.tar import Member, members
 from cli_ray.data.record import IMAGE_KEYS, TEXT_KEYS, Record
@@ -18,7 +18,10 @@ from cli_ray.data.sample import BadDataError
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 TEXTS = ("json", "txt")
-_NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)")
+MAX_MEMBERS = 10_000
+"""Of one sample; more of one key are a sample of their own, so that a walk keeps few of them."""
+
+_NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,8 @@ def _groups(found: Iterable[Member]) -> Iterator[_Group]:
     """Runs of members with one key; a damaged stretch stands alone."""
     kept = (member for member in found if not member.name or _ending(member) in (*IMAGES, *TEXTS))
     for (key, _), run in groupby(kept, lambda member: (_key(member), member.start if not member.name else 0)):
-        yield _Group(key, list(run))
+        while some := list(islice(run, MAX_MEMBERS)):
+            yield _Group(key, some)
 
 
 def _key(member: Member) -> str:
@@ -88,6 +92,9 @@ def _record(file: NativeFile, group: _Group, limits: Limits) -> dict[str, Any]:
         if member.problem:
             raise BadDataError("broken shard", f"{member.name or 'tar header'}: {member.problem}")
     by_ending = {_ending(member): member for member in group.members}
+    texts = [member.name for member in group.members if _ending(member) in TEXTS]
+    if len(texts) != len(by_ending.keys() & set(TEXTS)):
+        raise BadDataError("broken record", f"more than one .json or .txt of a sample: {', '.join(texts)}")
     fields = _read_json(_read(file, by_ending["json"], limits)) if "json" in by_ending else {}
     record = {key: fields[key] for key in TEXT_KEYS if fields.get(key) is not None}
     images = [member for member in group.members if _ending(member) in IMAGES]
@@ -107,10 +114,7 @@ def _read_text(text: bytes) -> str:
 
 
 def _read_json(text: bytes) -> dict[str, Any]:
-    try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise BadDataError("broken record", f"the .json is none: {error}") from error
+    fields = parse(text, "the .json")
     if not isinstance(fields, dict):
         raise BadDataError("broken record", f"the .json holds {type(fields).__name__}, expected an object")
     return fields

@@ -1,0 +1,11 @@
+"""A short run of the drill with hostile inputs."""
+
+import pytest
+
+from tests.drills import hostile
+
+
+def test_hostile_inputs_end_as_holes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["hostile", "--inputs", "200", "--seed", "1"])
+    assert hostile.main() == 0, capsys.readouterr().out
+    assert "200 inputs" in capsys.readouterr().out
