@@ -1,4 +1,4 @@
-"""`cli-ray drill CONFIG.toml [--kill worker node driver storage] [--times n] [--section.field value ...]`"""
+"""`cli-ray drill CONFIG.toml [--kill worker node ...] [--times n] [--section.field value ...]`"""
 
 import shutil
 import tempfile
@@ -31,8 +31,8 @@ class DrillArguments(Section):
     and several checkpoints, such as --train.max-steps 40 --checkpoint.every 10, make a good drill."""
 
     kill: tuple[Kind, ...] = KINDS
-    """What is hit: a Ray Train worker or a node (SIGKILL), the driver (SIGKILL, then the same command again), or the
-    storage of checkpoints (gone for some seconds)."""
+    """What is hit: a Ray Train worker or a node (SIGKILL), the driver (SIGKILL, then the same command again), the
+    storage of checkpoints (gone for some seconds); or is announced: a node's preemption 30 s before it dies, Ctrl-C."""
     times: int = Field(default=1, ge=1)
     """Kills of each kind, each in a run of its own."""
     seed: int = Field(default=0, ge=0)
@@ -48,7 +48,7 @@ def main(words: list[str]) -> None:
     if not words or words[0].startswith("-"):
         if {"-h", "--help"} & set(words):
             arguments(DrillArguments, ["--help"], PROG)
-        raise UserError(f"name a config first: {PROG} [--kill worker node driver storage] [--times n]")
+        raise UserError(f"name a config first: {PROG} [--kill worker node ...] [--times n]")
     own, overrides = split(words[1:])
     settings = arguments(DrillArguments, own, PROG)
     config = load(words[0], overrides)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -63,6 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StoppedError as error:
         print(error)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on")
+        return 128 + signal.SIGINT
     except OSError as error:
         told = disk_fault(error)
         if told is None:

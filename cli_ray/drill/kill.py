@@ -1,4 +1,4 @@
-"""Kills by SIGKILL."""
+"""Kills by SIGKILL, and those that are announced: by the notice of a preemption, by Ctrl-C."""
 
 import os
 import signal
@@ -13,6 +13,8 @@ from cli_ray.drill.site import Process, Site
 
 WORKER = "ray::RayTrainWorker"
 """How the title of a Ray Train worker begins."""
+NOTICE_S = 30
+"""Between the notice of a preemption and the end of the node."""
 
 One = TypeVar("One")
 
@@ -52,10 +54,34 @@ def _driver(kill: Kill, job: Job, site: Site) -> float:
     return dealt
 
 
+def _preemption(kill: Kill, job: Job, site: Site) -> float:
+    """A node is announced to go and another one joins; it dies once its workers have left, or at the deadline."""
+    busy = [node for node in site.nodes if site.workers(node, WORKER)]
+    node, dealt = _drawn(busy or site.nodes, kill), time.monotonic()
+    site.drain(node, NOTICE_S)
+    site.grow(site.room(node))
+    over = dealt + NOTICE_S
+    job.until(lambda: not site.workers(node, WORKER) or time.monotonic() > over or job.ended())
+    site.shrink(node, crash=True)
+    return dealt
+
+
+def _interrupt(kill: Kill, job: Job, site: Site) -> float:
+    """SIGINT of the command's process, as Ctrl-C sends it, and once it has ended the same command again."""
+    dealt = time.monotonic()
+    job.driver.send_signal(signal.SIGINT)
+    job.until(lambda: job.driver.poll() is not None)
+    if not job.ended():
+        job.start()
+    return dealt
+
+
 ENDS: dict[Kind, Callable[[Kill, Job, Site], float]] = {
     "worker": _worker,
     "node": _node,
     "driver": _driver,
+    "preemption": _preemption,
+    "interrupt": _interrupt,
 }
 
 

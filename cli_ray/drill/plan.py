@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["worker", "node", "driver", "storage"]
+Kind = Literal["worker", "node", "driver", "storage", "preemption", "interrupt"]
 Moment = Literal["step", "checkpoint", "start"]
 
-KINDS: tuple[Kind, ...] = ("worker", "node", "driver", "storage")
+KINDS: tuple[Kind, ...] = ("worker", "node", "driver", "storage", "preemption", "interrupt")
 MOMENTS: tuple[Moment, ...] = ("step", "checkpoint", "start")
 LEAST_OUTAGE_S, LONGEST_OUTAGE_S = 1.0, 5.0
 

@@ -4,6 +4,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -77,6 +79,17 @@ class Site:
             object_store_memory=STORE_BYTES,
         )
         self._rooms[node] = room
+
+    def room(self, node: Any) -> Room:
+        """What a node offers."""
+        return self._rooms[node]
+
+    def drain(self, node: Any, notice_s: int) -> None:
+        """Announces that a node will be taken away, as clouds do."""
+        words = ["--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "drill"]
+        words += ["--deadline-remaining-seconds", str(notice_s), "--node-id", node.node_id]
+        command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", self.address, *words]
+        subprocess.run(command, capture_output=True, check=True)
 
     def shrink(self, node: Any, *, crash: bool) -> Room:
         """Takes a node away: by SIGKILL of its daemon, whose workers then die too, or as an autoscaler does."""

@@ -30,11 +30,13 @@ class Supervisor:
         cluster: of the run.
         folder: of the run, for events.
         pulse: the actor that hears of the ranks.
+        check: raises when this driver must not go on.
     """
 
-    def __init__(self, cluster: ClusterConfig, folder: RunFolder, pulse: Any) -> None:
-        self._cluster, self._folder, self._pulse = cluster, folder, pulse
+    def __init__(self, cluster: ClusterConfig, folder: RunFolder, pulse: Any, check: Callable[[], object]) -> None:
+        self._cluster, self._folder, self._pulse, self._check = cluster, folder, pulse, check
         self._signal: signal.Signals | None = None
+        self._passed_on = False
         self._told_s = 0.0
         self._moved = time.monotonic()
 
@@ -59,6 +61,11 @@ class Supervisor:
 
     def look(self) -> None:
         """Looks at the ranks once, and says or does what is due."""
+        self._check()
+        if self._signal is not None and not self._passed_on:
+            self._passed_on = True
+            print(f"{self._signal.name}: stopping after a checkpoint; a second one ends at once", flush=True)
+            self._pulse.stop.remote(self._signal.name)
         try:
             seen: list[Seen] = ray.get(self._pulse.look.remote(), timeout=10 * LOOK_S)
         except RayError:  # the actor is being restarted, or the run is over
@@ -118,8 +125,6 @@ class Supervisor:
         if self._signal is not None:
             os._exit(128 + number)  # Ray ends the workers of a driver that is gone
         self._signal = signal.Signals(number)
-        print(f"{self._signal.name}: stopping after a checkpoint; a second one ends at once", flush=True)
-        self._pulse.stop.remote(self._signal.name)
 
 
 def _into(result: "Future[Summary]", fit: Callable[[], Summary]) -> None:

@@ -48,7 +48,8 @@ def train(config: RunConfig) -> dict[str, Any]:
         config = prepare(config, folder)
         lease.check()
         with evaluator:
-            summary = Supervisor(config.cluster, folder, lease.lock).run(partial(fit, config, folder))
+            supervisor = Supervisor(config.cluster, folder, lease.lock, lease.check)
+            summary = supervisor.run(partial(fit, config, folder))
         folder.event("end", **summary)
     if "error" in summary:
         raise RunFailedError(summary["error"])

@@ -108,7 +108,7 @@ def test_notices_double_their_pause_and_a_run_that_stays_stuck_is_restarted(
 ) -> None:
     folder = RunFolder(str(tmp_path))
     pulse = FakePulse([[seen(0, "data", seconds, 0.0), seen(1, "step", seconds)] for seconds in range(0, 605, 5)])
-    run = Supervisor(CLUSTER, folder, pulse)
+    run = Supervisor(CLUSTER, folder, pulse, lambda: None)
     for _ in range(0, 600, 5):
         run.look()
     lines = capsys.readouterr().out.splitlines()
@@ -125,7 +125,7 @@ def test_notices_double_their_pause_and_a_run_that_stays_stuck_is_restarted(
 @pytest.mark.usefixtures("fake_ray")
 def test_a_signal_before_any_worker_is_at_work_ends_the_run(tmp_path: Path) -> None:
     pulse, never = FakePulse([]), threading.Event()
-    run = Supervisor(CLUSTER, RunFolder(str(tmp_path)), pulse)
+    run = Supervisor(CLUSTER, RunFolder(str(tmp_path)), pulse, lambda: None)
 
     def fit() -> dict[str, Any]:
         signal.raise_signal(signal.SIGTERM)
