@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from cli_ray.errors import UserError
+from cli_ray.errors import StoppedError, UserError
 
 VERBS = {
     "demo": "cli_ray.commands.demo",
@@ -37,7 +37,7 @@ DISK_FAULTS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a verb. Returns the exit code: 0, 1 for an error that was explained, 2 for wrong usage."""
+    """Runs a verb; the exit code: 0, 1 for an error that was explained, 2 for wrong usage, 128 + n at signal n."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     verb = next((verb for verb in VERBS if words[: len(verb.split())] == verb.split()), None)
     if verb is None:
@@ -52,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except StoppedError as stopped:
+        print(stopped, file=sys.stderr)
+        return stopped.code
     except OSError as error:
         told = disk_fault(error)
         if told is None:

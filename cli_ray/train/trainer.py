@@ -22,6 +22,7 @@ from cli_ray.train.folder import RunFolder
 from cli_ray.train.lease import Lease
 from cli_ray.train.pulse import start_pulse
 from cli_ray.train.rehearsal import longest_batch
+from cli_ray.train.supervisor import supervise
 from cli_ray.train.worker import train_worker
 
 
@@ -35,6 +36,7 @@ def train(config: RunConfig) -> dict[str, Any]:
         UserError: config, data and cluster do not fit each other; says which field to change. Or another driver
             trains in the run folder.
         RunFailedError: the run stopped itself; says why.
+        StoppedError: SIGTERM or SIGINT stopped it after a checkpoint.
     """
     refuse_to_lose("--runs-dir", config.runs_dir)
     config = with_absolute_paths(config)
@@ -48,7 +50,11 @@ def train(config: RunConfig) -> dict[str, Any]:
         prepare(config, folder)
         lease.check()
         with evaluator:
-            summary: dict[str, Any] = ray_trainer(config, folder).fit().return_value
+            summary: dict[str, Any] = supervise(
+                fit=lambda: ray_trainer(config, folder).fit().return_value,
+                stop=lambda reason: lease.lock.stop.remote(reason),
+                check=lease.check,
+            )
         folder.event("end", **summary)
     if "error" in summary:
         raise RunFailedError(summary["error"])
