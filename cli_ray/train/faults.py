@@ -28,8 +28,8 @@ class Fault(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    step: int
-    """Steps done before the one that failed."""
+    step: int | None
+    """Steps done before the one that failed; None before the first one of a start."""
     rank: int
     kind: str
     message: str
@@ -41,6 +41,8 @@ class Fault(BaseModel):
     def told(self, times: int) -> str:
         """The message for people."""
         again = f", {times} times in the same way" if times > 1 else ""
+        if self.step is None:
+            return f"the start failed on rank {self.rank}{again}: {self.kind}: {self.message}"
         return (
             f"step {self.step + 1} failed on rank {self.rank}{again}: {self.kind}: {self.message}\n"
             f"its samples: {_listed(self.ids)}"
@@ -48,9 +50,9 @@ class Fault(BaseModel):
 
 
 def record(
-    folder: RunFolder, launch: str, step: int, rank: int, batches: list[MicroBatch], error: BaseException
+    folder: RunFolder, launch: str, step: int | None, rank: int, batches: list[MicroBatch], error: BaseException
 ) -> None:
-    """Writes down what failed in a step, unless another try may well go better.
+    """Writes down what failed in a step, or at the start, unless another try may well go better.
 
     So it does where storage or a node failed, or where a collective only says that another rank is gone.
     """

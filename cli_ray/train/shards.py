@@ -34,7 +34,11 @@ def commit(folder: RunFolder, checkpoint: Checkpoint) -> None:
     """
     files: dict[str, FileSum] = {}
     for rank in range(checkpoint.world_size):
-        files |= _SUMS.validate_json(folder.read(f"{checkpoint.name}/{_list_of(rank)}") or "")
+        path = f"{checkpoint.name}/{_list_of(rank)}"
+        text = folder.read(path)
+        if text is None:
+            raise FileNotFoundError(f"{folder.uri}/{path} was written and is gone")
+        files |= _SUMS.validate_json(text)
     complete = checkpoint.model_copy(update={"files": files})
     folder.write(f"{checkpoint.name}/{MARKER}", complete.model_dump_json(indent=2))
 

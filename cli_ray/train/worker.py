@@ -48,6 +48,9 @@ def train_worker(arguments: dict[str, Any]) -> dict[str, Any]:
             loop = build_loop(config, heartbeat)
         except UserError as error:
             return {"error": str(error)}
+        except Exception as error:
+            record(folder, launch, None, ray.train.get_context().get_world_rank(), [], error)
+            raise
         return run(loop, launch)
 
 

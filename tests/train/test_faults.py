@@ -42,7 +42,8 @@ def test_the_same_fault_twice_at_a_step_is_final(tmp_path: Path) -> None:
 def test_memory_that_ran_out_names_the_fields(tmp_path: Path) -> None:
     folder = RunFolder(str(tmp_path))
     for _ in range(2):
-        record(folder, "launch", 0, 0, batches(), torch.OutOfMemoryError("tried to allocate 2 GiB"))
+        record(folder, "launch", None, 0, [], torch.OutOfMemoryError("tried to allocate 2 GiB"))
+    assert str(verdict(folder, "launch")).startswith("the start failed on rank 0, 2 times in the same way: OutOf")
     assert "Lower train.micro_batch_size or data.max_length" in str(verdict(folder, "launch"))
 
 

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from cli_ray.commands.data_verify import verification
 from cli_ray.config import RunConfig
-from cli_ray.data.synthetic import synthesize, write_parquet, write_tar
+from cli_ray.data.synthetic import Turn, synthesize, write_parquet, write_tar
 from cli_ray.errors import RunFailedError, StoppedError, UserError
+from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.train.checkpoint import complete_checkpoints
 from cli_ray.train.export import export
 from cli_ray.train.folder import RunFolder
@@ -236,6 +238,27 @@ def test_too_many_bad_samples_stop_the_run_and_are_named(cluster: None, data: Pa
     ]
     assert len(lines) == 12
     assert {line["source"] for line in lines} == {"tar"}
+
+
+def test_a_fault_that_comes_again_is_not_tried_for_ever_and_names_its_samples(
+    cluster: None, data: Path, tmp_path: Path
+) -> None:
+    """A token beyond the embeddings, in one sample."""
+    build_tiny("llava").save_pretrained(tmp_path / "model")
+    processor = tiny_processor("llava")
+    processor.tokenizer.add_tokens(["<beyond>"])
+    processor.save_pretrained(tmp_path / "model")
+    samples = synthesize(40, seed=1, split="train")
+    samples[25] = replace(samples[25], turns=(Turn("whole", "what <beyond> is it?", "this"),))
+    write_tar(samples, tmp_path / "tar", shard_size=40)
+    sources = {"sources": [{"path": str(tmp_path / "tar")}], "max_length": 256}
+    workers = {"num_workers": 2, "gpus_per_worker": 0, "max_failures": 9}
+    changes = {"data": sources, "model": {"checkpoint": str(tmp_path / "model")}, "cluster": workers, "validation": {}}
+    with pytest.raises(RunFailedError, match="2 times in the same way: IndexError: index out of range") as failed:
+        train(config_of(data, tmp_path, **changes, checkpoint={"every": 2}))
+    assert "shard-00000.tar#25:train-1-000025" in str(failed.value)
+    events = [json.loads(line) for line in (tmp_path / "run/events.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events].count("begin") == 2
 
 
 @pytest.mark.parametrize(
