@@ -62,8 +62,14 @@ def name_of(step: int) -> str:
 
 def complete_checkpoints(folder: RunFolder) -> list[Checkpoint]:
     """The checkpoints that were written to the end, oldest first."""
-    texts = [folder.read(f"checkpoints/{name}/{MARKER}") for name in folder.names("checkpoints")]
-    return [checkpoint for text in texts if text is not None and (checkpoint := _parsed(text)) is not None]
+    return [one for one in marked(folder).values() if isinstance(one, Checkpoint)]
+
+
+def marked(folder: RunFolder) -> dict[str, Checkpoint | str]:
+    """By name, oldest first, the checkpoints that have a marker, or why it cannot be read."""
+    names = [f"checkpoints/{name}" for name in folder.names("checkpoints")]
+    texts = {name: folder.read(f"{name}/{MARKER}") for name in names}
+    return {name: _parsed(text) for name, text in texts.items() if text is not None}
 
 
 def to_delete(checkpoints: Sequence[Checkpoint], keep_last: int, keep_best: int) -> list[Checkpoint]:
@@ -85,8 +91,8 @@ def read_from(folder: RunFolder, name: str) -> Iterator[Path]:
         yield Path(local)
 
 
-def _parsed(text: str) -> Checkpoint | None:
+def _parsed(text: str) -> Checkpoint | str:
     try:
         return Checkpoint.model_validate_json(text)
-    except ValidationError:  # a marker cut short marks nothing
-        return None
+    except ValidationError as error:
+        return f"{MARKER} is damaged, or of another version of cli_ray: {error.errors()[0]['msg']}"

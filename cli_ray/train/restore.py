@@ -7,7 +7,7 @@ import torch.distributed as dist
 
 from cli_ray.errors import UserError
 from cli_ray.train import universal
-from cli_ray.train.checkpoint import TAG, Checkpoint, complete_checkpoints, read_from
+from cli_ray.train.checkpoint import TAG, Checkpoint, marked, read_from
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.output import say
 from cli_ray.train.shards import damage
@@ -23,10 +23,10 @@ def choose(folder: RunFolder, device: torch.device) -> Checkpoint | None:
         UserError: there are complete checkpoints, and all of them are damaged.
     """
     rank, world_size = dist.get_rank(), dist.get_world_size()
-    found: list[list[Checkpoint]] = [complete_checkpoints(folder) if rank == 0 else []]
+    found: list[dict[str, Checkpoint | str]] = [marked(folder) if rank == 0 else {}]
     dist.broadcast_object_list(found, src=0, device=device)
-    damaged: dict[str, str] = {}
-    for checkpoint in reversed(found[0]):
+    damaged = {name: one for name, one in found[0].items() if isinstance(one, str)}
+    for checkpoint in [one for one in reversed(found[0].values()) if isinstance(one, Checkpoint)]:
         reasons: list[str | None] = [None] * world_size
         dist.all_gather_object(reasons, damage(folder, checkpoint, sorted(checkpoint.files)[rank::world_size]))
         reason = next((reason for reason in reasons if reason), None)
@@ -62,9 +62,9 @@ def load(folder: RunFolder, checkpoint: Checkpoint, engine: Any) -> None:
 
 def _tidy(folder: RunFolder, chosen: Checkpoint | None, damaged: dict[str, str]) -> None:
     """Tells of checkpoints that cannot be used, and removes them; rank 0 only."""
-    complete = {checkpoint.name for checkpoint in complete_checkpoints(folder)}
+    whole = marked(folder).keys() - damaged.keys()
     for name in (f"checkpoints/{name}" for name in folder.names("checkpoints")):
-        if name in complete and name not in damaged:
+        if name in whole:
             continue
         reason = damaged.get(name, "half-written")
         say(f"{name} is left out: {reason}; using {chosen.name if chosen else 'none'}")

@@ -69,3 +69,12 @@ def test_a_run_whose_checkpoints_are_all_damaged_does_not_begin_anew(tmp_path: P
         f"every checkpoint of {tmp_path} is damaged:\n  {name_of(4)}: deepspeed/rank0.pt was changed"
     )
     assert (tmp_path / name_of(2) / MARKER).exists()
+
+
+def test_a_marker_of_another_version_is_no_half_written_checkpoint(tmp_path: Path) -> None:
+    run_of(tmp_path, 2)
+    marker = tmp_path / name_of(2) / MARKER
+    marker.write_text('{"progress": {"step": 2, "epoch": 0}, "world_size": 2, "lanes": 2, "zero_stage": 2}')
+    [told] = on_ranks(1, chosen, str(tmp_path))
+    assert f"{name_of(2)}: {MARKER} is damaged, or of another version of cli_ray: " in told
+    assert marker.exists()
