@@ -56,6 +56,7 @@ def _driver(kill: Kill, job: Job, site: Site) -> float:
 
 def _preemption(kill: Kill, job: Job, site: Site) -> float:
     """A node is announced to go and another one joins; it dies once its workers have left, or at the deadline."""
+    job.until(lambda: bool(_workers(site)) or job.ended())
     busy = [node for node in site.nodes if site.workers(node, WORKER)]
     node, dealt = _drawn(busy or site.nodes, kill), time.monotonic()
     site.drain(node, NOTICE_S)

@@ -5,6 +5,7 @@ from typing import Any
 from uuid import uuid4
 
 import ray.train
+from ray.exceptions import RayActorError
 from ray.train import ControllerError, FailureConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -24,20 +25,34 @@ def fit(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
     Raises:
         RunFailedError: Ray Train gave up.
     """
-    launch = uuid4().hex
+    launch, deaths = uuid4().hex, 0
     while True:
         try:
             summary: dict[str, Any] = ray_trainer(config, folder, launch).fit().return_value
         except TrainingFailedError as error:
-            raise RunFailedError(verdict(folder, launch, repeats=1) or failure(error, config.cluster)) from error
+            deaths += 1
+            if not died_at_start(error) or deaths > config.cluster.max_failures:
+                raise RunFailedError(verdict(folder, launch, repeats=1) or failure(error, config.cluster)) from error
+            print("a worker died while the workers were being started; starting them again")
+            folder.event("restart", reason="a worker died while the workers were being started")
+            continue
         if summary.get("pause") != "preempted":
             return summary
         print(f"a node is to be taken away: a checkpoint was written at step {summary['step']}, going on elsewhere")
         folder.event("preempted", step=summary["step"])
 
 
+def died_at_start(error: TrainingFailedError) -> bool:
+    """Whether a worker or its node died before training began, which Ray Train takes for a fault of its own."""
+    return isinstance(error, ControllerError) and isinstance(error.controller_failure, RayActorError)
+
+
 def failure(error: TrainingFailedError, cluster: ClusterConfig) -> str:
     """Why Ray Train gave up, in a few lines."""
+    if died_at_start(error):
+        return (
+            f"workers died at their start more often than cluster.max_failures = {cluster.max_failures} allows: {error}"
+        )
     if isinstance(error, ControllerError):
         return (
             f"the workers could not be started within cluster.timeout_s = {cluster.timeout_s} s: "

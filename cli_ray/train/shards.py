@@ -100,9 +100,9 @@ def _write(folder: RunFolder, path: str, state: Any) -> FileSum:
             torch.save(state, cast(IO[bytes], summed))
         except RuntimeError as error:
             raise summed.fault or error from error
-    size = folder.fs.get_file_info(folder.join(path)).size
-    if size != summed.sum().size:
-        raise OSError(f"{folder.join(path)}: {summed.sum().size:,} bytes were written, {size:,} are there")
+    there = folder.fs.get_file_info(folder.join(path)).size or 0  # None when the file is gone
+    if there != summed.sum().size:
+        raise OSError(f"{folder.join(path)}: {summed.sum().size:,} bytes were written, {there:,} are there")
     return summed.sum()
 
 

@@ -1,5 +1,6 @@
-"""A whole drill, started as users start it: a node and a driver are killed on a cluster of its own."""
+"""A whole drill, started as users start it: a node and a driver are killed on a cluster of its own, a node preempted."""
 
+import os
 import re
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from cli_ray.data.synthetic import synthesize, write_tar
 
+KINDS = ("node", "driver", "preemption")
 CONFIG = """
 name = "tiny"
 [model]
@@ -28,32 +30,32 @@ amp = { lr = 1e-3 }
 [train]
 global_batch_size = 4
 micro_batch_size = 2
-max_steps = 10
-epochs = 2
+max_steps = 30
+epochs = 5
 precision = "fp32"
 [checkpoint]
-every = 3
+every = 10
 [cluster]
 num_workers = 2
 gpus_per_worker = 0
 """
 
 
-def test_a_run_that_lost_a_node_or_its_driver_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+def test_a_run_that_lost_nodes_and_its_driver_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
     write_tar(synthesize(24, seed=0, split="train"), tmp_path / "shards", shard_size=12)
     config = tmp_path / "run.toml"
     config.write_text(CONFIG.replace("SHARDS", str(tmp_path / "shards")))
-    words = [str(config), "--kill", "node", "driver", "--runs-dir", str(tmp_path / "runs"), "--optim.agf.lr", "1e-3"]
-    command = [sys.executable, "-m", "cli_ray.commands.main", "drill", *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    words = [str(config), "--kill", *KINDS, "--runs-dir", str(tmp_path / "runs"), "--seed", "1"]
+    command = [sys.executable, "-m", "cli_ray.commands.main", "drill", *words, "--optim.agf.lr", "1e-3"]
+    # Read by Ray Train: the run is short, and the notice must be seen before it is over.
+    environment = os.environ | {"RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.3"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     told = f"{done.stdout}\n{done.stderr}"
     assert done.returncode == 0, told
-    assert "undisturbed: 10 steps in" in done.stdout
-    for kind in ("node", "driver"):
+    assert "undisturbed: 30 steps in" in done.stdout
+    for kind in KINDS:
         assert re.search(rf"^\| {kind} +\|.*\| +0 \| +0 \| +0 \| +0 \|$", done.stdout, re.MULTILINE), told
-    assert "all 2 disturbed runs came out as the undisturbed one" in done.stdout
-    assert {path.name for path in (tmp_path / "runs").iterdir() if path.is_dir()} == {
-        "undisturbed",
-        "01-node",
-        "02-driver",
-    }
+    assert "all 3 disturbed runs came out as the undisturbed one" in done.stdout
+    runs = {path.name: path for path in (tmp_path / "runs").iterdir() if path.is_dir()}
+    assert runs.keys() == {"undisturbed", "01-node", "02-driver", "03-preemption"}
+    assert '"event": "preempted"' in (runs["03-preemption"] / "events.jsonl").read_text()
