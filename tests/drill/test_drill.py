@@ -1,4 +1,4 @@
-"""A whole drill, started as users start it: a node and a driver are killed on a cluster of its own, a node preempted."""
+"""A whole drill, started as users start it, on a cluster of its own: a node and a driver die, a node is preempted."""
 
 import os
 import re

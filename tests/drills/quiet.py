@@ -8,6 +8,7 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "RAY_AUTH_MODE": "disabled",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.5",  # the runs are short
     "TOKENIZERS_PARALLELISM": "false",
 }
 

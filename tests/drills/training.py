@@ -4,9 +4,9 @@
 
 A tiny LLaVA with injection is trained by two workers on a cluster of a head without CPUs and three nodes with one CPU
 each: under ZeRO-2 and ZeRO-3, from one source and from two, with LoRA and without. Each of these eight is run once
-undisturbed, and once per kill: a worker, a node, the driver and the storage of checkpoints in turn, before the first
-step, at a random step, or while a checkpoint is written. `cli-ray train` runs as a process of its own, as in
-`cli-ray drill`. The exit code is 1 when any run came out otherwise.
+undisturbed, and once per kill: a worker, a node, the driver, the storage of checkpoints, an announced preemption and
+Ctrl-C in turn, before the first step, at a random step, or while a checkpoint is written. `cli-ray train` runs as a
+process of its own, as in `cli-ray drill`. The exit code is 1 when any run came out otherwise.
 """
 
 import argparse
@@ -52,8 +52,8 @@ llm = {{ lr = 1e-3 }}
 [train]
 global_batch_size = 16
 micro_batch_size = 4
-epochs = 3
-max_steps = 26
+epochs = 5
+max_steps = 60
 precision = "fp32"
 [checkpoint]
 every = {EVERY}
