@@ -14,6 +14,7 @@ from cli_ray.data.images import Limits, decode
 from cli_ray.data.quarantine import Quarantine
 from cli_ray.data.sample import BadDataError, BadSample, Sample
 from cli_ray.errors import UserError
+from tests.data.hostile.pickles import Trap
 from tests.data.shards import data_config, read_all, tar_members, turns, write_tar
 from tests.data.test_images import saved
 
@@ -23,16 +24,6 @@ LIMITS = Limits(4_000_000, 4 << 20)
 def bad_ones(path: Path) -> list[BadSample]:
     """What is bad of a source."""
     return [sample for sample in read_all(data_config(path)) if isinstance(sample, BadSample)]
-
-
-class Trap:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return Path.write_text, (self.path, "sprung")
 
 
 @pytest.mark.parametrize("nested", [False, True])
