@@ -28,22 +28,21 @@ from tests.data.hostile.tars import hostile_members, hostile_tar
 from tests.drills.hostile_worker import Outcome, work
 from tests.drills.quiet import be_quiet
 
-PER_SHARD = 30
-"""Inputs of a shard whose container is sound."""
 LIMIT_S = 30
 """For one shard."""
 START_S = 300
 """For a process to import what it needs."""
-ROUND: tuple[tuple[Callable[[Path, Random], HostileShard], int], ...] = (
-    (lambda folder, random: hostile_members(folder, random, PER_SHARD), 3),
-    (lambda folder, random: hostile_lines(folder, random, PER_SHARD), 1),
-    (lambda folder, random: hostile_rows(folder, random, PER_SHARD), 1),
+Make = Callable[[Path, Random, int], HostileShard]
+ROUND: tuple[tuple[Make, int], ...] = (
+    (hostile_members, 3),
+    (hostile_lines, 1),
+    (hostile_rows, 1),
     (hostile_tar, 20),
-    (hostile_table, 20),
-    (hostile_json_file, 10),
-    (hostile_pickle, 10),
+    (hostile_table, 42),
+    (hostile_json_file, 16),
+    (hostile_pickle, 45),
 )
-"""How many shards of each generator come in turn."""
+"""How many shards of each generator come in turn: every kind of them once."""
 
 
 class Worker:
@@ -116,8 +115,8 @@ def drill(inputs: int, seed: int) -> Tally:
         worker = Worker(cwd)
         while tally.counts.total() < inputs:
             for make, times in ROUND:
-                for _ in range(times):
-                    shard, outcome = _one(make, Path(tree), random, worker)
+                for turn in range(times):
+                    shard, outcome = _one(make, random, turn, Path(tree), worker)
                     tally.add(shard, outcome)
                     if isinstance(outcome, str):
                         worker.end()
@@ -127,14 +126,12 @@ def drill(inputs: int, seed: int) -> Tally:
     return tally
 
 
-def _one(
-    make: Callable[[Path, Random], HostileShard], tree: Path, random: Random, worker: Worker
-) -> tuple[HostileShard, Outcome | str]:
+def _one(make: Make, random: Random, turn: int, tree: Path, worker: Worker) -> tuple[HostileShard, Outcome | str]:
     """Writes, reads and removes a shard."""
     with tempfile.TemporaryDirectory(dir=tree) as above:
         data = Path(above, "data")
         data.mkdir()
-        shard = make(data, random)
+        shard = make(data, random, turn)
         before = {path: path.stat().st_mtime_ns for path in Path(above).rglob("*")}
         outcome = worker.read(data)
         after = {path: path.stat().st_mtime_ns for path in Path(above).rglob("*")}

@@ -44,7 +44,10 @@ class Outcome:
         """One text for each input."""
         if self.refused:
             return ["source refused"] * inputs
-        return [", ".join(sorted(self.of_input.get(number, {"no sample of its own"}))) for number in range(inputs)]
+        found: list[set[str]] = [set() for _ in range(inputs)]
+        for number, reasons in self.of_input.items():
+            found[min(number, inputs - 1)] |= reasons
+        return [", ".join(sorted(reasons)) or "no sample of its own" for reasons in found]
 
 
 def work(connection: Connection, cwd: str) -> None:

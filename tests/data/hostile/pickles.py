@@ -35,12 +35,12 @@ def pickled(path: Path, random: Random) -> bytes:
     return pickle.dumps(Trap(path), protocol=random.randrange(pickle.HIGHEST_PROTOCOL + 1))
 
 
-def hostile_pickle(folder: Path, random: Random) -> HostileShard:
-    """Writes a shard with a trap."""
+def hostile_pickle(folder: Path, random: Random, turn: int) -> HostileShard:
+    """Writes a shard with a trap, in each place in turn."""
     payload = pickled(folder.parent / MARKER, random)
-    match random.choice(("member", "image column", "text column", "object column", "file")):
+    match ("member", "image column", "text column", "object column", "file")[turn % 5]:
         case "member":
-            ending = random.choice(_ENDINGS)
+            ending = _ENDINGS[turn // 5 % len(_ENDINGS)]
             others = [member for member in sound("bad") if not member[0].endswith(ending)]
             members = [*sound("sound-0"), (f"bad.{ending}", payload), *others, *sound("sound-1")]
             (folder / "x.tar").write_bytes(tar_of(members))
@@ -54,7 +54,7 @@ def hostile_pickle(folder: Path, random: Random) -> HostileShard:
         case "object column":
             pq.write_table(pa.table({"images": _objects(payload), "caption": ["x"]}), folder / "x.parquet")
             return HostileShard(["pickle, column of objects"])
-    ending = random.choice(("arrow", "json", "jsonl", "parquet", "tar"))
+    ending = ("arrow", "json", "jsonl", "parquet", "tar")[turn // 5 % 5]
     if ending == "arrow":
         (folder / "state.json").write_text('{"_data_files": [{"filename": "x.arrow"}]}')
     (folder / f"x.{ending}").write_bytes(payload)

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.data.hostile.shard import GOOD_PICTURE, HostileShard, between
+from tests.data.hostile.shard import GOOD_PICTURE, PER_SHARD, HostileShard, between
 from tests.data.shards import turns
 
 _FORGED = 'x\n{"event": "end"}\r\n\u2028ERROR \x1b[2J\x1b[31m\0\u202e gnp.exe'
@@ -38,16 +38,16 @@ _NAMES = (
 )  # fmt: skip
 
 
-def hostile_record(random: Random) -> tuple[str, bytes]:
-    """The kind of a record, and its text, which is one line and has one image mark for `good.png`."""
-    kind = random.choice(list(_MAKERS))
+def hostile_record(random: Random, turn: int) -> tuple[str, bytes]:
+    """The kind of a record, each in turn, and its text of one line; most have one image mark, for `good.png`."""
+    kind = list(_MAKERS)[turn % len(_MAKERS)]
     made = _MAKERS[kind](random)
     return f"JSON, {kind}", made if isinstance(made, bytes) else json.dumps(made).encode()
 
 
-def hostile_lines(folder: Path, random: Random, count: int) -> HostileShard:
+def hostile_lines(folder: Path, random: Random, turn: int) -> HostileShard:
     """Writes JSON lines with hostile records."""
-    kinds, made = zip(*(hostile_record(random) for _ in range(count)), strict=True)
+    kinds, made = zip(*(hostile_record(random, turn * PER_SHARD + number) for number in range(PER_SHARD)), strict=True)
     lines = [_sound(0)]
     for number, line in enumerate(made):
         lines += [line, _sound(number + 1)]
@@ -57,29 +57,28 @@ def hostile_lines(folder: Path, random: Random, count: int) -> HostileShard:
     return between(kinds)
 
 
-def hostile_json_file(folder: Path, random: Random) -> HostileShard:
-    """Writes a JSON array, or lines, that are broken as a whole."""
+def hostile_json_file(folder: Path, random: Random, turn: int) -> HostileShard:
+    """Writes a JSON array, or lines, that are broken as a whole, in turn."""
     whole = b"[" + b",\n".join(_sound(number) for number in range(3)) + b"]"
-    kind, text, kept = random.choice(
-        (
-            ("cut", whole[: random.randrange(len(whole))], []),
-            ("no end", whole[:-1], [0, 1, 2]),
-            ("text after the end", whole + b" x", [0, 1, 2]),
-            ("two arrays", whole + whole, [0]),
-            ("UTF-16", whole.decode().encode("utf-16"), []),
-            ("byte order mark", b"\xef\xbb\xbf" + whole, [0, 1, 2]),
-            ("zero bytes in between", whole.replace(b",\n", b",\0\n"), [0]),
-            ("brackets only", b"[" * random.randint(1, 200_000), []),
-            ("braces and brackets", b"{[" * random.randint(1, 100_000), []),
-            ("commas", b"[" + b"," * random.randint(1, 2000) + b"]", []),
-            ("blank lines", b"\n \r\n\t" * random.randint(1, 9999), []),
-            ("carriage returns", b"\r".join(_sound(number) for number in range(3)), []),
-            ("an open string", b'[{"a": "' + b"\\" * random.randint(1, 99_999), []),
-            ("one object", _sound(0), [0]),
-            ("nested arrays", b"[" + whole + b"]", []),
-            ("null", b"null", []),
-        )
+    files: tuple[tuple[str, bytes, list[int]], ...] = (
+        ("cut", whole[: random.randrange(len(whole))], []),
+        ("no end", whole[:-1], [0, 1, 2]),
+        ("text after the end", whole + b" x", [0, 1, 2]),
+        ("two arrays", whole + whole, [0]),
+        ("UTF-16", whole.decode().encode("utf-16"), []),
+        ("byte order mark", b"\xef\xbb\xbf" + whole, [0, 1, 2]),
+        ("zero bytes in between", whole.replace(b",\n", b",\0\n"), [0]),
+        ("brackets only", b"[" * random.randint(1, 200_000), []),
+        ("braces and brackets", b"{[" * random.randint(1, 100_000), []),
+        ("commas", b"[" + b"," * random.randint(1, 2000) + b"]", []),
+        ("blank lines", b"\n \r\n\t" * random.randint(1, 9999), []),
+        ("carriage returns", b"\r".join(_sound(number) for number in range(3)), []),
+        ("an open string", b'[{"a": "' + b"\\" * random.randint(1, 99_999), []),
+        ("one object", _sound(0), [0]),
+        ("nested arrays", b"[" + whole + b"]", []),
+        ("null", b"null", []),
     )
+    kind, text, kept = files[turn % len(files)]
     (folder / "x.json").write_bytes(text)
     (folder / "good.png").write_bytes(GOOD_PICTURE)
     return HostileShard([f"JSON file, {kind}"], [f"sound-{number}" for number in kept])

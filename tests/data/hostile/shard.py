@@ -10,6 +10,8 @@ from typing import Any, Literal
 from tests.data.shards import picture, turns
 
 GOOD_PICTURE = picture()
+PER_SHARD = 30
+"""Inputs of a shard whose container is sound."""
 
 
 @dataclass(frozen=True)

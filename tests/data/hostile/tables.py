@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pyarrow.parquet.encryption as pe
 
 from tests.data.hostile.images import hostile_image
-from tests.data.hostile.shard import GOOD_PICTURE, HostileShard, between
+from tests.data.hostile.shard import GOOD_PICTURE, PER_SHARD, HostileShard, between
 from tests.data.shards import turns
 
 _TURN = pa.struct([("role", pa.string()), ("content", pa.string())])
@@ -24,22 +24,21 @@ _STATE = (
 )  # fmt: skip
 
 
-def hostile_rows(folder: Path, random: Random, count: int) -> HostileShard:
+def hostile_rows(folder: Path, random: Random, turn: int) -> HostileShard:
     """Writes a sound Parquet file of rows with hostile values."""
     kinds, rows = [], [_row("sound-0")]
-    for number in range(count):
-        kind = random.choice(list(_VALUES))
+    for number in range(PER_SHARD):
+        kind = list(_VALUES)[(turn * PER_SHARD + number) % len(_VALUES)]
         kinds.append(f"row, {kind}")
         rows += [_row("bad") | _VALUES[kind](random), _row(f"sound-{number + 1}")]
     pq.write_table(_table(rows), folder / "x.parquet", row_group_size=random.choice((1, 7, 100)))
     return between(kinds)
 
 
-def hostile_table(folder: Path, random: Random) -> HostileShard:
-    """Writes a table that is odd or broken itself: as Parquet, or as the Arrow stream of a Hugging Face dataset."""
-    kind = random.choice(list(_TABLES))
+def hostile_table(folder: Path, random: Random, turn: int) -> HostileShard:
+    """Writes a table that is odd or broken itself, of each kind in turn, as Parquet or as a Hugging Face dataset."""
+    kind, arrow = list(_TABLES)[turn // 2 % len(_TABLES)], turn % 2 == 1
     made = _TABLES[kind](random)
-    arrow = random.random() < 0.5
     if arrow:
         state = random.choice(_STATE) if kind == "state" else '{"_data_files": [{"filename": "x.arrow"}]}'
         (folder / "state.json").write_text(state)

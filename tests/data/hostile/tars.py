@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.data.hostile.images import hostile_image
 from tests.data.hostile.records import hostile_record
-from tests.data.hostile.shard import HostileShard, between, sound, tar_member, tar_of
+from tests.data.hostile.shard import PER_SHARD, HostileShard, between, sound, tar_member, tar_of
 
 BLOCK = tarfile.BLOCKSIZE
 _END = bytes(2 * BLOCK)
@@ -19,15 +19,15 @@ _NAMES = (
 )  # fmt: skip
 
 
-def hostile_members(folder: Path, random: Random, count: int) -> HostileShard:
+def hostile_members(folder: Path, random: Random, turn: int) -> HostileShard:
     """Writes a sound archive of samples with hostile images or records."""
     kinds, members = [], sound("sound-0")
-    for number in range(count):
+    for number in range(PER_SHARD):
         if random.random() < 0.7:
             kind, image = hostile_image(random)
             members += sound(f"bad-{number}", image=image)
         else:
-            kind, text = hostile_record(random)
+            kind, text = hostile_record(random, turn * PER_SHARD + number)
             members += sound(f"bad-{number}", text)
         kinds.append(kind)
         members += sound(f"sound-{number + 1}")
@@ -35,9 +35,9 @@ def hostile_members(folder: Path, random: Random, count: int) -> HostileShard:
     return between(kinds)
 
 
-def hostile_tar(folder: Path, random: Random) -> HostileShard:
-    """Writes an archive that is odd or broken itself."""
-    kind = random.choice(list(_MAKERS))
+def hostile_tar(folder: Path, random: Random, turn: int) -> HostileShard:
+    """Writes an archive that is odd or broken itself, of each kind in turn."""
+    kind = list(_MAKERS)[turn % len(_MAKERS)]
     middle, goes_on = _MAKERS[kind](random), kind not in _SWALLOW
     archive = tar_of(sound("sound-0"))[: -len(_END)] + middle + tar_of(sound("sound-1"))
     if kind == "cut":
