@@ -26,6 +26,7 @@ perf: $(INSTALLED)
 drill: $(INSTALLED)
 	$(BIN)/python -m tests.drills.training
 	$(BIN)/python -m tests.drills.evaluation
+	$(BIN)/python -m tests.drills.hostile
 
 # torch comes first, so that pip does not look at other builds of it for its dependents.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -17,6 +17,10 @@ from cli_ray.data.sample import BadDataError, BadSample, Sample
 from cli_ray.data.template import ChatTemplate
 from cli_ray.errors import UserError
 
+MAX_MESSAGES = 512
+"""Of a conversation. Each turn of the assistant renders all those before it, so that time grows with the square:
+about a second for so many."""
+
 
 class Encoder:
     """Decodes, resizes and tokenises samples with a processor's own parts.
@@ -76,9 +80,11 @@ class Encoder:
 
     def _check_text(self, sample: Sample) -> None:
         """Refuses what cannot fit before time is spent on it: each token has so many characters, each turn a token."""
-        characters = sum(len(message.content) for message in sample.messages)
-        if characters > self._max_length * self._longest_token or len(sample.messages) > self._max_length:
-            found = f"{characters:,} characters in {len(sample.messages):,} messages"
+        characters, messages = sum(len(message.content) for message in sample.messages), len(sample.messages)
+        if messages > MAX_MESSAGES:
+            raise BadDataError("too long", f"{messages:,} messages, a conversation may have {MAX_MESSAGES:,}")
+        if characters > self._max_length * self._longest_token or messages > self._max_length:
+            found = f"{characters:,} characters in {messages:,} messages"
             raise BadDataError("too long", f"{found}, data.max_length = {self._max_length}")
 
     def _tokenize(self, text: str, spans: Sequence[tuple[int, int]]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

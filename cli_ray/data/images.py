@@ -24,10 +24,20 @@ pixels would grow to gigabytes."""
 MAX_SCANS = 100
 """Of a JPEG, as in libtiff. Each goes over all pixels and may have no more than ten bytes; cameras write ten scans."""
 
+MAX_EXIF = 100
+"""Of the EXIF segments of a JPEG, which Pillow joins one by one in quadratic time; each may have 64 KiB."""
+
+READS_TO_OPEN, READS_TO_LOAD = 10_000, 1_000_000
+"""Of pieces of a file: Pillow walks over blocks of metadata and chunks of pixels one by one, and there may be a
+million of five bytes, which GIF comments join in quadratic time. A sound file needs some hundred, and then one for
+every 3 KiB at most."""
+
 IMAGES_IN_FULL = 4
 """Images of the largest size that one sample may hold; of smaller ones it may hold more."""
 
 _BITS_PER_SAMPLE = 258
+_PNG_DEPTH = 24
+"""Offset of the bits a channel."""
 
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -92,10 +102,14 @@ def decode(encoded: bytes, limits: Limits) -> Image.Image:
         raise BadDataError("broken image", "zero bytes")
     limits.check_bytes("the image", [len(encoded)])
     try:
-        image = Image.open(io.BytesIO(encoded), formats=FORMATS)
+        _check_exif(encoded)
+        file = _Pieces(encoded)
+        image = Image.open(file, formats=FORMATS)
         _check_size(image, limits)
         _check_scans(image, encoded)
+        file.left = READS_TO_LOAD
         image.load()
+        _scale_key(image, encoded)
         return _turned(_to_rgb(image), image)
     except BadDataError:
         raise
@@ -103,6 +117,23 @@ def decode(encoded: bytes, limits: Limits) -> Image.Image:
         raise BadDataError("broken image", f"no image in any of {', '.join(FORMATS)}") from error
     except Exception as error:  # whatever a decoder raises on hostile bytes, it is the bytes' fault
         raise BadDataError("broken image", f"{type(error).__name__}: {error}") from error
+
+
+class _Pieces(io.BytesIO):
+    """Bytes that are read in so many pieces at most."""
+
+    left = READS_TO_OPEN
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.left -= 1
+        if self.left < 0:
+            raise BadDataError("broken image", "far more blocks of metadata or pixels than any program writes")
+        return super().read(size)
+
+
+def _check_exif(encoded: bytes) -> None:
+    if encoded.startswith(b"\xff\xd8") and (segments := encoded.count(b"Exif\0\0")) > MAX_EXIF:
+        raise BadDataError("broken image", f"{segments:,} EXIF segments, a JPEG may have {MAX_EXIF}")
 
 
 def _check_size(image: Image.Image, limits: Limits) -> None:
@@ -120,6 +151,15 @@ def _check_size(image: Image.Image, limits: Limits) -> None:
 def _check_scans(image: Image.Image, encoded: bytes) -> None:
     if image.format in ("JPEG", "MPO") and (scans := encoded.count(b"\xff\xda")) > MAX_SCANS:
         raise BadDataError("broken image", f"{scans:,} scans, a JPEG may have {MAX_SCANS}")
+
+
+def _scale_key(image: Image.Image, encoded: bytes) -> None:
+    """Pillow scales the pixels of a PNG to 8 bits and leaves its transparent colour as it is stored."""
+    key, bits = image.info.get("transparency"), encoded[_PNG_DEPTH] if image.format == "PNG" else 8
+    if image.mode == "L" and isinstance(key, int) and bits < 8:
+        image.info["transparency"] = key * 255 // (2**bits - 1)
+    if image.mode == "RGB" and isinstance(key, tuple) and bits == 16:
+        raise BadDataError("broken image", "a transparent colour of 16 bits a channel; write an alpha channel")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

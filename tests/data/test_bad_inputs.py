@@ -138,7 +138,7 @@ CASES: dict[str, tuple[Make, str, str]] = {
     "endless turns": (
         rows_with(images=[], messages=turns(images=0) * 1000),
         "too long",
-        "2,000 messages",
+        "2,000 messages, a conversation may have 512",
     ),
     "mark without image": (rows_with(images=[]), "image marks", "1 <image> marks for 0 images"),
     "image without mark": (rows_with(messages=turns(images=0)), "image marks", "0 <image> marks for 1 images"),

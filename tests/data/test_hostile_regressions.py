@@ -11,11 +11,14 @@ import pytest
 from PIL import Image
 
 from cli_ray.data.images import Limits, decode
+from cli_ray.data.json_text import MAX_BYTES
 from cli_ray.data.quarantine import Quarantine
 from cli_ray.data.sample import BadDataError, BadSample, Sample
 from cli_ray.errors import UserError
+from tests.data.hostile.pickles import Trap
+from tests.data.hostile.shard import sound, tar_member, tar_of
 from tests.data.shards import data_config, read_all, tar_members, turns, write_tar
-from tests.data.test_images import saved
+from tests.data.test_images import chunk, saved
 
 LIMITS = Limits(4_000_000, 4 << 20)
 
@@ -23,16 +26,6 @@ LIMITS = Limits(4_000_000, 4 << 20)
 def bad_ones(path: Path) -> list[BadSample]:
     """What is bad of a source."""
     return [sample for sample in read_all(data_config(path)) if isinstance(sample, BadSample)]
-
-
-class Trap:
-    """Writes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return Path.write_text, (self.path, "sprung")
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -137,3 +130,42 @@ def test_a_jpeg_of_thousands_of_scans() -> None:
     assert decode(good, LIMITS).size == (200, 200)
     with pytest.raises(BadDataError, match="5,006 scans"):
         decode(good[:end] + good[start:end] * 5000 + good[end:], LIMITS)
+
+
+def test_a_jpeg_of_thousands_of_exif_segments() -> None:
+    good = saved(Image.new("L", (20, 20)), "JPEG")
+    with pytest.raises(BadDataError, match="9,000 EXIF segments"):
+        decode(good[:2] + b"\xff\xe1\0\x08Exif\0\0" * 9000 + good[2:], LIMITS)
+
+
+def test_a_gif_of_thousands_of_comments() -> None:
+    good = saved(Image.new("L", (20, 20)), "GIF")
+    at = good.index(b",\0\0\0\0")
+    assert decode(good[:at] + b"!\xfe\1x\0" * 100 + good[at:], LIMITS).size == (20, 20)
+    with pytest.raises(BadDataError, match="far more blocks"):
+        decode(good[:at] + b"!\xfe\1x\0" * 100_000 + good[at:], LIMITS)
+
+
+def test_a_png_of_tiny_chunks() -> None:
+    good = saved(Image.new("L", (20, 20)))
+    at = good.index(b"IDAT") - 4
+    empty = chunk(b"IDAT", b"")
+    assert decode(good[:at] + empty * 1000 + good[at:], LIMITS).size == (20, 20)
+
+
+def test_an_old_sparse_member_is_no_image(tmp_path: Path) -> None:
+    """Its holes are not stored, and a map of them stands before its bytes."""
+    (tmp_path / "x.tar").write_bytes(
+        tar_of(sound("a"))[:-1024] + tar_member("b.png", b"x" * 9, type=tarfile.GNUTYPE_SPARSE) + tar_of(sound("c"))
+    )
+    first, second, third = read_all(data_config(tmp_path))
+    assert isinstance(second, BadSample)
+    assert "sparse" in second.detail
+    assert isinstance(first, Sample)
+    assert isinstance(third, Sample)
+
+
+def test_a_text_that_is_too_long_is_no_image(tmp_path: Path) -> None:
+    write_tar(tmp_path / "x.tar", [("a.json", bytes(MAX_BYTES + 1)), ("b.txt", bytes(MAX_BYTES + 1))])
+    for bad in bad_ones(tmp_path):
+        assert (bad.reason, "8,388,609 bytes, a text may have 8,388,608" in bad.detail) == ("broken record", True)

@@ -88,7 +88,7 @@ def _member(header: tarfile.TarInfo, position: int, data: int, size: int, extens
     length = header.size if extension.size is None else extension.size
     end = data + (_padded(length) if header.isreg() or header.type not in tarfile.SUPPORTED_TYPES else 0)
     problem = ""
-    if extension.sparse or header.issparse():
+    if extension.sparse or header.type == tarfile.GNUTYPE_SPARSE:
         problem = "a sparse file"
     elif not header.isreg():
         problem = f"not a file but of tar type {header.type!r}"

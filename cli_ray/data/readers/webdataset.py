@@ -10,7 +10,7 @@ from pyarrow import NativeFile
 
 from cli_ray.data.files import Shard, open_file
 from cli_ray.data.images import Limits
-from cli_ray.data.json_text import parse
+from cli_ray.data.json_text import MAX_BYTES, parse
 from cli_ray.data.readers.reader import Span
 from cli_ray.data.readers.tar import Member, members
 from cli_ray.data.record import IMAGE_KEYS, TEXT_KEYS, Record
@@ -95,15 +95,15 @@ def _record(file: NativeFile, group: _Group, limits: Limits) -> dict[str, Any]:
     texts = [member.name for member in group.members if _ending(member) in TEXTS]
     if len(texts) != len(by_ending.keys() & set(TEXTS)):
         raise BadDataError("broken record", f"more than one .json or .txt of a sample: {', '.join(texts)}")
-    fields = _read_json(_read(file, by_ending["json"], limits)) if "json" in by_ending else {}
+    fields = _read_json(_read_bounded(file, by_ending["json"])) if "json" in by_ending else {}
     record = {key: fields[key] for key in TEXT_KEYS if fields.get(key) is not None}
     images = [member for member in group.members if _ending(member) in IMAGES]
     if not images and any(fields.get(key) for key in IMAGE_KEYS):
         raise BadDataError("missing image", "the .json names an image that the tar does not hold")
     limits.check_bytes("images", [member.size for member in images])
     if "txt" in by_ending and not ("messages" in record or "conversations" in record):
-        record["caption"] = _read_text(_read(file, by_ending["txt"], limits))
-    return {**record, "images": [_read(file, member, limits) for member in images]}
+        record["caption"] = _read_text(_read_bounded(file, by_ending["txt"]))
+    return {**record, "images": [_read(file, member) for member in images]}
 
 
 def _read_text(text: bytes) -> str:
@@ -120,7 +120,13 @@ def _read_json(text: bytes) -> dict[str, Any]:
     return fields
 
 
-def _read(file: NativeFile, member: Member, limits: Limits) -> bytes:
-    limits.check_bytes(member.name, [member.size])
+def _read_bounded(file: NativeFile, member: Member) -> bytes:
+    """A text; whatever its size says, not more than JSON may have."""
+    if member.size > MAX_BYTES:
+        raise BadDataError("broken record", f"{member.name} has {member.size:,} bytes, a text may have {MAX_BYTES:,}")
+    return _read(file, member)
+
+
+def _read(file: NativeFile, member: Member) -> bytes:
     file.seek(member.data)
     return bytes(file.read(member.size))
