@@ -62,7 +62,8 @@ def unplaced(waited_s: float, have: Mapping[str, float], free: Mapping[str, floa
     left = ", ".join(f"{free.get(name, 0):g} of {have.get(name, 0):g} {name} free" for name in names)
     return (
         f"no worker has begun for {waited_s:.0f} s: asked for {' and '.join(asked)}, the cluster has {left}. Lower "
-        "cluster.num_workers, cluster.cpus_per_worker or cluster.gpus_per_worker, add nodes, or end what holds them. "
+        "cluster.num_workers, cluster.cpus_per_worker or cluster.gpus_per_worker, add nodes, or end what holds them "
+        "(workers that have their room may still be loading their libraries). "
         f"cluster.timeout_s = {cluster.timeout_s} s of that end the run; the same command goes on."
     )
 

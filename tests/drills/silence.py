@@ -28,7 +28,7 @@ from tests.drills.quiet import be_quiet
 from tests.drills.training import CASES, write_data
 
 CPUS = 4
-NOTICE_S, TIMEOUT_S = 5, 30
+NOTICE_S, TIMEOUT_S = 5, 60
 SHOWN = 140
 PATIENCE_S = 240.0
 

@@ -18,7 +18,7 @@ SLEEPER = ["bash", "-c", "exec -a ray::Rank sleep 600"]
 def stopped(words: list[str]) -> subprocess.Popen[bytes]:
     """A frozen process, once its title is there."""
     process = subprocess.Popen(words)
-    while b"sleep" not in (title := Path(f"/proc/{process.pid}/cmdline").read_bytes()) or b"-c" in title:
+    while Path(f"/proc/{process.pid}/comm").read_text().strip() != "sleep":
         continue
     process.send_signal(signal.SIGSTOP)
     return process
