@@ -25,6 +25,13 @@ def diagnose(seen: Sequence[Seen], free: Mapping[str, float], cluster: ClusterCo
     frozen = [one for one in seen if one.silent_s > SILENT_S]
     starved = [one for one in seen if one.sign.phase == "data" and one not in frozen]
     end = f"After cluster.timeout_s = {cluster.timeout_s} s the run restarts from its last checkpoint."
+    if len(frozen) == len(seen):
+        return (
+            f"no rank has given a sign of life for {min(one.silent_s for one in seen):.0f} s: "
+            f"{'; '.join(map(_where, seen))}. Either their processes are frozen (look at their machines), or they have "
+            f"ended and new ones find no room beside {free.get('CPU', 0):g} CPU and {free.get('GPU', 0):g} GPU "
+            f"that are free (add nodes, or end what holds them). {end}"
+        )
     if frozen:
         told = "; ".join(f"{_where(one)} has given no sign of life for {one.silent_s:.0f} s" for one in frozen)
         waiting = [one for one in seen if one not in frozen]
@@ -34,7 +41,8 @@ def diagnose(seen: Sequence[Seen], free: Mapping[str, float], cluster: ClusterCo
         return (
             f"{_waiting(starved)} for data since {idle_s(starved):.0f} s, and the cluster has no free CPU to read "
             "it with: lower cluster.cpus_per_worker (fractions are allowed) or cluster.num_workers, start Ray with "
-            f"more logical CPUs (ray start --num-cpus), or end other jobs. {end}"
+            "more logical CPUs (ray start --num-cpus), or end other jobs. If the run itself holds the last ones to "
+            f"read with, the storage is slow or gone: {starved[0].sign.detail}. {end}"
         )
     if starved:
         return (
@@ -54,8 +62,9 @@ def unplaced(waited_s: float, have: Mapping[str, float], free: Mapping[str, floa
     left = ", ".join(f"{free.get(name, 0):g} of {have.get(name, 0):g} {name} free" for name in names)
     return (
         f"no worker has begun for {waited_s:.0f} s: asked for {' and '.join(asked)}, the cluster has {left}. Lower "
-        "cluster.num_workers, cluster.cpus_per_worker or cluster.gpus_per_worker, add nodes, or end what holds them. "
-        f"After cluster.timeout_s = {cluster.timeout_s} s the run ends."
+        "cluster.num_workers, cluster.cpus_per_worker or cluster.gpus_per_worker, add nodes, or end what holds them "
+        "(workers that have their room may still be loading their libraries). "
+        f"cluster.timeout_s = {cluster.timeout_s} s of that end the run; the same command goes on."
     )
 
 

@@ -1,6 +1,5 @@
 """Ray Train's side of a run: starting it, again where a node goes, and saying why it gave up."""
 
-import math
 from typing import Any
 from uuid import uuid4
 
@@ -14,9 +13,6 @@ from cli_ray.errors import RunFailedError
 from cli_ray.train.faults import verdict
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.worker import train_worker
-
-START_TIMEOUT_S = 60.0
-"""How long Ray Train waits for its workers at each try, by its own default."""
 
 
 def fit(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
@@ -54,10 +50,7 @@ def failure(error: TrainingFailedError, cluster: ClusterConfig) -> str:
             f"workers died at their start more often than cluster.max_failures = {cluster.max_failures} allows: {error}"
         )
     if isinstance(error, ControllerError):
-        return (
-            f"the workers could not be started within cluster.timeout_s = {cluster.timeout_s} s: "
-            f"{error.controller_failure}"
-        )
+        return f"the workers could not be started: {error.controller_failure}"
     failures = getattr(error, "worker_failures", {})
     told = "".join(f"\n  rank {rank}: {str(one).strip().splitlines()[-1]}" for rank, one in sorted(failures.items()))
     return (
@@ -88,16 +81,7 @@ def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> TorchTrain
         run_config=ray.train.RunConfig(
             name="ray_train",
             storage_path=folder.uri,
-            failure_config=FailureConfig(
-                max_failures=config.cluster.max_failures, controller_failure_limit=start_attempts(config.cluster)
-            ),
+            # Ray Train's tries to place workers count over the whole run; the supervisor ends a vain wait instead.
+            failure_config=FailureConfig(max_failures=config.cluster.max_failures, controller_failure_limit=-1),
         ),
     )
-
-
-def start_attempts(cluster: ClusterConfig) -> int:
-    """Times that Ray Train may try in vain to place the workers.
-
-    It waits a fixed time at each, and without a limit for ever.
-    """
-    return max(1, math.ceil(cluster.timeout_s / START_TIMEOUT_S) - 1)

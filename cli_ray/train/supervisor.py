@@ -14,10 +14,11 @@ import ray
 from ray.exceptions import RayError
 
 from cli_ray.config import ClusterConfig
-from cli_ray.errors import StoppedError
+from cli_ray.errors import RunFailedError, StoppedError
 from cli_ray.train.diagnosis import diagnose, idle_s, unplaced
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.pulse import Seen
+from cli_ray.train.reaper import end_ranks
 
 LOOK_S = 1.0
 Summary = dict[str, Any]
@@ -45,6 +46,7 @@ class Supervisor:
 
         Raises:
             StoppedError: the run was asked to stop and has.
+            RunFailedError: its workers found no room.
         """
         result: Future[Summary] = Future()
         thread = threading.Thread(target=_into, args=(result, fit), name="fit", daemon=True)
@@ -76,23 +78,27 @@ class Supervisor:
         self._moved = time.monotonic()
         idle = idle_s(seen)
         if idle >= self._cluster.timeout_s:
-            self._restart(diagnose(seen, ray.available_resources(), self._cluster))
+            self._restart(seen, diagnose(seen, ray.available_resources(), self._cluster))
         elif self._is_due(idle):
             self._tell("waiting", diagnose(seen, ray.available_resources(), self._cluster))
 
     def _wait_for_workers(self) -> None:
-        """Ray Train itself ends a run whose workers cannot be placed; this tells what they wait for."""
+        """Tells what the workers wait for. Ray Train itself would try to place them for ever."""
         if self._signal is not None:
             raise StoppedError(self._signal, "stopped while no worker was at work")
         waited = time.monotonic() - self._moved
-        if self._is_due(waited):
-            told = unplaced(waited, ray.cluster_resources(), ray.available_resources(), self._cluster)
-            self._tell("waiting", told)
+        if waited < self._cluster.timeout_s and not self._is_due(waited):
+            return
+        told = unplaced(waited, ray.cluster_resources(), ray.available_resources(), self._cluster)
+        if waited >= self._cluster.timeout_s:
+            raise RunFailedError(f"the run ends, for {told}")
+        self._tell("waiting", told)
 
-    def _restart(self, reason: str) -> None:
+    def _restart(self, seen: list[Seen], reason: str) -> None:
         self._told_s = 0.0
         self._tell("restart", f"restarting the workers: {reason}")
         self._pulse.end.remote(f"ended by the driver: {reason}")
+        end_ranks([one.sign for one in seen])
 
     def _is_due(self, silent_s: float) -> bool:
         """Told at `cluster.notice_s`, and whenever the silence has doubled since."""

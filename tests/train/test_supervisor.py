@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cli_ray.config import ClusterConfig
-from cli_ray.errors import StoppedError
+from cli_ray.errors import RunFailedError, StoppedError
 from cli_ray.train import supervisor
 from cli_ray.train.diagnosis import diagnose, idle_s, unplaced
 from cli_ray.train.folder import RunFolder
@@ -80,6 +80,12 @@ def test_workers_without_room_are_told_with_what_there_is() -> None:
     assert "Lower cluster.num_workers" in told
 
 
+def test_where_every_rank_is_silent_its_process_may_be_gone() -> None:
+    told = diagnose([seen(0, "step", 2, silent_s=81), seen(1, "data", 2, silent_s=80)], {"CPU": 0.5}, CLUSTER)
+    assert "no rank has given a sign of life for 80 s: rank 0 (process 100 on node abcdef01) in step" in told
+    assert "they have ended and new ones find no room beside 0.5 CPU and 0 GPU that are free" in told
+
+
 class FakePulse:
     """The actor's methods, as Ray calls them."""
 
@@ -92,7 +98,9 @@ class FakePulse:
 
 
 @pytest.fixture
-def fake_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+def fake_ray(monkeypatch: pytest.MonkeyPatch) -> list[Sign]:
+    """Stands for Ray; the ranks whose processes were ended."""
+    ended: list[Sign] = []
     fake: Any = SimpleNamespace(
         get=lambda found, timeout: found,
         available_resources=lambda: {"CPU": 3.0},
@@ -100,11 +108,12 @@ def fake_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(supervisor, "ray", fake)
     monkeypatch.setattr(supervisor, "LOOK_S", 0.001)
+    monkeypatch.setattr(supervisor, "end_ranks", ended.extend)
+    return ended
 
 
-@pytest.mark.usefixtures("fake_ray")
 def test_notices_double_their_pause_and_a_run_that_stays_stuck_is_restarted(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fake_ray: list[Sign]
 ) -> None:
     folder = RunFolder(str(tmp_path))
     pulse = FakePulse([[seen(0, "data", seconds, 0.0), seen(1, "step", seconds)] for seconds in range(0, 605, 5)])
@@ -115,9 +124,10 @@ def test_notices_double_their_pause_and_a_run_that_stays_stuck_is_restarted(
     assert [line.split(" s,")[0] for line in lines] == [
         f"rank 0 waits for data since {seconds}" for seconds in (60, 120, 240, 480)
     ]
-    assert pulse.orders == []
+    assert (pulse.orders, fake_ray) == ([], [])
     run.look()
     assert [order for order, _ in pulse.orders] == ["end"]
+    assert [sign.rank for sign in fake_ray] == [0, 1]
     assert "restarting the workers: rank 0 waits for data since 600 s" in capsys.readouterr().out
     assert (folder.read("events.jsonl") or "").count('"event": "waiting"') == 4
 
@@ -138,3 +148,18 @@ def test_a_signal_before_any_worker_is_at_work_ends_the_run(tmp_path: Path) -> N
     never.set()
     assert pulse.orders == [("stop", "SIGTERM")]
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.usefixtures("fake_ray")
+def test_a_run_whose_workers_find_no_room_ends(tmp_path: Path) -> None:
+    never = threading.Event()
+
+    def fit() -> dict[str, Any]:
+        never.wait()
+        return {}
+
+    cluster = CLUSTER.model_copy(update={"timeout_s": 0.05})
+    message = r"the run ends, for no worker has begun .* asked for 2 x 1 CPU, the cluster has 3 of 4 CPU free"
+    with pytest.raises(RunFailedError, match=message):
+        Supervisor(cluster, RunFolder(str(tmp_path)), FakePulse([]), lambda: None).run(fit)
+    never.set()
