@@ -7,6 +7,7 @@ import ray.train
 from ray.exceptions import RayActorError
 from ray.train import ControllerError, FailureConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
 
 from cli_ray.config import ClusterConfig, RunConfig
 from cli_ray.errors import RunFailedError
@@ -26,11 +27,12 @@ def fit(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
         try:
             summary: dict[str, Any] = ray_trainer(config, folder, launch).fit().return_value
         except TrainingFailedError as error:
-            deaths += 1
-            if not died_at_start(error) or deaths > config.cluster.max_failures:
+            deaths += died_at_start(error)
+            if not (found_no_room(error) or died_at_start(error)) or deaths > config.cluster.max_failures:
                 raise RunFailedError(verdict(folder, launch, repeats=1) or failure(error, config.cluster)) from error
-            print("a worker died while the workers were being started; starting them again")
-            folder.event("restart", reason="a worker died while the workers were being started")
+            if died_at_start(error):
+                print("a worker died while the workers were being started; starting them again", flush=True)
+                folder.event("restart", reason="a worker died while the workers were being started")
             continue
         if summary.get("pause") != "preempted":
             return summary
@@ -38,9 +40,15 @@ def fit(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
         folder.event("preempted", step=summary["step"])
 
 
+def found_no_room(error: TrainingFailedError) -> bool:
+    """Whether Ray Train waited in vain to place the workers. The supervisor ends a run that waits for too long."""
+    return isinstance(error, ControllerError) and isinstance(error.controller_failure, WorkerGroupStartupTimeoutError)
+
+
 def died_at_start(error: TrainingFailedError) -> bool:
-    """Whether a worker or its node died before training began, which Ray Train takes for a fault of its own."""
-    return isinstance(error, ControllerError) and isinstance(error.controller_failure, RayActorError)
+    """Whether a worker or its node died before training began, for which Ray Train has no budget."""
+    deaths = (RayActorError, WorkerGroupStartupFailedError)
+    return isinstance(error, ControllerError) and isinstance(error.controller_failure, deaths)
 
 
 def failure(error: TrainingFailedError, cluster: ClusterConfig) -> str:
@@ -81,7 +89,7 @@ def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> TorchTrain
         run_config=ray.train.RunConfig(
             name="ray_train",
             storage_path=folder.uri,
-            # Ray Train's tries to place workers count over the whole run; the supervisor ends a vain wait instead.
-            failure_config=FailureConfig(max_failures=config.cluster.max_failures, controller_failure_limit=-1),
+            # A second try of the same controller would leave what the first one had reserved reserved for ever.
+            failure_config=FailureConfig(max_failures=config.cluster.max_failures, controller_failure_limit=0),
         ),
     )

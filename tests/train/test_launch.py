@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError
 from ray.train import ControllerError, WorkerGroupError
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
 
 from cli_ray.config import ClusterConfig, DataConfig, ModelConfig, RunConfig, SourceConfig
 from cli_ray.errors import RunFailedError
 from cli_ray.train import launch
 from cli_ray.train.folder import RunFolder
-from cli_ray.train.launch import fit, start_attempts
+from cli_ray.train.launch import fit
 
 DATA = DataConfig(sources=(SourceConfig(path="x"),))
 CONFIG = RunConfig(name="a", model=ModelConfig(checkpoint="tiny"), data=DATA, cluster=ClusterConfig(max_failures=2))
@@ -49,17 +49,18 @@ def test_a_preempted_run_goes_on_and_a_stopped_one_does_not(outcome: Fit) -> Non
 
 def test_workers_that_die_at_their_start_are_started_again_a_few_times(outcome: Fit) -> None:
     assert outcome(DIED, DIED, {"step": 9}) == {"step": 9}
+    assert outcome(ControllerError(WorkerGroupStartupFailedError()), {"step": 9}) == {"step": 9}
     with pytest.raises(RunFailedError, match=r"died at their start more often than cluster\.max_failures = 2 allows"):
         outcome(DIED, DIED, DIED)
+
+
+def test_workers_without_room_are_waited_for(outcome: Fit) -> None:
+    """For as long as the supervisor allows it."""
+    assert outcome(*[ControllerError(WorkerGroupStartupTimeoutError(2))] * 9, {"step": 9}) == {"step": 9}
 
 
 def test_what_ray_train_gave_up_is_told_in_few_lines(outcome: Fit) -> None:
     with pytest.raises(RunFailedError, match=r"max_failures = 2 allows, the last time with:\n  rank 1: it is gone"):
         outcome(WorkerGroupError("", {1: RuntimeError("long\ntrace\nit is gone")}))
-    with pytest.raises(RunFailedError, match=r"could not be started within cluster\.timeout_s = 1800 s"):
-        outcome(ControllerError(WorkerGroupStartupTimeoutError(2)))
-
-
-def test_ray_train_tries_to_place_workers_for_about_as_long_as_it_may() -> None:
-    assert start_attempts(ClusterConfig(timeout_s=1800)) == 29
-    assert start_attempts(ClusterConfig(timeout_s=5)) == 1
+    with pytest.raises(RunFailedError, match=r"the workers could not be started: a mistake"):
+        outcome(ControllerError(ValueError("a mistake")))
