@@ -169,3 +169,12 @@ def test_a_text_that_is_too_long_is_no_image(tmp_path: Path) -> None:
     write_tar(tmp_path / "x.tar", [("a.json", bytes(MAX_BYTES + 1)), ("b.txt", bytes(MAX_BYTES + 1))])
     for bad in bad_ones(tmp_path):
         assert (bad.reason, "8,388,609 bytes, a text may have 8,388,608" in bad.detail) == ("broken record", True)
+
+
+def test_a_pax_record_of_no_length(tmp_path: Path) -> None:
+    header = tar_member("x", b"0 path=x\n", type=tarfile.XHDTYPE)
+    (tmp_path / "x.tar").write_bytes(tar_of(sound("a"))[:-1024] + header + tar_of(sound("b")))
+    good, bad, *_ = read_all(data_config(tmp_path))
+    assert isinstance(good, Sample)
+    assert isinstance(bad, BadSample)
+    assert "damaged extended header" in bad.detail

@@ -121,6 +121,7 @@ def drill(inputs: int, seed: int) -> Tally:
                     if isinstance(outcome, str):
                         worker.end()
                         worker = Worker(cwd)
+            print(f"{tally.counts.total()} inputs, {len(tally.faults)} faults", file=sys.stderr, flush=True)
         worker.end()
         tally.faults += [f"{path.name} was written" for path in cwd.iterdir()]
     return tally

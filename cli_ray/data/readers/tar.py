@@ -153,7 +153,7 @@ def _read_pax(text: bytes, extension: _Extension) -> str:
         digits, _, rest = text.partition(b" ")
         length = int(digits) if digits.isdigit() and len(digits) < 10 else 0
         key, equals, value = text[len(digits) + 1 : length - 1].partition(b"=")
-        if not rest or not equals or length > len(text):
+        if not rest or not equals or not 0 < length <= len(text):
             return "a damaged extended header"
         if key == b"path":
             extension.name = value.decode("utf-8", "surrogateescape")
