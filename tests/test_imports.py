@@ -30,6 +30,7 @@ USES_RAY = {
     "train/heartbeat.py",
     "train/launch.py",
     "train/pulse.py",
+    "train/reaper.py",
     "train/supervisor.py",
     "train/trainer.py",
     "train/worker.py",
