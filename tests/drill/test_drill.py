@@ -9,6 +9,8 @@ from pathlib import Path
 from cli_ray.data.synthetic import synthesize, write_tar
 
 KINDS = ("node", "driver", "preemption")
+PLANTED = "planted-and-never-written-down"
+SECRETS = ("AWS_SECRET_ACCESS_KEY", "CLI_RAY_JUDGE_API_KEY", "HF_TOKEN", "WANDB_API_KEY")
 CONFIG = """
 name = "tiny"
 [model]
@@ -48,7 +50,7 @@ def test_a_run_that_lost_nodes_and_its_driver_ends_as_if_nothing_had_happened(tm
     words = [str(config), "--kill", *KINDS, "--runs-dir", str(tmp_path / "runs"), "--seed", "1"]
     command = [sys.executable, "-m", "cli_ray.commands.main", "drill", *words, "--optim.agf.lr", "1e-3"]
     # Read by Ray Train: the run is short, and the notice must be seen before it is over.
-    environment = os.environ | {"RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.3"}
+    environment = os.environ | {"RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.3"} | dict.fromkeys(SECRETS, PLANTED)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     told = f"{done.stdout}\n{done.stderr}"
     assert done.returncode == 0, told
@@ -59,3 +61,8 @@ def test_a_run_that_lost_nodes_and_its_driver_ends_as_if_nothing_had_happened(tm
     runs = {path.name: path for path in (tmp_path / "runs").iterdir() if path.is_dir()}
     assert runs.keys() == {"undisturbed", "01-node", "02-driver", "03-preemption"}
     assert '"event": "preempted"' in (runs["03-preemption"] / "events.jsonl").read_text()
+    # Drivers and workers have them in their environment; neither run folders nor outputs may.
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 50
+    assert [path for path in files if PLANTED.encode() in path.read_bytes()] == []
+    assert PLANTED not in told
