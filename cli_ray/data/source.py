@@ -1,6 +1,7 @@
 """A source of samples: which shards it has and how they are read."""
 
 import errno
+import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import takewhile
@@ -135,7 +136,11 @@ def _hf_shards(path: str) -> tuple[Shard, ...] | None:
         names = [join_inside(folder, entry["filename"]) for entry in parse(state, _HF_STATE)["_data_files"]]
     except (KeyError, TypeError, BadDataError) as error:
         raise UserError(f"{folder}/{_HF_STATE}: not the state of a Hugging Face dataset: {error}") from error
-    return tuple(shard for name in dict.fromkeys(names) for shard in list_files(name + mark + query))
+    found = {name: list_files(name + mark + query) for name in names}
+    for name, shards in found.items():
+        if [posixpath.basename(_plain(shard.path)) for shard in shards] != [posixpath.basename(name)]:
+            raise UserError(f"{folder}/{_HF_STATE}: not the state of a Hugging Face dataset: {name} is a folder")
+    return tuple(shard for shards in found.values() for shard in shards)
 
 
 def _guess_format(path: str, found: list[Shard]) -> str:

@@ -96,7 +96,15 @@ def test_no_sample_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "state", ["[]", '{"_data_files": 3}', '{"_data_files": [{"filename": "../x.arrow"}]}', '{"_data_files": [{}]}', "?"]
+    "state",
+    [
+        "[]",
+        '{"_data_files": 3}',
+        '{"_data_files": [{"filename": "../x.arrow"}]}',
+        '{"_data_files": [{"filename": "."}]}',
+        '{"_data_files": [{}]}',
+        "?",
+    ],
 )
 def test_a_datasets_folder_with_a_wrong_state(tmp_path: Path, state: str) -> None:
     (tmp_path / "state.json").write_text(state)
