@@ -22,9 +22,12 @@ perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.pool simulate
 	$(BIN)/python -m tests.perf.generation
 	$(BIN)/python -m tests.perf.scoring
+	$(BIN)/python -m tests.perf.safety
+	$(BIN)/python -m tests.perf.ledger state
 
 drill: $(INSTALLED)
 	$(BIN)/python -m tests.drills.training
+	$(BIN)/python -m tests.drills.reshape
 	$(BIN)/python -m tests.drills.evaluation
 	$(BIN)/python -m tests.drills.hostile
 
