@@ -53,7 +53,10 @@ METRICS: dict[str, Any] = {
 def loop_at(folder: Path, step: int) -> TrainLoop:
     """As much of a loop as callbacks that only write look at."""
     engine = SimpleNamespace(layers=((2, 5), (1,)))
-    loop = SimpleNamespace(config=CONFIG, folder=RunFolder(str(folder)), progress=Progress(step=step), engine=engine)
+    stream = SimpleNamespace(epoch_step=1)
+    loop = SimpleNamespace(
+        config=CONFIG, folder=RunFolder(str(folder)), progress=Progress(step=step), engine=engine, stream=stream
+    )
     return cast(TrainLoop, loop)
 
 
