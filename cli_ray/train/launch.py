@@ -1,5 +1,6 @@
 """Ray Train's side of a run: starting it, again where a node goes, and saying why it gave up."""
 
+import gc
 from typing import Any
 from uuid import uuid4
 
@@ -24,6 +25,7 @@ def fit(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
     """
     launch, deaths = uuid4().hex, 0
     while True:
+        gc.collect()  # the error of a start that failed holds its controller, which holds what it reserved
         try:
             summary: dict[str, Any] = ray_trainer(config, folder, launch).fit().return_value
         except TrainingFailedError as error:
