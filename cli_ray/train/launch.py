@@ -1,17 +1,17 @@
 """Ray Train's side of a run: starting it, again where a node goes, and saying why it gave up."""
 
-import gc
 from typing import Any
 from uuid import uuid4
 
 import ray.train
 from ray.exceptions import RayActorError
 from ray.train import ControllerError, FailureConfig, ScalingConfig, TrainingFailedError
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
 
 from cli_ray.config import ClusterConfig, RunConfig
 from cli_ray.errors import RunFailedError
+from cli_ray.train.controller import Trainer
 from cli_ray.train.faults import verdict
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.worker import train_worker
@@ -25,7 +25,6 @@ def fit(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
     """
     launch, deaths = uuid4().hex, 0
     while True:
-        gc.collect()  # the error of a start that failed holds its controller, which holds what it reserved
         try:
             summary: dict[str, Any] = ray_trainer(config, folder, launch).fit().return_value
         except TrainingFailedError as error:
@@ -69,7 +68,7 @@ def failure(error: TrainingFailedError, cluster: ClusterConfig) -> str:
     )
 
 
-def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> TorchTrainer:
+def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> Trainer:
     """The Ray Train side of a run.
 
     `launch` names this call of the command, over all the restarts that Ray makes of it.
@@ -79,7 +78,7 @@ def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> TorchTrain
     in the middle of a write. Ray restarts workers; they find the last complete checkpoint themselves.
     """
     gpus = config.cluster.gpus_per_worker
-    return TorchTrainer(
+    return Trainer(
         train_worker,
         train_loop_config={"config": config.model_dump(mode="json"), "launch": launch},
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=config.cluster.timeout_s),
@@ -91,7 +90,7 @@ def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> TorchTrain
         run_config=ray.train.RunConfig(
             name="ray_train",
             storage_path=folder.uri,
-            # A second try of the same controller would leave what the first one had reserved reserved for ever.
+            # Tries are counted in `fit`, for a controller counts some deaths at the start and not others.
             failure_config=FailureConfig(max_failures=config.cluster.max_failures, controller_failure_limit=0),
         ),
     )

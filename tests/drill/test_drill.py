@@ -1,4 +1,4 @@
-"""A whole drill, started as users start it, on a cluster of its own: a node and a driver die, a node is preempted."""
+"""A whole drill, started as users start it, on a cluster of its own: a node dies, and a node is preempted."""
 
 import os
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cli_ray.data.synthetic import synthesize, write_tar
 
-KINDS = ("node", "driver", "preemption")
+KINDS = ("node", "preemption")
 PLANTED = "planted-and-never-written-down"
 SECRETS = ("AWS_SECRET_ACCESS_KEY", "CLI_RAY_JUDGE_API_KEY", "HF_TOKEN", "WANDB_API_KEY")
 CONFIG = """
@@ -43,7 +43,7 @@ gpus_per_worker = 0
 """
 
 
-def test_a_run_that_lost_nodes_and_its_driver_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+def test_a_run_that_lost_nodes_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
     write_tar(synthesize(24, seed=0, split="train"), tmp_path / "shards", shard_size=12)
     config = tmp_path / "run.toml"
     config.write_text(CONFIG.replace("SHARDS", str(tmp_path / "shards")))
@@ -57,10 +57,10 @@ def test_a_run_that_lost_nodes_and_its_driver_ends_as_if_nothing_had_happened(tm
     assert "undisturbed: 30 steps in" in done.stdout
     for kind in KINDS:
         assert re.search(rf"^\| {kind} +\|.*\| +0 \| +0 \| +0 \| +0 \|$", done.stdout, re.MULTILINE), told
-    assert "all 3 disturbed runs came out as the undisturbed one" in done.stdout
+    assert "all 2 disturbed runs came out as the undisturbed one" in done.stdout
     runs = {path.name: path for path in (tmp_path / "runs").iterdir() if path.is_dir()}
-    assert runs.keys() == {"undisturbed", "01-node", "02-driver", "03-preemption"}
-    assert '"event": "preempted"' in (runs["03-preemption"] / "events.jsonl").read_text()
+    assert runs.keys() == {"undisturbed", "01-node", "02-preemption"}
+    assert '"event": "preempted"' in (runs["02-preemption"] / "events.jsonl").read_text()
     # Drivers and workers have them in their environment; neither run folders nor outputs may.
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 50
