@@ -9,18 +9,20 @@ import ray
 from cli_ray.errors import UserError
 
 
-def connect(cpus: float) -> None:
+def connect(cpus: float, *, log_to_driver: bool = True) -> None:
     """Joins the running Ray cluster, or starts one on this machine.
 
     Args:
         cpus: logical CPUs that workers hold all the time; what reads data gets two more.
+        log_to_driver: show what workers print.
     """
     if ray.is_initialized():
         return
     try:
-        ray.init(address="auto", logging_level="warning")
+        ray.init(address="auto", logging_level="warning", log_to_driver=log_to_driver)
     except ConnectionError:
-        ray.init(num_cpus=max(os.cpu_count() or 1, math.ceil(cpus) + 2), logging_level="warning")
+        num_cpus = max(os.cpu_count() or 1, math.ceil(cpus) + 2)
+        ray.init(num_cpus=num_cpus, logging_level="warning", log_to_driver=log_to_driver)
 
 
 def refuse_to_lose(option: str, folder: str) -> None:

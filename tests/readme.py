@@ -4,16 +4,19 @@ import ast
 from pathlib import Path
 
 from cli_ray.config.evaluation import EvaluationConfig
+from cli_ray.config.sweep import SweepConfig
 from cli_ray.config.table import table
 from evals.suite import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-ROOMS = ("config", "data", "model", "plan", "train", "drill", "commands")
+ROOMS = ("config", "data", "model", "plan", "train", "tune", "drill", "commands")
 REST = {
     "jobs/train.py": "training as a Ray job, for `ray job submit`",
     "jobs/evaluate.py": "evaluation as a Ray job",
-    "jobs/configs/": "recipes: tiny, LLaVA-1.5 7B (stage 1, stage 2, LoRA), LLaVA-OneVision 0.5B and 7B",
+    "jobs/tune.py": "a sweep as a Ray job",
+    "jobs/sweeps/": "the ablations of the method",
+    "jobs/configs/": "recipes: tiny, the demo's, LLaVA-1.5 7B (stage 1, stage 2, LoRA), LLaVA-OneVision 0.5B and 7B",
     "tests/": "mirrors the packages; `tests/perf/` holds the measurements, `tests/drills/` the long drills",
 }
 
@@ -23,6 +26,7 @@ def renewed(readme: str) -> str:
     generated = {
         "benchmarks": benchmarks(),
         "evaluation table": table(EvaluationConfig),
+        "sweep table": table(SweepConfig),
         "config table": table(),
         "tree": f"```\n{tree()}\n```",
     }

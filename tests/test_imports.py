@@ -1,4 +1,4 @@
-"""Imports go one way: config <- data, model <- train, plan, drill <- evals <- commands."""
+"""Imports go one way: config <- data, model <- train, plan, drill <- tune, evals <- commands."""
 
 import ast
 import subprocess
@@ -16,7 +16,8 @@ MAY_IMPORT = {
     "plan": {"config", "errors", "model"},
     "train": {"cluster", "config", "errors", "data", "model", "plan"},
     "drill": {"config", "errors"},
-    "commands": {"cluster", "config", "errors", "data", "model", "plan", "train", "drill"},
+    "tune": {"cluster", "config", "errors", "data", "model", "plan", "train"},
+    "commands": {"cluster", "config", "errors", "data", "model", "plan", "train", "drill", "tune"},
 }
 USES_RAY = {
     "cluster.py",
@@ -24,6 +25,7 @@ USES_RAY = {
     "data/ray_rows.py",
     "drill/site.py",
     "train/callbacks/pauser.py",
+    "train/controller.py",
     "train/environment.py",
     "train/evaluator.py",
     "train/faults.py",
@@ -34,6 +36,9 @@ USES_RAY = {
     "train/supervisor.py",
     "train/trainer.py",
     "train/worker.py",
+    "tune/space.py",
+    "tune/sweep.py",
+    "tune/trial.py",
 }
 EVALS_USE_RAY = {"generation/pool.py", "run.py"}
 

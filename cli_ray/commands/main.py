@@ -12,6 +12,7 @@ from cli_ray.errors import StoppedError, UserError
 VERBS = {
     "demo": "cli_ray.commands.demo",
     "train": "cli_ray.commands.train",
+    "tune": "cli_ray.commands.tune",
     "drill": "cli_ray.commands.drill",
     "data check": "cli_ray.commands.data_check",
     "data verify": "cli_ray.commands.data_verify",
@@ -23,6 +24,7 @@ VERBS = {
 MEANINGS = {
     "demo": "train plain LLaVA and CLI on synthetic images, on this machine",
     "train": "train a model as a TOML config says; the same command resumes",
+    "tune": "search hyperparameters with Ray Tune as a TOML sweep says; the same command resumes",
     "drill": "kill workers, nodes, drivers and storage of a training and compare the losses",
     "data check": "count, measure and audit a dataset before training on it",
     "data verify": "prove from a run's record that no sample came twice and none is missing",

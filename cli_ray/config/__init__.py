@@ -13,6 +13,7 @@ from cli_ray.config.layers import Layers
 from cli_ray.config.model import LoraConfig, ModelConfig
 from cli_ray.config.optim import OptimConfig, Part, PartConfig
 from cli_ray.config.run import RunConfig
+from cli_ray.config.sweep import Domain, SweepConfig
 from cli_ray.config.train import CheckpointConfig, ClusterConfig, LogConfig, TrainConfig, ValidationConfig
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "CheckpointEvaluationConfig",
     "ClusterConfig",
     "DataConfig",
+    "Domain",
     "EvaluationConfig",
     "InjectionConfig",
     "JudgeConfig",
@@ -36,6 +38,7 @@ __all__ = [
     "RunConfig",
     "SourceConfig",
     "SuiteConfig",
+    "SweepConfig",
     "TrainConfig",
     "ValidationConfig",
 ]

@@ -33,14 +33,23 @@ def load(path: str, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: the file is absent, no TOML, has unknown or wrong fields, or it or an override breaks a rule.
         SystemExit: an override is unknown or malformed; tyro prints why.
     """
+    config = read(RunConfig, path)
+    return override(config, overrides, prog="cli-ray train CONFIG.toml") if overrides else config
+
+
+def read(section: type[Config], path: str) -> Config:
+    """A config section from a TOML file.
+
+    Raises:
+        ConfigError: the file is absent, no TOML, has unknown or wrong fields, or breaks a rule.
+    """
     try:
         values = tomllib.loads(Path(path).read_text())
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    config = validated(RunConfig, values, path)
-    return override(config, overrides, prog="cli-ray train CONFIG.toml") if overrides else config
+    return validated(section, values, path)
 
 
 def validated(section: type[Config], values: object, where: str) -> Config:

@@ -40,20 +40,19 @@ def load_processor(model: ModelConfig) -> ProcessorMixin:
     return processor
 
 
-def check_injection(model: ModelConfig, injection: InjectionConfig) -> None:
-    """Finds faults of `injection` from the configs of the model, before any weight is read.
+def resolve_injection(model: ModelConfig, injection: InjectionConfig) -> tuple[Any, InjectionConfig]:
+    """The config of a model, and the injection with explicit layers, before any weight is read.
 
     Raises:
         UserError: a model that cannot be found, layers that do not exist, a checkpoint of another family or with
             another injection.
     """
     try:
-        if model.checkpoint == "tiny":
-            _checked(injection, tiny.build_tiny(model.family).config)
-        elif model.checkpoint:
-            _config_of(model, injection)
-        else:
-            _checked(injection, joined_config(model))
+        if model.checkpoint and model.checkpoint != "tiny":
+            config = _config_of(model, injection)
+            return config, config.injection
+        config = tiny.build_tiny(model.family).config if model.checkpoint else joined_config(model)
+        return config, _checked(injection, config)
     except OSError as error:
         names = [getattr(model, name) for name in ("checkpoint", "vision_tower", "language_model")]
         named = " or ".join(filter(None, names))

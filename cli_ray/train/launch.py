@@ -17,28 +17,43 @@ from cli_ray.train.folder import RunFolder
 from cli_ray.train.worker import train_worker
 
 
-def fit(config: RunConfig, folder: RunFolder) -> dict[str, Any]:
-    """Trains to the end or to a stop, from node to node when one is taken away.
+class Launch:
+    """One call of the command, over all the restarts that Ray makes of it."""
 
-    Raises:
-        RunFailedError: Ray Train gave up.
-    """
-    launch, deaths = uuid4().hex, 0
-    while True:
-        try:
-            summary: dict[str, Any] = ray_trainer(config, folder, launch).fit().return_value
-        except TrainingFailedError as error:
-            deaths += died_at_start(error)
-            if not (found_no_room(error) or died_at_start(error)) or deaths > config.cluster.max_failures:
-                raise RunFailedError(verdict(folder, launch, repeats=1) or failure(error, config.cluster)) from error
-            if died_at_start(error):
-                print("a worker died while the workers were being started; starting them again", flush=True)
-                folder.event("restart", reason="a worker died while the workers were being started")
-            continue
-        if summary.get("pause") != "preempted":
-            return summary
-        print(f"a node is to be taken away: a checkpoint was written at step {summary['step']}, going on elsewhere")
-        folder.event("preempted", step=summary["step"])
+    def __init__(self, config: RunConfig, folder: RunFolder) -> None:
+        self._config, self._folder = config, folder
+        self._name = uuid4().hex
+        self._trainer: Trainer | None = None
+
+    def fit(self) -> dict[str, Any]:
+        """Trains to the end or to a stop, from node to node when one is taken away.
+
+        Raises:
+            RunFailedError: Ray Train gave up.
+        """
+        config, folder, deaths = self._config, self._folder, 0
+        while True:
+            self._trainer = ray_trainer(config, folder, self._name)
+            try:
+                summary: dict[str, Any] = self._trainer.fit().return_value
+            except TrainingFailedError as error:
+                deaths += died_at_start(error)
+                if not (found_no_room(error) or died_at_start(error)) or deaths > config.cluster.max_failures:
+                    told = verdict(folder, self._name, repeats=1) or failure(error, config.cluster)
+                    raise RunFailedError(told) from error
+                if died_at_start(error):
+                    print("a worker died while the workers were being started; starting them again", flush=True)
+                    folder.event("restart", reason="a worker died while the workers were being started")
+                continue
+            if summary.get("pause") != "preempted":
+                return summary
+            print(f"a node is to be taken away: a checkpoint was written at step {summary['step']}, going on elsewhere")
+            folder.event("preempted", step=summary["step"])
+
+    def abort(self) -> None:
+        """Ends a fit of another thread and its workers, where they are."""
+        if self._trainer is not None:
+            self._trainer.abort()
 
 
 def found_no_room(error: TrainingFailedError) -> bool:

@@ -31,7 +31,7 @@ class Supervisor:
         cluster: of the run.
         folder: of the run, for events.
         pulse: the actor that hears of the ranks.
-        check: raises when this driver must not go on.
+        check: raises when this driver must not go on; called every second.
     """
 
     def __init__(self, cluster: ClusterConfig, folder: RunFolder, pulse: Any, check: Callable[[], object]) -> None:
@@ -41,8 +41,8 @@ class Supervisor:
         self._told_s = 0.0
         self._moved = time.monotonic()
 
-    def run(self, fit: Callable[[], Summary]) -> Summary:
-        """What `fit` returns.
+    def run(self, fit: Callable[[], Summary], abort: Callable[[], None]) -> Summary:
+        """What `fit` returns; `abort` ends it where this driver does not go on.
 
         Raises:
             StoppedError: the run was asked to stop and has.
@@ -52,9 +52,13 @@ class Supervisor:
         thread = threading.Thread(target=_into, args=(result, fit), name="fit", daemon=True)
         with self._signals():
             thread.start()
-            while thread.is_alive():
-                thread.join(LOOK_S)
-                self.look()
+            try:
+                while thread.is_alive():
+                    thread.join(LOOK_S)
+                    self.look()
+            except BaseException:
+                abort()
+                raise
             summary = result.result()
         if summary.get("pause") == "stopped" and self._signal is not None:
             self._folder.event("stopped", step=summary["step"], signal=self._signal.name)

@@ -1,7 +1,7 @@
 """The driver: prepares the run folder, checks the cluster and starts Ray Train."""
 
 import json
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,23 @@ from cli_ray.config import ClusterConfig, DataConfig, RunConfig, SourceConfig
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.errors import RunFailedError, UserError
-from cli_ray.model.build import check_injection, load_processor
+from cli_ray.model.build import load_processor, resolve_injection
 from cli_ray.train.callbacks.trackers import check_sinks
 from cli_ray.train.environment import environment
 from cli_ray.train.evaluator import Evaluator
 from cli_ray.train.folder import RunFolder, load_config
-from cli_ray.train.launch import fit
+from cli_ray.train.launch import Launch
 from cli_ray.train.lease import Lease
 from cli_ray.train.pulse import start_pulse
 from cli_ray.train.rehearsal import longest_batch
 from cli_ray.train.supervisor import Supervisor
 
 
-def train(config: RunConfig) -> dict[str, Any]:
+def train(config: RunConfig, check: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Trains a run, or goes on with it when its folder exists.
+
+    Args:
+        check: called every second while workers are there; what it raises ends them, and the run where it is.
 
     Returns:
         The progress at the end, with `validation_loss` and the run folder's URI.
@@ -48,8 +51,14 @@ def train(config: RunConfig) -> dict[str, Any]:
         config = prepare(config, folder)
         lease.check()
         with evaluator:
-            supervisor = Supervisor(config.cluster, folder, lease.lock, lease.check)
-            summary = supervisor.run(partial(fit, config, folder))
+            launch = Launch(config, folder)
+
+            def check_all() -> None:
+                lease.check()
+                check()
+
+            supervisor = Supervisor(config.cluster, folder, lease.lock, check_all)
+            summary = supervisor.run(launch.fit, launch.abort)
         folder.event("end", **summary)
     if "error" in summary:
         raise RunFailedError(summary["error"])
@@ -84,7 +93,7 @@ def check_model(config: RunConfig) -> None:
     Raises:
         UserError: layers that do not exist, a chat template that cannot be used, no room for an image.
     """
-    check_injection(config.model, config.injection)
+    resolve_injection(config.model, config.injection)
     longest_batch(Encoder(load_processor(config.model), config.data), config)
 
 

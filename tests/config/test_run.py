@@ -25,7 +25,7 @@ def test_shipped_configs_are_valid(path: Path) -> None:
 
 
 def test_shipped_configs_are_all_there() -> None:
-    families = {"tiny", "llava15_7b_stage1", "llava15_7b_stage2", "llava15_7b_lora"}
+    families = {"tiny", "demo", "llava15_7b_stage1", "llava15_7b_stage2", "llava15_7b_lora"}
     assert {path.stem for path in CONFIGS} == families | {"llava_onevision_0_5b", "llava_onevision_7b"}
 
 

@@ -14,7 +14,7 @@ from cli_ray.config import ClusterConfig, DataConfig, ModelConfig, RunConfig, So
 from cli_ray.errors import RunFailedError
 from cli_ray.train import launch
 from cli_ray.train.folder import RunFolder
-from cli_ray.train.launch import fit
+from cli_ray.train.launch import Launch
 
 DATA = DataConfig(sources=(SourceConfig(path="x"),))
 CONFIG = RunConfig(name="a", model=ModelConfig(checkpoint="tiny"), data=DATA, cluster=ClusterConfig(max_failures=2))
@@ -36,7 +36,7 @@ def outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fit:
             return SimpleNamespace(return_value=turn)
 
         monkeypatch.setattr(launch, "ray_trainer", lambda config, folder, launch: SimpleNamespace(fit=one))
-        return fit(CONFIG, RunFolder(str(tmp_path)))
+        return Launch(CONFIG, RunFolder(str(tmp_path))).fit()
 
     return of
 

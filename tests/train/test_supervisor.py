@@ -144,8 +144,7 @@ def test_a_signal_before_any_worker_is_at_work_ends_the_run(tmp_path: Path) -> N
 
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(StoppedError, match="stopped while no worker was at work by SIGTERM"):
-        run.run(fit)
-    never.set()
+        run.run(fit, never.set)
     assert pulse.orders == [("stop", "SIGTERM")]
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -161,5 +160,4 @@ def test_a_run_whose_workers_find_no_room_ends(tmp_path: Path) -> None:
     cluster = CLUSTER.model_copy(update={"timeout_s": 0.05})
     message = r"the run ends, for no worker has begun .* asked for 2 x 1 CPU, the cluster has 3 of 4 CPU free"
     with pytest.raises(RunFailedError, match=message):
-        Supervisor(cluster, RunFolder(str(tmp_path)), FakePulse([]), lambda: None).run(fit)
-    never.set()
+        Supervisor(cluster, RunFolder(str(tmp_path)), FakePulse([]), lambda: None).run(fit, never.set)

@@ -1,0 +1,73 @@
+"""`cli-ray tune SWEEP.toml [--section.field value ...]`"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cli_ray.config import RunConfig, SweepConfig
+from cli_ray.config.load import arguments, load, read
+from cli_ray.errors import RunFailedError, UserError
+
+if TYPE_CHECKING:
+    from cli_ray.tune.record import Record
+
+PROG = "cli-ray tune SWEEP.toml"
+
+
+def main(words: list[str]) -> None:
+    """Runs the sweep that a TOML file describes; prints its trials and where the best config is."""
+    if not words or words[0].startswith("-"):
+        if {"-h", "--help"} & set(words):
+            arguments(SweepConfig, ["--help"], PROG, default=_placeholder())
+        raise UserError(f"name a sweep first: {PROG} [--field value ...]")
+    config, base = load_sweep(words[0], words[1:])
+
+    from cli_ray.tune.sweep import sweep
+
+    records = sweep(config, base)
+    folder = f"{config.sweeps_dir.rstrip('/')}/{config.name}"
+    print(f"\n{table(config, records)}\n")
+    if not any(one.state == "finished" for one in records):
+        raise RunFailedError(f"no trial of {folder} finished: {records[-1].reason}")
+    print(f"next: cli-ray train {folder}/best.toml")
+
+
+def load_sweep(path: str, overrides: list[str]) -> tuple[SweepConfig, RunConfig]:
+    """A sweep and the run that its trials change.
+
+    Raises:
+        ConfigError: one of them cannot be read or breaks a rule.
+    """
+    config = read(SweepConfig, path)
+    if overrides:
+        config = arguments(SweepConfig, overrides, PROG, default=config)
+    return config, load(str(Path(path).parent / config.base))
+
+
+def table(config: SweepConfig, records: "list[Record]") -> str:
+    """A Markdown table of the trials."""
+    from cli_ray.tune.record import domains
+    from evals.results.table import grid
+
+    fields = list(domains(config))
+    head = ["trial", "state", *fields, "step", *config.objectives]
+    body = [
+        [
+            one.trial,
+            one.state,
+            *(_cell(one.draw[field]) for field in fields),
+            str(one.step),
+            *(_cell(one.values.get(objective)) for objective in config.objectives),
+        ]
+        for one in records
+    ]
+    failed = [f"{one.trial} failed: {one.reason}" for one in records if one.state == "failed"]
+    return "\n".join([grid(head, body, left=2 + len(fields)), *failed])
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _placeholder() -> SweepConfig:
+    """A valid sweep whose defaults `--help` shows."""
+    return SweepConfig(name="name", base="run.toml", arms={"as it is": {}})

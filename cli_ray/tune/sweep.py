@@ -1,0 +1,283 @@
+"""The driver of a sweep: trials on a Ray cluster, as many at once as it has room for, and what came of them."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+import tomli_w
+from optuna.samplers import NSGAIISampler, TPESampler
+from ray import tune
+from ray.tune import Callback, FailureConfig, Tuner
+from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
+from ray.tune.search.optuna import OptunaSearch
+
+from cli_ray.cluster import connect, refuse_to_lose
+from cli_ray.config import RunConfig, SweepConfig
+from cli_ray.data.folder import Folder
+from cli_ray.data.index import build_index
+from cli_ray.errors import StoppedError, UserError
+from cli_ray.model.build import resolve_injection
+from cli_ray.train.trainer import with_absolute_paths
+from cli_ray.tune.figures import draw_figures
+from cli_ray.tune.record import Record, direction, front, importance, ranked, to_parquet
+from cli_ray.tune.space import candidates, configured, ray_space
+from cli_ray.tune.trial import SHARED, Trial
+
+DRIVER_CPUS = 0.01
+"""Of a trial's driver, which waits."""
+STREAM_CPUS = 1.0
+"""What reads the data of a trial needs at least."""
+ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",  # its tables, which are of terminals
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # some objectives come with the last report only
+    "TUNE_GLOBAL_CHECKPOINT_S": "5",  # a sweep that is killed forgets the trials drawn since
+}
+"""Read by Ray Tune."""
+NEVER = 10**9
+"""Steps; a run ends by itself."""
+
+
+def sweep(config: SweepConfig, base: RunConfig) -> list[Record]:
+    """Runs a sweep, or goes on with it when its folder exists.
+
+    Returns:
+        The trials, see `ranked`; also written to the sweep's folder, with the best config,
+        the importance of each hyperparameter and figures.
+
+    Raises:
+        UserError: space, base, data or cluster do not fit each other; names the field to change.
+        StoppedError: a signal stopped it.
+    """
+    refuse_to_lose("sweeps_dir", config.sweeps_dir)
+    folder = Folder(f"{config.sweeps_dir.rstrip('/')}/{config.name}")
+    check_objectives(config, base)
+    for where, one in candidates(base, config):
+        check_candidate(where, one)
+    trials = with_absolute_paths(base).model_copy(update={"runs_dir": folder.uri + "/trials", "name": config.name})
+    connect(needs(trials)[0], log_to_driver=False)
+    at_once = room(config, base)
+    claim(folder, config, trials)
+    prepare_indices(Folder(trials.runs_dir), trials)
+    with _signals() as received:
+        results = tuner(config, trials, folder, at_once).fit()
+    if results.num_terminated + results.num_errors < len(results):
+        raise StoppedError(received[0] if received else signal.SIGINT, "the sweep was stopped")
+    records = ranked(config, [record_of(config, result) for result in results])
+    write_results(folder, config, base, records)
+    return records
+
+
+def check_objectives(config: SweepConfig, base: RunConfig) -> None:
+    """Raises UserError when trials would not measure what is looked for."""
+    if "validation_loss" in config.objectives and not base.validation.sources:
+        raise UserError('objectives names "validation_loss", but the base config has no validation.sources')
+    if config.scheduler == "asha" and config.objectives[0] != "validation_loss":
+        raise UserError(
+            f'scheduler = "asha" compares trials on their way, and {config.objectives[0]} comes at their end: put '
+            '"validation_loss" first in objectives, or set scheduler = "none"'
+        )
+    if any(one.startswith("eval/") for one in config.objectives) and not base.evaluation.every:
+        raise UserError('objectives names "eval/...", but the base config has evaluation.every = 0')
+
+
+def check_candidate(where: str, one: RunConfig) -> None:
+    """Raises UserError, which names the value of the space, when a model does not have what it asks for."""
+    try:
+        resolve_injection(one.model, one.injection)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def needs(base: RunConfig) -> tuple[float, float]:
+    """CPUs and GPUs of a trial."""
+    cluster = base.cluster
+    cpus = cluster.max_workers * cluster.cpus_per_worker + STREAM_CPUS + DRIVER_CPUS
+    return cpus, cluster.max_workers * cluster.gpus_per_worker
+
+
+def room(config: SweepConfig, base: RunConfig) -> int:
+    """Trials at once, so that none waits for what another holds.
+
+    Raises:
+        UserError: the cluster has no room for a single one.
+    """
+    asked = [needs(one) for _, one in candidates(base, config)]
+    cpus, gpus = max(one[0] for one in asked), max(one[1] for one in asked)
+    have = ray.cluster_resources()
+    at_once = int(have.get("CPU", 0) // cpus)
+    if gpus:
+        at_once = min(at_once, int(have.get("GPU", 0) // gpus))
+    at_once = config.max_concurrent or at_once
+    if at_once:
+        return at_once
+    raise UserError(
+        f"a trial takes {cpus:g} CPUs ({STREAM_CPUS:g} of them for its stream) and {gpus:g} GPUs, the cluster has "
+        f"{have.get('CPU', 0):g} and {have.get('GPU', 0):g}: lower cluster.num_workers or cluster.cpus_per_worker of "
+        "the base config, or, where the cluster grows by itself, set max_concurrent"
+    )
+
+
+def claim(folder: Folder, config: SweepConfig, base: RunConfig) -> None:
+    """Writes sweep.json, or checks that the one there is of the same sweep.
+
+    Raises:
+        UserError: it is of another one.
+    """
+    now = {
+        "sweep": config.model_dump(mode="json", exclude={"sweeps_dir", "max_concurrent", "base"}),
+        "base": base.model_dump(mode="json", exclude={"runs_dir"}),
+    }
+    text = folder.read("sweep.json")
+    if text is not None and json.loads(text) != json.loads(json.dumps(now)):
+        before = json.loads(text)
+        parts = [f"{part}.{key}" for part in now for key in now[part] if before[part].get(key) != now[part][key]]
+        raise UserError(
+            f"{folder.uri} holds another sweep; these differ: {', '.join(parts)}. Give the new one another name, or "
+            "use the old values to go on"
+        )
+    folder.write("sweep.json", json.dumps(now, indent=2))
+
+
+def prepare_indices(trials: Folder, base: RunConfig) -> None:
+    """The indices of the sources, made once for all trials."""
+    held_out = base.validation_data if base.validation.sources else None
+    for name, data in zip(SHARED, (base.data, held_out), strict=True):
+        if data is not None and not trials.exists(name):
+            trials.write(name, build_index(data).to_json())
+
+
+def tuner(config: SweepConfig, base: RunConfig, folder: Folder, at_once: int) -> Tuner:
+    """Ray Tune's side of a sweep, where it stopped if it has begun."""
+    os.environ |= ENVIRONMENT
+    parameters = {"base": base.model_dump(mode="json"), "sweep": config.model_dump(mode="json")}
+    trainable = tune.with_resources(tune.with_parameters(Trial, **parameters), {"CPU": DRIVER_CPUS})
+    if Tuner.can_restore(f"{folder.uri}/tune"):
+        return Tuner.restore(f"{folder.uri}/tune", trainable, resume_unfinished=True, param_space=ray_space(config))
+    return Tuner(
+        trainable,
+        param_space=ray_space(config),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher(config),
+            scheduler=scheduler(config, base),
+            num_samples=1 if config.search == "grid" else config.num_trials,
+            max_concurrent_trials=at_once,
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="tune",
+            storage_path=folder.uri,
+            failure_config=FailureConfig(max_failures=config.max_failures),
+            callbacks=[Console(config)],
+            verbose=0,
+        ),
+    )
+
+
+def searcher(config: SweepConfig) -> Searcher | SearchAlgorithm:
+    """What draws trials."""
+    if config.search in ("grid", "random"):
+        return BasicVariantGenerator(random_state=config.seed, constant_grid_search=True)
+    modes = [direction(one)[:3] for one in config.objectives]
+    sampler = (TPESampler if config.search == "tpe" else NSGAIISampler)(seed=config.seed)
+    single = len(modes) == 1
+    metric, mode = (config.objectives[0], modes[0]) if single else (list(config.objectives), modes)
+    return OptunaSearch(metric=metric, mode=mode, sampler=sampler)
+
+
+def scheduler(config: SweepConfig, base: RunConfig) -> TrialScheduler:
+    """What stops trials early."""
+    first = {"time_attr": "step", "metric": config.objectives[0], "mode": direction(config.objectives[0])[:3]}
+    if config.scheduler == "asha":
+        grace = config.asha.grace_steps or base.validation.every
+        return AsyncHyperBandScheduler(**first, max_t=NEVER, grace_period=grace, reduction_factor=config.asha.reduction)
+    if config.scheduler == "pbt":
+        interval = config.pbt.interval_steps or base.checkpoint.every
+        return PopulationBasedTraining(
+            **first, perturbation_interval=interval, hyperparam_mutations=ray_space(config), require_attrs=False
+        )
+    return FIFOScheduler()
+
+
+class Console(Callback):
+    """A line for what happens to a trial."""
+
+    def __init__(self, config: SweepConfig) -> None:
+        self._objectives = config.objectives
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """It begins, or goes on."""
+        self._tell(trial, ", ".join(f"{field} = {value}" for field, value in trial.config.items()))
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
+        """It was validated, or has ended by itself."""
+        known = [f"{one} {result[one]:.6g}" for one in self._objectives if one in result]
+        state = result["state"] if result["done"] else ""
+        self._tell(trial, ", ".join([f"step {result['step']}", *known, *filter(None, [state, result["reason"]])]))
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """It was stopped early, or has ended by itself."""
+        if trial.last_result.get("state") == "running":
+            self._tell(trial, f"stopped early at step {trial.last_result['step']}")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Its driver was lost, or raised what it does not know."""
+        self._tell(trial, "lost")
+
+    def _tell(self, trial: Any, text: str) -> None:
+        print(f"trial {trial.trial_id}: {text}", flush=True)
+
+
+def record_of(config: SweepConfig, result: tune.Result) -> Record:
+    """What came of a trial."""
+    metrics, draw = result.metrics or {}, dict(result.config or {})
+    values = {one: float(metrics[one]) for one in config.objectives if metrics.get(one) is not None}
+    state = {"running": "stopped"}.get(metrics.get("state", ""), metrics.get("state", "failed"))
+    reason = metrics.get("reason", "")
+    if result.error is not None:
+        state, reason = "failed", str(result.error).strip().splitlines()[-1]
+    name = metrics.get("trial_id") or Path(result.path).name
+    return Record(trial=name, state=state, step=metrics.get("step", 0), values=values, draw=draw, reason=reason)
+
+
+def write_results(folder: Folder, config: SweepConfig, base: RunConfig, records: list[Record]) -> None:
+    """trials.parquet, best.toml, results.json and figures."""
+    best, shares = front(config, records), importance(config, records)
+    folder.write_bytes("trials.parquet", to_parquet(config, records))
+    told = {"front": [one.trial for one in best], "importance": shares, "trials": [one.model_dump() for one in records]}
+    folder.write("results.json", json.dumps(told, indent=2))
+    if best:
+        folder.write("best.toml", best_toml(config, base, best[0]))
+    for name, content in draw_figures(config, records, best, shares).items():
+        folder.write_bytes(f"figures/{name}.svg", content)
+
+
+def best_toml(config: SweepConfig, base: RunConfig, best: Record) -> str:
+    """The config of the best trial as a file that `cli-ray train` takes: what differs from the defaults."""
+    run = configured(base, config, best.draw).model_copy(update={"name": f"{config.name}-best"})
+    values = ", ".join(f"{name} = {value:.6g}" for name, value in best.values.items())
+    return f"# Trial {best.trial} of sweep {config.name}: {values}.\n" + tomli_w.dumps(
+        run.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
+    )
+
+
+@contextmanager
+def _signals() -> Iterator[list[signal.Signals]]:
+    """Ray Tune ends in order on SIGINT alone; a job is stopped by SIGTERM."""
+    received: list[signal.Signals] = []
+
+    def on_term(number: int, frame: Any) -> None:
+        received.append(signal.Signals(number))
+        signal.raise_signal(signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, on_term)
+    try:
+        yield received
+    finally:
+        signal.signal(signal.SIGTERM, before)

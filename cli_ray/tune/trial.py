@@ -1,0 +1,172 @@
+"""A trial: a run of its own, trained by a driver that Ray Tune places, watched through its metrics."""
+
+import json
+import threading
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from pyarrow import fs
+from ray import tune
+
+from cli_ray.config import RunConfig, SweepConfig
+from cli_ray.data.folder import Folder
+from cli_ray.errors import UserError
+from cli_ray.model.build import resolve_injection
+from cli_ray.plan.flops import cost, typical_sample
+from cli_ray.train.checkpoint import complete_checkpoints, name_of
+from cli_ray.train.folder import METRICS, RunFolder
+from cli_ray.train.trainer import train
+from cli_ray.tune.space import Draw, configured
+
+POLL_S = 1.0
+LEAVE_S = 60.0
+"""For the workers of a trial that is stopped to end."""
+OUTCOME = "outcome.json"
+"""In the run folder of a trial that ended by itself: its last report."""
+SHARED = ("index.json", "validation-index.json")
+"""Of the sources; made once for all trials that read the same ones."""
+
+
+class Ended(Exception):
+    """The sweep wants no more of this trial."""
+
+
+class Trial(tune.Trainable):
+    """Ray Tune's side of a run: a report per validation, and one at the end with `state` and `reason`.
+
+    Reports hold `step`, the objectives that are known, and `state`: `running`, `finished` or `failed`.
+    """
+
+    def setup(self, config: Draw, base: dict[str, Any], sweep: dict[str, Any]) -> None:
+        """Ray Tune calls this first; the run starts with the first `step`, for what it goes on from comes after."""
+        self._draw, self._base = config, RunConfig.model_validate(base)
+        self._sweep = SweepConfig.model_validate(sweep)
+        self._name, self._run = self.trial_id, RunFolder(f"{self._base.runs_dir}/{self.trial_id}")
+        self._thread: threading.Thread | None = None
+        self._unwanted, self._over = threading.Event(), threading.Event()
+        self._error: BaseException | None = None
+        self._reason = ""
+        self._told = 0
+
+    def step(self) -> dict[str, Any]:
+        """Waits for the next validation, or for the end of the run."""
+        if self._thread is None:
+            if (outcome := self._run.read(OUTCOME)) is not None:
+                return dict(json.loads(outcome))
+            self._thread = threading.Thread(target=self._train, name="trial", daemon=True)
+            self._thread.start()
+        while not self._over.wait(POLL_S):
+            rows = self._rows()
+            places = [place for place, row in enumerate(rows, start=1) if "validation_loss" in row]
+            if len(places) <= self._told:
+                continue
+            upto = rows[: places[self._told]]
+            self._told += 1
+            if upto[-1]["validation_loss"] is not None:
+                return self._report(upto) | {"state": "running", "reason": "", "done": False}
+            self._reason = f"the validation loss of step {upto[-1]['step']} is not finite"
+            self._unwanted.set()
+        return self._last_report()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Where the run stands: a few bytes, for its checkpoints stay in its folder."""
+        steps = [one.progress.step for one in complete_checkpoints(self._run)]
+        place = {"run": self._name, "step": steps[-1] if steps else None}
+        Path(checkpoint_dir, "place.json").write_text(json.dumps(place))
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Goes on as this run, or as a new one from a checkpoint of another whose hyperparameters were not these."""
+        place = json.loads(Path(checkpoint_dir, "place.json").read_text())
+        donor = RunFolder(f"{self._base.runs_dir}/{place['run']}")
+        here = json.loads(donor.read("config.json") or "{}")
+        self._name = place["run"]
+        if place["step"] is not None and here.get("optim") != json.loads(self._config().model_dump_json())["optim"]:
+            self._name = f"{self.trial_id}-from-{place['run'].partition('-')[0]}-{place['step']}"
+        self._run = RunFolder(f"{self._base.runs_dir}/{self._name}")
+        if self._run.uri != donor.uri and not self._run.exists("config.json"):
+            fork(donor, self._run, place["step"])
+
+    def cleanup(self) -> None:
+        """Ends the workers of a run that is under way."""
+        self._unwanted.set()
+        if self._thread is not None:
+            self._thread.join(LEAVE_S)
+
+    def _config(self) -> RunConfig:
+        return configured(self._base, self._sweep, self._draw).model_copy(update={"name": self._name})
+
+    def _train(self) -> None:
+        """The thread of the run. A UserError is the trial's own fault; others are Ray Tune's to try again."""
+        try:
+            config = self._config()
+            share_indices(self._base, config, self._run)
+            train(config, check=self._check)
+        except Ended:
+            pass
+        except UserError as error:
+            self._reason = str(error)
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._over.set()
+
+    def _check(self) -> None:
+        if self._unwanted.is_set():
+            raise Ended
+
+    def _last_report(self) -> dict[str, Any]:
+        if self._error is not None:
+            raise self._error
+        state = {"state": "failed" if self._reason else "finished", "reason": self._reason, "done": True}
+        report = self._report(self._rows()) | state
+        self._run.write(OUTCOME, json.dumps(report))
+        return report
+
+    def _report(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """The newest value of each objective; a step's time is the median of all steps but the first."""
+        report: dict[str, Any] = {"step": max((row["step"] for row in rows), default=0)}
+        for row in rows:
+            wanted = {key: value for key, value in row.items() if key == "validation_loss" or key.startswith("eval/")}
+            report |= {key: value for key, value in wanted.items() if value is not None}
+        times = [row["step_ms"] + row["data_wait_ms"] for row in rows if "step_ms" in row][1:]
+        if times:
+            report["step_ms"] = median(times)
+        if not self._reason:
+            report["added_parameters"] = added_parameters(self._config())
+        return report
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, but for one that is being written."""
+        text = self._run.read(METRICS) or ""
+        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def added_parameters(config: RunConfig) -> int:
+    """Parameters that plain LLaVA does not have, from the configs alone."""
+    model, injection = resolve_injection(config.model, config.injection)
+    return cost(model, injection, typical_sample(model)).added_parameters
+
+
+def share_indices(base: RunConfig, config: RunConfig, run: RunFolder) -> None:
+    """Gives a new run the indices that the sweep made of the sources, where it reads the same ones."""
+    sweep = Folder(base.runs_dir)
+    for name, shared, own in zip(SHARED, _sources(base), _sources(config), strict=True):
+        text = sweep.read(name)
+        if text is not None and shared == own and not run.exists(name):
+            run.write(name, text)
+
+
+def _sources(config: RunConfig) -> tuple[Any, Any]:
+    return config.data, config.validation_data
+
+
+def fork(donor: RunFolder, run: RunFolder, step: int) -> None:
+    """Begins a run with a checkpoint of another: that of `step`, or the newest where it is gone."""
+    there = {one.progress.step: one for one in complete_checkpoints(donor)}
+    name = name_of(step if step in there else max(there))
+    run.fs.create_dir(run.join(name), recursive=True)
+    fs.copy_files(donor.join(name), run.join(name), source_filesystem=donor.fs, destination_filesystem=run.fs)
+    for file in (*SHARED, METRICS):
+        if (text := donor.read(file)) is not None:
+            run.write(file, text)
