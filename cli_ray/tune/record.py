@@ -91,8 +91,9 @@ def importance(sweep: SweepConfig, records: Sequence[Record]) -> dict[str, dict[
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
 
     def share(number: int) -> dict[str, float]:
+        sign = -1 if direction(sweep.objectives[number]) == "maximize" else 1  # it looks for what is low
         return optuna.importance.get_param_importances(
-            study, evaluator=evaluator, target=lambda trial: float(trial.values[number])
+            study, evaluator=evaluator, target=lambda trial: sign * float(trial.values[number])
         )
 
     return {objective: share(number) for number, objective in enumerate(sweep.objectives)}
