@@ -1,4 +1,4 @@
-"""Imports go one way: config <- data, model <- train, plan, drill <- evals <- commands."""
+"""Imports go one way: config <- data, model <- train, plan, drill, doctor <- evals <- commands."""
 
 import ast
 import subprocess
@@ -16,12 +16,17 @@ MAY_IMPORT = {
     "plan": {"config", "errors", "model"},
     "train": {"cluster", "config", "errors", "data", "model", "plan"},
     "drill": {"config", "errors"},
-    "commands": {"cluster", "config", "errors", "data", "model", "plan", "train", "drill"},
+    "doctor": {"config", "data", "errors"},
+    "commands": {"cluster", "config", "doctor", "errors", "data", "model", "plan", "train", "drill"},
 }
 USES_RAY = {
     "cluster.py",
     "commands/comparison.py",
     "data/ray_rows.py",
+    "doctor/examination.py",
+    "doctor/join.py",
+    "doctor/nodes.py",
+    "doctor/service.py",
     "drill/site.py",
     "train/callbacks/pauser.py",
     "train/environment.py",
