@@ -29,6 +29,7 @@ USES_RAY = {
     "doctor/service.py",
     "drill/site.py",
     "train/callbacks/pauser.py",
+    "train/controller.py",
     "train/environment.py",
     "train/evaluator.py",
     "train/faults.py",
