@@ -10,13 +10,15 @@ from evals.suite import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-ROOMS = ("config", "data", "model", "plan", "train", "tune", "drill", "commands")
+ROOMS = ("config", "data", "model", "plan", "train", "tune", "drill", "doctor", "commands")
 REST = {
     "jobs/train.py": "training as a Ray job, for `ray job submit`",
-    "jobs/evaluate.py": "evaluation as a Ray job",
     "jobs/tune.py": "a sweep as a Ray job",
-    "jobs/sweeps/": "the ablations of the method",
+    "jobs/evaluate.py": "evaluation as a Ray job",
+    "jobs/pipeline.py": "training, export and evaluation as a Ray job",
+    "jobs/runtime_env.yaml": "environment variables of all jobs",
     "jobs/configs/": "recipes: tiny, the demo's, LLaVA-1.5 7B (stage 1, stage 2, LoRA), LLaVA-OneVision 0.5B and 7B",
+    "jobs/sweeps/": "the ablations of the method",
     "tests/": "mirrors the packages; `tests/perf/` holds the measurements, `tests/drills/` the long drills",
 }
 

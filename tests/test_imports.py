@@ -1,4 +1,4 @@
-"""Imports go one way: config <- data, model <- train, plan, drill <- tune, evals <- commands."""
+"""Imports go one way: config <- data, model <- train, plan, drill, doctor <- tune, evals <- commands."""
 
 import ast
 import subprocess
@@ -17,12 +17,17 @@ MAY_IMPORT = {
     "train": {"cluster", "config", "errors", "data", "model", "plan"},
     "drill": {"config", "errors"},
     "tune": {"cluster", "config", "errors", "data", "model", "plan", "train"},
-    "commands": {"cluster", "config", "errors", "data", "model", "plan", "train", "drill", "tune"},
+    "doctor": {"config", "data", "errors"},
+    "commands": {"cluster", "config", "doctor", "errors", "data", "model", "plan", "train", "drill", "tune"},
 }
 USES_RAY = {
     "cluster.py",
     "commands/comparison.py",
     "data/ray_rows.py",
+    "doctor/examination.py",
+    "doctor/join.py",
+    "doctor/nodes.py",
+    "doctor/service.py",
     "drill/site.py",
     "train/callbacks/pauser.py",
     "train/controller.py",

@@ -11,6 +11,7 @@ from cli_ray.errors import StoppedError, UserError
 
 VERBS = {
     "demo": "cli_ray.commands.demo",
+    "doctor": "cli_ray.commands.doctor",
     "train": "cli_ray.commands.train",
     "tune": "cli_ray.commands.tune",
     "drill": "cli_ray.commands.drill",
@@ -19,10 +20,12 @@ VERBS = {
     "export": "cli_ray.commands.export",
     "eval": "cli_ray.commands.eval",
     "judge": "cli_ray.commands.judge",
+    "pipeline": "cli_ray.commands.pipeline",
     "compare": "cli_ray.commands.compare",
 }
 MEANINGS = {
     "demo": "train plain LLaVA and CLI on synthetic images, on this machine",
+    "doctor": "look at versions, GPUs, storage, memory and data of a cluster before a run; each finding has its fix",
     "train": "train a model as a TOML config says; the same command resumes",
     "tune": "search hyperparameters with Ray Tune as a TOML sweep says; the same command resumes",
     "drill": "kill workers, nodes, drivers and storage of a training and compare the losses",
@@ -31,6 +34,7 @@ MEANINGS = {
     "export": "write a run's checkpoint as a Hugging Face folder",
     "eval": "evaluate a model on benchmarks; the same command resumes",
     "judge": "put the stored replies of an evaluation to a judge",
+    "pipeline": "train, export and evaluate in one; the same command goes on with what is not complete",
     "compare": "the paired difference of two evaluated models, with intervals",
 }
 
@@ -61,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run(words[len(verb.split()) :])
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(explained(str(error), terminal=sys.stderr.isatty()), file=sys.stderr)
         return 1
     except StoppedError as error:
         print(error)
@@ -76,6 +80,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {told}", file=sys.stderr)
         return 1
     return 0
+
+
+def explained(reason: str, *, terminal: bool) -> str:
+    """An error as people read it; where there is no terminal, as in the log of a job, the last line holds all of it.
+
+    Args:
+        reason: in one line or several.
+        terminal: whether it is written to one.
+    """
+    lines = [line.strip(" -") for line in reason.splitlines()]
+    whole = f"error: {reason}"
+    return whole if terminal or len(lines) == 1 else f"{whole}\nerror: {' | '.join(lines)}"
 
 
 def disk_fault(error: OSError) -> str | None:

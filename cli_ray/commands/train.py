@@ -11,7 +11,7 @@ def main(arguments: list[str]) -> None:
     """Trains the run that a TOML file and overrides describe; prints what came out."""
     if not arguments or arguments[0].startswith("-"):
         if {"-h", "--help"} & set(arguments):
-            override(_placeholder(), ["--help"], PROG)
+            override(placeholder(), ["--help"], PROG)
         raise UserError(f"name a config first: {PROG} [--section.field value ...]")
     config = load(arguments[0], arguments[1:])
 
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
     )
 
 
-def _placeholder() -> RunConfig:
+def placeholder() -> RunConfig:
     """A valid config whose defaults `--help` shows."""
     data = DataConfig(sources=(SourceConfig(path="shards/*.tar"),))
     return RunConfig(name="name", model=ModelConfig(checkpoint="llava-hf/llava-1.5-7b-hf"), data=data)

@@ -31,6 +31,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["train", "--help"], 0, "--optim.llm.lr"),
         (["export", "--help"], 0, "--keep-lora"),
         (["demo", "--help"], 0, "usage: cli-ray demo"),
+        (["doctor", "--help"], 0, "--runs-dir"),
+        (["pipeline", "--help"], 0, "--miniature"),
+        (["pipeline"], 1, "name a config first"),
         (["drill", "--help"], 0, "--times"),
         (["data", "check", "--help"], 0, "usage: cli-ray data check"),
         (["train"], 1, "name a config first"),
@@ -87,6 +90,15 @@ def test_a_full_or_locked_disk_is_told(
     written = capsys.readouterr().err
     assert written.startswith(f"error: {told}")
     assert written.endswith(", then the same command goes on\n")
+
+
+def test_the_last_line_of_a_log_holds_the_whole_reason() -> None:
+    reason = "these fields differ:\n  optim.llm.lr: 0.1 there\nGive another name"
+    assert main.explained(reason, terminal=True) == f"error: {reason}"
+    lines = main.explained(reason, terminal=False).splitlines()
+    assert lines[0] == "error: these fields differ:"
+    assert lines[-1] == "error: these fields differ: | optim.llm.lr: 0.1 there | Give another name"
+    assert main.explained("one line", terminal=False) == "error: one line"
 
 
 def test_other_faults_of_files_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,133 @@
+"""`cli-ray pipeline CONFIG.toml --output DIR [--suite paper18] [--section.field value ...]`"""
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cli_ray.commands.eval import absolute
+from cli_ray.commands.train import placeholder
+from cli_ray.config import EvaluationConfig, JudgeConfig, RunConfig
+from cli_ray.config.evaluation import SuiteConfig
+from cli_ray.config.load import arguments, load
+from cli_ray.errors import UserError
+
+if TYPE_CHECKING:
+    from cli_ray.train.folder import RunFolder
+
+PROG = "cli-ray pipeline CONFIG.toml"
+MODEL, SOURCE, EVALUATION = "model", "model.json", "evaluation"
+"""Of the output folder: the exported model, the checkpoint that it comes from, and what it is evaluated to."""
+Result = TypeVar("Result")
+
+
+class PipelineArguments(RunConfig, SuiteConfig):
+    """Trains a run, exports its last checkpoint and evaluates that. The same command goes on with the first stage that
+    is not complete. The fields of the config change it as in `cli-ray train`."""
+
+    output: Path
+    """Folder for the model (`model/`) and its evaluation (`evaluation/`); shared by all nodes."""
+    judge: JudgeConfig = JudgeConfig()
+
+
+def main(words: list[str]) -> None:
+    """Runs the stages that are not complete, and prints the table."""
+    if not words or words[0].startswith("-"):
+        if {"-h", "--help"} & set(words):
+            _override(placeholder(), ["--help"])
+        raise UserError(f"name a config first: {PROG} --output DIR [--section.field value ...]")
+    settings = _override(load(words[0]), words[1:])
+
+    from cli_ray.cluster import refuse_to_lose
+    from cli_ray.train.folder import RunFolder
+
+    refuse_to_lose("--output", str(settings.output))
+    run = RunConfig.model_validate({name: getattr(settings, name) for name in RunConfig.model_fields})
+    folder = RunFolder(run.folder)
+    stage("train", lambda: train(run, folder))
+    stage("export", lambda: export(folder, settings.output))
+    table = stage("evaluate", lambda: evaluate(settings))
+    print(f"\n{table}\nThe model is in {settings.output / MODEL}, its results in {settings.output / EVALUATION}")
+
+
+def stage(name: str, run: Callable[[], Result]) -> Result:
+    """Runs a stage.
+
+    Raises:
+        UserError: it failed; the last line says where and why.
+    """
+    try:
+        return run()
+    except UserError as error:
+        raise UserError(f"{name} failed, the same command goes on there: {error}") from error
+
+
+def train(config: RunConfig, folder: "RunFolder") -> None:
+    """Trains, unless the run has ended.
+
+    Raises:
+        UserError: the run has ended with another config, and all that training raises.
+    """
+    from cli_ray.train import trainer
+
+    end = ending(folder)
+    if end is None:
+        print(f"train: {folder.uri}", flush=True)
+        end = trainer.train(config)
+        print(f"train: done, {end['step']} steps", flush=True)
+        return
+    folder.claim(trainer.with_absolute_paths(config))
+    print(f"train: {folder.uri} is complete, {end['step']} steps", flush=True)
+
+
+def ending(folder: "RunFolder") -> dict[str, Any] | None:
+    """What a run came to; None while it has not ended, or when it went on since."""
+    lines = (folder.read("events.jsonl") or "").splitlines()
+    last: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+    return last if last.get("event") == "end" and "error" not in last else None
+
+
+def export(folder: "RunFolder", output: Path) -> None:
+    """Exports the newest checkpoint, unless that is there.
+
+    Raises:
+        UserError: there is the model of another checkpoint.
+    """
+    from cli_ray.train.checkpoint import MARKER, complete_checkpoints
+    from cli_ray.train.export import export as export_checkpoint
+
+    complete = complete_checkpoints(folder)
+    if not complete:
+        raise UserError(f"{folder.uri} has no complete checkpoint")
+    name, model, told = complete[-1].name, output / MODEL, output / SOURCE
+    checksum = sha256((folder.read(f"{name}/{MARKER}") or "").encode()).hexdigest()
+    source = json.dumps({"run": folder.uri, "checkpoint": name, "sha256": checksum})
+    if model.exists():
+        if not told.exists() or told.read_text() != source:
+            raise UserError(f"{model} is not the model of {folder.uri}/{name}: name another --output")
+        print(f"export: {model} is complete, {name}", flush=True)
+        return
+    print(f"export: {folder.uri}/{name}", flush=True)
+    output.mkdir(parents=True, exist_ok=True)
+    told.write_text(source)  # before the model, which comes as a whole
+    export_checkpoint(folder.uri, model, complete[-1].progress.step, best=False, keep_lora=False)
+    print(f"export: done, {model}", flush=True)
+
+
+def evaluate(settings: PipelineArguments) -> str:
+    """Evaluates the exported model; returns the table."""
+    from evals import run
+
+    local = settings.data_root and "://" not in settings.data_root
+    values = {name: getattr(settings, name) for name in (*SuiteConfig.model_fields, "judge")}
+    if local:
+        values["data_root"] = absolute(settings.data_root)
+    model, output = (absolute(str(settings.output / name)) for name in (MODEL, EVALUATION))
+    print(f"evaluate: {output}", flush=True)
+    return run.evaluate(EvaluationConfig(model=model, output=output, **values)).table()
+
+
+def _override(config: RunConfig, words: list[str]) -> PipelineArguments:
+    """The arguments on top of a config, which leaves `--output` to be given."""
+    return arguments(PipelineArguments, words, PROG, default=PipelineArguments.model_construct(**dict(config)))

@@ -1,0 +1,53 @@
+"""Joins the cluster that runs, if one does."""
+
+import socket
+
+import ray
+from ray._private.services import get_ray_address_from_environment
+
+from cli_ray.doctor.finding import Finding
+from cli_ray.doctor.nodes import node_names
+
+CONNECT_S = 5.0
+RAYS_NOTE = "/tmp/ray/ray_current_cluster"
+"""Where Ray keeps the address of the newest cluster of a machine."""
+
+
+def join() -> Finding:
+    """Joins the cluster that runs; starts none."""
+    if not ray.is_initialized():
+        try:
+            dead = dead_address()
+            if dead:
+                what = f"{dead} is named as the running cluster and does not answer: only this machine was looked at"
+                fix = f"start it again, or unset RAY_ADDRESS and remove {RAYS_NOTE}, which a killed cluster leaves"
+                return Finding("cluster", "error", what, fix)
+            ray.init(address="auto", logging_level="error", log_to_driver=False)
+        except ConnectionError:
+            fix = "on a cluster: ray job submit --working-dir . -- python -m cli_ray.commands.main doctor [CONFIG.toml]"
+            return Finding("cluster", "warning", "no Ray cluster runs here: only this machine was looked at", fix)
+        except (RuntimeError, ValueError) as error:  # of other versions, or without the token
+            reason = str(error).strip().splitlines()[0]
+            fix = "use the Ray and Python versions of the cluster, and its RAY_AUTH_TOKEN"
+            return Finding("cluster", "error", f"the running cluster cannot be joined: {reason}", fix)
+    have = ray.cluster_resources()
+    told = f"{len(node_names())} node(s), {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs"
+    return Finding("cluster", "ok", told)
+
+
+def dead_address() -> str:
+    """The address of the cluster that Ray would join when nothing listens there, which it would try for minutes;
+    empty when something does.
+
+    Raises:
+        ConnectionError: Ray knows of no cluster.
+    """
+    address = get_ray_address_from_environment("auto", None)
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or "://" in host:
+        return ""
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except OSError:
+        return str(address)
+    return ""

@@ -1,0 +1,98 @@
+"""The services of a Ray cluster that runs rely on: authentication, State API, Jobs, and CPUs for the stream."""
+
+from pathlib import Path
+
+import ray
+from ray.util.state import list_nodes
+
+from cli_ray.config import ClusterConfig
+from cli_ray.doctor.finding import Finding
+
+PATIENCE = "RAY_JOB_STOP_WAIT_TIME_S"
+RAYS_PATIENCE_S = 3.0
+"""What Ray waits without PATIENCE."""
+LEAST_PATIENCE_S = 60.0
+"""A step and a checkpoint of a large model."""
+STATE_S = 10
+"""Seconds in which the State API must answer."""
+
+
+def check_authentication(environment: dict[str, str], nodes: int) -> Finding:
+    """Whether strangers are kept out, and whether this machine has the token.
+
+    Args:
+        environment: variables of this process.
+        nodes: of the cluster.
+    """
+    mode = environment.get("RAY_AUTH_MODE", "")
+    path = Path(environment.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    has_token = bool(environment.get("RAY_AUTH_TOKEN")) or path.is_file()
+    if mode == "token" and not has_token:
+        fix = "ray get-auth-token --generate, and the same RAY_AUTH_TOKEN on all nodes"
+        return Finding("auth", "error", f"RAY_AUTH_MODE=token, but neither RAY_AUTH_TOKEN nor {path} is there", fix)
+    if mode == "token":
+        return Finding("auth", "ok", "RAY_AUTH_MODE=token, a token is there")
+    fix = "export RAY_AUTH_MODE=token on all nodes and where jobs are submitted"
+    if mode == "disabled" and nodes > 1:
+        what = "RAY_AUTH_MODE=disabled: whoever reaches the ports of the cluster runs code on it"
+        return Finding("auth", "warning", what, fix)
+    if not mode:
+        what = "RAY_AUTH_MODE is not set: Ray asks for a token as soon as it finds one on a machine"
+        return Finding("auth", "warning", what, f"{fix}, or RAY_AUTH_MODE=disabled on a machine of your own")
+    return Finding("auth", "ok", f"RAY_AUTH_MODE={mode}")
+
+
+def check_state_api() -> Finding:
+    """Whether the State API answers. Ray Train asks it for controllers that died, and frees what they had reserved
+    only where it answers."""
+    try:
+        nodes = list_nodes(address=ray.get_runtime_context().gcs_address, timeout=STATE_S)
+    except Exception as error:  # of the network, or of Ray; all mean the same
+        fix = "start the head with --include-dashboard=true and keep its dashboard port open between the nodes"
+        what = f"the State API does not answer, workers of dead drivers keep their place: {_first_line(error)}"
+        return Finding("dashboard", "error", what, fix)
+    return Finding("dashboard", "ok", f"the State API answers and lists {len(nodes)} node(s)")
+
+
+def check_patience(environment: dict[str, str]) -> Finding:
+    """Whether a job that is stopped has the time to write a checkpoint.
+
+    Args:
+        environment: variables of this process.
+    """
+    fix = f"submit jobs with --runtime-env jobs/runtime_env.yaml, which sets {PATIENCE}"
+    try:
+        patience_s = float(environment.get(PATIENCE, RAYS_PATIENCE_S))
+    except ValueError:
+        return Finding("jobs", "error", f"{PATIENCE} is no number", fix)
+    is_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in environment
+    if not is_job and PATIENCE not in environment:
+        return Finding("jobs", "ok", f"this is no job; {fix}")
+    if patience_s < LEAST_PATIENCE_S:
+        what = f"`ray job stop` kills after {patience_s:g} s, which is too short for a checkpoint"
+        return Finding("jobs", "warning", what, fix)
+    return Finding("jobs", "ok", f"`ray job stop` waits {patience_s:g} s for a checkpoint")
+
+
+def check_cpus(cluster: ClusterConfig, cpus: float) -> Finding:
+    """Whether workers leave the stream CPUs to read and decode with.
+
+    Args:
+        cluster: of the run.
+        cpus: logical CPUs of the Ray cluster.
+    """
+    workers = cluster.min_workers * cluster.cpus_per_worker
+    left = cpus - workers
+    told = f"{cpus:g} CPUs, workers take {workers:g}"
+    fix = "lower cluster.cpus_per_worker (fractions are allowed) or cluster.num_workers, or add CPU nodes"
+    if left < 1:
+        return Finding("CPUs", "error", f"{told}: the stream needs at least one more and would wait for ever", fix)
+    wanted = 2 * cluster.min_workers * cluster.gpus_per_worker
+    if left < wanted:
+        what = f"{told} and leave the stream {left:g}: two for each GPU keep it fed"
+        return Finding("CPUs", "warning", what, fix)
+    return Finding("CPUs", "ok", f"{told} and leave the stream {left:g}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

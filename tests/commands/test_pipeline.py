@@ -1,0 +1,116 @@
+"""The stages of a pipeline: what is complete is passed over, what fails is told and tried again."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cli_ray.commands import pipeline
+from cli_ray.commands.main import main
+from cli_ray.errors import RunFailedError
+from cli_ray.train import export, trainer
+from cli_ray.train.checkpoint import MARKER, Checkpoint, name_of
+from cli_ray.train.folder import RunFolder
+from cli_ray.train.progress import Progress
+from evals import run
+from tests.drill.test_drill import CONFIG
+
+
+class Stages:
+    """Stands in for training, export and evaluation, and counts them."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.failing = ""
+
+    def train(self, config: Any) -> dict[str, Any]:
+        self._do("train")
+        folder = RunFolder(config.folder)
+        folder.claim(trainer.with_absolute_paths(config))
+        checkpoint = Checkpoint(progress=Progress(step=30), stream={}, world_size=1, zero_stage=2)
+        folder.write(f"{name_of(30)}/{MARKER}", checkpoint.model_dump_json())
+        summary = {"step": 30}
+        folder.event("end", **summary)
+        return summary
+
+    def export(self, run: str, output: Path, step: int, **options: bool) -> str:
+        self._do("export")
+        output.mkdir()
+        return name_of(step)
+
+    def evaluate(self, config: Any) -> SimpleNamespace:
+        self._do("evaluate")
+        assert (config.limit, config.miniature, config.replica.gpus) == (1, True, 0)
+        return SimpleNamespace(table=lambda: "the table")
+
+    def _do(self, stage: str) -> None:
+        if stage == self.failing:
+            raise RunFailedError("it broke\nbecause of this")
+        self.done.append(stage)
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
+    stages = Stages()
+    monkeypatch.setattr(trainer, "train", stages.train)
+    monkeypatch.setattr(export, "export", stages.export)
+    monkeypatch.setattr(run, "evaluate", stages.evaluate)
+    return stages
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    config = tmp_path / "run.toml"
+    config.write_text(CONFIG.replace("SHARDS", str(tmp_path / "shards")))
+    folders = ["--runs-dir", str(tmp_path / "runs"), "--output", str(tmp_path / "out")]
+    return ["pipeline", str(config), *folders, "--limit", "1", "--miniature", "--replica.gpus", "0"]
+
+
+def test_complete_stages_are_passed_over(
+    stages: Stages, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 0
+    assert stages.done == ["train", "export", "evaluate"]
+    assert "the table" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "model.json").read_text())["checkpoint"] == name_of(30)
+    assert main(words) == 0
+    assert stages.done == ["train", "export", "evaluate", "evaluate"]  # which passes over its stored replies itself
+    told = capsys.readouterr().out
+    assert f"train: {tmp_path / 'runs' / 'tiny'} is complete, 30 steps" in told
+    assert f"export: {tmp_path / 'out' / 'model'} is complete, {name_of(30)}" in told
+
+
+@pytest.mark.parametrize("failing", ["train", "export", "evaluate"])
+def test_a_stage_that_failed_is_told_and_done_by_the_next_call(
+    failing: str, stages: Stages, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages.failing = failing
+    assert main(words) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"error: {failing} failed, the same command goes on there: it broke | because of this"
+    stages.failing = ""
+    assert main(words) == 0
+    assert stages.done == ["train", "export", "evaluate"]
+
+
+def test_a_run_that_went_on_since_it_ended_is_not_complete(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    assert pipeline.ending(folder) is None
+    folder.event("end", step=30)
+    assert pipeline.ending(folder) == {"event": "end", "step": 30}
+    folder.event("resume")
+    assert pipeline.ending(folder) is None
+    folder.event("end", step=30, error="it broke")
+    assert pipeline.ending(folder) is None
+
+
+def test_another_config_or_another_run_is_refused(
+    stages: Stages, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 0
+    assert main([*words, "--train.max-steps", "40"]) == 1
+    assert "train.max_steps: 30 there, 40 now" in capsys.readouterr().err
+    assert main([*words, "--name", "other"]) == 1
+    assert "name another --output" in capsys.readouterr().err.splitlines()[-1]

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+
+from cli_ray.config import RunConfig
+from cli_ray.doctor import sources
+from cli_ray.doctor.nodes import Answers
+from cli_ray.doctor.sources import check_sources, count_files, find_models
+
+
+def config(path: Path, **model: str) -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "name": "run",
+            "model": model or {"checkpoint": "tiny"},
+            "data": {"sources": [{"path": str(path), "name": "mine"}]},
+            "optim": {"llm": {"lr": 1e-3}},
+        }
+    )
+
+
+def test_sources_and_models_that_are_there_are_told(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "1.tar").touch()
+    (tmp_path / "config.json").touch()
+    told = [(one.level, one.what) for one in check_sources(config(tmp_path / "data", checkpoint=str(tmp_path)), 60)]
+    assert told == [
+        ("ok", f"mine: 1 file(s) in {tmp_path / 'data'}"),
+        ("ok", f"{tmp_path} is found by 1 node(s)"),
+    ]
+
+
+def test_a_missing_source_is_told_with_its_fix(tmp_path: Path) -> None:
+    (found,) = check_sources(config(tmp_path / "absent"), 60)
+    assert found.level == "error"
+    assert f"{tmp_path / 'absent'}: no such file" in found.what
+    assert "data.sources" in found.fix
+
+
+def test_nodes_that_see_other_files_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = Answers({"a": {"mine": 2}, "b": {"mine": 1}})
+    monkeypatch.setattr(sources, "on_every_node", lambda *arguments, timeout_s: seen)
+    (found,) = check_sources(config(tmp_path), 60)
+    assert found.level == "error"
+    assert found.what.endswith("2 on a, 1 on b")
+
+
+def test_models_are_looked_for_without_a_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    names = ["/absent/model", str(tmp_path / "empty"), "nobody/no-such-model"]
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert list(find_models("here", names, "main").values()) == [
+        "no such folder",
+        "the folder has no config.json",
+        "no such folder, not in the cache of the hub, and HF_HUB_OFFLINE is set",
+    ]
+
+
+def test_files_are_counted_per_source(tmp_path: Path) -> None:
+    for name in ("a.tar", "b.tar"):
+        (tmp_path / name).touch()
+    counts = count_files("here", {"both": str(tmp_path), "one": str(tmp_path / "a.*")})
+    assert counts == {"both": 2, "one": 1}
