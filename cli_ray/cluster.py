@@ -2,11 +2,16 @@
 
 import math
 import os
+import socket
 from pathlib import Path
+from typing import Any
 
 import ray
+from ray._private.services import get_ray_address_from_environment
 
 from cli_ray.errors import UserError
+
+PROBE_S = 5.0
 
 
 def connect(cpus: float, *, log_to_driver: bool = True) -> None:
@@ -15,14 +20,41 @@ def connect(cpus: float, *, log_to_driver: bool = True) -> None:
     Args:
         cpus: logical CPUs that workers hold all the time; what reads data gets two more.
         log_to_driver: show what workers print.
+
+    Raises:
+        UserError: RAY_ADDRESS names a cluster that does not answer.
     """
     if ray.is_initialized():
         return
+    shown: dict[str, Any] = {"logging_level": "warning", "log_to_driver": log_to_driver}
     try:
-        ray.init(address="auto", logging_level="warning", log_to_driver=log_to_driver)
-    except ConnectionError:
-        num_cpus = max(os.cpu_count() or 1, math.ceil(cpus) + 2)
-        ray.init(num_cpus=num_cpus, logging_level="warning", log_to_driver=log_to_driver)
+        dead = dead_address()
+        if dead and os.environ.get("RAY_ADDRESS"):
+            raise UserError(f"RAY_ADDRESS = {dead} does not answer: start that cluster again, or unset RAY_ADDRESS")
+        if not dead:
+            ray.init(address="auto", **shown)
+            return
+    except ConnectionError:  # there is none
+        pass
+    ray.init(address="local", num_cpus=max(os.cpu_count() or 1, math.ceil(cpus) + 2), **shown)
+
+
+def dead_address() -> str:
+    """The address of the cluster that Ray would join when nothing listens there, which it would try for minutes;
+    empty when something does. A cluster that is killed leaves its address behind.
+
+    Raises:
+        ConnectionError: Ray knows of no cluster.
+    """
+    address = get_ray_address_from_environment("auto", None)
+    host, _, port = address.rpartition(":")
+    if not port.isdigit() or "://" in host:
+        return ""
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_S).close()
+    except OSError:
+        return str(address)
+    return ""
 
 
 def refuse_to_lose(option: str, folder: str) -> None:

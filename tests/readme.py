@@ -19,6 +19,11 @@ REST = {
     "jobs/runtime_env.yaml": "environment variables of all jobs",
     "jobs/configs/": "recipes: tiny, the demo's, LLaVA-1.5 7B (stage 1, stage 2, LoRA), LLaVA-OneVision 0.5B and 7B",
     "jobs/sweeps/": "the ablations of the method",
+    "cluster/kuberay/": "RayCluster, and a RayJob for each job script",
+    "cluster/vm/": "launcher files for AWS and Google Cloud",
+    "cluster/slurm/": "the batch script",
+    "cluster/docker/": "the image of the nodes",
+    "cluster/local/": "Ray nodes on one machine",
     "tests/": "mirrors the packages; `tests/perf/` holds the measurements, `tests/drills/` the long drills",
 }
 

@@ -1,14 +1,11 @@
 """Joins the cluster that runs, if one does."""
 
-import socket
-
 import ray
-from ray._private.services import get_ray_address_from_environment
 
+from cli_ray.cluster import dead_address
 from cli_ray.doctor.finding import Finding
 from cli_ray.doctor.nodes import node_names
 
-CONNECT_S = 5.0
 RAYS_NOTE = "/tmp/ray/ray_current_cluster"
 """Where Ray keeps the address of the newest cluster of a machine."""
 
@@ -33,21 +30,3 @@ def join() -> Finding:
     have = ray.cluster_resources()
     told = f"{len(node_names())} node(s), {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs"
     return Finding("cluster", "ok", told)
-
-
-def dead_address() -> str:
-    """The address of the cluster that Ray would join when nothing listens there, which it would try for minutes;
-    empty when something does.
-
-    Raises:
-        ConnectionError: Ray knows of no cluster.
-    """
-    address = get_ray_address_from_environment("auto", None)
-    host, _, port = address.rpartition(":")
-    if not port.isdigit() or "://" in host:
-        return ""
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
-    except OSError:
-        return str(address)
-    return ""

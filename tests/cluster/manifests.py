@@ -1,0 +1,34 @@
+"""What the tests of cluster/ share: its folder, its YAML files and the versions that it has to agree with."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CLUSTER = ROOT / "cluster"
+JOBS = ("train", "tune", "evaluate", "pipeline")
+
+
+def documents(text: str) -> list[dict[str, Any]]:
+    """The documents of a YAML stream."""
+    return list(yaml.safe_load_all(text))
+
+
+def load(path: str) -> dict[str, Any]:
+    """The one document of a file of cluster/."""
+    (document,) = documents((CLUSTER / path).read_text())
+    return document
+
+
+def pinned(package: str) -> str:
+    """The version of a package in constraints.txt."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if "==" in line)[package]
+
+
+def image_tag() -> str:
+    """The tag of the image of cluster/docker: the version of cli_ray."""
+    version: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    return version

@@ -1,0 +1,100 @@
+"""The scripts of cluster/local start Ray nodes, and end all of what they started."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.manifests import CLUSTER
+
+SMALL = ("--num-cpus", "1", "--object-store-memory", str(80 * 1024**2))
+COUNT = "import ray; ray.init(log_to_driver=False); print('nodes:', sum(node['Alive'] for node in ray.nodes()))"
+
+
+class Local:
+    """The scripts with ports and a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        # Kept open until both are chosen, so that they differ; the port beside the first one is Ray Client's.
+        with socket.socket() as first, socket.socket() as second:
+            for one in (first, second):
+                one.bind(("127.0.0.1", 0))
+            port, self.dashboard_port = first.getsockname()[1], second.getsockname()[1]
+        self.folder = folder
+        self.environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "CLI_RAY_PORT": str(port),
+            "CLI_RAY_DASHBOARD_PORT": str(self.dashboard_port),
+            "CLI_RAY_FOLDER": str(folder),
+        }
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True)
+
+    def script(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run("bash", str(CLUSTER / "local" / name), *arguments)
+
+    def processes(self) -> list[str]:
+        """All processes that name the folder or this cluster's port."""
+        listed = self.run("pgrep", "--full", f"{self.folder}|127.0.0.1:{self.environment['CLI_RAY_PORT']}")
+        return listed.stdout.split()
+
+
+@pytest.fixture
+def local() -> Iterator[Local]:
+    # Short, because the paths of sockets are at most 107 bytes long.
+    folder = Path(tempfile.mkdtemp(prefix="cl", dir="/tmp"))
+    one = Local(folder)
+    yield one
+    one.script("stop.sh")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_nodes_start_take_a_job_and_end(local: Local) -> None:
+    for script in (("start.sh", *SMALL), ("nodes.sh", "2", *SMALL)):
+        started = local.script(*script)
+        assert started.returncode == 0, started.stderr
+    address = f"http://127.0.0.1:{local.dashboard_port}"
+    job = local.run("ray", "job", "submit", "--address", address, "--", sys.executable, "-c", COUNT)
+    assert job.returncode == 0, job.stdout + job.stderr
+    assert "nodes: 3" in job.stdout.splitlines()
+    assert local.processes()
+
+    second = local.script("start.sh")
+    assert (second.returncode, "started already" in second.stderr) == (1, True)
+
+    stopped = local.script("stop.sh")
+    assert stopped.returncode == 0, stopped.stderr
+    assert local.processes() == []
+    assert not local.folder.exists()
+
+
+def test_nodes_need_a_head_and_a_number(local: Local) -> None:
+    without_head, without_number = local.script("nodes.sh", "2"), local.script("nodes.sh", "two")
+    assert (without_head.returncode, without_number.returncode) == (1, 1)
+    assert "cluster/local/start.sh" in without_head.stderr
+    assert "number of nodes" in without_number.stderr
+
+
+def test_the_reason_is_told_when_a_head_does_not_start(local: Local) -> None:
+    failed = local.script("start.sh", "--num-cpus", "many")
+    assert failed.returncode == 1
+    assert "Invalid value for '--num-cpus'" in failed.stderr
+    assert "head did not start; clean up: cluster/local/stop.sh" in failed.stderr
+
+
+def test_stopping_nothing_is_no_mistake(local: Local) -> None:
+    assert local.script("stop.sh").returncode == 0
+
+
+@pytest.mark.parametrize("script", sorted((CLUSTER / "local").glob("*.sh")), ids=lambda path: path.name)
+def test_it_is_a_shell_script(script: Path) -> None:
+    subprocess.run(["bash", "-n", str(script)], check=True)
+    if shutil.which("shellcheck"):
+        subprocess.run(["shellcheck", "--external-sources", "--source-path=SCRIPTDIR", str(script)], check=True)
