@@ -39,6 +39,7 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "5",  # a sweep that is killed forgets the trials drawn since
 }
 """Read by Ray Tune."""
+OPTUNA = {"tpe": TPESampler, "nsga2": NSGAIISampler}
 NEVER = 10**9
 """Steps; a run ends by itself."""
 
@@ -163,10 +164,10 @@ def tuner(config: SweepConfig, base: RunConfig, folder: Folder, at_once: int) ->
         trainable,
         param_space=ray_space(config),
         tune_config=tune.TuneConfig(
-            search_alg=searcher(config),
+            search_alg=searcher(config, at_once),
             scheduler=scheduler(config, base),
             num_samples=1 if config.search == "grid" else config.num_trials,
-            max_concurrent_trials=at_once,
+            max_concurrent_trials=at_once if config.search in OPTUNA else None,
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
@@ -180,15 +181,17 @@ def tuner(config: SweepConfig, base: RunConfig, folder: Folder, at_once: int) ->
     )
 
 
-def searcher(config: SweepConfig) -> Searcher | SearchAlgorithm:
-    """What draws trials."""
-    if config.search in ("grid", "random"):
-        return BasicVariantGenerator(random_state=config.seed, constant_grid_search=True)
+def searcher(config: SweepConfig, at_once: int) -> Searcher | SearchAlgorithm:
+    """What draws trials. Ray Tune holds back those of Optuna, and lets Ray's own draw no more than it is told."""
+    if config.search not in OPTUNA:
+        return BasicVariantGenerator(random_state=config.seed, constant_grid_search=True, max_concurrent=at_once)
     modes = [direction(one)[:3] for one in config.objectives]
-    sampler = (TPESampler if config.search == "tpe" else NSGAIISampler)(seed=config.seed)
-    single = len(modes) == 1
-    metric, mode = (config.objectives[0], modes[0]) if single else (list(config.objectives), modes)
-    return OptunaSearch(metric=metric, mode=mode, sampler=sampler)
+    several = len(modes) > 1
+    return OptunaSearch(
+        metric=list(config.objectives) if several else config.objectives[0],
+        mode=modes if several else modes[0],
+        sampler=OPTUNA[config.search](seed=config.seed),
+    )
 
 
 def scheduler(config: SweepConfig, base: RunConfig) -> TrialScheduler:

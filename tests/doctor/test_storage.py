@@ -24,6 +24,12 @@ def on_two_nodes(own: dict[str, str], shared: str) -> Any:
     return run
 
 
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine alone, also where other tests have a cluster."""
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+
+
 def test_a_good_folder_is_left_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (found,) = check_storage(str(tmp_path), timeout_s=60)

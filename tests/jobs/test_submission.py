@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from ray.job_submission import JobSubmissionClient
 
 ROOT = Path(__file__).parents[2]
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
@@ -43,12 +44,12 @@ def answers(url: str) -> bool:
 def head() -> Iterator[str]:
     """Address of the Jobs API of a head without the cluster of the other tests; it and all it started end with it."""
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
-    gcs, dashboard, agent, metrics = free_ports(4)
+    gcs, dashboard, agent, metrics, client = free_ports(5)
     sizes = ["--num-cpus", "4", "--object-store-memory", str(200 << 20), "--temp-dir", folder]
     ports = ["--port", str(gcs), "--dashboard-port", str(dashboard), "--dashboard-agent-listen-port", str(agent)]
     words = ["start", "--head", "--block", *sizes, *ports, "--metrics-export-port", str(metrics)]
     process = subprocess.Popen(
-        [*RAY, *words, "--ray-client-server-port", "0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*RAY, *words, "--ray-client-server-port", str(client)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     url, until = f"http://127.0.0.1:{dashboard}", time.monotonic() + READY_S
     while not answers(url):
@@ -83,6 +84,8 @@ def test_jobs_end_with_their_reason(head: str, tmp_path: Path) -> None:
 
     failed = submit(head, sys.executable, "jobs/train.py", str(tmp_path / "absent.toml"))
     assert failed.returncode == 1
-    log = (failed.stdout + failed.stderr).rstrip().splitlines()
+    client = JobSubmissionClient(head)
+    newest = max(client.list_jobs(), key=lambda job: job.start_time or 0)
+    log = client.get_job_logs(newest.submission_id).rstrip().splitlines()
     assert log[-1] == f"error: {tmp_path / 'absent.toml'}: no such file"
-    assert any("failed with exit code 1" in line for line in log)
+    assert (newest.status, newest.driver_exit_code) == ("FAILED", 1)
