@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -31,6 +32,8 @@ from tests.perf.scaling_steps import Costs
 MICRO_BATCH = 16
 SQUARE = TinySize(image_size=336, patch_size=14)
 """What the processor of LLaVA-1.5 makes of an image: 336 pixels, 576 tokens."""
+IDLE_S = 3.0
+"""For which a process is left alone, to see what it spends then."""
 clock = time.process_time
 
 
@@ -107,7 +110,7 @@ def measure(samples: SampleCosts, indexed: int, ranks: int) -> Costs:
 def measure_ray(path: Path, costs: Costs, windows: int = 20) -> Costs:
     """The costs with the CPU seconds of the pulse as an actor, of Ray Data's actor of statistics and of Ray's head.
 
-    One window has 8 tasks, as one of 256 samples has. What Ray does besides in the same time is counted as theirs.
+    One window has 8 tasks, as one of 256 samples has. What they spend when nothing is asked of them is taken off.
     """
     os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # else it leaves a token in the home
     import ray
@@ -120,8 +123,10 @@ def measure_ray(path: Path, costs: Costs, windows: int = 20) -> Costs:
         try:
             index, tasks, encoder = _source(path, 4)
             pulse = ray.remote(Pulse).options(num_cpus=0).remote()
-            beat_s = _of_actor(pulse, lambda: ray.get([pulse.beat.remote(sign(i)) for i in range(2000)])) / 2000
-            look_s = _of_actor(pulse, lambda: [ray.get(pulse.look.remote()) for _ in range(20)]) / (20 * 2000)
+            beats, looks = range(2000), range(20)
+            spent = partial(_spent_by, pulse)
+            beat_s = _busy(spent, lambda: ray.get([pulse.beat.remote(sign(rank)) for rank in beats])) / len(beats)
+            look_s = _busy(spent, lambda: [ray.get(pulse.look.remote()) for _ in looks]) / len(looks) / len(beats)
             window = tasks[:8]
             list(read_by_ray([window], index.sources, encoder, 1))
             actor, head = get_or_create_stats_actor(), _head()
@@ -130,9 +135,8 @@ def measure_ray(path: Path, costs: Costs, windows: int = 20) -> Costs:
                 for _ in read_by_ray([window] * windows, index.sources, encoder, 2):
                     pass
 
-            before = _cpu_of(head)
-            statistics_s = _of_actor(actor, read) / windows
-            head_s = (_cpu_of(head) - before) / windows
+            statistics_s = _busy(partial(_spent_by, actor), read) / windows
+            head_s = _busy(partial(_cpu_of, head), read) / windows
         finally:
             ray.shutdown()
     return replace(costs, beat_s=beat_s, look_s=look_s, statistics_s=statistics_s, head_s=head_s)
@@ -191,17 +195,22 @@ def _seconds(work: Callable[[], object], times: int) -> float:
     return (clock() - start) / times
 
 
-def _of_actor(actor: Any, work: Callable[[], object]) -> float:
-    """CPU seconds of an actor's process while `work` goes on."""
+def _busy(spent: Callable[[], float], work: Callable[[], object]) -> float:
+    """CPU seconds that a process spends on `work`, less what it spends when it is left alone for as long."""
+    before = spent()
+    time.sleep(IDLE_S)
+    idle = (spent() - before) / IDLE_S
+    before, start = spent(), time.perf_counter()
+    work()
+    return max(0.0, spent() - before - idle * (time.perf_counter() - start))
+
+
+def _spent_by(actor: Any) -> float:
+    """CPU seconds of an actor's process so far."""
     import ray
 
-    def spent() -> float:
-        seconds: float = ray.get(actor.__ray_call__.remote(lambda self: time.process_time()))
-        return seconds
-
-    before = spent()
-    work()
-    return spent() - before
+    seconds: float = ray.get(actor.__ray_call__.remote(lambda self: time.process_time()))
+    return seconds
 
 
 def _head() -> int:
