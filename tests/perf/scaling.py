@@ -15,9 +15,10 @@ Limits of the simulation: compute and network overlap fully and collectives have
 full earlier; the frozen tower counts as trained, recomputed activations as part of MFU. All samples are as long as the
 typical one. Ranks differ by the times of their samples and an assumed jitter alone; nothing fails. A shared thing at
 its limit slows steps in proportion, below it not at all. Cores cost what one of this machine costs; what Ray does costs
-the CPU seconds of all threads of its process, idle ones taken off, which are held against one core. Not in it: the scheduling of Ray's
-nodes, objects that move between them, the polls of Ray Train, the start (weights, index, DeepSpeed), the copy of a
-rank's state to its host, and a log that an object store writes anew for each line.
+the CPU seconds of all threads of its process, less those it spends idle, held against one core; a window costs the same
+whatever its size, as long as its units grow with it. Not in it: the scheduling of Ray's nodes, objects that move
+between them, the polls of Ray Train, the start (weights, index, DeepSpeed), the copy of a rank's state to its host, and
+a log that an object store writes anew for each line.
 """
 
 import argparse
