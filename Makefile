@@ -24,6 +24,7 @@ perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.scoring
 	$(BIN)/python -m tests.perf.safety
 	$(BIN)/python -m tests.perf.ledger state
+	$(BIN)/python -m tests.perf.scaling
 
 drill: $(INSTALLED)
 	$(BIN)/python -m tests.drills.training
