@@ -202,8 +202,9 @@ def scheduler(config: SweepConfig, base: RunConfig) -> TrialScheduler:
         return AsyncHyperBandScheduler(**first, max_t=NEVER, grace_period=grace, reduction_factor=config.asha.reduction)
     if config.scheduler == "pbt":
         interval = config.pbt.interval_steps or base.checkpoint.every
+        drawn_from = ray_space(config) | {field: list(one.labels) for field, one in config.space.items() if one.choice}
         return PopulationBasedTraining(
-            **first, perturbation_interval=interval, hyperparam_mutations=ray_space(config), require_attrs=False
+            **first, perturbation_interval=interval, hyperparam_mutations=drawn_from, require_attrs=False
         )
     return FIFOScheduler()
 

@@ -1,5 +1,6 @@
 """A trial: a run of its own, trained by a driver that Ray Tune places, watched through its metrics."""
 
+import hashlib
 import json
 import threading
 from pathlib import Path
@@ -47,25 +48,26 @@ class Trial(tune.Trainable):
         self._unwanted, self._over = threading.Event(), threading.Event()
         self._error: BaseException | None = None
         self._reason = ""
-        self._told = 0
+        self._told = 0  # the last step that was reported
 
     def step(self) -> dict[str, Any]:
         """Waits for the next validation, or for the end of the run."""
         if self._thread is None:
             if (outcome := self._run.read(OUTCOME)) is not None:
                 return dict(json.loads(outcome))
+            self._told = max((one.progress.step for one in complete_checkpoints(self._run)), default=0)
             self._thread = threading.Thread(target=self._train, name="trial", daemon=True)
             self._thread.start()
         while not self._over.wait(POLL_S):
             rows = self._rows()
-            places = [place for place, row in enumerate(rows, start=1) if "validation_loss" in row]
-            if len(places) <= self._told:
+            news = [row for row in rows if "validation_loss" in row and row["step"] > self._told]
+            if not news:
                 continue
-            upto = rows[: places[self._told]]
-            self._told += 1
-            if upto[-1]["validation_loss"] is not None:
+            self._told = news[0]["step"]
+            if news[0]["validation_loss"] is not None:
+                upto = [row for row in rows if row["step"] <= self._told]
                 return self._report(upto) | {"state": "running", "reason": "", "done": False}
-            self._reason = f"the validation loss of step {upto[-1]['step']} is not finite"
+            self._reason = f"the validation loss of step {self._told} is not finite"
             self._unwanted.set()
         return self._last_report()
 
@@ -79,12 +81,13 @@ class Trial(tune.Trainable):
         """Goes on as this run, or as a new one from a checkpoint of another whose hyperparameters were not these."""
         place = json.loads(Path(checkpoint_dir, "place.json").read_text())
         donor = RunFolder(f"{self._base.runs_dir}/{place['run']}")
-        here = json.loads(donor.read("config.json") or "{}")
-        self._name = place["run"]
-        if place["step"] is not None and here.get("optim") != json.loads(self._config().model_dump_json())["optim"]:
-            self._name = f"{self.trial_id}-from-{place['run'].partition('-')[0]}-{place['step']}"
+        here = json.loads(donor.read("config.json") or "{}").get("optim")
+        is_own = place["run"].startswith(self.trial_id) and here == self._config().model_dump(mode="json")["optim"]
+        drawn = hashlib.sha256(json.dumps(self._draw, sort_keys=True).encode()).hexdigest()[:6]
+        forked = f"{self.trial_id}-{drawn}-from-{place['run'].partition('-')[0]}-{place['step'] or 0}"
+        self._name = place["run"] if is_own else forked
         self._run = RunFolder(f"{self._base.runs_dir}/{self._name}")
-        if self._run.uri != donor.uri and not self._run.exists("config.json"):
+        if not is_own and place["step"] is not None and not self._run.exists("config.json"):
             fork(donor, self._run, place["step"])
 
     def cleanup(self) -> None:
