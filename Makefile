@@ -27,6 +27,7 @@ perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.scaling
 
 drill: $(INSTALLED)
+	$(BIN)/python -m pytest -m long
 	$(BIN)/python -m tests.drills.training
 	$(BIN)/python -m tests.drills.reshape
 	$(BIN)/python -m tests.drills.evaluation

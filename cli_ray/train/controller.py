@@ -46,14 +46,18 @@ class Trainer(TorchTrainer):
         node = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
         runtime_env = {"env_vars": {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0"} | get_env_vars_to_propagate()}
         controller = ray.remote(Controller).options(num_cpus=0, label_selector=node, runtime_env=runtime_env)
-        self._actor = controller.remote(**arguments)
-        ray.get(self._actor.run.remote())
-        return ray.get(self._actor.get_result.remote())
+        self._actor = actor = controller.remote(**arguments)
+        try:
+            ray.get(actor.run.remote())
+            return ray.get(actor.get_result.remote())
+        finally:
+            self._actor = None  # Ray ends an actor that nobody holds
 
     def abort(self) -> None:
         """Ends a fit of another thread and its workers; they write no checkpoint."""
-        if self._actor is None:
+        actor = self._actor
+        if actor is None:
             return
         with suppress(RayError):  # it ends itself, or does not answer
-            ray.get(self._actor.abort.remote(), timeout=ABORT_S)
-        ray.kill(self._actor)
+            ray.get(actor.abort.remote(), timeout=ABORT_S)
+        ray.kill(actor)

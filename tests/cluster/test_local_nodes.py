@@ -56,6 +56,7 @@ def local() -> Iterator[Local]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.long
 def test_nodes_start_take_a_job_and_end(local: Local) -> None:
     for script in (("start.sh", *SMALL), ("nodes.sh", "2", *SMALL)):
         started = local.script(*script)

@@ -60,7 +60,6 @@ def test_a_run_that_lost_nodes_ends_as_if_nothing_had_happened(tmp_path: Path) -
     assert "all 2 disturbed runs came out as the undisturbed one" in done.stdout
     runs = {path.name: path for path in (tmp_path / "runs").iterdir() if path.is_dir()}
     assert runs.keys() == {"undisturbed", "01-node", "02-preemption"}
-    assert '"event": "preempted"' in (runs["02-preemption"] / "events.jsonl").read_text()
     # Drivers and workers have them in their environment; neither run folders nor outputs may.
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 50
