@@ -3,6 +3,7 @@
 import math
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,11 @@ def dead_address() -> str:
     return ""
 
 
+def is_job(environment: Mapping[str, str]) -> bool:
+    """Whether a process with these environment variables is the driver of a Ray job."""
+    return "RAY_JOB_CONFIG_JSON_ENV_VAR" in environment
+
+
 def refuse_to_lose(option: str, folder: str) -> None:
     """A job's working directory is a copy that Ray deletes, so nothing must be kept in it.
 
@@ -67,8 +73,7 @@ def refuse_to_lose(option: str, folder: str) -> None:
     Raises:
         UserError: this is a job and `folder` is relative.
     """
-    is_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-    if is_job and "://" not in folder and not Path(folder).is_absolute():
+    if is_job(os.environ) and "://" not in folder and not Path(folder).is_absolute():
         raise UserError(
             f"{option} {folder} is relative, but the working directory of a Ray job is deleted after it: "
             f"give an absolute path or a URI that all nodes share, such as {option} /shared/{Path(folder).name}"

@@ -9,6 +9,7 @@ from pydantic import Field
 from cli_ray.config import RunConfig
 from cli_ray.config.base import Section
 from cli_ray.config.load import arguments, load
+from cli_ray.config.paths import absolute, with_absolute_paths
 from cli_ray.config.uri import Uri
 from cli_ray.errors import UserError
 
@@ -61,12 +62,10 @@ def findings(config: RunConfig | None, settings: DoctorArguments) -> "Iterator[F
     from cli_ray.doctor.examination import examine
 
     if config:
-        from cli_ray.train.trainer import with_absolute_paths
-
         config = with_absolute_paths(config.model_copy(update={"runs_dir": settings.runs_dir or config.runs_dir}))
-    yield from examine(config, config.runs_dir if config else _absolute(settings.runs_dir), settings.timeout_s)
+    yield from examine(config, config.runs_dir if config else absolute(settings.runs_dir), settings.timeout_s)
     if settings.data_root:
-        yield from benchmarks(_absolute(settings.data_root))
+        yield from benchmarks(absolute(settings.data_root))
 
 
 def benchmarks(data_root: str) -> "Iterator[Finding]":
@@ -92,9 +91,3 @@ def show(console: "Console", finding: "Finding") -> None:
     console.print(text)
     if finding.fix:
         console.print(Text(f"{'':<21}fix: {finding.fix}", style="default"))
-
-
-def _absolute(path: str) -> str:
-    from cli_ray.commands.eval import absolute
-
-    return path if not path or "://" in path else absolute(path)

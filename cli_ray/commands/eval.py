@@ -7,6 +7,7 @@ import tyro
 
 from cli_ray.config import EvaluationConfig
 from cli_ray.config.load import arguments
+from cli_ray.config.paths import absolute
 from cli_ray.errors import UserError
 
 
@@ -79,9 +80,7 @@ def run(settings: EvalArguments) -> None:
     output = settings.output or output
     refuse_to_lose("--output", output)
     fields = settings.model_dump(exclude={"as_list", "check", "model", "output", "data_root"})
-    local = settings.data_root and "://" not in settings.data_root
-    data_root = absolute(settings.data_root) if local else settings.data_root
-    done = evaluate(EvaluationConfig(model=model, output=output, data_root=data_root, **fields))
+    done = evaluate(EvaluationConfig(model=model, output=output, data_root=absolute(settings.data_root), **fields))
     print(f"\n{done.table()}\nSamples, records and results are in {done.folder.uri}")
 
 
@@ -106,8 +105,3 @@ def exported(model: str) -> tuple[str, str]:
     if not target.exists():
         export(model, target, step, best=False, keep_lora=False)
     return str(target), str(folder / "evals" / f"step-{step:08d}")
-
-
-def absolute(path: str) -> str:
-    """The path from the root, for replicas have another working directory."""
-    return str(Path(path).absolute())

@@ -6,11 +6,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cli_ray.commands.eval import absolute
 from cli_ray.commands.train import placeholder
 from cli_ray.config import EvaluationConfig, JudgeConfig, RunConfig
 from cli_ray.config.evaluation import SuiteConfig
 from cli_ray.config.load import arguments, load
+from cli_ray.config.paths import absolute, with_absolute_paths
 from cli_ray.errors import UserError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def train(config: RunConfig, folder: "RunFolder") -> None:
         end = trainer.train(config)
         print(f"train: done, {end['step']} steps", flush=True)
         return
-    folder.claim(trainer.with_absolute_paths(config))
+    folder.claim(with_absolute_paths(config))
     print(f"train: {folder.uri} is complete, {end['step']} steps", flush=True)
 
 
@@ -119,10 +119,8 @@ def evaluate(settings: PipelineArguments) -> str:
     """Evaluates the exported model; returns the table."""
     from evals import run
 
-    local = settings.data_root and "://" not in settings.data_root
     values = {name: getattr(settings, name) for name in (*SuiteConfig.model_fields, "judge")}
-    if local:
-        values["data_root"] = absolute(settings.data_root)
+    values["data_root"] = absolute(settings.data_root)
     model, output = (absolute(str(settings.output / name)) for name in (MODEL, EVALUATION))
     print(f"evaluate: {output}", flush=True)
     return run.evaluate(EvaluationConfig(model=model, output=output, **values)).table()

@@ -24,11 +24,10 @@ def main(words: list[str]) -> None:
     from cli_ray.tune.sweep import sweep
 
     records = sweep(config, base)
-    folder = f"{config.sweeps_dir.rstrip('/')}/{config.name}"
     print(f"\n{table(config, records)}\n")
     if not any(one.state == "finished" for one in records):
-        raise RunFailedError(f"no trial of {folder} finished: {records[-1].reason}")
-    print(f"next: cli-ray train {folder}/best.toml")
+        raise RunFailedError(f"no trial of {config.folder} finished: {records[-1].reason}")
+    print(f"next: cli-ray train {config.folder}/best.toml")
 
 
 def load_sweep(path: str, overrides: list[str]) -> tuple[SweepConfig, RunConfig]:

@@ -110,6 +110,11 @@ class SweepConfig(Section):
     asha: AshaConfig = AshaConfig()
     pbt: PbtConfig = PbtConfig()
 
+    @property
+    def folder(self) -> str:
+        """The folder of the sweep, a path or URI."""
+        return f"{self.sweeps_dir.rstrip('/')}/{self.name}"
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):

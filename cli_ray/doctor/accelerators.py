@@ -1,7 +1,7 @@
 """GPUs: as many as the config asks for, usable by this torch, with NCCL and bf16."""
 
 from cli_ray.config import RunConfig
-from cli_ray.doctor.finding import Finding
+from cli_ray.doctor.finding import Finding, Level
 from cli_ray.doctor.machine import Machine
 
 BF16 = 8.0
@@ -31,9 +31,9 @@ def _check_build(name: str, machine: Machine) -> list[Finding]:
     if runs and built > runs:
         driver = machine.gpus[0].driver
         what = f"{name}: torch is built for CUDA {machine.torch_cuda}, driver {driver} runs up to {machine.driver_cuda}"
-        level = "error" if built[0] > runs[0] else "warning"  # one major release runs on all its drivers, mostly
+        level: Level = "error" if built[0] > runs[0] else "warning"  # a major release runs on all its drivers, mostly
         fix = "update the driver, or install a torch that is built for an older CUDA"
-        findings.append(Finding("GPUs", "error" if level == "error" else "warning", what, fix))
+        findings.append(Finding("GPUs", level, what, fix))
     return findings
 
 

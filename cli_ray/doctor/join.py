@@ -3,7 +3,7 @@
 import ray
 
 from cli_ray.cluster import dead_address
-from cli_ray.doctor.finding import Finding
+from cli_ray.doctor.finding import Finding, first_line
 from cli_ray.doctor.nodes import node_names
 
 RAYS_NOTE = "/tmp/ray/ray_current_cluster"
@@ -24,9 +24,8 @@ def join() -> Finding:
             fix = "on a cluster: ray job submit --working-dir . -- python -m cli_ray.commands.main doctor [CONFIG.toml]"
             return Finding("cluster", "warning", "no Ray cluster runs here: only this machine was looked at", fix)
         except (RuntimeError, ValueError) as error:  # of other versions, or without the token
-            reason = str(error).strip().splitlines()[0]
             fix = "use the Ray and Python versions of the cluster, and its RAY_AUTH_TOKEN"
-            return Finding("cluster", "error", f"the running cluster cannot be joined: {reason}", fix)
+            return Finding("cluster", "error", f"the running cluster cannot be joined: {first_line(error)}", fix)
     have = ray.cluster_resources()
     told = f"{len(node_names())} node(s), {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs"
     return Finding("cluster", "ok", told)

@@ -5,8 +5,9 @@ from pathlib import Path
 import ray
 from ray.util.state import list_nodes
 
+from cli_ray.cluster import is_job
 from cli_ray.config import ClusterConfig
-from cli_ray.doctor.finding import Finding
+from cli_ray.doctor.finding import Finding, first_line
 
 PATIENCE = "RAY_JOB_STOP_WAIT_TIME_S"
 RAYS_PATIENCE_S = 3.0
@@ -49,7 +50,7 @@ def check_state_api() -> Finding:
         nodes = list_nodes(address=ray.get_runtime_context().gcs_address, timeout=STATE_S)
     except Exception as error:  # of the network, or of Ray; all mean the same
         fix = "start the head with --include-dashboard=true and keep its dashboard port open between the nodes"
-        what = f"the State API does not answer, workers of dead drivers keep their place: {_first_line(error)}"
+        what = f"the State API does not answer, workers of dead drivers keep their place: {first_line(error)}"
         return Finding("dashboard", "error", what, fix)
     return Finding("dashboard", "ok", f"the State API answers and lists {len(nodes)} node(s)")
 
@@ -65,8 +66,7 @@ def check_patience(environment: dict[str, str]) -> Finding:
         patience_s = float(environment.get(PATIENCE, RAYS_PATIENCE_S))
     except ValueError:
         return Finding("jobs", "error", f"{PATIENCE} is no number", fix)
-    is_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in environment
-    if not is_job and PATIENCE not in environment:
+    if not is_job(environment) and PATIENCE not in environment:
         return Finding("jobs", "ok", f"this is no job; {fix}")
     if patience_s < LEAST_PATIENCE_S:
         what = f"`ray job stop` kills after {patience_s:g} s, which is too short for a checkpoint"
@@ -92,7 +92,3 @@ def check_cpus(cluster: ClusterConfig, cpus: float) -> Finding:
         what = f"{told} and leave the stream {left:g}: two for each GPU keep it fed"
         return Finding("CPUs", "warning", what, fix)
     return Finding("CPUs", "ok", f"{told} and leave the stream {left:g}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -7,7 +7,7 @@ from huggingface_hub import HfApi, try_to_load_from_cache
 
 from cli_ray.config import ModelConfig, RunConfig
 from cli_ray.data.files import list_files
-from cli_ray.doctor.finding import Finding
+from cli_ray.doctor.finding import Finding, first_line
 from cli_ray.doctor.nodes import on_every_node, silent_nodes
 from cli_ray.errors import UserError
 
@@ -72,7 +72,7 @@ def _missing(model: str, revision: str) -> str:
     try:
         HfApi().model_info(model, revision=revision, timeout=HUB_S)
     except Exception as error:  # whatever a network makes of it
-        return f"no such folder, and the hub says: {str(error).strip().splitlines()[0]}"
+        return f"no such folder, and the hub says: {first_line(error)}"
     return ""
 
 

@@ -8,14 +8,14 @@ from uuid import uuid4
 from pyarrow import ArrowException
 
 from cli_ray.data.folder import Folder
-from cli_ray.doctor.finding import Finding
+from cli_ray.doctor.finding import Finding, first_line
+from cli_ray.doctor.memory import GIB
 from cli_ray.doctor.nodes import Answers, on_every_node, silent_nodes
 
 FULL = 0.95
 """Share of a disk from which on Ray writes nothing to it, see RAY_local_fs_capacity_threshold."""
 MARKER = ".doctor-"
 """Beginning of the name of the folder of markers below the folder of runs."""
-GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def write_marker(name: str, folder: str) -> Written:
             return Written("")
         disk = shutil.disk_usage(place.path)
     except (OSError, ArrowException) as error:
-        return Written(_reason(error))
+        return Written(first_line(error))
     return Written("", disk.free, disk.total)
 
 
@@ -93,7 +93,7 @@ def remove_markers(name: str, folder: str) -> str:
         with suppress(FileNotFoundError):  # another node was faster
             place.delete("")
     except (OSError, ArrowException) as error:
-        return _reason(error) if place.names("") else ""
+        return first_line(error) if place.names("") else ""
     return ""
 
 
@@ -121,7 +121,3 @@ def _well(uri: str, written: dict[str, Written]) -> Finding:
 
 def _share(one: Written) -> float:
     return 1 - one.free_bytes / one.total_bytes
-
-
-def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

@@ -44,7 +44,7 @@ class RunFolder(Folder):
         new["data"]["lanes"] = new["data"]["lanes"] or old.lanes
         before = old.model_dump(mode="json", exclude={"runs_dir"})
         before["data"]["lanes"] = old.lanes
-        all_differing = _differences(before, new)
+        all_differing = differences(before, new)
         differing = [line for line in all_differing if not line.startswith(PLACE)]
         if differing:
             raise UserError(
@@ -75,9 +75,10 @@ def load_config(folder: RunFolder) -> RunConfig:
     return RunConfig.model_validate(json.loads(text))
 
 
-def _differences(old: Any, new: Any, field: str = "") -> list[str]:
+def differences(old: Any, new: Any, field: str = "") -> list[str]:
+    """A line for each value that differs between two JSON trees: `section.field: old there, new now`."""
     if isinstance(old, dict) and isinstance(new, dict):
         keys = sorted(old.keys() | new.keys())
-        below = [_differences(old.get(key), new.get(key), f"{field}.{key}" if field else key) for key in keys]
+        below = [differences(old.get(key), new.get(key), f"{field}.{key}" if field else key) for key in keys]
         return [line for lines in below for line in lines]
     return [] if old == new else [f"{field}: {old} there, {new} now"]

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import ray
 
 from cli_ray.cluster import connect, refuse_to_lose
-from cli_ray.config import ClusterConfig, DataConfig, RunConfig, SourceConfig
+from cli_ray.config import ClusterConfig, DataConfig, RunConfig
+from cli_ray.config.paths import with_absolute_paths
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.errors import RunFailedError, UserError
@@ -144,32 +144,6 @@ def prepare_index(folder: RunFolder, name: str, data: DataConfig) -> Index:
     return index
 
 
-def with_absolute_paths(config: RunConfig) -> RunConfig:
-    """The config with local paths made absolute, for workers have another working directory."""
-
-    def source(one: SourceConfig) -> SourceConfig:
-        folder = _absolute(one.image_folder) if one.image_folder else ""
-        return one.model_copy(update={"path": _absolute(one.path), "image_folder": folder, "name": one.label})
-
-    model = config.model
-    parts = {name: getattr(model, name) for name in ("checkpoint", "vision_tower", "language_model")}
-    local = {name: _absolute(path) for name, path in parts.items() if path and Path(path).is_dir()}
-    return config.model_copy(
-        update={
-            "runs_dir": _absolute(config.runs_dir),
-            "model": model.model_copy(update=local),
-            "data": config.data.model_copy(update={"sources": tuple(map(source, config.data.sources))}),
-            "validation": config.validation.model_copy(
-                update={"sources": tuple(map(source, config.validation.sources))}
-            ),
-        }
-    )
-
-
 def with_lanes(config: RunConfig, lanes: int) -> RunConfig:
     """The config with the lanes of the run, which stay those of its first start."""
     return config.model_copy(update={"data": config.data.model_copy(update={"lanes": lanes})})
-
-
-def _absolute(path: str) -> str:
-    return path if "://" in path else str(Path(path).absolute())

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from ray.tune.search.optuna import OptunaSearch
 
 from cli_ray.cluster import connect, refuse_to_lose
 from cli_ray.config import RunConfig, SweepConfig
+from cli_ray.config.paths import with_absolute_paths
 from cli_ray.data.folder import Folder
 from cli_ray.data.index import build_index
 from cli_ray.errors import StoppedError, UserError
 from cli_ray.model.build import resolve_injection
-from cli_ray.train.trainer import with_absolute_paths
+from cli_ray.train.folder import differences
 from cli_ray.tune.figures import draw_figures
 from cli_ray.tune.record import Record, direction, front, importance, ranked, to_parquet
 from cli_ray.tune.space import candidates, configured, ray_space
@@ -56,13 +57,14 @@ def sweep(config: SweepConfig, base: RunConfig) -> list[Record]:
         StoppedError: a signal stopped it.
     """
     refuse_to_lose("sweeps_dir", config.sweeps_dir)
-    folder = Folder(f"{config.sweeps_dir.rstrip('/')}/{config.name}")
+    folder = Folder(config.folder)
     check_objectives(config, base)
-    for where, one in candidates(base, config):
+    tried = list(candidates(base, config))
+    for where, one in tried:
         check_candidate(where, one)
     trials = with_absolute_paths(base).model_copy(update={"runs_dir": folder.uri + "/trials", "name": config.name})
     connect(needs(trials)[0], log_to_driver=False)
-    at_once = room(config, base)
+    at_once = config.max_concurrent or room([one for _, one in tried])
     claim(folder, config, trials)
     prepare_indices(Folder(trials.runs_dir), trials)
     with _signals() as received:
@@ -102,19 +104,21 @@ def needs(base: RunConfig) -> tuple[float, float]:
     return cpus, cluster.max_workers * cluster.gpus_per_worker
 
 
-def room(config: SweepConfig, base: RunConfig) -> int:
+def room(tried: Sequence[RunConfig]) -> int:
     """Trials at once, so that none waits for what another holds.
+
+    Args:
+        tried: configs of which one asks for as much as any trial.
 
     Raises:
         UserError: the cluster has no room for a single one.
     """
-    asked = [needs(one) for _, one in candidates(base, config)]
+    asked = [needs(one) for one in tried]
     cpus, gpus = max(one[0] for one in asked), max(one[1] for one in asked)
     have = ray.cluster_resources()
     at_once = int(have.get("CPU", 0) // cpus)
     if gpus:
         at_once = min(at_once, int(have.get("GPU", 0) // gpus))
-    at_once = config.max_concurrent or at_once
     if at_once:
         return at_once
     raise UserError(
@@ -135,11 +139,10 @@ def claim(folder: Folder, config: SweepConfig, base: RunConfig) -> None:
         "base": base.model_dump(mode="json", exclude={"runs_dir"}),
     }
     text = folder.read("sweep.json")
-    if text is not None and json.loads(text) != json.loads(json.dumps(now)):
-        before = json.loads(text)
-        parts = [f"{part}.{key}" for part in now for key in now[part] if before[part].get(key) != now[part][key]]
+    fields = [line.partition(":")[0] for line in differences(json.loads(text), now)] if text is not None else []
+    if fields:
         raise UserError(
-            f"{folder.uri} holds another sweep; these differ: {', '.join(parts)}. Give the new one another name, or "
+            f"{folder.uri} holds another sweep; these differ: {', '.join(fields)}. Give the new one another name, or "
             "use the old values to go on"
         )
     folder.write("sweep.json", json.dumps(now, indent=2))
@@ -242,8 +245,9 @@ def record_of(config: SweepConfig, result: tune.Result) -> Record:
     """What came of a trial."""
     metrics, draw = result.metrics or {}, dict(result.config or {})
     values = {one: float(metrics[one]) for one in config.objectives if metrics.get(one) is not None}
-    state = {"running": "stopped"}.get(metrics.get("state", ""), metrics.get("state", "failed"))
-    reason = metrics.get("reason", "")
+    state, reason = metrics.get("state", "failed"), metrics.get("reason", "")
+    if state == "running":  # it would have gone on
+        state = "stopped"
     if result.error is not None:
         state, reason = "failed", str(result.error).strip().splitlines()[-1]
     name = metrics.get("trial_id") or Path(result.path).name

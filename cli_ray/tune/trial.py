@@ -3,6 +3,7 @@
 import hashlib
 import json
 import threading
+from functools import cached_property
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -59,13 +60,14 @@ class Trial(tune.Trainable):
             self._thread = threading.Thread(target=self._train, name="trial", daemon=True)
             self._thread.start()
         while not self._over.wait(POLL_S):
-            rows = self._rows()
-            news = [row for row in rows if "validation_loss" in row and row["step"] > self._told]
+            lines = self._lines()
+            validations = [json.loads(line) for line in lines if '"validation_loss"' in line]  # few of many
+            news = [row for row in validations if row["step"] > self._told]
             if not news:
                 continue
             self._told = news[0]["step"]
             if news[0]["validation_loss"] is not None:
-                upto = [row for row in rows if row["step"] <= self._told]
+                upto = [row for row in map(json.loads, lines) if row["step"] <= self._told]
                 return self._report(upto) | {"state": "running", "reason": "", "done": False}
             self._reason = f"the validation loss of step {self._told} is not finite"
             self._unwanted.set()
@@ -122,7 +124,7 @@ class Trial(tune.Trainable):
         if self._error is not None:
             raise self._error
         state = {"state": "failed" if self._reason else "finished", "reason": self._reason, "done": True}
-        report = self._report(self._rows()) | state
+        report = self._report(list(map(json.loads, self._lines()))) | state
         self._run.write(OUTCOME, json.dumps(report))
         return report
 
@@ -136,13 +138,17 @@ class Trial(tune.Trainable):
         if times:
             report["step_ms"] = median(times)
         if not self._reason:
-            report["added_parameters"] = added_parameters(self._config())
+            report["added_parameters"] = self._added_parameters
         return report
 
-    def _rows(self) -> list[dict[str, Any]]:
+    @cached_property
+    def _added_parameters(self) -> int:
+        return added_parameters(self._config())
+
+    def _lines(self) -> list[str]:
         """The lines of metrics.jsonl, but for one that is being written."""
         text = self._run.read(METRICS) or ""
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        return text[: text.rfind("\n") + 1].splitlines()
 
 
 def added_parameters(config: RunConfig) -> int:

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.manifests import CLUSTER
+from tests.ports import free_ports
 
 SMALL = ("--num-cpus", "1", "--object-store-memory", str(80 * 1024**2))
 COUNT = "import ray; ray.init(log_to_driver=False); print('nodes:', sum(node['Alive'] for node in ray.nodes()))"
@@ -21,11 +21,7 @@ class Local:
     """The scripts with ports and a folder of their own."""
 
     def __init__(self, folder: Path) -> None:
-        # Kept open until both are chosen, so that they differ; the port beside the first one is Ray Client's.
-        with socket.socket() as first, socket.socket() as second:
-            for one in (first, second):
-                one.bind(("127.0.0.1", 0))
-            port, self.dashboard_port = first.getsockname()[1], second.getsockname()[1]
+        port, self.dashboard_port = free_ports(2)
         self.folder = folder
         self.environment = os.environ | {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -9,6 +9,7 @@ import pytest
 
 from cli_ray.commands import pipeline
 from cli_ray.commands.main import main
+from cli_ray.config.paths import with_absolute_paths
 from cli_ray.errors import RunFailedError
 from cli_ray.train import export, trainer
 from cli_ray.train.checkpoint import MARKER, Checkpoint, name_of
@@ -28,7 +29,7 @@ class Stages:
     def train(self, config: Any) -> dict[str, Any]:
         self._do("train")
         folder = RunFolder(config.folder)
-        folder.claim(trainer.with_absolute_paths(config))
+        folder.claim(with_absolute_paths(config))
         checkpoint = Checkpoint(progress=Progress(step=30), stream={}, world_size=1, zero_stage=2)
         folder.write(f"{name_of(30)}/{MARKER}", checkpoint.model_dump_json())
         summary = {"step": 30}

@@ -35,7 +35,7 @@ from cli_ray.config.load import load
 from cli_ray.model.config import resolve
 from cli_ray.plan.flops import cost, typical_sample
 from tests.perf.injection import SHAPES, build
-from tests.perf.scaling_costs import SampleCosts, measure, measure_ray, measure_samples, synthesized_shard
+from tests.perf.scaling_costs import measure, measure_ray, measure_samples, synthesized_shard
 from tests.perf.scaling_steps import (
     HEAD,
     STATISTICS,
@@ -43,6 +43,7 @@ from tests.perf.scaling_steps import (
     Load,
     Model,
     Outcome,
+    SampleCosts,
     Scale,
     Site,
     loads,
@@ -126,11 +127,11 @@ def measured(arguments: argparse.Namespace) -> Costs:
     """Measures, and prints what was found."""
     with tempfile.TemporaryDirectory() as scratch:
         shard = synthesized_shard(Path(scratch), arguments.count, arguments.side)
-        samples = measure_samples(shard)
-        print(line_of(f"drawn PNG of {arguments.side} pixels", samples))
+        count, samples = measure_samples(shard)
+        print(line_of(f"drawn PNG of {arguments.side} pixels", count, samples))
         if arguments.images.exists():
-            samples = measure_samples(arguments.images)
-            print(line_of(arguments.images.name, samples))
+            count, samples = measure_samples(arguments.images)
+            print(line_of(arguments.images.name, count, samples))
         costs = measure(samples, arguments.index, max(SIZES))
         if arguments.ray:
             costs = measure_ray(shard, costs)
@@ -151,10 +152,10 @@ def measured(arguments: argparse.Namespace) -> Costs:
     return costs
 
 
-def line_of(name: str, costs: SampleCosts) -> str:
+def line_of(name: str, count: int, costs: SampleCosts) -> str:
     """A line."""
     return (
-        f"measured, {costs.count} samples, {name}: {1e3 * costs.encode_s:.1f} ms to encode (sigma "
+        f"measured, {count} samples, {name}: {1e3 * costs.encode_s:.1f} ms to encode (sigma "
         f"{costs.encode_sigma:.2f}), {1e3 * costs.collate_s:.2f} ms to collate, {costs.source_bytes / 1e3:.0f} kB in "
         f"the shard, {costs.row_bytes / 1e3:.0f} kB encoded"
     )

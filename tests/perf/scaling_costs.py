@@ -6,7 +6,7 @@ import pickle
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +27,7 @@ from cli_ray.data.synthetic import synthesize, write_tar
 from cli_ray.model.tiny import TinySize, tiny_processor
 from cli_ray.train.pulse import Pulse, Sign
 from tests.perf.ledger import made_index
-from tests.perf.scaling_steps import Costs
+from tests.perf.scaling_steps import Costs, SampleCosts
 
 MICRO_BATCH = 16
 SQUARE = TinySize(image_size=336, patch_size=14)
@@ -37,27 +37,14 @@ IDLE_S = 3.0
 clock = time.process_time
 
 
-@dataclass(frozen=True)
-class SampleCosts:
-    """Of one sample on its way from a shard to a micro-batch."""
-
-    count: int
-    encode_s: float
-    encode_sigma: float
-    collate_s: float
-    collate_sigma: float
-    source_bytes: float
-    row_bytes: float
-
-
 def synthesized_shard(folder: Path, count: int, side: int) -> Path:
     """A shard of drawn pictures, enlarged to `side` pixels, as PNG."""
     write_tar([replace(one, image=_enlarged(one.image, side)) for one in synthesize(count, 0, "train")], folder, count)
     return folder
 
 
-def measure_samples(path: Path, unit: int = 32) -> SampleCosts:
-    """Reads and encodes each sample of a source in this process, one after another."""
+def measure_samples(path: Path, unit: int = 32) -> tuple[int, SampleCosts]:
+    """How many samples a source has, each read and encoded in this process, and what one took."""
     index, tasks, encoder = _source(path, unit)
     list(run(tasks[0], index.sources, encoder))  # once, so that nothing is imported or cached below
     rows: list[Encoded] = []
@@ -74,8 +61,7 @@ def measure_samples(path: Path, unit: int = 32) -> SampleCosts:
     table = to_table(rows)
     times_of_all = np.array(times) + (clock() - start) / len(rows)
     collated = [_collated(rows[i : i + MICRO_BATCH], encoder) for i in range(0, len(rows), MICRO_BATCH)]
-    return SampleCosts(
-        count=len(rows),
+    return len(rows), SampleCosts(
         encode_s=float(times_of_all.mean()),
         encode_sigma=float(np.log(times_of_all).std()),
         collate_s=float(np.mean(collated)),
@@ -97,7 +83,7 @@ def measure(samples: SampleCosts, indexed: int, ranks: int) -> Costs:
     record_s, record_bytes = _record(ranks)
     pulse = Pulse()
     return Costs(
-        **{name: value for name, value in vars(samples).items() if name != "count"},
+        **vars(samples),
         index_bytes=len(text) / indexed,
         index_s=_seconds(lambda: Index.from_json(text), 1) / indexed,
         beat_s=_seconds(lambda: pulse.beat(sign(0)), 2000),

@@ -17,8 +17,8 @@ STATISTICS, HEAD = "Ray Data's statistics", "Ray's head"
 
 
 @dataclass(frozen=True)
-class Costs:
-    """Measured."""
+class SampleCosts:
+    """Measured: one sample on its way from a shard to a micro-batch."""
 
     encode_s: float
     """CPU seconds of a sample in the stream: read, decode, resize, tokenise, to Arrow."""
@@ -32,6 +32,12 @@ class Costs:
     """Of a sample on the storage."""
     row_bytes: float
     """Of a sample in the object store."""
+
+
+@dataclass(frozen=True)
+class Costs(SampleCosts):
+    """Measured: all of them."""
+
     index_bytes: float
     """Of index.json, per sample of the data."""
     index_s: float

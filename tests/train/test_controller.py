@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,15 @@ import ray
 from ray import cloudpickle
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig
+from ray.train.torch.config import _TorchBackend
 from ray.util import placement_group_table
 
 from cli_ray.train.controller import Trainer
+from tests.free import await_cpus
 
 
 @dataclass
-class Fatal(TorchConfig):  # type: ignore[misc]
+class Fatal(TorchConfig):
     """Ends the first worker once all are there, before training begins."""
 
     @property
@@ -26,7 +27,7 @@ class Fatal(TorchConfig):  # type: ignore[misc]
         return FatalBackend
 
 
-class FatalBackend(TorchConfig().backend_cls):  # type: ignore[misc]
+class FatalBackend(_TorchBackend):
     def on_start(self, worker_group: Any, backend_config: Fatal) -> None:
         worker_group.execute_single(0, os._exit, 1)
 
@@ -44,7 +45,4 @@ def test_nothing_stays_reserved(cluster: None, tmp_path: Path) -> None:
         trainer.fit()
     made = {name: one["state"] for name, one in placement_group_table().items() if name not in before}
     assert list(made.values()) == ["REMOVED"]
-    until = time.monotonic() + 30
-    while ray.available_resources()["CPU"] < ray.cluster_resources()["CPU"] and time.monotonic() < until:
-        time.sleep(0.1)
-    assert ray.available_resources()["CPU"] == ray.cluster_resources()["CPU"]
+    assert await_cpus(ray.cluster_resources()["CPU"]) == ray.cluster_resources()["CPU"]

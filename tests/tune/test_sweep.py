@@ -1,6 +1,5 @@
 """A whole sweep on a Ray cluster: one trial finishes, one is stopped early, one fails."""
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from cli_ray.errors import UserError
 from cli_ray.train.folder import RunFolder
 from cli_ray.tune.sweep import prepare_indices, sweep
 from cli_ray.tune.trial import share_indices
+from tests.free import await_cpus
 
 
 def base_of(data: Path, **changes: Any) -> RunConfig:
@@ -82,10 +82,7 @@ def test_a_sweep_keeps_the_good_trial_and_says_what_came_of_the_others(
 
     # Nothing of the trials is left in the cluster.
     assert {one["state"] for one in placement_group_table().values()} == {"REMOVED"}
-    until = time.monotonic() + 30
-    while ray.available_resources()["CPU"] < free and time.monotonic() < until:
-        time.sleep(0.1)
-    assert ray.available_resources()["CPU"] == free
+    assert await_cpus(free) == free
 
     events = {path: path.read_text() for path in folder.glob("trials/*/events.jsonl")}
     assert len(events) == 3
