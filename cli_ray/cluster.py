@@ -2,21 +2,25 @@
 
 import math
 import os
+import signal
 import socket
+import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import ray
 from ray._private.services import get_ray_address_from_environment
 
-from cli_ray.errors import UserError
+from cli_ray.errors import StoppedError, UserError
 
 PROBE_S = 5.0
 
 
 def connect(cpus: float, *, log_to_driver: bool = True) -> None:
-    """Joins the running Ray cluster, or starts one on this machine.
+    """Joins the running Ray cluster, or starts one on this machine. From then on SIGTERM raises StoppedError in the
+    main thread, where Ray would exit without a word.
 
     Args:
         cpus: logical CPUs that workers hold all the time; what reads data gets two more.
@@ -27,6 +31,12 @@ def connect(cpus: float, *, log_to_driver: bool = True) -> None:
     """
     if ray.is_initialized():
         return
+    _join(cpus, log_to_driver)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _stop)
+
+
+def _join(cpus: float, log_to_driver: bool) -> None:
     shown: dict[str, Any] = {"logging_level": "warning", "log_to_driver": log_to_driver}
     try:
         dead = dead_address()
@@ -38,6 +48,10 @@ def connect(cpus: float, *, log_to_driver: bool = True) -> None:
     except ConnectionError:  # there is none
         pass
     ray.init(address="local", num_cpus=max(os.cpu_count() or 1, math.ceil(cpus) + 2), **shown)
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    raise StoppedError(signal.Signals(number), "stopped")
 
 
 def dead_address() -> str:

@@ -11,8 +11,8 @@ class RunFailedError(UserError):
     """A run stopped with a fault that another try would only repeat."""
 
 
-class StoppedError(Exception):
-    """A run was asked to stop, and has.
+class StoppedError(BaseException):
+    """Work was asked to stop, and has. Like KeyboardInterrupt no Exception, so that nothing on the way catches it.
 
     Args:
         number: of the signal that asked.

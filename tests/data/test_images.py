@@ -15,6 +15,18 @@ from tests.data.shards import picture
 LIMITS = Limits(max_pixels=1_000_000, max_bytes=1 << 20)
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
+INVERSE = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""What a camera did to the upright image, by EXIF orientation."""
+
 
 def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     """An encoded image."""
@@ -43,18 +55,15 @@ def quarters() -> Image.Image:
     return image
 
 
-@pytest.mark.parametrize("orientation", range(1, 9))
+def turned(upright: Image.Image, orientation: int) -> Image.Image:
+    """As a camera that was held so stores it."""
+    turn = INVERSE[orientation]
+    return upright if turn is None else upright.transpose(turn)
+
+
+@pytest.mark.parametrize("orientation", INVERSE)
 def test_exif_orientation_is_applied(orientation: int) -> None:
-    inverse = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_90,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_270,
-    }
-    stored = quarters() if orientation == 1 else quarters().transpose(inverse[orientation])
+    stored = turned(quarters(), orientation)
     exif = Image.Exif()
     exif[0x0112] = orientation
     for kind in ("PNG", "WEBP"):

@@ -8,19 +8,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from cli_ray.data.sample import BadDataError
-from tests.data.test_images import BLUE, GREEN, RED, WHITE, chunk, pixels, quarters, saved
-
-INVERSE = {
-    1: None,
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_90,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_270,
-}
-"""What a camera did to the upright image, by EXIF orientation."""
+from tests.data.test_images import BLUE, GREEN, INVERSE, RED, WHITE, chunk, pixels, quarters, saved, turned
 
 
 def png(width: int, height: int, bits: int, kind: int, rows: bytes, key: bytes) -> bytes:
@@ -96,8 +84,7 @@ def test_twelve_bits() -> None:
 @pytest.mark.parametrize("orientation", INVERSE)
 @pytest.mark.parametrize("kind", ["TIFF", "AVIF"])
 def test_orientation_of_formats_that_pillow_may_turn_itself(kind: str, orientation: int) -> None:
-    turn = INVERSE[orientation]
-    stored = quarters() if turn is None else quarters().transpose(turn)
+    stored = turned(quarters(), orientation)
     exif = Image.Exif()
     exif[0x0112] = orientation
     found = pixels(saved(stored, kind, exif=exif)).astype(int)

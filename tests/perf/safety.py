@@ -148,7 +148,7 @@ def report(shape: Shape, folder: Path, samples: int, every: int, rounds: int) ->
         safe = number % 2 == 1
         times[safe].append(run(engine, config, batch, callbacks() if safe else [], every))
     plain, safe_times = ([second for one in times[safe] for second in one] for safe in (False, True))
-    [checkpoint] = complete_checkpoints(RunFolder(config.folder))
+    checkpoint = complete_checkpoints(RunFolder(config.folder))[-1]
     size = sum(file.size for file in checkpoint.files.values())
     taken = [one[every // 2 - 1] for one in times[True]]
     return (

@@ -1,0 +1,186 @@
+"""Kills while a sweep runs: its trials must come to what they come to when nothing disturbs them.
+
+    python -m tests.drills.sweep [--kills N] [--seed S]
+
+Six trials of a tiny LLaVA with injection, one of which diverges, on a cluster of a head without CPUs and three nodes
+with two CPUs each; two trials have room at once, and `cli-ray tune` runs as a process of its own. At random moments it
+kills a worker of a trial, a node (another one comes), the driver (the same command again), and sends the SIGTERM of
+`ray job stop` (the same command again). Prints of each run which trials had ended at the kill and were run again, the
+steps of the others that were trained twice, and whether table and losses equal the undisturbed ones. The exit code is 1
+when any run came out otherwise.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cli_ray.drill.kill import WORKER
+from cli_ray.drill.layout import Room
+from cli_ray.drill.record import Record
+from cli_ray.drill.site import Site
+from evals.results.table import grid
+from tests.drills.quiet import be_quiet
+from tests.drills.training import CASES, write_data
+
+EVERY = 4
+"""Steps between checkpoints and between validations."""
+STEPS = 24
+RATES = (1e-2, 3e-3, 1e-3, 1e-4, 1e-6, 1e12)
+KINDS = ("worker", "node", "driver", "stop")
+HEAD = ("kill", "ended", "run again", "steps redone", "whole run", "table", "losses")
+PATIENCE_S = 400.0
+LOOK_S = 0.1
+Losses = dict[str, dict[int, float | None]]
+
+
+class Run:
+    """A sweep in a folder of its own, started at construction.
+
+    Args:
+        sweep: its TOML file.
+    """
+
+    def __init__(self, site: Site, sweep: Path, folder: Path) -> None:
+        self.site, self.folder = site, folder / sweep.stem
+        self._command = [sys.executable, "-m", "cli_ray.commands.main", "tune", str(sweep), "--sweeps-dir", str(folder)]
+        self._said = folder.with_suffix(".log")
+        self.began = time.monotonic()
+        self.start()
+
+    def start(self) -> None:
+        """Starts the driver; the same command each time."""
+        with self._said.open("a") as said:
+            self.driver = subprocess.Popen(
+                self._command, env={**os.environ, "RAY_ADDRESS": self.site.address}, stdout=said, stderr=said
+            )
+
+    @property
+    def trials(self) -> list[Record]:
+        """Those that have begun."""
+        return [Record(path.parent) for path in sorted(self.folder.glob("trials/*/events.jsonl"))]
+
+    @property
+    def ended(self) -> dict[str, int]:
+        """The trials that ended, with how often their workers were started."""
+        return {one.folder.name: len(one.starts) for one in self.trials if (one.folder / "outcome.json").exists()}
+
+    def until(self, happened: Callable[[], bool]) -> None:
+        """Waits for something.
+
+        Raises:
+            RuntimeError: it never happens, as the driver has ended or hangs.
+        """
+        began = time.monotonic()
+        while not happened():
+            over = self.driver.poll() is not None
+            if (over and not happened()) or time.monotonic() - began > PATIENCE_S:
+                what = f"ended with {self.driver.returncode}" if over else "hangs"
+                self.driver.kill()
+                raise RuntimeError(f"the driver {what}; the end of {self._said}:\n{self._said.read_text()[-3000:]}")
+            time.sleep(LOOK_S)
+
+    def table(self) -> dict[str, Any]:
+        """By what was drawn: how each trial ended, where, and with which validation loss."""
+        told = json.loads((self.folder / "results.json").read_text())
+        return {
+            json.dumps(one["draw"]): (one["state"], one["step"], one["values"], one["reason"]) for one in told["trials"]
+        }
+
+    def losses(self) -> Losses:
+        """By what was drawn: the loss of each step."""
+        told = json.loads((self.folder / "results.json").read_text())
+        return {
+            json.dumps(one["draw"]): dict(Record(self.folder / "trials" / one["trial"]).losses)
+            for one in told["trials"]
+        }
+
+
+def kill(run: Run, kind: str, draw: random.Random) -> None:
+    """Kills now, and brings back what the sweep cannot: a node, the command."""
+    site = run.site
+    busy = [node for node in site.nodes if site.workers(node, WORKER)]
+    node = draw.choice(busy or site.nodes)
+    if kind == "worker":
+        for one in site.workers(node, WORKER)[:1]:
+            os.kill(one.pid, signal.SIGKILL)
+    elif kind == "node":
+        site.grow(site.shrink(node, crash=True))
+    else:
+        run.driver.send_signal(signal.SIGKILL if kind == "driver" else signal.SIGTERM)
+        run.driver.wait()
+        run.start()
+
+
+def disturbed(site: Site, sweep: Path, folder: Path, kind: str, draw: random.Random, whole: Run) -> list[str]:
+    """A line of the table."""
+    run = Run(site, sweep, folder)
+    goal, step = draw.randrange(len(RATES) - 1), draw.randrange(STEPS)
+    run.until(lambda: len(run.ended) >= goal and any(one.step >= step for one in run.trials))
+    ended, steps = run.ended, {one.folder: one.step for one in run.trials}
+    kill(run, kind, draw)
+    run.until(lambda: run.driver.poll() == 0)
+    again = sum(count != run.ended[name] for name, count in ended.items())
+    redone = [
+        max((steps.get(one.folder, 0) - start for start in one.starts[1:]), default=0)
+        for one in run.trials
+        if one.folder.name not in ended
+    ]
+    site.tidy()
+    equal = ["equal" if same else "DIFFERS" for same in (run.table() == whole.table(), run.losses() == whole.losses())]
+    took = f"{time.monotonic() - run.began:.0f} s"
+    return [kind, f"{len(ended)} of {len(RATES)}", str(again), " ".join(map(str, redone)), took, *equal]
+
+
+def write_sweep(folder: Path) -> Path:
+    """The sweep, its base and their data."""
+    write_data(folder)
+    run = CASES[0].words(folder)[0]
+    held_out = f'\n[validation]\nevery = {EVERY}\nsources = [{{ path = "{folder / "parquet"}" }}]\n'
+    text = Path(run).read_text().replace("num_workers = 2", "num_workers = 1").replace("every = 6", f"every = {EVERY}")
+    (folder / "run.toml").write_text(text.replace("max_steps = 60", f"max_steps = {STEPS}") + held_out)
+    rates = ", ".join(f"{rate:g}" for rate in RATES)
+    path = folder / "rates.toml"
+    path.write_text(
+        f'name = "rates"\nbase = "run.toml"\nsearch = "grid"\nscheduler = "none"\n[space]\n"optim.llm.lr" = [{rates}]\n'
+    )
+    return path
+
+
+def main() -> int:
+    """Runs all drills."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=len(KINDS))
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    draw = random.Random(arguments.seed)
+    be_quiet()
+    site = Site([Room(2)] * 3)
+    lines = []
+    with tempfile.TemporaryDirectory(prefix="drill") as folder:
+        try:
+            sweep = write_sweep(Path(folder))
+            whole = Run(site, sweep, Path(folder, "undisturbed"))
+            whole.until(lambda: whole.driver.poll() == 0)
+            print(f"undisturbed: {len(RATES)} trials in {time.monotonic() - whole.began:.0f} s", flush=True)
+            for number in range(arguments.kills):
+                kind = KINDS[number % len(KINDS)]
+                lines.append(disturbed(site, sweep, Path(folder, f"{number:02}-{kind}"), kind, draw, whole))
+                print(" | ".join(lines[-1]), flush=True)
+        finally:
+            site.close()
+    sound = all(line[-2:] == ["equal", "equal"] and line[2] == "0" for line in lines)
+    print(f"\n{grid(HEAD, lines, left=1)}\n\n{'all equal' if sound else 'NOT all equal'}")
+    return 0 if sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
