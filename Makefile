@@ -25,12 +25,14 @@ perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.safety
 	$(BIN)/python -m tests.perf.ledger state
 	$(BIN)/python -m tests.perf.scaling
+	$(BIN)/python -m tests.perf.sweep
 
 drill: $(INSTALLED)
 	$(BIN)/python -m pytest -m long
 	$(BIN)/python -m tests.drills.training
 	$(BIN)/python -m tests.drills.reshape
 	$(BIN)/python -m tests.drills.evaluation
+	$(BIN)/python -m tests.drills.sweep
 	$(BIN)/python -m tests.drills.hostile
 
 # torch comes first, so that pip does not look at other builds of it for its dependents.

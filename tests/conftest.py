@@ -1,8 +1,6 @@
-"""What all tests share: a quiet environment, tiny models and one Ray cluster."""
+"""What all tests share: a quiet environment, tiny models and one Ray cluster of several nodes."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -51,19 +49,14 @@ def plain_model(family: "Family") -> "PreTrainedModel":
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[None]:
-    """One Ray cluster on this machine for the whole session."""
+    """One Ray cluster for the whole session: a head that does no work, and three nodes with two CPUs each."""
     import ray
 
-    # AF_UNIX socket paths are at most 107 bytes long, and pytest's own folders are too deep for that.
-    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
-    ray.init(
-        address="local",
-        num_cpus=6,
-        include_dashboard=False,
-        object_store_memory=200 * 1024**2,
-        log_to_driver=False,
-        _temp_dir=folder,
-    )
+    from cli_ray.drill.layout import Room
+    from cli_ray.drill.site import Site
+
+    site = Site([Room(cpus=2)] * 3)
+    ray.init(address=site.address, logging_level="warning", log_to_driver=False)
     yield
     ray.shutdown()
-    shutil.rmtree(folder, ignore_errors=True)
+    site.close()

@@ -53,8 +53,10 @@ class Site:
         self._environment = {"RAY_ADDRESS": f"{get_node_ip_address()}:{port}"}
         head = {"num_cpus": 0, "include_dashboard": False, "gcs_server_port": port, "temp_dir": self._folder}
         shared = {"object_store_memory": STORE_BYTES, "env_vars": self._environment}
+        self.head_arguments: dict[str, Any] = {**head, **shared}
+        """Of the head's node, for Ray's `Cluster`."""
         with _others_address_kept():
-            self._cluster = Cluster(True, head_node_args={**head, **shared})
+            self._cluster = Cluster(True, head_node_args=self.head_arguments)
         self._rooms: dict[Any, Room] = {}
         for room in rooms:
             self.grow(room)
