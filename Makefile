@@ -9,7 +9,7 @@ demo: $(INSTALLED)
 	$(BIN)/cli-ray demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

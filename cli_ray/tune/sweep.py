@@ -6,13 +6,13 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import FrameType
 
 import ray
 import tomli_w
 from optuna.samplers import NSGAIISampler, TPESampler
 from ray import tune
-from ray.tune import Callback, FailureConfig, Tuner
+from ray.tune import FailureConfig, Tuner
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
 from ray.tune.search.optuna import OptunaSearch
@@ -25,6 +25,7 @@ from cli_ray.data.index import build_index
 from cli_ray.errors import StoppedError, UserError
 from cli_ray.model.build import resolve_injection
 from cli_ray.train.folder import differences
+from cli_ray.tune.console import Console
 from cli_ray.tune.figures import draw_figures
 from cli_ray.tune.record import Record, direction, front, importance, ranked, to_parquet
 from cli_ray.tune.space import candidates, configured, ray_space
@@ -36,6 +37,7 @@ STREAM_CPUS = 1.0
 """What reads the data of a trial needs at least."""
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # its tables, which are of terminals
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # which says nothing of it to its caller
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # some objectives come with the last report only
     "TUNE_GLOBAL_CHECKPOINT_S": "5",  # a sweep that is killed forgets the trials drawn since
 }
@@ -69,8 +71,8 @@ def sweep(config: SweepConfig, base: RunConfig) -> list[Record]:
     prepare_indices(Folder(trials.runs_dir), trials)
     with _signals() as received:
         results = tuner(config, trials, folder, at_once).fit()
-    if results.num_terminated + results.num_errors < len(results):
-        raise StoppedError(received[0] if received else signal.SIGINT, "the sweep was stopped")
+    if received:  # Ray Tune counts the trials that it ended as terminated
+        raise StoppedError(received[0], "the sweep was stopped")
     records = ranked(config, [record_of(config, result) for result in results])
     write_results(folder, config, base, records)
     return records
@@ -178,7 +180,7 @@ def tuner(config: SweepConfig, base: RunConfig, folder: Folder, at_once: int) ->
             name="tune",
             storage_path=folder.uri,
             failure_config=FailureConfig(max_failures=config.max_failures),
-            callbacks=[Console(config)],
+            callbacks=[Console(config, base.runs_dir)],
             verbose=0,
         ),
     )
@@ -210,35 +212,6 @@ def scheduler(config: SweepConfig, base: RunConfig) -> TrialScheduler:
             **first, perturbation_interval=interval, hyperparam_mutations=drawn_from, require_attrs=False
         )
     return FIFOScheduler()
-
-
-class Console(Callback):
-    """A line for what happens to a trial."""
-
-    def __init__(self, config: SweepConfig) -> None:
-        self._objectives = config.objectives
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """It begins, or goes on."""
-        self._tell(trial, ", ".join(f"{field} = {value}" for field, value in trial.config.items()))
-
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-        """It was validated, or has ended by itself."""
-        known = [f"{one} {result[one]:.6g}" for one in self._objectives if one in result]
-        state = result["state"] if result["done"] else ""
-        self._tell(trial, ", ".join([f"step {result['step']}", *known, *filter(None, [state, result["reason"]])]))
-
-    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """It was stopped early, or has ended by itself."""
-        if trial.last_result.get("state") == "running":
-            self._tell(trial, f"stopped early at step {trial.last_result['step']}")
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Its driver was lost, or raised what it does not know."""
-        self._tell(trial, "lost")
-
-    def _tell(self, trial: Any, text: str) -> None:
-        print(f"trial {trial.trial_id}: {text}", flush=True)
 
 
 def record_of(config: SweepConfig, result: tune.Result) -> Record:
@@ -277,15 +250,24 @@ def best_toml(config: SweepConfig, base: RunConfig, best: Record) -> str:
 
 @contextmanager
 def _signals() -> Iterator[list[signal.Signals]]:
-    """Ray Tune ends in order on SIGINT alone; a job is stopped by SIGTERM."""
+    """Hands SIGINT and SIGTERM to Ray Tune as SIGUSR1, on which it saves its state and ends the trials; collects them.
+
+    A second signal ends this process at once.
+    """
     received: list[signal.Signals] = []
 
-    def on_term(number: int, frame: Any) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if received:
+            os._exit(128 + number)  # Ray ends the trials of a driver that is gone
         received.append(signal.Signals(number))
-        signal.raise_signal(signal.SIGINT)
+        print(f"{received[0].name}: stopping the trials; a second one ends at once", flush=True)
+        if not callable(signal.getsignal(signal.SIGUSR1)):  # Ray Tune has not begun
+            raise StoppedError(received[0], "the sweep was stopped")
+        signal.raise_signal(signal.SIGUSR1)
 
-    before = signal.signal(signal.SIGTERM, on_term)
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield received
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
