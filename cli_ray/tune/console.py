@@ -55,9 +55,8 @@ class Console(Callback):
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
         """It was validated, or has ended by itself."""
         known = [f"{one} {result[one]:.6g}" for one in self._objectives if one in result]
-        state = result["state"] if result["done"] else ""
-        text = ", ".join([f"step {result['step']}", *known, *filter(None, [state, result["reason"]])])
-        _tell(trial.trial_id, text)
+        end = [result["state"], result["reason"]] if result["state"] != "running" else []
+        _tell(trial.trial_id, ", ".join([f"step {result['step']}", *known, *filter(None, end)]))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """It was stopped early, or has ended by itself."""

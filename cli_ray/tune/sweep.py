@@ -31,8 +31,8 @@ from cli_ray.tune.record import Record, direction, front, importance, ranked, to
 from cli_ray.tune.space import candidates, configured, ray_space
 from cli_ray.tune.trial import SHARED, Trial
 
-DRIVER_CPUS = 0.01
-"""Of a trial's driver, which waits."""
+DRIVER_BYTES = 1 << 20
+"""Ray Tune must reserve something for a driver, which waits; a part of a CPU would keep all others from the rest."""
 STREAM_CPUS = 1.0
 """What reads the data of a trial needs at least."""
 ENVIRONMENT = {
@@ -102,7 +102,7 @@ def check_candidate(where: str, one: RunConfig) -> None:
 def needs(base: RunConfig) -> tuple[float, float]:
     """CPUs and GPUs of a trial."""
     cluster = base.cluster
-    cpus = cluster.max_workers * cluster.cpus_per_worker + STREAM_CPUS + DRIVER_CPUS
+    cpus = cluster.max_workers * cluster.cpus_per_worker + STREAM_CPUS
     return cpus, cluster.max_workers * cluster.gpus_per_worker
 
 
@@ -162,7 +162,7 @@ def tuner(config: SweepConfig, base: RunConfig, folder: Folder, at_once: int) ->
     """Ray Tune's side of a sweep, where it stopped if it has begun."""
     os.environ |= ENVIRONMENT
     parameters = {"base": base.model_dump(mode="json"), "sweep": config.model_dump(mode="json")}
-    trainable = tune.with_resources(tune.with_parameters(Trial, **parameters), {"CPU": DRIVER_CPUS})
+    trainable = tune.with_resources(tune.with_parameters(Trial, **parameters), {"memory": DRIVER_BYTES})
     if Tuner.can_restore(f"{folder.uri}/tune"):
         return Tuner.restore(f"{folder.uri}/tune", trainable, resume_unfinished=True, param_space=ray_space(config))
     return Tuner(
