@@ -69,7 +69,7 @@ def sweep(config: SweepConfig, base: RunConfig) -> list[Record]:
     at_once = config.max_concurrent or room([one for _, one in tried])
     claim(folder, config, trials)
     prepare_indices(Folder(trials.runs_dir), trials)
-    with _signals() as received:
+    with stop_signals() as received:
         results = tuner(config, trials, folder, at_once).fit()
     if received:  # Ray Tune counts the trials that it ended as terminated
         raise StoppedError(received[0], "the sweep was stopped")
@@ -249,7 +249,7 @@ def best_toml(config: SweepConfig, base: RunConfig, best: Record) -> str:
 
 
 @contextmanager
-def _signals() -> Iterator[list[signal.Signals]]:
+def stop_signals() -> Iterator[list[signal.Signals]]:
     """Hands SIGINT and SIGTERM to Ray Tune as SIGUSR1, on which it saves its state and ends the trials; collects them.
 
     A second signal ends this process at once.

@@ -105,7 +105,8 @@ def tell_record(samples: int) -> None:
     """Writes and verifies an epoch. The writer is another process, so that its memory does not count."""
     index = made_index(samples)
     order = order_for(index)
-    order = Order(order.counts, order.sources, [1.0], 0, RANKS, 256, 128, 1)  # steps then take the pieces in order
+    # With windows of one micro-batch, steps take the pieces in order.
+    order = Order(order.counts, order.sources, [1.0], 0, RANKS, BATCH // RANKS, BATCH // RANKS, 1)
     with tempfile.TemporaryDirectory() as path:
         folder = Folder(path)
         with multiprocessing.get_context("spawn").Pool(1) as pool:

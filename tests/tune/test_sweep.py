@@ -1,5 +1,6 @@
 """A whole sweep on a Ray cluster: one trial finishes, one is stopped early, one fails."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from cli_ray.config import RunConfig, SweepConfig
 from cli_ray.config.load import load, validated
 from cli_ray.data.folder import Folder
 from cli_ray.data.synthetic import synthesize, write_tar
-from cli_ray.errors import UserError
+from cli_ray.errors import StoppedError, UserError
 from cli_ray.train.folder import RunFolder
-from cli_ray.tune.sweep import prepare_indices, sweep
+from cli_ray.tune.sweep import prepare_indices, stop_signals, sweep
 from cli_ray.tune.trial import share_indices
 from tests.free import await_cpus
 
@@ -119,6 +120,24 @@ def test_a_sweep_that_cannot_work_says_so_before_it_starts(
     with pytest.raises(UserError, match=message):
         sweep(sweep_of(tmp_path, **changes), base_of(data, **base_changes))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_a_sweep_in_order(number: signal.Signals) -> None:
+    """SIGINT is Ctrl-C, SIGTERM what `ray job stop` sends; SIGUSR1 is what Ray Tune heeds while it runs."""
+    before = {one: signal.getsignal(one) for one in (number, signal.SIGUSR1)}
+    passed_on: list[int] = []
+    try:
+        with stop_signals() as received, pytest.raises(StoppedError, match=f"stopped by {number.name}"):
+            signal.raise_signal(number)
+        assert received == [number]
+        signal.signal(signal.SIGUSR1, lambda which, frame: passed_on.append(which))
+        with stop_signals() as received:
+            signal.raise_signal(number)
+        assert (received, passed_on) == ([number], [signal.SIGUSR1])
+        assert signal.getsignal(number) == before[number]
+    finally:
+        signal.signal(signal.SIGUSR1, before[signal.SIGUSR1])
 
 
 def test_trials_share_the_index_of_their_sources(data: Path, tmp_path: Path) -> None:
