@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Literal, get_args
 
@@ -96,7 +97,8 @@ def importance(sweep: SweepConfig, records: Sequence[Record]) -> dict[str, dict[
             study, evaluator=evaluator, target=lambda trial: sign * float(trial.values[number])
         )
 
-    return {objective: share(number) for number, objective in enumerate(sweep.objectives)}
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # which says that it looks for what is low
+        return {objective: share(number) for number, objective in enumerate(sweep.objectives)}
 
 
 def to_parquet(sweep: SweepConfig, records: Sequence[Record]) -> bytes:
