@@ -18,7 +18,7 @@ REST = {
     "jobs/pipeline.py": "training, export and evaluation as a Ray job",
     "jobs/runtime_env.yaml": "environment variables of all jobs",
     "jobs/configs/": "recipes: tiny, the demo's, LLaVA-1.5 7B (stage 1, stage 2, LoRA), LLaVA-OneVision 0.5B and 7B",
-    "jobs/sweeps/": "the ablations of the method",
+    "jobs/sweeps/": "the ablations of the method, and a search over sizes and rates",
     "cluster/kuberay/": "RayCluster, and a RayJob for each job script",
     "cluster/vm/": "launcher files for AWS and Google Cloud",
     "cluster/slurm/": "the batch script",
