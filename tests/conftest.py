@@ -24,6 +24,7 @@ os.environ |= {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one Ray cluster stay in one process, which begins with them; others go by their files."""
     for item in items:

@@ -266,6 +266,7 @@ def stop_signals() -> Iterator[list[signal.Signals]]:
         signal.raise_signal(signal.SIGUSR1)
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+    before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # perhaps of an earlier sweep
     try:
         yield received
     finally:

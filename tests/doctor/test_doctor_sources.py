@@ -1,11 +1,17 @@
 from pathlib import Path
 
 import pytest
+import ray
 
 from cli_ray.config import RunConfig
 from cli_ray.doctor import sources
 from cli_ray.doctor.nodes import Answers
 from cli_ray.doctor.sources import check_sources, count_files, find_models
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
 
 
 def config(path: Path, **model: str) -> RunConfig:

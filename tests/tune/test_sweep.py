@@ -127,17 +127,14 @@ def test_signals_end_a_sweep_in_order(number: signal.Signals) -> None:
     """SIGINT is Ctrl-C, SIGTERM what `ray job stop` sends; SIGUSR1 is what Ray Tune heeds while it runs."""
     before = {one: signal.getsignal(one) for one in (number, signal.SIGUSR1)}
     passed_on: list[int] = []
-    try:
-        with stop_signals() as received, pytest.raises(StoppedError, match=f"stopped by {number.name}"):
-            signal.raise_signal(number)
-        assert received == [number]
+    with stop_signals() as received, pytest.raises(StoppedError, match=f"stopped by {number.name}"):
+        signal.raise_signal(number)
+    assert received == [number]
+    with stop_signals() as received:
         signal.signal(signal.SIGUSR1, lambda which, frame: passed_on.append(which))
-        with stop_signals() as received:
-            signal.raise_signal(number)
-        assert (received, passed_on) == ([number], [signal.SIGUSR1])
-        assert signal.getsignal(number) == before[number]
-    finally:
-        signal.signal(signal.SIGUSR1, before[signal.SIGUSR1])
+        signal.raise_signal(number)
+    assert (received, passed_on) == ([number], [signal.SIGUSR1])
+    assert {one: signal.getsignal(one) for one in before} == before
 
 
 def test_trials_share_the_index_of_their_sources(data: Path, tmp_path: Path) -> None:

@@ -83,12 +83,13 @@ def test_replicas_that_fall_together_while_they_load_are_one_failure(location: L
 
 def test_a_cluster_without_room_is_told_at_once(location: Location) -> None:
     replica = ReplicaConfig(gpus=3, cpus=1)
-    with pytest.raises(UserError, match=r"replica\.gpus = 3 and replica\.cpus = 1; .* 0 GPUs and 6 CPUs"):
+    with pytest.raises(UserError, match=r"replica\.gpus = 3 and replica\.cpus = 1; .* 0 GPUs and 2 CPUs"):
         run_pool(queue_of(location), job_of("", location, replica), print, None, Echo)
 
 
 def test_capacity_counts_whole_replicas() -> None:
-    assert capacity(ReplicaConfig(gpus=0, cpus=4)) == 1
+    assert capacity(ReplicaConfig(gpus=0, cpus=4)) == 0  # three nodes have two CPUs each
+    assert capacity(ReplicaConfig(gpus=0, cpus=1.5)) == 3
     assert capacity(ReplicaConfig(gpus=0, cpus=0.5)) == 12
     assert capacity(ReplicaConfig(gpus=0.5, cpus=1)) == 0
 

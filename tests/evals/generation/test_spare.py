@@ -29,7 +29,7 @@ def location(tmp_path_factory: pytest.TempPathFactory) -> Location:
 def training(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A placement group that holds all CPUs of the cluster."""
     monkeypatch.setattr(pool, "LOOK_SECONDS", 0.1)
-    group = placement_group([{"CPU": 6}])
+    group = placement_group([{"CPU": 2}] * 3)
     ray.get(group.ready())
     yield group
     remove_placement_group(group)
