@@ -9,7 +9,7 @@ demo: $(INSTALLED)
 	$(BIN)/cli-ray demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -24,15 +24,6 @@ os.environ |= {
 }
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in its own hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one Ray cluster stay in one process, which begins with them; others go by their files."""
-    for item in items:
-        on_cluster = "cluster" in getattr(item, "fixturenames", ())
-        item.add_marker(pytest.mark.xdist_group("cluster" if on_cluster else item.path.name))
-    items.sort(key=lambda item: "cluster" not in getattr(item, "fixturenames", ()))
-
-
 @pytest.fixture(scope="session", params=["llava", "llava_onevision"])
 def family(request: pytest.FixtureRequest) -> "Family":
     """Each model family in turn."""

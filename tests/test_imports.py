@@ -42,6 +42,7 @@ USES_RAY = {
     "train/trainer.py",
     "train/worker.py",
     "tune/space.py",
+    "tune/console.py",
     "tune/sweep.py",
     "tune/trial.py",
 }
