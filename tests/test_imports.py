@@ -41,8 +41,8 @@ USES_RAY = {
     "train/supervisor.py",
     "train/trainer.py",
     "train/worker.py",
-    "tune/space.py",
     "tune/console.py",
+    "tune/space.py",
     "tune/sweep.py",
     "tune/trial.py",
 }

@@ -144,24 +144,39 @@ def frozen(scene: Scene, name: str, found: Callable[[], list[Process]], mark: st
         for one in stopped:
             os.kill(one.pid, signal.SIGSTOP)
         began, starts = time.monotonic(), len(job.record.starts)
-        size = len(job.record.losses)
-        line = seen(
-            name, job, mark, began, lambda: len(job.record.starts) > starts and len(job.record.losses) > size + 2
-        )
+        size, said = len(job.record.losses), len(job.output.read_text())
+
+        def recovered() -> bool:
+            return len(job.record.starts) > starts and len(job.record.losses) > size + 2
+
+        line = seen(name, job, mark, began, recovered, said=said)
         left = [one.pid for one in stopped if Path(f"/proc/{one.pid}/cmdline").exists()]
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         return f"{line} | {len(left)} of {len(stopped)} frozen processes left"
 
 
-def seen(name: str, job: Job, mark: str, began: float, recovered: Callable[[], bool], told: float | None = None) -> str:
-    """A line of the table, once the run has recovered or ended."""
+def seen(
+    name: str,
+    job: Job,
+    mark: str,
+    began: float,
+    recovered: Callable[[], bool],
+    told: float | None = None,
+    said: int = 0,
+) -> str:
+    """A line of the table, once the run has recovered or ended.
+
+    Args:
+        told: when the message came, if that is known.
+        said: characters of the output before the fault.
+    """
 
     def ended() -> bool:
         return job.driver.poll() is not None
 
     def message() -> str:
-        return next((line for line in job.output.read_text().splitlines() if mark in line), "")
+        return next((line for line in job.output.read_text()[said:].splitlines() if mark in line), "")
 
     job.until(lambda: bool(message()) or ended())
     told = told or time.monotonic()

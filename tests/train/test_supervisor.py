@@ -133,20 +133,21 @@ def test_notices_double_their_pause_and_a_run_that_stays_stuck_is_restarted(
 
 
 @pytest.mark.usefixtures("fake_ray")
-def test_a_signal_before_any_worker_is_at_work_ends_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_any_worker_is_at_work_ends_the_run(tmp_path: Path, number: signal.Signals) -> None:
     pulse, never = FakePulse([]), threading.Event()
     run = Supervisor(CLUSTER, RunFolder(str(tmp_path)), pulse, lambda: None)
 
     def fit() -> dict[str, Any]:
-        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(number)
         never.wait()
         return {}
 
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(StoppedError, match="stopped while no worker was at work by SIGTERM"):
+    before = signal.getsignal(number)
+    with pytest.raises(StoppedError, match=f"stopped while no worker was at work by {number.name}"):
         run.run(fit, never.set)
-    assert pulse.orders == [("stop", "SIGTERM")]
-    assert signal.getsignal(signal.SIGTERM) == before
+    assert pulse.orders == [("stop", number.name)]
+    assert signal.getsignal(number) == before
 
 
 @pytest.mark.usefixtures("fake_ray")

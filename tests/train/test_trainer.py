@@ -149,36 +149,35 @@ def test_a_run_goes_on_with_another_number_of_workers(run: Path, data: Path, tmp
     assert [event["checkpoint"] for event in events if event["event"] == "convert"] == ["checkpoints/step-00000003"]
 
 
-def test_a_run_that_is_stopped_by_signals_goes_on_as_if_nothing_had_happened(
+def test_a_run_that_is_stopped_goes_on_as_if_nothing_had_happened(
     cluster: None, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """SIGTERM is what `ray job stop` sends, SIGINT is Ctrl-C."""
-    long = {"global_batch_size": 8, "micro_batch_size": 2, "epochs": 20, "max_steps": 80, "precision": "fp32"}
+    """By SIGTERM, which `ray job stop` sends."""
+    long = {"global_batch_size": 8, "micro_batch_size": 2, "epochs": 20, "max_steps": 60, "precision": "fp32"}
     changes: dict[str, Any] = {"train": long, "validation": {}, "checkpoint": {"every": 100}}
     train(config_of(data, tmp_path, name="undisturbed", **changes))
     config = config_of(data, tmp_path, **changes)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with signalled(number, tmp_path / "run"), pytest.raises(StoppedError) as stop:
-            train(config)
-        assert stop.value.exit_code == 128 + number
-        step = len(losses_of(tmp_path / "run"))
-        assert f"stopped at step {step} after a checkpoint by {number.name}" in str(stop.value)
-        assert complete_checkpoints(RunFolder(str(tmp_path / "run")))[-1].progress.step == step
-        assert "stopping after a checkpoint; a second one ends at once" in capsys.readouterr().out
+    with terminated(tmp_path / "run"), pytest.raises(StoppedError) as stop:
+        train(config)
+    assert stop.value.exit_code == 143
+    step = len(losses_of(tmp_path / "run"))
+    assert f"stopped at step {step} after a checkpoint by SIGTERM" in str(stop.value)
+    assert complete_checkpoints(RunFolder(str(tmp_path / "run")))[-1].progress.step == step
+    assert "stopping after a checkpoint; a second one ends at once" in capsys.readouterr().out
     train(config)
     assert losses_of(tmp_path / "run") == losses_of(tmp_path / "undisturbed")
     assert verification(str(tmp_path / "run"), None).is_right
 
 
 @contextmanager
-def signalled(number: signal.Signals, run: Path) -> Iterator[None]:
-    """Sends this process a signal as soon as a run has logged another step."""
+def terminated(run: Path) -> Iterator[None]:
+    """Sends this process SIGTERM as soon as a run has logged another step."""
     over, before = threading.Event(), len(losses_of(run))
 
     def watch() -> None:
         while not over.wait(0.05):
             if len(losses_of(run)) > before:
-                os.kill(os.getpid(), number)
+                os.kill(os.getpid(), signal.SIGTERM)
                 return
 
     thread = threading.Thread(target=watch)
