@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 from typing import Any
 
 from ray.tune import Callback
@@ -38,15 +39,11 @@ class Console(Callback):
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + LOOK_S
-        runs = Folder(self._runs_dir)
         running = tuple(trial.trial_id for trial in trials if trial.status == "RUNNING")
-        for name in _names(runs) if running else ():
-            if name.startswith(running):
-                events = _events(runs, name)
-                for event in events[self._told.get(name, 0) :]:
-                    if event["event"] in TROUBLES:
-                        _tell(name, event.get("reason") or f"{event['event']}: {event['path']}")
-                self._told[name] = len(events)
+        with suppress(OSError):  # the sweep does not depend on it
+            for name in _names(runs := Folder(self._runs_dir)):
+                if name.startswith(running):
+                    self._tell_troubles(name, _events(runs, name))
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """It begins, or goes on."""
@@ -67,15 +64,24 @@ class Console(Callback):
         """Its driver was lost, or raised what it does not know."""
         _tell(trial.trial_id, "lost")
 
+    def _tell_troubles(self, name: str, events: list[dict[str, Any]]) -> None:
+        for event in events[self._told.get(name, 0) :]:
+            if event["event"] in TROUBLES:
+                _tell(name, event.get("reason") or f"{event['event']}: {event['path']}")
+        self._told[name] = len(events)
+
 
 def _names(runs: Folder) -> list[str]:
     return [name for name in runs.names("") if not name.endswith(".json")]  # but for the shared indices
 
 
 def _events(runs: Folder, name: str) -> list[dict[str, Any]]:
-    """The whole lines of a run's events.jsonl."""
-    text = runs.read(f"{name}/events.jsonl") or ""
-    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+    """Of a run; but for a line that is being written, or was cut by the death of its writer."""
+    found = []
+    for line in (runs.read(f"{name}/events.jsonl") or "").splitlines():
+        with suppress(ValueError):
+            found.append(json.loads(line))
+    return found
 
 
 def _tell(name: str, text: str) -> None:
