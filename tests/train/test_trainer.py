@@ -239,6 +239,7 @@ def test_too_many_bad_samples_stop_the_run_and_are_named(cluster: None, data: Pa
     assert {line["source"] for line in lines} == {"tar"}
 
 
+@pytest.mark.long
 def test_a_fault_that_comes_again_is_not_tried_for_ever_and_names_its_samples(
     cluster: None, data: Path, tmp_path: Path
 ) -> None:
