@@ -15,11 +15,9 @@ import os
 import random
 import re
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,12 +29,12 @@ from evals.results.samples import SCHEMA, read_columns
 from evals.results.table import grid, read_results
 from evals.store import Store
 from evals.suite import SUITES
+from tests.drills.command import Command
 from tests.drills.quiet import be_quiet
 from tests.evals.generation.charts import save_model
 
 ENDS_EVERY = 12
 """Each n-th token of the vocabulary ends a reply, so that a run takes some 20 s of one core."""
-LOOK_S = 0.05
 LOAD_S = 3.0
 """Loading the weights takes at least as long: imports alone do."""
 PATIENCE_S = 240.0
@@ -62,24 +60,14 @@ class Outcome:
     """Records that took more than one attempt."""
 
 
-class Run:
-    """An evaluation in a folder of its own, started at construction."""
+class Run(Command):
+    """An evaluation in a folder of its own."""
 
     def __init__(self, site: Site, model: str, folder: Path) -> None:
-        self.site, self.folder = site, folder
+        self.folder = folder
         replica = ["--replica.gpus", "0", "--replica.dtype", "fp32", "--replica.batch-size", "2"]
-        self._command = [sys.executable, "-m", "cli_ray.commands.main", "eval", "--model", model, "--miniature"]
-        self._command += ["--suite", "all", "--output", str(folder), *replica]
-        self._said = folder.with_suffix(".log")
-        self.began = time.monotonic()
-        self.start()
-
-    def start(self) -> None:
-        """Starts the driver; the same command each time."""
-        with self._said.open("a") as said:
-            self.driver = subprocess.Popen(
-                self._command, env={**os.environ, "RAY_ADDRESS": self.site.address}, stdout=said, stderr=said
-            )
+        words = ["eval", "--model", model, "--miniature", "--suite", "all", "--output", str(folder), *replica]
+        super().__init__(site, words, folder.with_suffix(".log"), PATIENCE_S)
 
     def stored(self) -> int:
         """Whole lines of all records' files."""
@@ -92,22 +80,6 @@ class Run:
     def at_work(self) -> int:
         """Replicas that have loaded the weights and generate."""
         return sum(one.title == "ray::Replica.run" for one in self.replicas())
-
-    def until(self, happened: Callable[[], bool]) -> float:
-        """Waits for something; seconds.
-
-        Raises:
-            RuntimeError: it never happens, as the driver has failed or hangs.
-        """
-        began = time.monotonic()
-        while not happened():
-            ended = self.driver.poll() is not None
-            if (ended and not happened()) or time.monotonic() - began > PATIENCE_S:
-                what = f"ended with {self.driver.returncode} too early" if ended else "hangs"
-                self.driver.kill()
-                raise RuntimeError(f"the driver {what}; the end of {self._said}:\n{self._said.read_text()[-3000:]}")
-            time.sleep(LOOK_S)
-        return time.monotonic() - began
 
     def outcome(self) -> Outcome:
         """Waits for the end."""

@@ -77,6 +77,8 @@ def redis() -> Iterator[None]:
         os.environ["RAY_REDIS_ADDRESS"] = f"127.0.0.1:{port}"
         try:
             while not _listens(port):
+                if server.poll() is not None:
+                    sys.exit(f"redis-server ended with {server.returncode}: run it by hand to see why")
                 time.sleep(0.1)
             yield
         finally:

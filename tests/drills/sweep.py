@@ -15,11 +15,10 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from cli_ray.drill.layout import Room
 from cli_ray.drill.record import Record
 from cli_ray.drill.site import Site
 from evals.results.table import grid
+from tests.drills.command import Command
 from tests.drills.quiet import be_quiet
 from tests.drills.training import CASES, write_data
 
@@ -38,30 +38,20 @@ RATES = (1e-2, 3e-3, 1e-3, 1e-4, 1e-6, 1e12)
 KINDS = ("worker", "node", "driver", "stop")
 HEAD = ("kill", "ended", "run again", "steps redone", "whole run", "table", "losses")
 PATIENCE_S = 400.0
-LOOK_S = 0.1
 Losses = dict[str, dict[int, float | None]]
 
 
-class Run:
-    """A sweep in a folder of its own, started at construction.
+class Run(Command):
+    """A sweep in a folder of its own.
 
     Args:
         sweep: its TOML file.
     """
 
     def __init__(self, site: Site, sweep: Path, folder: Path) -> None:
-        self.site, self.folder = site, folder / sweep.stem
-        self._command = [sys.executable, "-m", "cli_ray.commands.main", "tune", str(sweep), "--sweeps-dir", str(folder)]
-        self._said = folder.with_suffix(".log")
-        self.began = time.monotonic()
-        self.start()
-
-    def start(self) -> None:
-        """Starts the driver; the same command each time."""
-        with self._said.open("a") as said:
-            self.driver = subprocess.Popen(
-                self._command, env={**os.environ, "RAY_ADDRESS": self.site.address}, stdout=said, stderr=said
-            )
+        self.folder = folder / sweep.stem
+        words = ["tune", str(sweep), "--sweeps-dir", str(folder)]
+        super().__init__(site, words, folder.with_suffix(".log"), PATIENCE_S)
 
     @property
     def trials(self) -> list[Record]:
@@ -73,35 +63,18 @@ class Run:
         """The trials that ended, with how often their workers were started."""
         return {one.folder.name: len(one.starts) for one in self.trials if (one.folder / "outcome.json").exists()}
 
-    def until(self, happened: Callable[[], bool]) -> None:
-        """Waits for something.
-
-        Raises:
-            RuntimeError: it never happens, as the driver has ended or hangs.
-        """
-        began = time.monotonic()
-        while not happened():
-            over = self.driver.poll() is not None
-            if (over and not happened()) or time.monotonic() - began > PATIENCE_S:
-                what = f"ended with {self.driver.returncode}" if over else "hangs"
-                self.driver.kill()
-                raise RuntimeError(f"the driver {what}; the end of {self._said}:\n{self._said.read_text()[-3000:]}")
-            time.sleep(LOOK_S)
-
     def table(self) -> dict[str, Any]:
         """By what was drawn: how each trial ended, where, and with which validation loss."""
-        told = json.loads((self.folder / "results.json").read_text())
-        return {
-            json.dumps(one["draw"]): (one["state"], one["step"], one["values"], one["reason"]) for one in told["trials"]
-        }
+        return {drawn: (one["state"], one["step"], one["values"], one["reason"]) for drawn, one in self._results()}
 
     def losses(self) -> Losses:
         """By what was drawn: the loss of each step."""
+        return {drawn: dict(Record(self.folder / "trials" / one["trial"]).losses) for drawn, one in self._results()}
+
+    def _results(self) -> list[tuple[str, dict[str, Any]]]:
+        """What was drawn, and what came of it, of each trial."""
         told = json.loads((self.folder / "results.json").read_text())
-        return {
-            json.dumps(one["draw"]): dict(Record(self.folder / "trials" / one["trial"]).losses)
-            for one in told["trials"]
-        }
+        return [(json.dumps(one["draw"]), one) for one in told["trials"]]
 
 
 def kill(run: Run, kind: str, draw: random.Random) -> None:
@@ -140,17 +113,29 @@ def disturbed(site: Site, sweep: Path, folder: Path, kind: str, draw: random.Ran
     return [kind, f"{len(ended)} of {len(RATES)}", str(again), " ".join(map(str, redone)), took, *equal]
 
 
-def write_sweep(folder: Path) -> Path:
-    """The sweep, its base and their data."""
+def write_sweep(folder: Path, rates: Sequence[float], steps: int, every: int) -> Path:
+    """A sweep over learning rates, its base run.toml and their data.
+
+    Args:
+        rates: a trial each.
+        steps: of each trial.
+        every: steps between checkpoints and between validations.
+    """
     write_data(folder)
-    run = CASES[0].words(folder)[0]
-    held_out = f'\n[validation]\nevery = {EVERY}\nsources = [{{ path = "{folder / "parquet"}" }}]\n'
-    text = Path(run).read_text().replace("num_workers = 2", "num_workers = 1").replace("every = 6", f"every = {EVERY}")
-    (folder / "run.toml").write_text(text.replace("max_steps = 60", f"max_steps = {STEPS}") + held_out)
-    rates = ", ".join(f"{rate:g}" for rate in RATES)
+    text = Path(CASES[0].words(folder)[0]).read_text()
+    for old, new in (
+        ("num_workers = 2", "num_workers = 1"),
+        ("epochs = 5", "epochs = 1000"),
+        ("max_steps = 60", f"max_steps = {steps}"),
+        ("every = 6", f"every = {every}"),
+    ):
+        text = text.replace(old, new)
+    held_out = f'\n[validation]\nevery = {every}\nsources = [{{ path = "{folder / "parquet"}" }}]\n'
+    (folder / "run.toml").write_text(text + held_out)
     path = folder / "rates.toml"
     path.write_text(
-        f'name = "rates"\nbase = "run.toml"\nsearch = "grid"\nscheduler = "none"\n[space]\n"optim.llm.lr" = [{rates}]\n'
+        f'name = "rates"\nbase = "run.toml"\nsearch = "grid"\nscheduler = "none"\n'
+        f'[space]\n"optim.llm.lr" = [{", ".join(f"{rate:g}" for rate in rates)}]\n'
     )
     return path
 
@@ -167,7 +152,7 @@ def main() -> int:
     lines = []
     with tempfile.TemporaryDirectory(prefix="drill") as folder:
         try:
-            sweep = write_sweep(Path(folder))
+            sweep = write_sweep(Path(folder), RATES, STEPS, EVERY)
             whole = Run(site, sweep, Path(folder, "undisturbed"))
             whole.until(lambda: whole.driver.poll() == 0)
             print(f"undisturbed: {len(RATES)} trials in {time.monotonic() - whole.began:.0f} s", flush=True)

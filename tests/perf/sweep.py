@@ -24,7 +24,7 @@ from cli_ray.drill.layout import Room
 from cli_ray.drill.site import Site
 from evals.results.table import grid
 from tests.drills.quiet import be_quiet
-from tests.drills.training import CASES, write_data
+from tests.drills.sweep import write_sweep
 
 RATES = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)
 HEAD = ("way", "wall s", "trials an hour", "training s", "overhead s")
@@ -57,29 +57,10 @@ def command(site: Site, *words: str) -> None:
     subprocess.run(whole, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def write_configs(folder: Path, setting: Setting) -> None:
-    """run.toml, which trials change, sweep.toml, and their data."""
-    write_data(folder)
-    text = Path(CASES[0].words(folder)[0]).read_text()
-    for old, new in (
-        ("num_workers = 2", "num_workers = 1"),
-        ("epochs = 5", "epochs = 1000"),
-        ("max_steps = 60", f"max_steps = {setting.steps}"),
-        ("every = 6", f"every = {setting.steps}"),
-    ):
-        text = text.replace(old, new)
-    held_out = f'\n[validation]\nevery = {setting.steps}\nsources = [{{ path = "{folder / "parquet"}" }}]\n'
-    (folder / "run.toml").write_text(text + held_out)
-    rates = ", ".join(f"{rate:g}" for rate in setting.rates)
-    (folder / "sweep.toml").write_text(
-        f'name = "rates"\nbase = "run.toml"\nsearch = "grid"\nscheduler = "none"\n[space]\n"optim.llm.lr" = [{rates}]\n'
-    )
-
-
 def tuned(site: Site, folder: Path, name: str, at_once: int) -> Path:
     """The folder of the runs of a sweep."""
     where = ["--sweeps-dir", str(folder / name), "--max-concurrent", str(at_once)]
-    command(site, "tune", str(folder / "sweep.toml"), *where)
+    command(site, "tune", str(folder / "rates.toml"), *where)
     return folder / name / "rates" / "trials"
 
 
@@ -107,7 +88,7 @@ def measured(setting: Setting) -> str:
     with tempfile.TemporaryDirectory(prefix="sweep") as name:
         try:
             folder = Path(name)
-            write_configs(folder, setting)
+            write_sweep(folder, setting.rates, setting.steps, setting.steps)
             ways: list[tuple[str, int, Callable[[], Path]]] = [
                 ("loop of cli-ray train", 1, lambda: looped(site, folder, setting)),
                 ("cli-ray tune, 1 at once", 1, lambda: tuned(site, folder, "one", 1)),

@@ -149,19 +149,20 @@ def test_a_run_goes_on_with_another_number_of_workers(run: Path, data: Path, tmp
     assert [event["checkpoint"] for event in events if event["event"] == "convert"] == ["checkpoints/step-00000003"]
 
 
-def test_a_run_that_is_stopped_goes_on_as_if_nothing_had_happened(
-    cluster: None, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
+def test_a_run_that_is_stopped_by_a_signal_goes_on_as_if_nothing_had_happened(
+    cluster: None, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
-    """By SIGTERM, which `ray job stop` sends."""
+    """SIGTERM is what `ray job stop` sends, SIGINT is Ctrl-C."""
     long = {"global_batch_size": 8, "micro_batch_size": 2, "epochs": 20, "max_steps": 60, "precision": "fp32"}
     changes: dict[str, Any] = {"train": long, "validation": {}, "checkpoint": {"every": 100}}
     train(config_of(data, tmp_path, name="undisturbed", **changes))
     config = config_of(data, tmp_path, **changes)
-    with terminated(tmp_path / "run"), pytest.raises(StoppedError) as stop:
+    with signalled(number, tmp_path / "run"), pytest.raises(StoppedError) as stop:
         train(config)
-    assert stop.value.exit_code == 143
+    assert stop.value.exit_code == 128 + number
     step = len(losses_of(tmp_path / "run"))
-    assert f"stopped at step {step} after a checkpoint by SIGTERM" in str(stop.value)
+    assert f"stopped at step {step} after a checkpoint by {number.name}" in str(stop.value)
     assert complete_checkpoints(RunFolder(str(tmp_path / "run")))[-1].progress.step == step
     assert "stopping after a checkpoint; a second one ends at once" in capsys.readouterr().out
     train(config)
@@ -170,14 +171,14 @@ def test_a_run_that_is_stopped_goes_on_as_if_nothing_had_happened(
 
 
 @contextmanager
-def terminated(run: Path) -> Iterator[None]:
-    """Sends this process SIGTERM as soon as a run has logged another step."""
+def signalled(number: signal.Signals, run: Path) -> Iterator[None]:
+    """Sends this process a signal as soon as a run has logged another step."""
     over, before = threading.Event(), len(losses_of(run))
 
     def watch() -> None:
         while not over.wait(0.05):
             if len(losses_of(run)) > before:
-                os.kill(os.getpid(), signal.SIGTERM)
+                os.kill(os.getpid(), number)
                 return
 
     thread = threading.Thread(target=watch)
