@@ -2,7 +2,8 @@
 
 Each rank runs its own Ray datasets inside its Ray Train worker, one per window, a few windows ahead.
 `streaming_split` would deal blocks to ranks by timing, so that no two runs were alike; one dataset for a whole
-epoch would put no bound on what is read ahead, and takes 0.8 ms per unit to set up.
+epoch would put no bound on what is read ahead, and takes 0.8 ms per unit to set up. A rank's tasks run on its own
+node, and on others where that one has no CPU free.
 """
 
 import logging
@@ -15,6 +16,7 @@ from functools import lru_cache
 import pyarrow as pa
 import ray
 import ray.data
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.encoded import Row, from_table, to_table
@@ -64,7 +66,10 @@ def _read_window(tasks: list[Task], sources: tuple[Source, ...], encoder: ray.Ob
         return to_table(rows)
 
     dataset = ray.data.from_items([asdict(task) for task in tasks], override_num_blocks=len(tasks))
-    dataset = dataset.map_batches(encode, batch_size=None, batch_format="pyarrow", num_cpus=1)
+    node = ray.get_runtime_context().get_node_id()
+    # Ray Data would spread the tasks over all nodes, and pixels over the network.
+    here = NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True)
+    dataset = dataset.map_batches(encode, batch_size=None, batch_format="pyarrow", num_cpus=1, scheduling_strategy=here)
     dataset.context.execution_options.preserve_order = True
     dataset.context.enable_progress_bars = False
     dataset.context.print_on_execution_start = False
