@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
@@ -23,8 +24,15 @@ def environment() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that a result may depend on."""
-    return {name: metadata.version(name) for name in PACKAGES}
+    """Versions of the packages that a result may depend on; without cli_ray where it is not installed, but lies in
+    the working directory of a job."""
+    return {name: version for name in PACKAGES if (version := _version(name))}
+
+
+def _version(package: str) -> str | None:
+    with suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return None
 
 
 def _git(*arguments: str) -> str | None:
