@@ -41,6 +41,7 @@ USES_RAY = {
     "train/supervisor.py",
     "train/trainer.py",
     "train/worker.py",
+    "tune/asha.py",
     "tune/console.py",
     "tune/space.py",
     "tune/sweep.py",

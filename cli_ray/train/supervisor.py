@@ -22,6 +22,7 @@ from cli_ray.train.reaper import end_ranks
 
 LOOK_S = 1.0
 Summary = dict[str, Any]
+Check = Callable[[], signal.Signals | None]
 
 
 class Supervisor:
@@ -31,10 +32,11 @@ class Supervisor:
         cluster: of the run.
         folder: of the run, for events.
         pulse: the actor that hears of the ranks.
-        check: raises when this driver must not go on; called every second.
+        check: called every second; raises when this driver must not go on, and returns a signal that is meant for it
+            and came to another process.
     """
 
-    def __init__(self, cluster: ClusterConfig, folder: RunFolder, pulse: Any, check: Callable[[], object]) -> None:
+    def __init__(self, cluster: ClusterConfig, folder: RunFolder, pulse: Any, check: Check) -> None:
         self._cluster, self._folder, self._pulse, self._check = cluster, folder, pulse, check
         self._signal: signal.Signals | None = None
         self._passed_on = False
@@ -67,7 +69,7 @@ class Supervisor:
 
     def look(self) -> None:
         """Looks at the ranks once, and says or does what is due."""
-        self._check()
+        self._signal = self._check() or self._signal
         if self._signal is not None and not self._passed_on:
             self._passed_on = True
             print(f"{self._signal.name}: stopping after a checkpoint; a second one ends at once", flush=True)

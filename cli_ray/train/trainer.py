@@ -1,7 +1,7 @@
 """The driver: prepares the run folder, checks the cluster and starts Ray Train."""
 
 import json
-from collections.abc import Callable
+from signal import Signals
 from typing import Any
 
 import ray
@@ -21,14 +21,15 @@ from cli_ray.train.launch import Launch
 from cli_ray.train.lease import Lease
 from cli_ray.train.pulse import start_pulse
 from cli_ray.train.rehearsal import longest_batch
-from cli_ray.train.supervisor import Supervisor
+from cli_ray.train.supervisor import Check, Supervisor
 
 
-def train(config: RunConfig, check: Callable[[], None] = lambda: None) -> dict[str, Any]:
+def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
     """Trains a run, or goes on with it when its folder exists.
 
     Args:
-        check: called every second while workers are there; what it raises ends them, and the run where it is.
+        check: called every second while workers are there; what it raises ends them, and the run where it is. A
+            signal that it returns stops the run as one that was sent to this process.
 
     Returns:
         The progress at the end, with `validation_loss` and the run folder's URI.
@@ -53,9 +54,9 @@ def train(config: RunConfig, check: Callable[[], None] = lambda: None) -> dict[s
         with evaluator:
             launch = Launch(config, folder)
 
-            def check_all() -> None:
+            def check_all() -> Signals | None:
                 lease.check()
-                check()
+                return check()
 
             supervisor = Supervisor(config.cluster, folder, lease.lock, check_all)
             summary = supervisor.run(launch.fit, launch.abort)

@@ -50,7 +50,9 @@ class Console(Callback):
         _tell(trial.trial_id, ", ".join(f"{field} = {value}" for field, value in trial.config.items()))
 
     def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: Any, **info: Any) -> None:
-        """It was validated, or has ended by itself."""
+        """It was validated, or has ended by itself. A trial that goes on reports again what it had reported."""
+        if result["state"] == "running" and result["step"] <= trial.last_result.get("step", 0):
+            return
         known = [f"{one} {result[one]:.6g}" for one in self._objectives if one in result]
         end = [result["state"], result["reason"]] if result["state"] != "running" else []
         _tell(trial.trial_id, ", ".join([f"step {result['step']}", *known, *filter(None, end)]))

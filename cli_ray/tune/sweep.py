@@ -13,7 +13,7 @@ import tomli_w
 from optuna.samplers import NSGAIISampler, TPESampler
 from ray import tune
 from ray.tune import FailureConfig, Tuner
-from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
 from ray.tune.search.optuna import OptunaSearch
 
@@ -25,11 +25,12 @@ from cli_ray.data.index import build_index
 from cli_ray.errors import StoppedError, UserError
 from cli_ray.model.build import resolve_injection
 from cli_ray.train.folder import differences
+from cli_ray.tune.asha import Asha
 from cli_ray.tune.console import Console
 from cli_ray.tune.figures import draw_figures
 from cli_ray.tune.record import Record, direction, front, importance, ranked, to_parquet
 from cli_ray.tune.space import candidates, configured, ray_space
-from cli_ray.tune.trial import SHARED, Trial
+from cli_ray.tune.trial import SHARED, STOP, Trial
 
 DRIVER_BYTES = 1 << 20
 """Ray Tune must reserve something for a driver, which waits; a part of a CPU would keep all others from the rest."""
@@ -68,8 +69,9 @@ def sweep(config: SweepConfig, base: RunConfig) -> list[Record]:
     connect(needs(trials)[0], log_to_driver=False)
     at_once = config.max_concurrent or room([one for _, one in tried])
     claim(folder, config, trials)
-    prepare_indices(Folder(trials.runs_dir), trials)
-    with stop_signals() as received:
+    runs = Folder(trials.runs_dir)
+    prepare_indices(runs, trials)
+    with stop_signals(runs) as received:
         results = tuner(config, trials, folder, at_once).fit()
     if received:  # Ray Tune counts the trials that it ended as terminated
         raise StoppedError(received[0], "the sweep was stopped")
@@ -204,7 +206,7 @@ def scheduler(config: SweepConfig, base: RunConfig) -> TrialScheduler:
     first = {"time_attr": "step", "metric": config.objectives[0], "mode": direction(config.objectives[0])[:3]}
     if config.scheduler == "asha":
         grace = config.asha.grace_steps or base.validation.every
-        return AsyncHyperBandScheduler(**first, max_t=NEVER, grace_period=grace, reduction_factor=config.asha.reduction)
+        return Asha(base.runs_dir, **first, max_t=NEVER, grace_period=grace, reduction_factor=config.asha.reduction)
     if config.scheduler == "pbt":
         interval = config.pbt.interval_steps or base.checkpoint.every
         drawn_from = ray_space(config) | {field: list(one.labels) for field, one in config.space.items() if one.choice}
@@ -249,10 +251,14 @@ def best_toml(config: SweepConfig, base: RunConfig, best: Record) -> str:
 
 
 @contextmanager
-def stop_signals() -> Iterator[list[signal.Signals]]:
-    """Hands SIGINT and SIGTERM to Ray Tune as SIGUSR1, on which it saves its state and ends the trials; collects them.
+def stop_signals(runs: Folder) -> Iterator[list[signal.Signals]]:
+    """Hands SIGINT and SIGTERM to Ray Tune as SIGUSR1, on which it saves its state and ends the trials, and to the
+    trials, which write checkpoints; collects them.
 
     A second signal ends this process at once.
+
+    Args:
+        runs: holds the run folders of the trials.
     """
     received: list[signal.Signals] = []
 
@@ -260,11 +266,14 @@ def stop_signals() -> Iterator[list[signal.Signals]]:
         if received:
             os._exit(128 + number)  # Ray ends the trials of a driver that is gone
         received.append(signal.Signals(number))
-        print(f"{received[0].name}: stopping the trials; a second one ends at once", flush=True)
+        print(f"{received[0].name}: stopping the trials after checkpoints; a second one ends at once", flush=True)
         if not callable(signal.getsignal(signal.SIGUSR1)):  # Ray Tune has not begun
             raise StoppedError(received[0], "the sweep was stopped")
+        runs.write(STOP, json.dumps({"signal": received[0].name}))
         signal.raise_signal(signal.SIGUSR1)
 
+    if runs.exists(STOP):  # of a driver that was killed
+        runs.delete_file(STOP)
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # perhaps of an earlier sweep
     try:

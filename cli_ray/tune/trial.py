@@ -5,6 +5,7 @@ import json
 import threading
 from functools import cached_property
 from pathlib import Path
+from signal import Signals
 from statistics import median
 from typing import Any
 
@@ -13,7 +14,7 @@ from ray import tune
 
 from cli_ray.config import RunConfig, SweepConfig
 from cli_ray.data.folder import Folder
-from cli_ray.errors import UserError
+from cli_ray.errors import StoppedError, UserError
 from cli_ray.model.build import resolve_injection
 from cli_ray.plan.flops import cost, typical_sample
 from cli_ray.train.checkpoint import complete_checkpoints, name_of
@@ -22,12 +23,12 @@ from cli_ray.train.trainer import train
 from cli_ray.tune.space import Draw, configured
 
 POLL_S = 1.0
-LEAVE_S = 60.0
-"""For the workers of a trial that is stopped to end."""
 OUTCOME = "outcome.json"
 """In the run folder of a trial that ended by itself: its last report."""
 SHARED = ("index.json", "validation-index.json")
 """Of the sources; made once for all trials that read the same ones."""
+STOP = "stop.json"
+"""Beside the run folders while a sweep is being stopped: the signal that its driver received."""
 
 
 class Ended(Exception):
@@ -49,20 +50,19 @@ class Trial(tune.Trainable):
         self._unwanted, self._over = threading.Event(), threading.Event()
         self._error: BaseException | None = None
         self._reason = ""
-        self._told = 0  # the last step that was reported
+        self._told = 0  # the last step that was reported; those of an earlier start are reported again
+        self._is_stopped = False
 
     def step(self) -> dict[str, Any]:
         """Waits for the next validation, or for the end of the run."""
         if self._thread is None:
             if (outcome := self._run.read(OUTCOME)) is not None:
                 return dict(json.loads(outcome))
-            self._told = max((one.progress.step for one in complete_checkpoints(self._run)), default=0)
             self._thread = threading.Thread(target=self._train, name="trial", daemon=True)
             self._thread.start()
         while not self._over.wait(POLL_S):
-            lines = self._lines()
-            validations = [json.loads(line) for line in lines if '"validation_loss"' in line]  # few of many
-            news = [row for row in validations if row["step"] > self._told]
+            lines = whole_lines(self._run)
+            news = [row for row in validations(lines) if row["step"] > self._told]
             if not news:
                 continue
             self._told = news[0]["step"]
@@ -87,16 +87,21 @@ class Trial(tune.Trainable):
         is_own = place["run"].startswith(self.trial_id) and here == self._config().model_dump(mode="json")["optim"]
         drawn = hashlib.sha256(json.dumps(self._draw, sort_keys=True).encode()).hexdigest()[:6]
         forked = f"{self.trial_id}-{drawn}-from-{place['run'].partition('-')[0]}-{place['step'] or 0}"
+        self._told = place["step"] or 0
         self._name = place["run"] if is_own else forked
         self._run = RunFolder(f"{self._base.runs_dir}/{self._name}")
         if not is_own and place["step"] is not None and not self._run.exists("config.json"):
             fork(donor, self._run, place["step"])
 
     def cleanup(self) -> None:
-        """Ends the workers of a run that is under way."""
-        self._unwanted.set()
+        """Ends a run that is under way: after a checkpoint where the whole sweep is stopped, for it will go on.
+
+        Ray Tune waits ten minutes for this.
+        """
+        if self._stop_signal() is None:
+            self._unwanted.set()
         if self._thread is not None:
-            self._thread.join(LEAVE_S)
+            self._thread.join()
 
     def _config(self) -> RunConfig:
         return configured(self._base, self._sweep, self._draw).model_copy(update={"name": self._name})
@@ -109,6 +114,8 @@ class Trial(tune.Trainable):
             train(config, check=self._check)
         except Ended:
             pass
+        except StoppedError:
+            self._is_stopped = True
         except UserError as error:
             self._reason = str(error)
         except BaseException as error:
@@ -116,15 +123,23 @@ class Trial(tune.Trainable):
         finally:
             self._over.set()
 
-    def _check(self) -> None:
+    def _check(self) -> Signals | None:
         if self._unwanted.is_set():
             raise Ended
+        return self._stop_signal()
+
+    def _stop_signal(self) -> Signals | None:
+        text = Folder(self._base.runs_dir).read(STOP)
+        return Signals[json.loads(text)["signal"]] if text else None
 
     def _last_report(self) -> dict[str, Any]:
         if self._error is not None:
             raise self._error
+        rows = list(map(json.loads, whole_lines(self._run)))
+        if self._is_stopped:  # nobody reads it: Ray Tune has ended its loop
+            return self._report(rows) | {"state": "running", "reason": "", "done": False}
         state = {"state": "failed" if self._reason else "finished", "reason": self._reason, "done": True}
-        report = self._report(list(map(json.loads, self._lines()))) | state
+        report = self._report(rows) | state
         self._run.write(OUTCOME, json.dumps(report))
         return report
 
@@ -145,10 +160,16 @@ class Trial(tune.Trainable):
     def _added_parameters(self) -> int:
         return added_parameters(self._config())
 
-    def _lines(self) -> list[str]:
-        """The lines of metrics.jsonl, but for one that is being written."""
-        text = self._run.read(METRICS) or ""
-        return text[: text.rfind("\n") + 1].splitlines()
+
+def whole_lines(run: RunFolder) -> list[str]:
+    """The lines of metrics.jsonl, but for one that is being written."""
+    text = run.read(METRICS) or ""
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
+def validations(lines: list[str]) -> list[dict[str, Any]]:
+    """Those of metrics.jsonl that have a validation loss, which is None where it was not finite."""
+    return [json.loads(line) for line in lines if '"validation_loss"' in line]  # few of many
 
 
 def added_parameters(config: RunConfig) -> int:

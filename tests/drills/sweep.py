@@ -1,6 +1,6 @@
 """Kills while a sweep runs: its trials must come to what they come to when nothing disturbs them.
 
-    python -m tests.drills.sweep [--kills N] [--seed S]
+    python -m tests.drills.sweep [KIND ...] [--seed S]
 
 Six trials of a tiny LLaVA with injection, one of which diverges, on a cluster of a head without CPUs and three nodes
 with two CPUs each; two trials have room at once, and `cli-ray tune` runs as a process of its own. At random moments it
@@ -143,9 +143,12 @@ def write_sweep(folder: Path, rates: Sequence[float], steps: int, every: int) ->
 def main() -> int:
     """Runs all drills."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=len(KINDS))
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of kill, in turn: {', '.join(KINDS)}; all of them")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    kinds = arguments.kinds or KINDS
+    if unknown := set(kinds) - set(KINDS):
+        parser.error(f"no kinds of kill: {', '.join(unknown)}")
     draw = random.Random(arguments.seed)
     be_quiet()
     site = Site([Room(2)] * 3)
@@ -156,8 +159,7 @@ def main() -> int:
             whole = Run(site, sweep, Path(folder, "undisturbed"))
             whole.until(lambda: whole.driver.poll() == 0)
             print(f"undisturbed: {len(RATES)} trials in {time.monotonic() - whole.began:.0f} s", flush=True)
-            for number in range(arguments.kills):
-                kind = KINDS[number % len(KINDS)]
+            for number, kind in enumerate(kinds):
                 lines.append(disturbed(site, sweep, Path(folder, f"{number:02}-{kind}"), kind, draw, whole))
                 print(" | ".join(lines[-1]), flush=True)
         finally:

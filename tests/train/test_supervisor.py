@@ -134,12 +134,16 @@ def test_notices_double_their_pause_and_a_run_that_stays_stuck_is_restarted(
 
 @pytest.mark.usefixtures("fake_ray")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_before_any_worker_is_at_work_ends_the_run(tmp_path: Path, number: signal.Signals) -> None:
-    pulse, never = FakePulse([]), threading.Event()
-    run = Supervisor(CLUSTER, RunFolder(str(tmp_path)), pulse, lambda: None)
+@pytest.mark.parametrize("came_to", ["this process", "the driver of its sweep"])
+def test_a_signal_before_any_worker_is_at_work_ends_the_run(
+    tmp_path: Path, number: signal.Signals, came_to: str
+) -> None:
+    pulse, never, is_here = FakePulse([]), threading.Event(), came_to == "this process"
+    run = Supervisor(CLUSTER, RunFolder(str(tmp_path)), pulse, lambda: None if is_here else number)
 
     def fit() -> dict[str, Any]:
-        signal.raise_signal(number)
+        if is_here:
+            signal.raise_signal(number)
         never.wait()
         return {}
 

@@ -1,5 +1,6 @@
 """A whole sweep on a Ray cluster: one trial finishes, one is stopped early, one fails."""
 
+import json
 import signal
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from cli_ray.data.synthetic import synthesize, write_tar
 from cli_ray.errors import StoppedError, UserError
 from cli_ray.train.folder import RunFolder
 from cli_ray.tune.sweep import prepare_indices, stop_signals, sweep
-from cli_ray.tune.trial import share_indices
+from cli_ray.tune.trial import STOP, share_indices
 from tests.free import await_cpus
 
 
@@ -123,16 +124,20 @@ def test_a_sweep_that_cannot_work_says_so_before_it_starts(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_end_a_sweep_in_order(number: signal.Signals) -> None:
+def test_signals_end_a_sweep_in_order(tmp_path: Path, number: signal.Signals) -> None:
     """SIGINT is Ctrl-C, SIGTERM what `ray job stop` sends; SIGUSR1 is what Ray Tune heeds while it runs."""
     before = {one: signal.getsignal(one) for one in (number, signal.SIGUSR1)}
     passed_on: list[int] = []
-    with stop_signals() as received, pytest.raises(StoppedError, match=f"stopped by {number.name}"):
+    runs = Folder(str(tmp_path))
+    with stop_signals(runs) as received, pytest.raises(StoppedError, match=f"stopped by {number.name}"):
         signal.raise_signal(number)
     assert received == [number]
-    with stop_signals() as received:
+    runs.write(STOP, "of an earlier driver")
+    with stop_signals(runs) as received:
+        assert not runs.exists(STOP)
         signal.signal(signal.SIGUSR1, lambda which, frame: passed_on.append(which))
         signal.raise_signal(number)
+        assert json.loads(runs.read(STOP) or "") == {"signal": number.name}
     assert (received, passed_on) == ([number], [signal.SIGUSR1])
     assert {one: signal.getsignal(one) for one in before} == before
 

@@ -1,16 +1,23 @@
-"""The run folder of a trial."""
+"""A trial: its run folder, and how it ends when it is not wanted or its sweep is stopped."""
 
+import json
+import signal
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from cli_ray.config import InjectionConfig, RunConfig
+from cli_ray.config import InjectionConfig, RunConfig, SweepConfig
+from cli_ray.errors import StoppedError
 from cli_ray.model.build import build_model
 from cli_ray.train.checkpoint import Checkpoint, complete_checkpoints, name_of
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.progress import Progress
-from cli_ray.tune.trial import added_parameters, fork
+from cli_ray.tune import trial
+from cli_ray.tune.trial import OUTCOME, STOP, Trial, added_parameters, fork
 
 
 @pytest.fixture
@@ -54,3 +61,60 @@ def test_added_parameters_are_those_of_the_model_that_is_built(kind: str) -> Non
         return sum(one.numel() for one in model.parameters())
 
     assert added_parameters(config) == size(config.injection) - size(InjectionConfig(kind="none"))
+
+
+@pytest.fixture
+def under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Trial, list[str]]:
+    """A trial whose run goes on until it is told to end, and how that run ended."""
+    ends: list[str] = []
+
+    def train(config: RunConfig, check: Callable[[], signal.Signals | None]) -> None:
+        while True:
+            try:
+                number = check()
+            except Exception:
+                ends.append("at once")
+                raise
+            if number is not None:
+                ends.append(f"after a checkpoint, by {number.name}")
+                raise StoppedError(number, "stopped")
+            time.sleep(0.001)
+
+    monkeypatch.setattr(trial, "train", train)
+    monkeypatch.setattr(trial, "POLL_S", 0.001)
+    base = RunConfig.model_validate(
+        {
+            "name": "a",
+            "runs_dir": str(tmp_path),
+            "model": {"checkpoint": "tiny"},
+            "data": {"sources": [{"path": "x"}]},
+            "injection": {"vision_layers": [2, 4], "decoder_layers": [0, 2]},
+            "optim": {"llm": {"lr": 1e-3}},
+        }
+    )
+    sweep = SweepConfig.model_validate({"name": "s", "base": "run.toml", "space": {"seed": [0, 1]}, "search": "grid"})
+    one = Trial.__new__(Trial)  # without what Ray Tune would set up around it
+    one._trial_info = None
+    one.setup({"seed": 0}, base.model_dump(mode="json"), sweep.model_dump(mode="json"))
+    run = RunFolder(f"{base.runs_dir}/{one.trial_id}")
+    run.append("metrics.jsonl", [json.dumps({"step": 4, "validation_loss": 0.5})])
+    assert one.step()["step"] == 4
+    return one, ends
+
+
+def test_a_trial_that_is_not_wanted_ends_at_once(under_way: tuple[Trial, list[str]]) -> None:
+    one, ends = under_way
+    one.cleanup()
+    assert ends == ["at once"]
+
+
+def test_a_trial_whose_sweep_is_stopped_ends_after_a_checkpoint_and_goes_on_later(
+    under_way: tuple[Trial, list[str]], tmp_path: Path
+) -> None:
+    one, ends = under_way
+    (tmp_path / STOP).write_text(json.dumps({"signal": "SIGTERM"}))
+    report: dict[str, Any] = one.step()
+    one.cleanup()
+    assert ends == ["after a checkpoint, by SIGTERM"]
+    assert (report["state"], report["done"]) == ("running", False)
+    assert not (tmp_path / one.trial_id / OUTCOME).exists()
