@@ -65,7 +65,7 @@ def main(words: list[str]) -> None:
         raise UserError(f"{unsound} of {len(outcomes)} disturbed runs came out otherwise; all runs are in {runs_dir}")
     if settings.runs_dir is None:
         shutil.rmtree(runs_dir)
-    print(f"\nall {len(outcomes)} disturbed runs came out as the undisturbed one")
+    print(f"\n{len(outcomes)} of {len(outcomes)} disturbed runs came out as the undisturbed one")
 
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -4,13 +4,13 @@ import json
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from cli_ray.commands.train import placeholder
 from cli_ray.config import EvaluationConfig, JudgeConfig, RunConfig
 from cli_ray.config.evaluation import SuiteConfig
 from cli_ray.config.load import arguments, load
-from cli_ray.config.paths import absolute, with_absolute_paths
+from cli_ray.config.paths import absolute
 from cli_ray.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,25 +67,16 @@ def train(config: RunConfig, folder: "RunFolder") -> None:
     """Trains, unless the run has ended.
 
     Raises:
-        UserError: the run has ended with another config, and all that training raises.
+        UserError: all that training raises.
     """
     from cli_ray.train import trainer
 
-    end = ending(folder)
-    if end is None:
+    is_complete = folder.ending() is not None
+    if not is_complete:
         print(f"train: {folder.uri}", flush=True)
-        end = trainer.train(config)
-        print(f"train: done, {end['step']} steps", flush=True)
-        return
-    folder.claim(with_absolute_paths(config))
-    print(f"train: {folder.uri} is complete, {end['step']} steps", flush=True)
-
-
-def ending(folder: "RunFolder") -> dict[str, Any] | None:
-    """What a run came to; None while it has not ended, or when it went on since."""
-    lines = (folder.read("events.jsonl") or "").splitlines()
-    last: dict[str, Any] = json.loads(lines[-1]) if lines else {}
-    return last if last.get("event") == "end" and "error" not in last else None
+    end = trainer.train(config)
+    told = f"{folder.uri} is complete" if is_complete else "done"
+    print(f"train: {told}, {end['step']} steps", flush=True)
 
 
 def export(folder: "RunFolder", output: Path) -> None:

@@ -25,6 +25,18 @@ class RunFolder(Folder):
         """Adds a line to events.jsonl."""
         self._events.add(json.dumps({"event": kind, **fields}))
 
+    def ending(self) -> dict[str, Any] | None:
+        """What a run came to; None while it has not ended, ended with an error or went on since."""
+        for line in reversed((self.read("events.jsonl") or "").splitlines()):
+            try:
+                event: dict[str, Any] = json.loads(line)
+            except ValueError:  # cut by the death of its writer
+                return None
+            kind = event.pop("event")
+            if kind != "config":
+                return event if kind == "end" and "error" not in event else None
+        return None
+
     def claim(self, config: RunConfig) -> bool:
         """Writes config.json, or checks that the one there gives the same training; it takes a new `PLACE`.
 

@@ -25,7 +25,7 @@ from cli_ray.train.supervisor import Check, Supervisor
 
 
 def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
-    """Trains a run, or goes on with it when its folder exists.
+    """Trains a run, or goes on with it when its folder exists; one that has ended starts no worker.
 
     Args:
         check: called every second while workers are there; what it raises ends them, and the run where it is. A
@@ -42,9 +42,12 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
     """
     refuse_to_lose("--runs-dir", config.runs_dir)
     config = with_absolute_paths(config)
+    folder = RunFolder(config.folder)
+    if (end := folder.ending()) is not None:
+        folder.claim(config)
+        return end
     check_sinks(config.log.sinks)
     check_model(config)
-    folder = RunFolder(config.folder)
     evaluator = Evaluator(config, folder)
     connect(config.cluster.max_workers * config.cluster.cpus_per_worker)
     check_resources(config.cluster)

@@ -103,7 +103,7 @@ def disturbed(site: Site, sweep: Path, folder: Path, kind: str, draw: random.Ran
     run.until(lambda: run.driver.poll() == 0)
     again = sum(count != run.ended[name] for name, count in ended.items())
     redone = [
-        max((steps.get(one.folder, 0) - start for start in one.starts[1:]), default=0)
+        max([0, *(steps.get(one.folder, 0) - start for start in one.starts[1:])])
         for one in run.trials
         if one.folder.name not in ended
     ]

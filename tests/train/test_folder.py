@@ -94,3 +94,17 @@ def test_a_run_goes_on_in_another_place(tmp_path: Path) -> None:
 def test_a_folder_without_config_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no config\.json"):
         load_config(RunFolder(str(tmp_path)))
+
+
+def test_a_run_that_failed_or_went_on_has_not_ended(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    assert folder.ending() is None
+    folder.event("end", step=30)
+    folder.event("config", changed=["log.every: 1 there, 2 now"])
+    assert folder.ending() == {"step": 30}
+    folder.event("resume")
+    assert folder.ending() is None
+    folder.event("end", step=30, error="it broke")
+    assert folder.ending() is None
+    folder.append("events.jsonl", ['{"event": "end", "st'])
+    assert folder.ending() is None
