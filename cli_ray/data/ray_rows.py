@@ -16,7 +16,6 @@ from functools import lru_cache
 import pyarrow as pa
 import ray
 import ray.data
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.encoded import Row, from_table, to_table
@@ -66,10 +65,15 @@ def _read_window(tasks: list[Task], sources: tuple[Source, ...], encoder: ray.Ob
         return to_table(rows)
 
     dataset = ray.data.from_items([asdict(task) for task in tasks], override_num_blocks=len(tasks))
-    node = ray.get_runtime_context().get_node_id()
     # Ray Data would spread the tasks over all nodes, and pixels over the network.
-    here = NodeAffinitySchedulingStrategy(node, soft=True, _spill_on_unavailable=True)
-    dataset = dataset.map_batches(encode, batch_size=None, batch_format="pyarrow", num_cpus=1, scheduling_strategy=here)
+    dataset = dataset.map_batches(
+        encode,
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=1,
+        label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},
+        fallback_strategy=[{"label_selector": {}}],
+    )
     dataset.context.execution_options.preserve_order = True
     dataset.context.enable_progress_bars = False
     dataset.context.print_on_execution_start = False
