@@ -17,12 +17,13 @@ fail() {
 }
 
 # Starts a node and waits until it is up: its name, then arguments of `ray start`. The system picks the ports that all
-# nodes would share.
+# nodes would share. Each has a folder of its own, for in a shared one they unpack the working directory of a job anew
+# under the feet of the others.
 start_node() {
     local name=$1 deadline=$((SECONDS + start_s)) log="$folder/$1.log" pid
     shift
-    setsid ray start --block --node-name "$name" --disable-usage-stats --dashboard-agent-listen-port 0 \
-        --min-worker-port 0 --max-worker-port 0 "$@" </dev/null >"$log" 2>&1 &
+    setsid ray start --block --node-name "$name" --temp-dir "$folder/$name" --disable-usage-stats \
+        --dashboard-agent-listen-port 0 --min-worker-port 0 --max-worker-port 0 "$@" </dev/null >"$log" 2>&1 &
     pid=$!
     echo "$pid" >"$folder/$name.pid"
     until grep -q "Ray runtime started" "$log"; do

@@ -14,7 +14,14 @@ from tests.cluster.manifests import CLUSTER
 from tests.ports import free_ports
 
 SMALL = ("--num-cpus", "1", "--object-store-memory", str(80 * 1024**2))
-COUNT = "import ray; ray.init(log_to_driver=False); print('nodes:', sum(node['Alive'] for node in ray.nodes()))"
+JOB = """
+import os, ray
+ray.init(log_to_driver=False)
+nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+folder = ray.remote(lambda: os.getcwd())
+folders = {ray.get(folder.options(label_selector={"ray.io/node-id": node}).remote()) for node in nodes}
+print("nodes:", len(nodes), "working directories:", len(folders | {os.getcwd()}))
+"""
 
 
 class Local:
@@ -53,14 +60,16 @@ def local() -> Iterator[Local]:
 
 
 @pytest.mark.long
-def test_nodes_start_take_a_job_and_end(local: Local) -> None:
+def test_nodes_start_take_a_job_and_end(local: Local, tmp_path: Path) -> None:
     for script in (("start.sh", *SMALL), ("nodes.sh", "2", *SMALL)):
         started = local.script(*script)
         assert started.returncode == 0, started.stderr
     address = f"http://127.0.0.1:{local.dashboard_port}"
-    job = local.run("ray", "job", "submit", "--address", address, "--", sys.executable, "-c", COUNT)
+    (tmp_path / "job.py").write_text(JOB)
+    submit = ("ray", "job", "submit", "--address", address, "--working-dir", str(tmp_path))
+    job = local.run(*submit, "--", sys.executable, "job.py")
     assert job.returncode == 0, job.stdout + job.stderr
-    assert "nodes: 3" in job.stdout.splitlines()
+    assert "nodes: 3 working directories: 3" in job.stdout.splitlines()
     assert local.processes()
 
     second = local.script("start.sh")
