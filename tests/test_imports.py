@@ -43,6 +43,7 @@ USES_RAY = {
     "train/worker.py",
     "tune/asha.py",
     "tune/console.py",
+    "tune/search.py",
     "tune/space.py",
     "tune/sweep.py",
     "tune/trial.py",

@@ -1,13 +1,11 @@
 """The command line: `cli-ray VERB ...`. Verbs import torch and ray only once they run."""
 
-import errno
-import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from cli_ray.errors import StoppedError, UserError
+from cli_ray.errors import StoppedError, UserError, disk_fault
 
 VERBS = {
     "demo": "cli_ray.commands.demo",
@@ -37,14 +35,6 @@ MEANINGS = {
     "pipeline": "train, export and evaluate in one; the same command goes on with what is not complete",
     "compare": "the paired difference of two evaluated models, with intervals",
 }
-
-DISK_FAULTS = {
-    errno.ENOSPC: "make room",
-    errno.EDQUOT: "make room below the quota",
-    errno.EROFS: "mount it for writing, or choose another folder",
-    errno.EACCES: "let this user read and write there, or choose another folder",
-}
-"""Errors that are no fault of the program, and what helps."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -92,16 +82,6 @@ def explained(reason: str, *, terminal: bool) -> str:
     lines = [line.strip(" -") for line in reason.splitlines()]
     whole = f"error: {reason}"
     return whole if terminal or len(lines) == 1 else f"{whole}\nerror: {' | '.join(lines)}"
-
-
-def disk_fault(error: OSError) -> str | None:
-    """What a full, read-only or locked disk says, and what to do; None for other errors."""
-    fault = getattr(error, "cause", error)  # Ray wraps what a task raised
-    if not isinstance(fault, OSError) or fault.errno not in DISK_FAULTS:
-        return None
-    # pyarrow gives no file name; where it knows one, its reason holds it.
-    told = f"{fault.filename}: {os.strerror(fault.errno)}" if fault.filename else fault.strerror
-    return f"{told}; {DISK_FAULTS[fault.errno]}, then the same command goes on"
 
 
 def usage() -> str:

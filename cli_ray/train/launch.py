@@ -10,7 +10,7 @@ from ray.train.torch import TorchConfig
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
 
 from cli_ray.config import ClusterConfig, RunConfig
-from cli_ray.errors import RunFailedError
+from cli_ray.errors import ClusterError, RunFailedError
 from cli_ray.train.controller import Trainer
 from cli_ray.train.faults import verdict
 from cli_ray.train.folder import RunFolder
@@ -29,7 +29,8 @@ class Launch:
         """Trains to the end or to a stop, from node to node when one is taken away.
 
         Raises:
-            RunFailedError: Ray Train gave up.
+            RunFailedError: a fault came again on the same samples.
+            ClusterError: workers died too often, or could not be started.
         """
         config, folder, deaths = self._config, self._folder, 0
         while True:
@@ -39,8 +40,9 @@ class Launch:
             except TrainingFailedError as error:
                 deaths += died_at_start(error)
                 if not (found_no_room(error) or died_at_start(error)) or deaths > config.cluster.max_failures:
-                    told = verdict(folder, self._name, repeats=1) or failure(error, config.cluster)
-                    raise RunFailedError(told) from error
+                    if (told := verdict(folder, self._name, repeats=1)) is not None:
+                        raise RunFailedError(told) from error
+                    raise ClusterError(failure(error, config.cluster)) from error
                 if died_at_start(error):
                     print("a worker died while the workers were being started; starting them again", flush=True)
                     folder.event("restart", reason="a worker died while the workers were being started")

@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import RayError
 
 from cli_ray.config import ClusterConfig
-from cli_ray.errors import RunFailedError, StoppedError
+from cli_ray.errors import ClusterError, StoppedError
 from cli_ray.train.diagnosis import diagnose, idle_s, unplaced
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.pulse import Seen
@@ -48,7 +48,7 @@ class Supervisor:
 
         Raises:
             StoppedError: the run was asked to stop and has.
-            RunFailedError: its workers found no room.
+            ClusterError: its workers found no room.
         """
         result: Future[Summary] = Future()
         thread = threading.Thread(target=_into, args=(result, fit), name="fit", daemon=True)
@@ -97,7 +97,7 @@ class Supervisor:
             return
         told = unplaced(waited, ray.cluster_resources(), ray.available_resources(), self._cluster)
         if waited >= self._cluster.timeout_s:
-            raise RunFailedError(f"the run ends, for {told}")
+            raise ClusterError(f"the run ends, for {told}")
         self._tell("waiting", told)
 
     def _restart(self, seen: list[Seen], reason: str) -> None:

@@ -11,7 +11,7 @@ from cli_ray.config import ClusterConfig, DataConfig, RunConfig
 from cli_ray.config.paths import with_absolute_paths
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.index import Index, build_index
-from cli_ray.errors import RunFailedError, UserError
+from cli_ray.errors import RunFailedError, StorageError, UserError
 from cli_ray.model.build import load_processor, resolve_injection
 from cli_ray.train.callbacks.trackers import check_sinks
 from cli_ray.train.environment import environment
@@ -37,7 +37,7 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
     Raises:
         UserError: config, data and cluster do not fit each other; says which field to change. Or another driver
             trains in the run folder.
-        RunFailedError: the run stopped itself; says why.
+        RunFailedError: the run stopped itself, or is one of its two kinds; says why.
         StoppedError: a signal stopped it after a checkpoint.
     """
     refuse_to_lose("--runs-dir", config.runs_dir)
@@ -65,7 +65,7 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
             summary = supervisor.run(launch.fit, launch.abort)
         folder.event("end", **summary)
     if "error" in summary:
-        raise RunFailedError(summary["error"])
+        raise (StorageError if summary.get("is_storage") else RunFailedError)(summary["error"])
     return summary
 
 

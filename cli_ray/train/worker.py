@@ -12,7 +12,7 @@ from cli_ray.config import DataConfig, RunConfig
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.index import Index
 from cli_ray.data.stream import Stream
-from cli_ray.errors import RunFailedError, UserError
+from cli_ray.errors import RunFailedError, StorageError, UserError
 from cli_ray.model.build import build_model, load_processor
 from cli_ray.model.config import layer_map
 from cli_ray.plan.flops import describe
@@ -59,7 +59,7 @@ def run(loop: TrainLoop, launch: str) -> dict[str, Any]:
     try:
         progress = loop.fit()
     except RunFailedError as error:
-        return {"error": str(error)}
+        return {"error": str(error), "is_storage": isinstance(error, StorageError)}
     except Exception as error:
         record(loop.folder, launch, loop.progress.step, loop.rank, loop.at_work, error)
         raise

@@ -69,7 +69,8 @@ class Console(Callback):
     def _tell_troubles(self, name: str, events: list[dict[str, Any]]) -> None:
         for event in events[self._told.get(name, 0) :]:
             if event["event"] in TROUBLES:
-                _tell(name, event.get("reason") or f"{event['event']}: {event['path']}")
+                what = f"{event['event']}, {event['path']}: " if "path" in event else ""
+                _tell(name, what + event["reason"])
         self._told[name] = len(events)
 
 

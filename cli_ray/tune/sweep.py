@@ -7,28 +7,25 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import ray
 import tomli_w
-from optuna.samplers import NSGAIISampler, TPESampler
 from ray import tune
-from ray.tune import FailureConfig, Tuner
-from ray.tune.schedulers import FIFOScheduler, PopulationBasedTraining, TrialScheduler
-from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
-from ray.tune.search.optuna import OptunaSearch
+from ray.tune import Callback, FailureConfig, Tuner
 
 from cli_ray.cluster import connect, refuse_to_lose
 from cli_ray.config import RunConfig, SweepConfig
 from cli_ray.config.paths import with_absolute_paths
 from cli_ray.data.folder import Folder
 from cli_ray.data.index import build_index
-from cli_ray.errors import StoppedError, UserError
+from cli_ray.errors import StoppedError, StorageError, UserError
 from cli_ray.model.build import resolve_injection
 from cli_ray.train.folder import differences
-from cli_ray.tune.asha import Asha
 from cli_ray.tune.console import Console
 from cli_ray.tune.figures import draw_figures
-from cli_ray.tune.record import Record, direction, front, importance, ranked, to_parquet
+from cli_ray.tune.record import Record, front, importance, ranked, to_parquet
+from cli_ray.tune.search import OPTUNA, scheduler, searcher
 from cli_ray.tune.space import candidates, configured, ray_space
 from cli_ray.tune.trial import SHARED, STOP, Trial
 
@@ -43,9 +40,6 @@ ENVIRONMENT = {
     "TUNE_GLOBAL_CHECKPOINT_S": "5",  # a sweep that is killed forgets the trials drawn since
 }
 """Read by Ray Tune."""
-OPTUNA = {"tpe": TPESampler, "nsga2": NSGAIISampler}
-NEVER = 10**9
-"""Steps; a run ends by itself."""
 
 
 def sweep(config: SweepConfig, base: RunConfig) -> list[Record]:
@@ -57,6 +51,7 @@ def sweep(config: SweepConfig, base: RunConfig) -> list[Record]:
 
     Raises:
         UserError: space, base, data or cluster do not fit each other; names the field to change.
+        StorageError: trials cannot write; goes on once they can.
         StoppedError: a signal stopped it.
     """
     refuse_to_lose("sweeps_dir", config.sweeps_dir)
@@ -75,6 +70,9 @@ def sweep(config: SweepConfig, base: RunConfig) -> list[Record]:
         results = tuner(config, trials, folder, at_once).fit()
     if received:  # Ray Tune counts the trials that it ended as terminated
         raise StoppedError(received[0], "the sweep was stopped")
+    for metrics in (result.metrics or {} for result in results):
+        if metrics.get("state") == "halted":
+            raise StorageError(f"the sweep ends, for the storage of its trials fails: {metrics['reason']}")
     records = ranked(config, [record_of(config, result) for result in results])
     write_results(folder, config, base, records)
     return records
@@ -166,7 +164,8 @@ def tuner(config: SweepConfig, base: RunConfig, folder: Folder, at_once: int) ->
     parameters = {"base": base.model_dump(mode="json"), "sweep": config.model_dump(mode="json")}
     trainable = tune.with_resources(tune.with_parameters(Trial, **parameters), {"memory": DRIVER_BYTES})
     if Tuner.can_restore(f"{folder.uri}/tune"):
-        return Tuner.restore(f"{folder.uri}/tune", trainable, resume_unfinished=True, param_space=ray_space(config))
+        unended = {"resume_unfinished": True, "resume_errored": True}
+        return Tuner.restore(f"{folder.uri}/tune", trainable, **unended, param_space=ray_space(config))
     return Tuner(
         trainable,
         param_space=ray_space(config),
@@ -182,38 +181,10 @@ def tuner(config: SweepConfig, base: RunConfig, folder: Folder, at_once: int) ->
             name="tune",
             storage_path=folder.uri,
             failure_config=FailureConfig(max_failures=config.max_failures),
-            callbacks=[Console(config, base.runs_dir)],
+            callbacks=[Console(config, base.runs_dir), Halt()],
             verbose=0,
         ),
     )
-
-
-def searcher(config: SweepConfig, at_once: int) -> Searcher | SearchAlgorithm:
-    """What draws trials. Ray Tune holds back those of Optuna, and lets Ray's own draw no more than it is told."""
-    if config.search not in OPTUNA:
-        return BasicVariantGenerator(random_state=config.seed, constant_grid_search=True, max_concurrent=at_once)
-    modes = [direction(one)[:3] for one in config.objectives]
-    several = len(modes) > 1
-    return OptunaSearch(
-        metric=list(config.objectives) if several else config.objectives[0],
-        mode=modes if several else modes[0],
-        sampler=OPTUNA[config.search](seed=config.seed),
-    )
-
-
-def scheduler(config: SweepConfig, base: RunConfig) -> TrialScheduler:
-    """What stops trials early."""
-    first = {"time_attr": "step", "metric": config.objectives[0], "mode": direction(config.objectives[0])[:3]}
-    if config.scheduler == "asha":
-        grace = config.asha.grace_steps or base.validation.every
-        return Asha(base.runs_dir, **first, max_t=NEVER, grace_period=grace, reduction_factor=config.asha.reduction)
-    if config.scheduler == "pbt":
-        interval = config.pbt.interval_steps or base.checkpoint.every
-        drawn_from = ray_space(config) | {field: list(one.labels) for field, one in config.space.items() if one.choice}
-        return PopulationBasedTraining(
-            **first, perturbation_interval=interval, hyperparam_mutations=drawn_from, require_attrs=False
-        )
-    return FIFOScheduler()
 
 
 def record_of(config: SweepConfig, result: tune.Result) -> Record:
@@ -248,6 +219,17 @@ def best_toml(config: SweepConfig, base: RunConfig, best: Record) -> str:
     return f"# Trial {best.trial} of sweep {config.name}: {values}.\n" + tomli_w.dumps(
         run.model_dump(mode="json", exclude_defaults=True, exclude_none=True)
     )
+
+
+class Halt(Callback):
+    """Ends the loop of Ray Tune, in order, when the storage of a trial fails: the others write there too."""
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        """A trial has news."""
+        if result["state"] == "halted":
+            signal.raise_signal(signal.SIGUSR1)
 
 
 @contextmanager

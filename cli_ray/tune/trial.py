@@ -14,7 +14,7 @@ from ray import tune
 
 from cli_ray.config import RunConfig, SweepConfig
 from cli_ray.data.folder import Folder
-from cli_ray.errors import StoppedError, UserError
+from cli_ray.errors import ClusterError, StoppedError, StorageError, UserError, disk_fault
 from cli_ray.model.build import resolve_injection
 from cli_ray.plan.flops import cost, typical_sample
 from cli_ray.train.checkpoint import complete_checkpoints, name_of
@@ -38,7 +38,8 @@ class Ended(Exception):
 class Trial(tune.Trainable):
     """Ray Tune's side of a run: a report per validation, and one at the end with `state` and `reason`.
 
-    Reports hold `step`, the objectives that are known, and `state`: `running`, `finished` or `failed`.
+    Reports hold `step`, the objectives that are known, and `state`: `running`, `finished`, `failed`, or `halted` by
+    the storage.
     """
 
     def setup(self, config: Draw, base: dict[str, Any], sweep: dict[str, Any]) -> None:
@@ -55,6 +56,17 @@ class Trial(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         """Waits for the next validation, or for the end of the run."""
+        try:
+            return self._next_report()
+        except StorageError as error:
+            reason: str | None = str(error)
+        except OSError as error:
+            reason = disk_fault(error)
+            if reason is None:
+                raise
+        return {"step": self._told, "state": "halted", "reason": reason, "done": False}
+
+    def _next_report(self) -> dict[str, Any]:
         if self._thread is None:
             if (outcome := self._run.read(OUTCOME)) is not None:
                 return dict(json.loads(outcome))
@@ -107,7 +119,8 @@ class Trial(tune.Trainable):
         return configured(self._base, self._sweep, self._draw).model_copy(update={"name": self._name})
 
     def _train(self) -> None:
-        """The thread of the run. A UserError is the trial's own fault; others are Ray Tune's to try again."""
+        """The thread of the run. A UserError is the trial's own fault; but those of cluster and storage, like all other
+        errors, are Ray Tune's to try again."""
         try:
             config = self._config()
             share_indices(self._base, config, self._run)
@@ -116,6 +129,8 @@ class Trial(tune.Trainable):
             pass
         except StoppedError:
             self._is_stopped = True
+        except (ClusterError, StorageError) as error:
+            self._error = error
         except UserError as error:
             self._reason = str(error)
         except BaseException as error:

@@ -4,8 +4,9 @@
 
 Six trials of a tiny LLaVA with injection, one of which diverges, on a cluster of a head without CPUs and three nodes
 with two CPUs each; two trials have room at once, and `cli-ray tune` runs as a process of its own. At random moments it
-kills a worker of a trial, a node (another one comes), the driver (the same command again), and sends the SIGTERM of
-`ray job stop` (the same command again). Prints of each run which trials had ended at the kill and were run again, the
+kills a worker of a trial, a node (another one comes), the driver (the same command again), sends the SIGTERM of
+`ray job stop` (the same command again), and takes away the storage of a trial's checkpoints, which ends the sweep with
+an error (the same command again). Prints of each run which trials had ended at the kill and were run again, the
 steps of the others that were trained twice, and whether table and losses equal the undisturbed ones. The exit code is 1
 when any run came out otherwise.
 """
@@ -24,6 +25,7 @@ from typing import Any
 
 from cli_ray.drill.kill import WORKER
 from cli_ray.drill.layout import Room
+from cli_ray.drill.outage import Outage
 from cli_ray.drill.record import Record
 from cli_ray.drill.site import Site
 from evals.results.table import grid
@@ -35,7 +37,7 @@ EVERY = 4
 """Steps between checkpoints and between validations."""
 STEPS = 24
 RATES = (1e-2, 3e-3, 1e-3, 1e-4, 1e-6, 1e12)
-KINDS = ("worker", "node", "driver", "stop")
+KINDS = ("worker", "node", "driver", "stop", "storage")
 HEAD = ("kill", "ended", "run again", "steps redone", "whole run", "table", "losses")
 PATIENCE_S = 400.0
 Losses = dict[str, dict[int, float | None]]
@@ -87,6 +89,12 @@ def kill(run: Run, kind: str, draw: random.Random) -> None:
             os.kill(one.pid, signal.SIGKILL)
     elif kind == "node":
         site.grow(site.shrink(node, crash=True))
+    elif kind == "storage":
+        trial = next(one for one in run.trials if one.folder.name not in run.ended)
+        with Outage(trial.folder / "checkpoints"):
+            if run.driver.wait() != 1:
+                raise RuntimeError(f"the sweep did not end by the outage of {trial.folder}")
+        run.start()
     else:
         run.driver.send_signal(signal.SIGKILL if kind == "driver" else signal.SIGTERM)
         run.driver.wait()

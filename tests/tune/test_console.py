@@ -24,11 +24,11 @@ def test_what_troubles_a_running_trial_is_told_once(
     trials = [SimpleNamespace(trial_id="aa", status="RUNNING"), SimpleNamespace(trial_id="bb", status="TERMINATED")]
     runs["aa"].event("checkpoint", step=3, path="checkpoints/step-00000003")
     runs["aa"].event("waiting", reason="no worker has begun for 60 s")
-    runs["aa"].event("checkpoint failed", step=6, path="checkpoints/step-00000006")
+    runs["aa"].event("checkpoint failed", step=6, path="checkpoints/step-00000006", reason="no space")
     runs["bb"].event("waiting", reason="of a trial that is over")
     for iteration in range(2):
         told.on_step_end(iteration, trials)
     assert capsys.readouterr().out.splitlines() == [
         "trial aa: no worker has begun for 60 s",
-        "trial aa: checkpoint failed: checkpoints/step-00000006",
+        "trial aa: checkpoint failed, checkpoints/step-00000006: no space",
     ]

@@ -16,7 +16,7 @@ from cli_ray.data.folder import Folder
 from cli_ray.data.synthetic import synthesize, write_tar
 from cli_ray.errors import StoppedError, UserError
 from cli_ray.train.folder import RunFolder
-from cli_ray.tune.sweep import prepare_indices, stop_signals, sweep
+from cli_ray.tune.sweep import Halt, prepare_indices, stop_signals, sweep
 from cli_ray.tune.trial import STOP, share_indices
 from tests.free import await_cpus
 
@@ -140,6 +140,17 @@ def test_signals_end_a_sweep_in_order(tmp_path: Path, number: signal.Signals) ->
         assert json.loads(runs.read(STOP) or "") == {"signal": number.name}
     assert (received, passed_on) == ([number], [signal.SIGUSR1])
     assert {one: signal.getsignal(one) for one in before} == before
+
+
+def test_a_trial_that_cannot_write_ends_the_sweep_in_order() -> None:
+    heard: list[int] = []
+    before = signal.signal(signal.SIGUSR1, lambda which, frame: heard.append(which))  # which Ray Tune heeds
+    try:
+        for state in ("running", "failed", "halted"):
+            Halt().on_trial_result(1, [], None, {"state": state})
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert heard == [signal.SIGUSR1]
 
 
 def test_trials_share_the_index_of_their_sources(data: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A trial: its run folder, and how it ends when it is not wanted or its sweep is stopped."""
 
+import errno
 import json
 import signal
 import time
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from cli_ray.config import InjectionConfig, RunConfig, SweepConfig
-from cli_ray.errors import StoppedError
+from cli_ray.errors import ClusterError, RunFailedError, StoppedError, StorageError
 from cli_ray.model.build import build_model
 from cli_ray.train.checkpoint import Checkpoint, complete_checkpoints, name_of
 from cli_ray.train.folder import RunFolder
@@ -63,6 +64,25 @@ def test_added_parameters_are_those_of_the_model_that_is_built(kind: str) -> Non
     assert added_parameters(config) == size(config.injection) - size(InjectionConfig(kind="none"))
 
 
+def trial_in(runs: Path) -> Trial:
+    """A trial without what Ray Tune would set up around it."""
+    base = RunConfig.model_validate(
+        {
+            "name": "a",
+            "runs_dir": str(runs),
+            "model": {"checkpoint": "tiny"},
+            "data": {"sources": [{"path": "x"}]},
+            "injection": {"vision_layers": [2, 4], "decoder_layers": [0, 2]},
+            "optim": {"llm": {"lr": 1e-3}},
+        }
+    )
+    sweep = SweepConfig.model_validate({"name": "s", "base": "run.toml", "space": {"seed": [0, 1]}, "search": "grid"})
+    one = Trial.__new__(Trial)
+    one._trial_info = None
+    one.setup({"seed": 0}, base.model_dump(mode="json"), sweep.model_dump(mode="json"))
+    return one
+
+
 @pytest.fixture
 def under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Trial, list[str]]:
     """A trial whose run goes on until it is told to end, and how that run ended."""
@@ -82,22 +102,8 @@ def under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Trial, l
 
     monkeypatch.setattr(trial, "train", train)
     monkeypatch.setattr(trial, "POLL_S", 0.001)
-    base = RunConfig.model_validate(
-        {
-            "name": "a",
-            "runs_dir": str(tmp_path),
-            "model": {"checkpoint": "tiny"},
-            "data": {"sources": [{"path": "x"}]},
-            "injection": {"vision_layers": [2, 4], "decoder_layers": [0, 2]},
-            "optim": {"llm": {"lr": 1e-3}},
-        }
-    )
-    sweep = SweepConfig.model_validate({"name": "s", "base": "run.toml", "space": {"seed": [0, 1]}, "search": "grid"})
-    one = Trial.__new__(Trial)  # without what Ray Tune would set up around it
-    one._trial_info = None
-    one.setup({"seed": 0}, base.model_dump(mode="json"), sweep.model_dump(mode="json"))
-    run = RunFolder(f"{base.runs_dir}/{one.trial_id}")
-    run.append("metrics.jsonl", [json.dumps({"step": 4, "validation_loss": 0.5})])
+    one = trial_in(tmp_path)
+    RunFolder(str(tmp_path / one.trial_id)).append("metrics.jsonl", [json.dumps({"step": 4, "validation_loss": 0.5})])
     assert one.step()["step"] == 4
     return one, ends
 
@@ -118,3 +124,45 @@ def test_a_trial_whose_sweep_is_stopped_ends_after_a_checkpoint_and_goes_on_late
     assert ends == ["after a checkpoint, by SIGTERM"]
     assert (report["state"], report["done"]) == ("running", False)
     assert not (tmp_path / one.trial_id / OUTCOME).exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (StorageError("the last checkpoint could not be written"), "the last checkpoint could not be written"),
+        (
+            OSError(errno.ENOSPC, "full", "/runs/a"),
+            "/runs/a: No space left on device; make room, then the same command",
+        ),
+    ],
+    ids=["of a run", "of its driver"],
+)
+def test_a_trial_that_cannot_write_halts_and_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    monkeypatch.setattr(trial, "train", raising(error))
+    report: dict[str, Any] = trial_in(tmp_path).step()
+    assert (report["state"], report["done"]) == ("halted", False)
+    assert report["reason"].startswith(reason)
+    monkeypatch.setattr(trial, "train", lambda config, check: None)
+    assert trial_in(tmp_path).step()["state"] == "finished"
+
+
+def test_only_a_fault_of_its_own_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "train", raising(ClusterError("workers died too often")))
+    with pytest.raises(ClusterError, match="workers died too often"):  # and Ray Tune tries again
+        trial_in(tmp_path).step()
+    monkeypatch.setattr(trial, "train", raising(RunFailedError("the gradient of step 2 is not finite")))
+    for _ in range(2):
+        report = trial_in(tmp_path).step()
+        assert (report["state"], report["reason"]) == ("failed", "the gradient of step 2 is not finite")
+        monkeypatch.setattr(trial, "train", lambda config, check: None)  # it is not called
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    """A training that fails."""
+
+    def train(config: RunConfig, check: Callable[[], signal.Signals | None]) -> None:
+        raise error
+
+    return train

@@ -9,7 +9,7 @@ import torch
 from cli_ray.config import RunConfig
 from cli_ray.data import ledger
 from cli_ray.data.collate import MicroBatch
-from cli_ray.errors import RunFailedError
+from cli_ray.errors import StorageError
 from cli_ray.train.background import ATTEMPTS, Background
 from cli_ray.train.callbacks.callback import Callback
 from cli_ray.train.callbacks.ledger import Ledger
@@ -24,6 +24,8 @@ from cli_ray.train.snapshot import Snapshot, take_snapshot
 
 if TYPE_CHECKING:
     from cli_ray.train.loop import TrainLoop
+
+OF_ANOTHER = "the storage of another rank failed"
 
 
 class Checkpointer(Callback):
@@ -44,6 +46,8 @@ class Checkpointer(Callback):
     def on_start(self, loop: "TrainLoop") -> None:
         self._background = Background()
         self._pending: Checkpoint | None = None
+        self._reason = OF_ANOTHER
+        """Why the newest checkpoint that could not be written was not."""
 
     def vote(self, loop: "TrainLoop") -> dict[str, int]:
         ended = self._pending is not None and not self._background.busy
@@ -65,9 +69,10 @@ class Checkpointer(Callback):
         pending = self._pending
         unwritten = self._wait(loop) + self._ranks_with_fault(loop)  # the second waits for the mark
         if pending and unwritten:
-            raise RunFailedError(
-                f"the last checkpoint, {pending.name} of {loop.folder.uri}, could not be written (the reason stands "
-                "above): mend the storage, then the same command goes on from the one before"
+            raise StorageError(
+                f"the last checkpoint, {pending.name} of {loop.folder.uri}, could not be written: "
+                f"{self._background.fault or self._reason}. Mend the storage, then the same command goes on from the "
+                "one before"
             )
 
     def on_error(self, loop: "TrainLoop", error: BaseException) -> None:
@@ -113,15 +118,18 @@ class Checkpointer(Callback):
         """Every rank's writing has ended: marks the checkpoint as complete, or removes what there is of it."""
         assert self._pending is not None
         pending, self._pending = self._pending, None
+        self._reason = OF_ANOTHER
         self._tell_fault(loop, pending.name)
-        if loop.rank == 0:
-            work = _abandon if unwritten else _complete
-            self._background.start(partial(work, loop.folder, loop.config, pending))
+        if loop.rank == 0 and unwritten:
+            self._background.start(partial(_abandon, loop.folder, pending, self._reason))
+        elif loop.rank == 0:
+            self._background.start(partial(_complete, loop.folder, loop.config, pending))
 
     def _tell_fault(self, loop: "TrainLoop", what: str) -> None:
         fault = self._background.fault
         if fault is not None:
             say(f"{what} could not be written by rank {loop.rank} in {ATTEMPTS} attempts: {fault}; training goes on")
+            self._reason = str(fault)
             self._background.forget()
 
 
@@ -134,7 +142,7 @@ def _complete(folder: RunFolder, config: RunConfig, checkpoint: Checkpoint) -> N
     folder.event("checkpoint", step=checkpoint.progress.step, path=checkpoint.name)
 
 
-def _abandon(folder: RunFolder, config: RunConfig, checkpoint: Checkpoint) -> None:
+def _abandon(folder: RunFolder, checkpoint: Checkpoint, reason: str) -> None:
     if folder.exists(checkpoint.name):
         folder.delete(checkpoint.name)
-    folder.event("checkpoint failed", step=checkpoint.progress.step, path=checkpoint.name)
+    folder.event("checkpoint failed", step=checkpoint.progress.step, path=checkpoint.name, reason=reason)
