@@ -1,6 +1,7 @@
 """The driver of a sweep: trials on a Ray cluster, as many at once as it has room for, and what came of them."""
 
 import json
+import logging
 import os
 import signal
 from collections.abc import Iterator, Sequence
@@ -161,6 +162,7 @@ def prepare_indices(trials: Folder, base: RunConfig) -> None:
 def tuner(config: SweepConfig, base: RunConfig, folder: Folder, at_once: int) -> Tuner:
     """Ray Tune's side of a sweep, where it stopped if it has begun."""
     os.environ |= ENVIRONMENT
+    logging.getLogger("ray.tune.tune").setLevel(logging.ERROR)  # it advises to go on by its own means
     parameters = {"base": base.model_dump(mode="json"), "sweep": config.model_dump(mode="json")}
     trainable = tune.with_resources(tune.with_parameters(Trial, **parameters), {"memory": DRIVER_BYTES})
     if Tuner.can_restore(f"{folder.uri}/tune"):
