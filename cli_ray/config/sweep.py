@@ -103,8 +103,8 @@ class SweepConfig(Section):
     max_concurrent: int = Field(default=0, ge=0)
     """Trials at once; 0 takes as many as the cluster has room for at the start."""
     max_failures: int = Field(default=2, ge=0)
-    """Restarts of a trial whose driver was lost with its node. A trial that fails by itself is recorded, not tried
-    again."""
+    """Restarts of a trial whose driver or workers are lost; one that is lost more often waits for the next call of the
+    command. A trial that fails by itself is recorded, not tried again."""
     seed: int = Field(default=0, ge=0)
     """Of the search."""
     asha: AshaConfig = AshaConfig()

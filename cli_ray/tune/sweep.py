@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -165,7 +165,7 @@ def tuner(config: SweepConfig, base: RunConfig, folder: Folder, at_once: int) ->
     logging.getLogger("ray.tune.tune").setLevel(logging.ERROR)  # it advises to go on by its own means
     parameters = {"base": base.model_dump(mode="json"), "sweep": config.model_dump(mode="json")}
     trainable = tune.with_resources(tune.with_parameters(Trial, **parameters), {"memory": DRIVER_BYTES})
-    if Tuner.can_restore(f"{folder.uri}/tune"):
+    if has_begun(folder):
         unended = {"resume_unfinished": True, "resume_errored": True}
         return Tuner.restore(f"{folder.uri}/tune", trainable, **unended, param_space=ray_space(config))
     return Tuner(
@@ -223,6 +223,25 @@ def best_toml(config: SweepConfig, base: RunConfig, best: Record) -> str:
     )
 
 
+def has_begun(folder: Folder) -> bool:
+    """Whether Ray Tune has saved the state of a sweep.
+
+    Raises:
+        UserError: it was cut while it was written.
+    """
+    states = [name for name in folder.names("tune") if name.startswith("experiment_state-")]
+    if not states:  # of a driver that was killed in its first seconds, at most
+        return False
+    try:
+        json.loads(folder.read(f"tune/{states[-1]}") or "")
+    except ValueError:
+        raise UserError(
+            f"{folder.uri}/tune/{states[-1]}, which says how far the sweep is, was cut, as by a full disk: put an "
+            f"older one in its place, or give the sweep another name. The runs in {folder.uri}/trials are untouched"
+        ) from None
+    return True
+
+
 class Halt(Callback):
     """Ends the loop of Ray Tune, in order, when the storage of a trial fails: the others write there too."""
 
@@ -253,7 +272,8 @@ def stop_signals(runs: Folder) -> Iterator[list[signal.Signals]]:
         print(f"{received[0].name}: stopping the trials after checkpoints; a second one ends at once", flush=True)
         if not callable(signal.getsignal(signal.SIGUSR1)):  # Ray Tune has not begun
             raise StoppedError(received[0], "the sweep was stopped")
-        runs.write(STOP, json.dumps({"signal": received[0].name}))
+        with suppress(OSError):  # trials that cannot be told could not write a checkpoint either
+            runs.write(STOP, json.dumps({"signal": received[0].name}))
         signal.raise_signal(signal.SIGUSR1)
 
     if runs.exists(STOP):  # of a driver that was killed

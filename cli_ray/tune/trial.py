@@ -46,6 +46,7 @@ class Trial(tune.Trainable):
         """Ray Tune calls this first; the run starts with the first `step`, for what it goes on from comes after."""
         self._draw, self._base = config, RunConfig.model_validate(base)
         self._sweep = SweepConfig.model_validate(sweep)
+        self._runs = Folder(self._base.runs_dir)
         self._name, self._run = self.trial_id, RunFolder(f"{self._base.runs_dir}/{self.trial_id}")
         self._thread: threading.Thread | None = None
         self._unwanted, self._over = threading.Event(), threading.Event()
@@ -144,7 +145,7 @@ class Trial(tune.Trainable):
         return self._stop_signal()
 
     def _stop_signal(self) -> Signals | None:
-        text = Folder(self._base.runs_dir).read(STOP)
+        text = self._runs.read(STOP)
         return Signals[json.loads(text)["signal"]] if text else None
 
     def _last_report(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from cli_ray.data.folder import Folder
 from cli_ray.data.synthetic import synthesize, write_tar
 from cli_ray.errors import StoppedError, UserError
 from cli_ray.train.folder import RunFolder
-from cli_ray.tune.sweep import Halt, prepare_indices, stop_signals, sweep
+from cli_ray.tune.sweep import Halt, has_begun, prepare_indices, stop_signals, sweep
 from cli_ray.tune.trial import STOP, share_indices
 from tests.free import await_cpus
 
@@ -140,6 +140,19 @@ def test_signals_end_a_sweep_in_order(tmp_path: Path, number: signal.Signals) ->
         assert json.loads(runs.read(STOP) or "") == {"signal": number.name}
     assert (received, passed_on) == ([number], [signal.SIGUSR1])
     assert {one: signal.getsignal(one) for one in before} == before
+
+
+def test_a_sweep_goes_on_from_the_newest_state_and_not_from_a_part_of_one(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    assert not has_begun(folder)
+    folder.write("tune/tuner.pkl", "written before the first trial")
+    assert not has_begun(folder)
+    folder.write("tune/experiment_state-2026-01-02.json", '{"trial_data": []}')
+    folder.write("tune/experiment_state-2026-01-01.json", '{"trial_da')
+    assert has_begun(folder)
+    folder.write("tune/experiment_state-2026-01-03.json", '{"trial_da')
+    with pytest.raises(UserError, match=r"experiment_state-2026-01-03\.json, which says how far the sweep is, was cut"):
+        has_begun(folder)
 
 
 def test_a_trial_that_cannot_write_ends_the_sweep_in_order() -> None:
