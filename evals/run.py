@@ -214,7 +214,8 @@ def scanned(benchmark: Benchmark, location: Location, decoded: str, model_hash: 
     """
     if len(location.parts) == 1:
         return scan(benchmark, location, location.parts[0], decoded, model_hash)
-    task, shared = ray.remote(_scan), ray.put(location)
+    # Said outright, "SPREAD" also leads out of the placement group of a caller inside Ray Train or Ray Tune.
+    task, shared = ray.remote(_scan).options(scheduling_strategy="SPREAD"), ray.put(location)
     tasks = [task.remote(benchmark.name, shared, part, decoded, model_hash) for part in location.parts]
     try:
         return [entry for entries in ray.get(tasks) for entry in entries]

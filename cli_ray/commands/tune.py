@@ -21,12 +21,15 @@ def main(words: list[str]) -> None:
         raise UserError(f"name a sweep first: {PROG} [--field value ...]")
     config, base = load_sweep(words[0], words[1:])
 
+    from cli_ray.tune.record import front
     from cli_ray.tune.sweep import sweep
 
     records = sweep(config, base)
     print(f"\n{table(config, records)}\n")
-    if not any(one.state == "finished" for one in records):
-        raise RunFailedError(f"no trial of {config.folder} finished: {records[-1].reason}")
+    if not front(config, records):
+        unmeasured = f"{' or '.join(config.objectives)} was not measured, which events.jsonl of its run explains"
+        reason = next((one.reason for one in reversed(records) if one.reason), unmeasured)
+        raise RunFailedError(f"no trial of {config.folder} finished with a score: {reason}")
     print(f"next: cli-ray train {config.folder}/best.toml")
 
 

@@ -94,7 +94,9 @@ class Evaluator:
         model = output / "model"
         try:
             if not model.exists():
-                ray.get(ray.remote(export).remote(self._folder.uri, model, step, best=False, keep_lora=False))
+                # Said outright, it leads out of the placement group that Ray Tune gives to the driver of a trial.
+                task = ray.remote(export).options(scheduling_strategy="DEFAULT")
+                ray.get(task.remote(self._folder.uri, model, step, best=False, keep_lora=False))
             settings = self._config.evaluation.model_dump(exclude={"every"})
             evaluate(EvaluationConfig(model=str(model), output=str(output), **settings), live=False, spare_only=True)
             self._folder.write(f"{name_of(step)}/{COMPLETE}", "")

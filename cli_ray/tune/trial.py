@@ -100,11 +100,11 @@ class Trial(tune.Trainable):
         is_own = place["run"].startswith(self.trial_id) and here == self._config().model_dump(mode="json")["optim"]
         drawn = hashlib.sha256(json.dumps(self._draw, sort_keys=True).encode()).hexdigest()[:6]
         forked = f"{self.trial_id}-{drawn}-from-{place['run'].partition('-')[0]}-{place['step'] or 0}"
-        self._told = place["step"] or 0
         self._name = place["run"] if is_own else forked
         self._run = RunFolder(f"{self._base.runs_dir}/{self._name}")
         if not is_own and place["step"] is not None and not self._run.exists("config.json"):
             fork(donor, self._run, place["step"])
+        self._told = max((one.progress.step for one in complete_checkpoints(self._run)), default=0)
 
     def cleanup(self) -> None:
         """Ends a run that is under way: after a checkpoint where the whole sweep is stopped, for it will go on.

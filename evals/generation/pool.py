@@ -133,7 +133,7 @@ class _Pool:
             num_gpus=self._config.gpus,
             max_concurrency=IN_FLIGHT,
             max_restarts=0,
-            # Said outright, it also leads out of the placement group of a caller inside Ray Train.
+            # Said outright, it also leads out of the placement group of a caller inside Ray Train or Ray Tune.
             scheduling_strategy="SPREAD",
         )
         self._workers: list[_Worker] = []

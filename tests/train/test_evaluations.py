@@ -5,6 +5,9 @@ import threading
 from pathlib import Path
 
 import pytest
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cli_ray.config import EvaluationConfig, RunConfig
 from cli_ray.data.synthetic import synthesize, write_tar
@@ -39,7 +42,12 @@ def test_every_nth_checkpoint_is_evaluated_and_joins_the_metrics(cluster: None, 
     write_tar(synthesize(8, seed=0, split="train"), tmp_path / "data", shard_size=8)
     config = config_of(tmp_path, every=2, benchmarks=("pope", "chartqa"), miniature=True)
 
-    assert train(config)["step"] == 4
+    # As Ray Tune places the driver of a trial.
+    group = placement_group([{"memory": 1 << 20}])
+    inside = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
+    driver = ray.remote(train).options(num_cpus=0, memory=1 << 20, scheduling_strategy=inside)
+    assert ray.get(driver.remote(config))["step"] == 4
+    remove_placement_group(group)
 
     run = tmp_path / "runs/run"
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
