@@ -210,9 +210,11 @@ def _sources(config: RunConfig) -> tuple[Any, Any]:
 def fork(donor: RunFolder, run: RunFolder, step: int) -> None:
     """Begins a run with a checkpoint of another: that of `step`, or the newest where it is gone."""
     there = {one.progress.step: one for one in complete_checkpoints(donor)}
-    name = name_of(step if step in there else max(there))
+    given = step if step in there else max(there)
+    name = name_of(given)
     run.fs.create_dir(run.join(name), recursive=True)
     fs.copy_files(donor.join(name), run.join(name), source_filesystem=donor.fs, destination_filesystem=run.fs)
-    for file in (*SHARED, METRICS):
+    for file in SHARED:
         if (text := donor.read(file)) is not None:
             run.write(file, text)
+    run.append(METRICS, [line for line in whole_lines(donor) if json.loads(line)["step"] <= given])

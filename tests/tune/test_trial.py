@@ -29,6 +29,7 @@ def donor(tmp_path: Path) -> RunFolder:
         one = Checkpoint(progress=Progress(step=step), stream={"lanes": 1}, world_size=1, zero_stage=2)
         folder.write(f"{name_of(step)}/deepspeed/weights.pt", f"weights of step {step}")
         folder.write(f"{name_of(step)}/progress.json", one.model_dump_json())
+    folder.append("metrics.jsonl", [f'{{"step": {step}}}' for step in range(1, 9)])
     folder.write("index.json", "the index")
     folder.write("config.json", "of the donor alone")
     return folder
@@ -43,6 +44,7 @@ def test_a_fork_begins_with_the_checkpoint_or_the_newest_where_it_is_gone(
     assert [one.progress.step for one in complete_checkpoints(run)] == [given]
     assert run.read(f"{name_of(given)}/deepspeed/weights.pt") == f"weights of step {given}"
     assert run.read("index.json") == "the index"
+    assert (run.read("metrics.jsonl") or "").splitlines()[-1] == f'{{"step": {given}}}'
     assert not run.exists("config.json")
 
 
