@@ -147,7 +147,8 @@ def test_killed_replicas_change_nothing(location: Location, workers: list[Any]) 
         assert {name: record.reply for name, record in by_name(killer.records).items()} == {
             str(number): str(number) for number in range(24)
         }
-        assert max(state.lost for state in states) == len(killer.moments)
+        # One that was killed after its last record, when no work was left, is not missed.
+        assert 0 < max(state.lost for state in states) <= len(killer.moments)
 
 
 def test_replies_of_a_pool_with_a_kill_equal_those_of_one_predictor(
