@@ -24,6 +24,7 @@ class Asha(AsyncHyperBandScheduler):
         """Recalls what a trial of an earlier start has reported."""
         super().on_trial_add(tune_controller, trial)
         told = trial.last_result.get("step", 0)
-        for row in validations(whole_lines(RunFolder(f"{self._runs_dir}/{trial.trial_id}"))):
+        lines = whole_lines(RunFolder(f"{self._runs_dir}/{trial.trial_id}")) if told else []
+        for row in validations(lines):
             if row["step"] <= told and row["validation_loss"] is not None:
                 self.on_trial_result(tune_controller, trial, row)

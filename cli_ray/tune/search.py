@@ -12,7 +12,8 @@ from cli_ray.tune.asha import Asha
 from cli_ray.tune.record import direction
 from cli_ray.tune.space import ray_space
 
-OPTUNA = {"tpe": TPESampler, "nsga2": NSGAIISampler}
+SAMPLERS = {"tpe": TPESampler, "nsga2": NSGAIISampler}
+"""Of Optuna, by the name of the search; Ray Tune draws for the others."""
 NEVER = 10**9
 """Steps; a run ends by itself."""
 
@@ -27,14 +28,14 @@ class Optuna(OptunaSearch):
 
 def searcher(config: SweepConfig, at_once: int) -> Searcher | SearchAlgorithm:
     """What draws trials. Ray Tune holds back those of Optuna, and lets Ray's own draw no more than it is told."""
-    if config.search not in OPTUNA:
+    if config.search not in SAMPLERS:
         return BasicVariantGenerator(random_state=config.seed, constant_grid_search=True, max_concurrent=at_once)
     modes = [direction(one)[:3] for one in config.objectives]
     several = len(modes) > 1
     return Optuna(
         metric=list(config.objectives) if several else config.objectives[0],
         mode=modes if several else modes[0],
-        sampler=OPTUNA[config.search](seed=config.seed),
+        sampler=SAMPLERS[config.search](seed=config.seed),
     )
 
 

@@ -26,7 +26,7 @@ from cli_ray.train.folder import differences
 from cli_ray.tune.console import Console
 from cli_ray.tune.figures import draw_figures
 from cli_ray.tune.record import Record, front, importance, ranked, to_parquet
-from cli_ray.tune.search import OPTUNA, scheduler, searcher
+from cli_ray.tune.search import SAMPLERS, scheduler, searcher
 from cli_ray.tune.space import candidates, configured, ray_space
 from cli_ray.tune.trial import SHARED, STOP, Trial
 
@@ -175,7 +175,7 @@ def tuner(config: SweepConfig, base: RunConfig, folder: Folder, at_once: int) ->
             search_alg=searcher(config, at_once),
             scheduler=scheduler(config, base),
             num_samples=1 if config.search == "grid" else config.num_trials,
-            max_concurrent_trials=at_once if config.search in OPTUNA else None,
+            max_concurrent_trials=at_once if config.search in SAMPLERS else None,
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),

@@ -3,6 +3,7 @@
 import ray
 
 from cli_ray.config import DataConfig
+from cli_ray.data.conversation import Encoder
 from cli_ray.data.images import Limits
 from cli_ray.data.index import build_index
 from cli_ray.data.order import Piece
@@ -11,8 +12,8 @@ from cli_ray.data.rows import Task
 from cli_ray.data.sample import BadSample, Sample
 
 
-class Nodes:
-    """In place of an encoder: of each sample, the node that read it."""
+class Nodes(Encoder):
+    """Encodes nothing: of each sample, the node that read it."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -25,5 +26,5 @@ def read(data: DataConfig) -> list[str]:
     """Reads unit after unit as a rank does; the node that read each sample."""
     index = build_index(data)
     windows = [[Task.of(index, Piece(unit, 0, index.unit(unit).span.count))] for unit in range(len(index))]
-    rows = read_by_ray(windows, index.sources, Nodes(Limits.of(data)), ahead=1)  # type: ignore[arg-type]
+    rows = read_by_ray(windows, index.sources, Nodes(Limits.of(data)), ahead=1)
     return [row.detail for window in rows for row in window if isinstance(row, BadSample)]
