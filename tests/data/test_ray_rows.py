@@ -9,6 +9,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cli_ray.data.synthetic import synthesize, write_tar
 from tests.data.nodes import read
 from tests.data.shards import data_config
+from tests.free import await_cpus
 
 
 def test_a_rank_reads_on_its_own_node_while_that_has_room(cluster: None, tmp_path: Path) -> None:
@@ -25,3 +26,4 @@ def test_a_rank_reads_on_its_own_node_while_that_has_room(cluster: None, tmp_pat
     assert len(readers) == 24
     assert node not in readers
     remove_placement_group(taken)
+    await_cpus(6)  # Ray tells of them a moment later, and other tests compare with what is free
