@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from evals.benchmark import Reply
+from cli_ray.evals.benchmark import Reply
 
 
 class Record(BaseModel):

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from cli_ray.errors import UserError
-from evals.benchmark import Benchmark, Doc, Graded, Messages, Metrics, Profile, Reply, Sample, State
-from evals.suite import benchmark
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Messages, Metrics, Profile, Reply, Sample, State
+from cli_ray.evals.suite import benchmark
 
 AskJudge = Callable[[Messages], str | None]
 """The answer of a judge; None when it could not be had."""

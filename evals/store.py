@@ -18,7 +18,7 @@ from pyarrow import fs
 from pydantic import ValidationError
 
 from cli_ray.data.files import resolve
-from evals.record import Record
+from cli_ray.evals.record import Record
 
 FLUSH_SECONDS = 5.0
 """Between files on object stores, which cannot append."""

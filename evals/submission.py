@@ -5,7 +5,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from evals.benchmark import Answer, Doc, Graded
+from cli_ray.evals.benchmark import Answer, Doc, Graded
 
 CELL = 32767
 """The longest text of a cell in Excel, in UTF-16 units: characters beyond U+FFFF count as two."""

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from cli_ray.errors import UserError
-from evals.benchmark import Benchmark
-from evals.benchmarks import (
+from cli_ray.evals.benchmark import Benchmark
+from cli_ray.evals.benchmarks import (
     ai2d,
     blink,
     chartqa,

@@ -6,7 +6,7 @@ from pathlib import Path
 from cli_ray.config.evaluation import EvaluationConfig
 from cli_ray.config.sweep import SweepConfig
 from cli_ray.config.table import table
-from evals.suite import BENCHMARKS
+from cli_ray.evals.suite import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

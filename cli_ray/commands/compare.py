@@ -30,7 +30,7 @@ def main(words: list[str]) -> None:
     """Prints the comparison."""
     settings = arguments(CompareArguments, words, "cli-ray compare")
 
-    from evals.results.compare import compare, flip_lines, markdown, write
+    from cli_ray.evals.results.compare import compare, flip_lines, markdown, write
 
     comparison = compare(settings.a, settings.b)
     if settings.output:

@@ -14,7 +14,7 @@ from cli_ray.config.load import arguments, load
 from cli_ray.drill.layout import LEAST_NODES, Room, check_drill, rooms
 from cli_ray.drill.plan import KINDS, Kind, plan
 from cli_ray.errors import UserError
-from evals.results.table import NOTHING, grid
+from cli_ray.evals.results.table import NOTHING, grid
 
 if TYPE_CHECKING:
     from cli_ray.drill.comparison import Outcome, Samples

@@ -36,9 +36,9 @@ def main(words: list[str]) -> None:
 
 def listing() -> str:
     """The benchmarks and suites."""
-    from evals.data.survey import LISTING, listing
-    from evals.results.table import grid
-    from evals.suite import SUITES
+    from cli_ray.evals.data.survey import LISTING, listing
+    from cli_ray.evals.results.table import grid
+    from cli_ray.evals.suite import SUITES
 
     suites = [f"{name}: {', '.join(names)}" for name, names in SUITES.items()]
     return "\n\n".join([grid(LISTING, listing(), left=len(LISTING)), *suites])
@@ -50,8 +50,8 @@ def check(settings: EvalArguments) -> None:
     Raises:
         UserError: some of it is not as it should be.
     """
-    from evals.data.survey import survey
-    from evals.suite import chosen
+    from cli_ray.evals.data.survey import survey
+    from cli_ray.evals.suite import chosen
 
     benchmarks = chosen(settings.suite, settings.benchmarks)
     findings = []
@@ -72,7 +72,7 @@ def run(settings: EvalArguments) -> None:
         UserError: there is no model to evaluate, and all that `evaluate` raises.
     """
     from cli_ray.cluster import refuse_to_lose
-    from evals.run import evaluate
+    from cli_ray.evals.run import evaluate
 
     if not settings.model:
         raise UserError("name a model: cli-ray eval --model DIR_OR_RUN (--list shows the benchmarks)")

@@ -24,6 +24,6 @@ def main(words: list[str]) -> None:
     """Judges an evaluation and prints the table."""
     settings = arguments(JudgeArguments, words, "cli-ray judge")
 
-    from evals.run import judge
+    from cli_ray.evals.run import judge
 
     print(f"\n{judge(settings.output, settings.judge).table()}")

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from cli_ray.config import EvaluationConfig, ReplicaConfig
-from evals.results.compare import compare, markdown
-from evals.run import evaluate
+from cli_ray.evals.results.compare import compare, markdown
+from cli_ray.evals.run import evaluate
 
 
 def compare_on_miniatures(output: Path, names: tuple[str, str], replicas: int) -> str:

@@ -108,7 +108,7 @@ def export(folder: "RunFolder", output: Path) -> None:
 
 def evaluate(settings: PipelineArguments) -> str:
     """Evaluates the exported model; returns the table."""
-    from evals import run
+    from cli_ray.evals import run
 
     values = {name: getattr(settings, name) for name in (*SuiteConfig.model_fields, "judge")}
     values["data_root"] = absolute(settings.data_root)

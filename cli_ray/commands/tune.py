@@ -47,8 +47,8 @@ def load_sweep(path: str, overrides: list[str]) -> tuple[SweepConfig, RunConfig]
 
 def table(config: SweepConfig, records: "list[Record]") -> str:
     """A Markdown table of the trials."""
+    from cli_ray.evals.results.table import grid
     from cli_ray.tune.record import domains
-    from evals.results.table import grid
 
     fields = list(domains(config))
     head = ["trial", "state", *fields, "step", *config.objectives]

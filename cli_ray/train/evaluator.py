@@ -10,13 +10,13 @@ import ray
 
 from cli_ray.config import EvaluationConfig, RunConfig
 from cli_ray.errors import UserError
+from cli_ray.evals.data.survey import require
+from cli_ray.evals.run import evaluate
+from cli_ray.evals.suite import chosen
 from cli_ray.train.checkpoint import complete_checkpoints
 from cli_ray.train.evaluations import COMPLETE, is_due, join_results, name_of
 from cli_ray.train.export import export
 from cli_ray.train.folder import RunFolder
-from evals.data.survey import require
-from evals.run import evaluate
-from evals.suite import chosen
 
 POLL_S = 2.0
 

@@ -2,11 +2,11 @@
 
 import re
 
-from evals.benchmark import Benchmark, Doc, Graded, Source
-from evals.scoring.choice import graded, indexed, lettered, lines, stated
-from evals.scoring.exact import plain
-from evals.scoring.means import accuracy
-from evals.wording import LETTER
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Source
+from cli_ray.evals.scoring.choice import graded, indexed, lettered, lines, stated
+from cli_ray.evals.scoring.exact import plain
+from cli_ray.evals.scoring.means import accuracy
+from cli_ray.evals.wording import LETTER
 
 
 def _prompt(doc: Doc) -> str:

@@ -2,9 +2,9 @@
 
 import re
 
-from evals.benchmark import Benchmark, Doc, Graded, Source
-from evals.scoring.choice import graded, lettered, stated
-from evals.scoring.means import accuracy_by
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Source
+from cli_ray.evals.scoring.choice import graded, lettered, stated
+from cli_ray.evals.scoring.means import accuracy_by
 
 
 def _prompt(doc: Doc) -> str:

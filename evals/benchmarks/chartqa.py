@@ -1,8 +1,8 @@
 """ChartQA: questions on charts, half written by people (arXiv 2203.10244)."""
 
-from evals.benchmark import Benchmark, Doc, Graded, Source
-from evals.scoring.means import accuracy_by
-from evals.scoring.relaxed import relaxed
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Source
+from cli_ray.evals.scoring.means import accuracy_by
+from cli_ray.evals.scoring.relaxed import relaxed
 
 
 def _prompt(doc: Doc) -> str:

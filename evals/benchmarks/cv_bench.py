@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 
-from evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
-from evals.scoring.choice import graded, lettered, stated
-from evals.scoring.means import accuracy_by, grouped, percent
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from cli_ray.evals.scoring.choice import graded, lettered, stated
+from cli_ray.evals.scoring.means import accuracy_by, grouped, percent
 
 
 def _prompt(doc: Doc) -> str:

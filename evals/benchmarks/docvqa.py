@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source, Submission
-from evals.scoring.anls import anls
-from evals.scoring.means import percent
-from evals.submission import hidden, rrc
-from evals.wording import SHORT
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source, Submission
+from cli_ray.evals.scoring.anls import anls
+from cli_ray.evals.scoring.means import percent
+from cli_ray.evals.submission import hidden, rrc
+from cli_ray.evals.wording import SHORT
 
 HUB = ("lmms-lab-encoder/DocVQA", "lmms-lab/DocVQA")
 

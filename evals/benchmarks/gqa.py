@@ -1,9 +1,9 @@
 """GQA: compositional questions on photographs (arXiv 1902.09506)."""
 
-from evals.benchmark import Benchmark, Doc, Graded, Source
-from evals.scoring.exact import exact
-from evals.scoring.means import accuracy
-from evals.wording import SHORT
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Source
+from cli_ray.evals.scoring.exact import exact
+from cli_ray.evals.scoring.means import accuracy
+from cli_ray.evals.wording import SHORT
 
 HUB = ("lmms-lab-encoder/GQA", "lmms-lab/GQA")
 

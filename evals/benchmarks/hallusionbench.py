@@ -5,9 +5,9 @@ Read by rules, as the `_intern` functions of lmms-eval 0.7.3 do, not by a judge.
 
 from collections.abc import Sequence
 
-from evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
-from evals.scoring.means import grouped, percent
-from evals.scoring.yes_no import first_word, graded
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from cli_ray.evals.scoring.means import grouped, percent
+from cli_ray.evals.scoring.yes_no import first_word, graded
 
 
 def _prompt(doc: Doc) -> str:

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Sequence
 
-from evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
-from evals.prompts import template
-from evals.scoring.means import grouped
-from evals.scoring.rouge import rouge_l
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
+from cli_ray.evals.prompts import template
+from cli_ray.evals.scoring.means import grouped
+from cli_ray.evals.scoring.rouge import rouge_l
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Sequence
 
-from evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
-from evals.prompts import template
-from evals.scoring.letter import find_letter
-from evals.scoring.means import accuracy, grouped, percent
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
+from cli_ray.evals.prompts import template
+from cli_ray.evals.scoring.letter import find_letter
+from cli_ray.evals.scoring.means import accuracy, grouped, percent
 
 
 def _prompt(doc: Doc) -> str:

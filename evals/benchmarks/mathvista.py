@@ -7,11 +7,11 @@ Questions are put as in the task `mathvista_testmini_format` of lmms-eval 0.7.3.
 from collections.abc import Sequence
 from functools import partial
 
-from evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
-from evals.prompts import template
-from evals.scoring.choice import lettered, lines
-from evals.scoring.math import direct, equal, extracted, normalised, option_letter
-from evals.scoring.means import accuracy, percent
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
+from cli_ray.evals.prompts import template
+from cli_ray.evals.scoring.choice import lettered, lines
+from cli_ray.evals.scoring.math import direct, equal, extracted, normalised, option_letter
+from cli_ray.evals.scoring.means import accuracy, percent
 
 _INSTRUCTIONS = {
     "integer": "Answer the question using a single integer number.",

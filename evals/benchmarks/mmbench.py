@@ -6,10 +6,10 @@ Scored without a judge, as the task `mmbench_en_dev_static` of lmms-eval 0.7.3; 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from evals.benchmark import Answer, Benchmark, Doc, Graded, Source, Submission
-from evals.scoring.choice import graded, lines, stated
-from evals.scoring.circular import circular_accuracy, infer, question_of
-from evals.submission import xlsx
+from cli_ray.evals.benchmark import Answer, Benchmark, Doc, Graded, Source, Submission
+from cli_ray.evals.scoring.choice import graded, lines, stated
+from cli_ray.evals.scoring.circular import circular_accuracy, infer, question_of
+from cli_ray.evals.submission import xlsx
 
 _SHOWN = ("index", "question", "hint", "A", "B", "C", "D", "category", "L2-category")
 

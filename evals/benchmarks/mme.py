@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from math import fsum
 
-from evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
-from evals.scoring.means import grouped, percent
-from evals.scoring.yes_no import first_letters, first_word, graded
-from evals.wording import SHORT
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from cli_ray.evals.scoring.means import grouped, percent
+from cli_ray.evals.scoring.yes_no import first_letters, first_word, graded
+from cli_ray.evals.wording import SHORT
 
 PERCEPTION = (
     "existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR",

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
-from evals.benchmark import Answer, Benchmark, Doc, Graded, Metrics, Sample, Source, Submission
-from evals.scoring.choice import graded, lettered, lines, stated
-from evals.scoring.means import accuracy, grouped, percent
-from evals.scoring.mmmu import candidates, choose, matches
+from cli_ray.evals.benchmark import Answer, Benchmark, Doc, Graded, Metrics, Sample, Source, Submission
+from cli_ray.evals.scoring.choice import graded, lettered, lines, stated
+from cli_ray.evals.scoring.means import accuracy, grouped, percent
+from cli_ray.evals.scoring.mmmu import candidates, choose, matches
 
 DOMAINS = {
     "Art and Design": ("Art", "Art_Theory", "Design", "Music"),

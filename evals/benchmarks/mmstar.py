@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
-from evals.scoring.choice import graded
-from evals.scoring.letter import find_letter, read_letter
-from evals.scoring.means import grouped, percent
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from cli_ray.evals.scoring.choice import graded
+from cli_ray.evals.scoring.letter import find_letter, read_letter
+from cli_ray.evals.scoring.means import grouped, percent
 
 
 def _prompt(doc: Doc) -> str:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from contextlib import suppress
 
-from evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
-from evals.prompts import template
-from evals.scoring.means import percent
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
+from cli_ray.evals.prompts import template
+from cli_ray.evals.scoring.means import percent
 
 
 def _prompt(doc: Doc) -> str:

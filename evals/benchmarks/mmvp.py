@@ -6,9 +6,9 @@ Four answers were put right in `lmms-lab-eval/MMVP`, so numbers differ slightly 
 import re
 from collections.abc import Sequence
 
-from evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
-from evals.scoring.choice import graded, lettered, lines, stated
-from evals.scoring.means import accuracy, grouped
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from cli_ray.evals.scoring.choice import graded, lettered, lines, stated
+from cli_ray.evals.scoring.means import accuracy, grouped
 
 _PATTERNS = (
     ("letter alone", r"^\s*\(?([AB])\)?\.?\s*$"),

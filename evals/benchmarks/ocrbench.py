@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
-from evals.scoring.means import grouped, percent
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from cli_ray.evals.scoring.means import grouped, percent
 
 POINTS = {
     "Regular Text Recognition": 50,

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
-from evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
-from evals.scoring.means import grouped, percent
-from evals.scoring.yes_no import first_word, graded
-from evals.wording import SHORT
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from cli_ray.evals.scoring.means import grouped, percent
+from cli_ray.evals.scoring.yes_no import first_word, graded
+from cli_ray.evals.wording import SHORT
 
 
 def _prompt(doc: Doc) -> str:

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from evals.benchmark import Benchmark, Doc, Graded, Source
-from evals.scoring.choice import graded
-from evals.scoring.letter import find_letter, read_letter
-from evals.scoring.means import accuracy
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Source
+from cli_ray.evals.scoring.choice import graded
+from cli_ray.evals.scoring.letter import find_letter, read_letter
+from cli_ray.evals.scoring.means import accuracy
 
 
 def _prompt(doc: Doc) -> str:

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from evals.benchmark import Benchmark, Doc, Graded, Source, Submission
-from evals.scoring.means import accuracy
-from evals.scoring.vqa import graded, normal
-from evals.submission import evalai, normalised
-from evals.wording import SHORT
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Source, Submission
+from cli_ray.evals.scoring.means import accuracy
+from cli_ray.evals.scoring.vqa import graded, normal
+from cli_ray.evals.submission import evalai, normalised
+from cli_ray.evals.wording import SHORT
 
 HUB = ("lmms-lab-encoder/textvqa", "lmms-lab/textvqa")
 

@@ -9,8 +9,8 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, 
 from huggingface_hub.file_download import repo_folder_name
 
 from cli_ray.errors import UserError
-from evals.benchmark import Source
-from evals.data.layout import chosen, complete
+from cli_ray.evals.benchmark import Source
+from cli_ray.evals.data.layout import chosen, complete
 
 SCHEME = "hf://datasets/"
 """Of paths `hf://datasets/OWNER/NAME@REVISION/FILE`."""

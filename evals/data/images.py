@@ -9,10 +9,10 @@ from typing import Any
 from cli_ray.config import DataConfig
 from cli_ray.data.files import join_inside, read_small
 from cli_ray.data.sample import BadDataError
-from evals import miniature
-from evals.benchmark import Benchmark, Doc
-from evals.data import tables
-from evals.data.location import MINIATURE, Location, Part, split_query
+from cli_ray.evals import miniature
+from cli_ray.evals.benchmark import Benchmark, Doc
+from cli_ray.evals.data import tables
+from cli_ray.evals.data.location import MINIATURE, Location, Part, split_query
 
 SHARED_COLUMNS = ("id", "image")
 """Of a table of images that items share."""

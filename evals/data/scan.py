@@ -9,11 +9,11 @@ from PIL import Image
 from cli_ray.data.images import FORMATS
 from cli_ray.data.sample import BadDataError
 from cli_ray.errors import UserError
-from evals.benchmark import Benchmark, Doc
-from evals.data.images import images_of
-from evals.data.location import Location, Part
-from evals.data.sources import read
-from evals.record import digest, key_of
+from cli_ray.evals.benchmark import Benchmark, Doc
+from cli_ray.evals.data.images import images_of
+from cli_ray.evals.data.location import Location, Part
+from cli_ray.evals.data.sources import read
+from cli_ray.evals.record import digest, key_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,12 @@ from pyarrow import fs
 
 from cli_ray.data.files import Shard, list_files, read_small, resolve
 from cli_ray.errors import UserError
-from evals import miniature
-from evals.benchmark import Benchmark, Doc
-from evals.data import hub, layout, tables
-from evals.data.images import SHARED_COLUMNS, images_of
-from evals.data.location import MINIATURE, Location, Part, split_query
-from evals.suite import benchmark as named
+from cli_ray.evals import miniature
+from cli_ray.evals.benchmark import Benchmark, Doc
+from cli_ray.evals.data import hub, layout, tables
+from cli_ray.evals.data.images import SHARED_COLUMNS, images_of
+from cli_ray.evals.data.location import MINIATURE, Location, Part, split_query
+from cli_ray.evals.suite import benchmark as named
 
 __all__ = ["Location", "MissingError", "Part", "WrongColumnsError", "images_of", "locate", "read"]
 

@@ -6,11 +6,11 @@ from itertools import islice
 from typing import Literal
 
 from cli_ray.errors import UserError
-from evals.benchmark import Benchmark
-from evals.data.location import Location, Part
-from evals.data.scan import check_ids, scan
-from evals.data.sources import WrongColumnsError, locate, read
-from evals.suite import BENCHMARKS
+from cli_ray.evals.benchmark import Benchmark
+from cli_ray.evals.data.location import Location, Part
+from cli_ray.evals.data.scan import check_ids, scan
+from cli_ray.evals.data.sources import WrongColumnsError, locate, read
+from cli_ray.evals.suite import BENCHMARKS
 
 LISTING = ("benchmark", "title", "items", "metric", "scored by", "hub dataset", "split")
 """Heads of the columns of `listing`."""
@@ -50,8 +50,8 @@ def survey(benchmarks: Iterable[Benchmark], data_root: str, miniature: bool, tho
 
     Args:
         benchmarks: which ones.
-        data_root: as for `evals.data.sources.locate`.
-        miniature: as for `evals.data.sources.locate`.
+        data_root: as for `cli_ray.evals.data.sources.locate`.
+        miniature: as for `cli_ray.evals.data.sources.locate`.
         thorough: read every item, to find ids that occur twice and images that are missing or broken.
     """
     return [_survey(one, data_root, miniature, thorough)[0] for one in benchmarks]

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from cli_ray.data.files import open_file
 from cli_ray.data.readers.json_spans import lines
 from cli_ray.errors import UserError
-from evals.data import hub
-from evals.data.location import Part, split_query
+from cli_ray.evals.data import hub
+from cli_ray.evals.data.location import Part, split_query
 
 PART_ROWS = 128
 """Rows of a part at most."""

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from cli_ray.errors import UserError
-from evals.record import digest
+from cli_ray.evals.record import digest
 
 PATTERNS = (
     "*.safetensors", "*.safetensors.index.json", "*.jinja", "*.model", "added_tokens.json", "chat_template.json",

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cli_ray.config.evaluation import ReplicaConfig
-from evals.generation.schedule import Batch
-from evals.record import Record
+from cli_ray.evals.generation.schedule import Batch
+from cli_ray.evals.record import Record
 
 if TYPE_CHECKING:
-    from evals.data.location import Location
-    from evals.data.scan import Entry
+    from cli_ray.evals.data.location import Location
+    from cli_ray.evals.data.scan import Entry
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from ray.exceptions import RayError, RayTaskError
 
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import RunFailedError, UserError
-from evals.generation.job import DeviceLostError, Job, record_of
-from evals.generation.schedule import Batch, Queue
-from evals.record import Record
+from cli_ray.evals.generation.job import DeviceLostError, Job, record_of
+from cli_ray.evals.generation.schedule import Batch, Queue
+from cli_ray.evals.record import Record
 
 IN_FLIGHT = 2
 """Batches of a replica: one is generated while the next is read, decoded and tokenised."""
@@ -52,7 +52,7 @@ class Replica:
 
     def load(self) -> None:
         """Loads the weights; apart from construction, so that its errors come back as they are."""
-        from evals.generation.predict import Predictor
+        from cli_ray.evals.generation.predict import Predictor
 
         self._predictor = Predictor(self._job)
 

@@ -14,16 +14,16 @@ from PIL import Image
 from cli_ray.config import DataConfig
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.data.sample import IMAGE_MARK, BadDataError
-from evals.data.images import images_of
-from evals.data.sources import read
-from evals.generation.job import DeviceLostError, Job, record_of
-from evals.generation.load import load
-from evals.generation.schedule import Batch
-from evals.record import Record
-from evals.suite import benchmark as named
+from cli_ray.evals.data.images import images_of
+from cli_ray.evals.data.sources import read
+from cli_ray.evals.generation.job import DeviceLostError, Job, record_of
+from cli_ray.evals.generation.load import load
+from cli_ray.evals.generation.schedule import Batch
+from cli_ray.evals.record import Record
+from cli_ray.evals.suite import benchmark as named
 
 if TYPE_CHECKING:
-    from evals.data.scan import Entry
+    from cli_ray.evals.data.scan import Entry
 
 _DEFAULTS = DataConfig.model_fields
 LIMITS = Limits(_DEFAULTS["max_image_pixels"].default, int(_DEFAULTS["max_image_MiB"].default * 2**20))

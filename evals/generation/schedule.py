@@ -9,11 +9,11 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from cli_ray.config.evaluation import ReplicaConfig
-from evals.generation.lengths import ImageTokens, text_tokens
+from cli_ray.evals.generation.lengths import ImageTokens, text_tokens
 
 if TYPE_CHECKING:
-    from evals.data.location import Part
-    from evals.data.scan import Entry
+    from cli_ray.evals.data.location import Part
+    from cli_ray.evals.data.scan import Entry
 
 STEP_TOKENS = 512
 """A decoding step of a whole batch takes about as long as the prefill of so many tokens (7B, one H100)."""

@@ -22,7 +22,7 @@ from tenacity import (
 
 from cli_ray.config.evaluation import JudgeConfig
 from cli_ray.errors import UserError
-from evals.judging.verdicts import Question
+from cli_ray.evals.judging.verdicts import Question
 
 FIRST_PAUSE_S = 1.0
 """Before the second try; it doubles from try to try; up to as much is added at random, so that

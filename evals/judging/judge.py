@@ -12,10 +12,10 @@ from pydantic import SecretStr
 
 from cli_ray.config.evaluation import JudgeConfig
 from cli_ray.errors import UserError
-from evals.benchmark import Benchmark, Doc, Reply
-from evals.judging.endpoint import Endpoint, UnansweredError
-from evals.judging.verdicts import Question, Verdicts
-from evals.record import digest
+from cli_ray.evals.benchmark import Benchmark, Doc, Reply
+from cli_ray.evals.judging.endpoint import Endpoint, UnansweredError
+from cli_ray.evals.judging.verdicts import Question, Verdicts
+from cli_ray.evals.record import digest
 
 __all__ = ["KEY_VARIABLE", "Question", "Tally", "Verdicts", "ask_all", "prompt_hash", "question_about", "tell"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from cli_ray.data.folder import Folder
-from evals.benchmark import Judge, Messages
-from evals.record import digest
+from cli_ray.evals.benchmark import Judge, Messages
+from cli_ray.evals.record import digest
 
 FOLDER = "judge"
 """Below the folder of an evaluation."""
@@ -85,5 +85,5 @@ class Verdicts:
             self._written = len(self._lines)
 
     def lookup(self, judge: Judge) -> Callable[[Messages], str | None]:
-        """The answers to a benchmark's questions, in the form that `evals.score` asks for: None where there is none."""
+        """The answers to a benchmark's questions, as `cli_ray.evals.score` asks for them: None where there is none."""
         return lambda messages: self._answers.get(self.key(messages, judge.max_tokens, judge.temperature))

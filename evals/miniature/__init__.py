@@ -11,9 +11,9 @@ from importlib.resources import files
 from typing import Any
 
 from cli_ray.errors import UserError
-from evals.benchmark import Doc
-from evals.miniature.columns import HIDDEN, IMAGES, complete
-from evals.miniature.pictures import png
+from cli_ray.evals.benchmark import Doc
+from cli_ray.evals.miniature.columns import HIDDEN, IMAGES, complete
+from cli_ray.evals.miniature.pictures import png
 
 
 @lru_cache(maxsize=64)
@@ -34,7 +34,7 @@ def images(name: str) -> dict[str, Mapping[str, Any]]:
 
 
 def _rows(filename: str) -> list[dict[str, Any]]:
-    file = files("evals.miniature") / "items" / filename
+    file = files("cli_ray.evals.miniature") / "items" / filename
     if not file.is_file():
         raise UserError(
             f"there are no bundled items for {filename.removesuffix('.jsonl')}; leave it out of --benchmarks"

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict
 
 from cli_ray.errors import UserError
-from evals.benchmark import Benchmark, Profile, Sample
-from evals.results.bootstrap import Headline, resampled
-from evals.results.clusters import blocks, clustered_error, scores
-from evals.score import countable
-from evals.scoring.means import percent
+from cli_ray.evals.benchmark import Benchmark, Profile, Sample
+from cli_ray.evals.results.bootstrap import Headline, resampled
+from cli_ray.evals.results.clusters import blocks, clustered_error, scores
+from cli_ray.evals.score import countable
+from cli_ray.evals.scoring.means import percent
 
 
 class StandIn(BaseModel):

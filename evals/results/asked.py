@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict
 
 from cli_ray.config import EvaluationConfig
 from cli_ray.data.folder import Folder
-from evals.data.location import Location
-from evals.data.scan import Entry
+from cli_ray.evals.data.location import Location
+from cli_ray.evals.data.scan import Entry
 
 
 class Asked(BaseModel):

@@ -7,8 +7,8 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from evals.benchmark import Sample
-from evals.results.clusters import Labels
+from cli_ray.evals.benchmark import Sample
+from cli_ray.evals.results.clusters import Labels
 
 SEED = 0
 """Equal samples give equal intervals."""

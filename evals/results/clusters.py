@@ -6,7 +6,7 @@ from math import sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from evals.benchmark import Sample
+from cli_ray.evals.benchmark import Sample
 
 Labels = NDArray[np.int64]
 """The block of each sample, numbered from 0 in the order of their first samples."""

@@ -7,13 +7,13 @@ from pydantic import BaseModel, ConfigDict
 
 from cli_ray.data.files import resolve
 from cli_ray.errors import UserError
-from evals.benchmark import Benchmark
-from evals.results.aggregate import Row, is_whole, waits_for_judge
-from evals.results.contrast import Contrast, contrast
-from evals.results.pairs import Pairs, Side, paired, read_side
-from evals.results.significance import holm
-from evals.results.table import Results, decimals, grid, read_results
-from evals.suite import benchmark
+from cli_ray.evals.benchmark import Benchmark
+from cli_ray.evals.results.aggregate import Row, is_whole, waits_for_judge
+from cli_ray.evals.results.contrast import Contrast, contrast
+from cli_ray.evals.results.pairs import Pairs, Side, paired, read_side
+from cli_ray.evals.results.significance import holm
+from cli_ray.evals.results.table import Results, decimals, grid, read_results
+from cli_ray.evals.suite import benchmark
 
 
 class Flip(BaseModel):

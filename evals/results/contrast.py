@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from evals.benchmark import Benchmark, Profile, Sample
-from evals.results.aggregate import headline
-from evals.results.bootstrap import interval, resampled, resampled_mean
-from evals.results.clusters import Labels, blocks, scores
-from evals.results.pairs import Pairs
-from evals.results.significance import SWAPS, Significance, Swapped, mcnemar, swap_headlines, swap_sums
+from cli_ray.evals.benchmark import Benchmark, Profile, Sample
+from cli_ray.evals.results.aggregate import headline
+from cli_ray.evals.results.bootstrap import interval, resampled, resampled_mean
+from cli_ray.evals.results.clusters import Labels, blocks, scores
+from cli_ray.evals.results.pairs import Pairs
+from cli_ray.evals.results.significance import SWAPS, Significance, Swapped, mcnemar, swap_headlines, swap_sums
 
 
 class Contrast(BaseModel):

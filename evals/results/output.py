@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from cli_ray.config import EvaluationConfig
 from cli_ray.data.folder import Folder
 from cli_ray.errors import UserError
-from evals.benchmark import Answer, Benchmark
-from evals.record import Record
-from evals.results.aggregate import Row
-from evals.results.samples import samples_table
-from evals.results.scorecard import Scorecard
-from evals.results.table import markdown, read_results, results
-from evals.suite import BENCHMARKS
+from cli_ray.evals.benchmark import Answer, Benchmark
+from cli_ray.evals.record import Record
+from cli_ray.evals.results.aggregate import Row
+from cli_ray.evals.results.samples import samples_table
+from cli_ray.evals.results.scorecard import Scorecard
+from cli_ray.evals.results.table import markdown, read_results, results
+from cli_ray.evals.suite import BENCHMARKS
 
 
 class Output:

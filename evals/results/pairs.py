@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cli_ray.errors import UserError
-from evals.benchmark import Sample
-from evals.results.samples import read_columns, sample_of
+from cli_ray.evals.benchmark import Sample
+from cli_ray.evals.results.samples import read_columns, sample_of
 
 COLUMNS = (
     "sample_id", "prompt_hash", "image_hash", "decoding", "reply", "parsed", "rule", "score", "state", "truncated",

@@ -10,8 +10,8 @@ from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
-from evals.results.aggregate import Row
-from evals.results.table import line, score
+from cli_ray.evals.results.aggregate import Row
+from cli_ray.evals.results.table import line, score
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,7 +41,7 @@ class Count:
 
 
 class Pool(Protocol):
-    """The replicas at a moment, as `evals.generation.pool.PoolState` tells them."""
+    """The replicas at a moment, as `cli_ray.evals.generation.pool.PoolState` tells them."""
 
     @property
     def ready(self) -> int:
@@ -111,7 +111,7 @@ class Progress:
             self._display.moved()
 
     def replicas(self, pool: Pool) -> None:
-        """Replicas came or went; fits `evals.generation.pool.run_pool` as `on_change`."""
+        """Replicas came or went; fits `cli_ray.evals.generation.pool.run_pool` as `on_change`."""
         with self.lock:
             self._display.pooled(pool)
             self.pool = pool

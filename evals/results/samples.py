@@ -12,9 +12,9 @@ from pyarrow import fs
 
 from cli_ray.data.files import resolve
 from cli_ray.errors import UserError
-from evals.benchmark import Sample
-from evals.record import Record
-from evals.results.aggregate import Row
+from cli_ray.evals.benchmark import Sample
+from cli_ray.evals.record import Record
+from cli_ray.evals.results.aggregate import Row
 
 ROWS_PER_GROUP = 10_000
 SCHEMA = pa.schema(

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from evals.benchmark import Benchmark, Doc, Profile, Sample
-from evals.data.location import Location
-from evals.data.sources import read
-from evals.record import Record
-from evals.results.aggregate import Row, row
-from evals.results.asked import Asked
-from evals.score import AskJudge, score_one
+from cli_ray.evals.benchmark import Benchmark, Doc, Profile, Sample
+from cli_ray.evals.data.location import Location
+from cli_ray.evals.data.sources import read
+from cli_ray.evals.record import Record
+from cli_ray.evals.results.aggregate import Row, row
+from cli_ray.evals.results.asked import Asked
+from cli_ray.evals.score import AskJudge, score_one
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from evals.results.bootstrap import SEED
+from cli_ray.evals.results.bootstrap import SEED
 
 SWAPS = 10_000
 TIE = 1e-6

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rapidfuzz.distance import Levenshtein
 
-from evals.benchmark import Graded
+from cli_ray.evals.benchmark import Graded
 
 THRESHOLD = 0.5
 

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from evals.benchmark import Doc, Graded
-from evals.scoring.letter import denials, read_letter
-from evals.scoring.option_text import only_option
+from cli_ray.evals.benchmark import Doc, Graded
+from cli_ray.evals.scoring.letter import denials, read_letter
+from cli_ray.evals.scoring.option_text import only_option
 
 
 def lettered(options: Sequence[str]) -> dict[str, str]:

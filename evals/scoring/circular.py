@@ -5,10 +5,10 @@ As `mmbench/mmbench_evals.py` of lmms-eval 0.7.3 in its static mode, which asks 
 
 from collections.abc import Mapping, Sequence
 
-from evals.benchmark import Metrics, Sample
-from evals.scoring.letter import find_letter
-from evals.scoring.means import grouped
-from evals.scoring.option_text import quoted_options
+from cli_ray.evals.benchmark import Metrics, Sample
+from cli_ray.evals.scoring.letter import find_letter
+from cli_ray.evals.scoring.means import grouped
+from cli_ray.evals.scoring.option_text import quoted_options
 
 ROTATION = 10**6
 """Rows whose index differs by multiples of this are rotations of one question."""

@@ -2,7 +2,7 @@
 
 import string
 
-from evals.benchmark import Graded
+from cli_ray.evals.benchmark import Graded
 
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 

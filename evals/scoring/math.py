@@ -7,8 +7,8 @@ from functools import partial
 
 from rapidfuzz.distance import Levenshtein
 
-from evals.benchmark import Doc
-from evals.scoring.choice import lettered, stated
+from cli_ray.evals.benchmark import Doc
+from cli_ray.evals.scoring.choice import lettered, stated
 
 _NUMBER = r"-?\d[\d,]*(?:\.\d+)?|-?\.\d+"
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from math import fsum
 
-from evals.benchmark import Metrics, Sample
+from cli_ray.evals.benchmark import Metrics, Sample
 
 
 def percent(samples: Sequence[Sample]) -> float:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from evals.scoring.option_text import quoted_options
+from cli_ray.evals.scoring.option_text import quoted_options
 
 Candidate = str | float
 

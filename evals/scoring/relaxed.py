@@ -1,6 +1,6 @@
 """Relaxed accuracy (ChartQA): numbers may be off by 5 percent. As `chartqa/utils.py` of lmms-eval 0.7.3."""
 
-from evals.benchmark import Graded
+from cli_ray.evals.benchmark import Graded
 
 TOLERANCE = 0.05
 

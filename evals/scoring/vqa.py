@@ -6,7 +6,7 @@ from functools import lru_cache
 from math import fsum
 from typing import Any
 
-from evals.benchmark import Graded
+from cli_ray.evals.benchmark import Graded
 
 _DIGITS = {
     word: str(number)

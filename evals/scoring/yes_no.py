@@ -2,7 +2,7 @@
 
 import re
 
-from evals.benchmark import Graded
+from cli_ray.evals.benchmark import Graded
 
 _WORDS = {"y": "yes", "n": "no"}
 

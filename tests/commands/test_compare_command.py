@@ -7,7 +7,7 @@ import pytest
 
 from cli_ray.commands.compare import main
 from cli_ray.errors import UserError
-from evals.suite import BENCHMARKS
+from cli_ray.evals.suite import BENCHMARKS
 from tests.evals.results.outputs import made, samples, write_output
 
 

@@ -10,11 +10,11 @@ import pytest
 from cli_ray.commands.main import main
 from cli_ray.config.paths import with_absolute_paths
 from cli_ray.errors import RunFailedError
+from cli_ray.evals import run
 from cli_ray.train import export, trainer
 from cli_ray.train.checkpoint import MARKER, Checkpoint, name_of
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.progress import Progress
-from evals import run
 from tests.drill.test_drill import CONFIG
 
 

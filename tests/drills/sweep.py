@@ -28,7 +28,7 @@ from cli_ray.drill.layout import Room
 from cli_ray.drill.outage import Outage
 from cli_ray.drill.record import Record
 from cli_ray.drill.site import Site
-from evals.results.table import grid
+from cli_ray.evals.results.table import grid
 from tests.drills.command import Command
 from tests.drills.quiet import be_quiet
 from tests.drills.training import CASES, write_data

@@ -25,7 +25,7 @@ from cli_ray.drill.drill import Drill
 from cli_ray.drill.layout import Room
 from cli_ray.drill.plan import KINDS, Kind, plan
 from cli_ray.drill.site import Site
-from evals.results.table import grid
+from cli_ray.evals.results.table import grid
 from tests.drills.quiet import be_quiet
 
 EVERY = 6

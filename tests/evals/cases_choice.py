@@ -7,8 +7,8 @@ from string import ascii_uppercase
 from typing import Any
 from unittest.mock import patch
 
-from evals.benchmark import Metrics
-from evals.benchmarks.mmmu import DOMAINS
+from cli_ray.evals.benchmark import Metrics
+from cli_ray.evals.benchmarks.mmmu import DOMAINS
 from tests.evals import oracle
 from tests.evals.parity import Document, Parity
 

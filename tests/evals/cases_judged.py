@@ -8,9 +8,9 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-from evals.benchmark import Messages, Metrics
-from evals.record import digest
-from evals.score import AskJudge
+from cli_ray.evals.benchmark import Messages, Metrics
+from cli_ray.evals.record import digest
+from cli_ray.evals.score import AskJudge
 from tests.evals import oracle
 from tests.evals.parity import Document, Parity
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from string import ascii_uppercase
 from typing import Any
 
-from evals.benchmark import Metrics
-from evals.benchmarks.ocrbench import POINTS
+from cli_ray.evals.benchmark import Metrics
+from cli_ray.evals.benchmarks.ocrbench import POINTS
 from tests.evals import oracle
 from tests.evals.parity import Document, Parity
 from tests.evals.replies import CHANGES

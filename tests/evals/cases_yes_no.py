@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-from evals.benchmark import Metrics
+from cli_ray.evals.benchmark import Metrics
 from tests.evals import oracle
 from tests.evals.parity import Document, Parity
 

@@ -13,9 +13,9 @@ from math import isclose
 from pathlib import Path
 from typing import Any
 
-import evals
-from evals.benchmark import Metrics
-from evals.score import AskJudge
+from cli_ray import evals
+from cli_ray.evals.benchmark import Metrics
+from cli_ray.evals.score import AskJudge
 from tests.evals.replies import made_up
 
 Document = dict[str, Any]

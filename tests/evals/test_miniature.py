@@ -8,11 +8,11 @@ import pytest
 
 from cli_ray.config import DataConfig, SourceConfig
 from cli_ray.data.images import Limits, decode_all
-from evals import miniature
-from evals.benchmark import Doc
-from evals.data.sources import images_of, locate, read
-from evals.score import score
-from evals.suite import BENCHMARKS, SUITES, benchmark
+from cli_ray.evals import miniature
+from cli_ray.evals.benchmark import Doc
+from cli_ray.evals.data.sources import images_of, locate, read
+from cli_ray.evals.score import score
+from cli_ray.evals.suite import BENCHMARKS, SUITES, benchmark
 
 LIMITS = Limits.of(DataConfig(sources=(SourceConfig(path="unused"),)))
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-import evals
-from evals.benchmarks.mathvista import MATHVISTA
-from evals.suite import benchmark
+from cli_ray import evals
+from cli_ray.evals.benchmarks.mathvista import MATHVISTA
+from cli_ray.evals.suite import benchmark
 from tests.evals import cases_choice, cases_judged, oracle
 from tests.evals.cases_judged import llava_rows
 from tests.evals.parity import Parity, compare

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-import evals
-from evals.benchmarks.ocrbench import POINTS
-from evals.scoring.letter import find_letter
-from evals.scoring.vqa import normal, short_normal
+from cli_ray import evals
+from cli_ray.evals.benchmarks.ocrbench import POINTS
+from cli_ray.evals.scoring.letter import find_letter
+from cli_ray.evals.scoring.vqa import normal, short_normal
 from tests.evals import cases_short, cases_yes_no, oracle
 from tests.evals.parity import Parity, compare
 from tests.evals.replies import NASTY

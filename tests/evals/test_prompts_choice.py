@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from evals.suite import benchmark
+from cli_ray.evals.suite import benchmark
 from tests.evals import cases_choice, cases_judged, oracle
 
 oracle.need()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from evals.suite import benchmark
+from cli_ray.evals.suite import benchmark
 from tests.evals import oracle
 
 oracle.need()

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-import evals
-from evals.benchmark import Messages, Sample
-from evals.score import AskJudge, Scored
+from cli_ray import evals
+from cli_ray.evals.benchmark import Messages, Sample
+from cli_ray.evals.score import AskJudge, Scored
 
 PUBLISHED: dict[str, Any] = json.loads(Path(__file__).with_name("published.json").read_text())
 

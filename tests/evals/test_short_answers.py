@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-import evals
-from evals.benchmark import Benchmark
-from evals.score import Scored
-from evals.suite import BENCHMARKS
+from cli_ray import evals
+from cli_ray.evals.benchmark import Benchmark
+from cli_ray.evals.score import Scored
+from cli_ray.evals.suite import BENCHMARKS
 from tests.evals import cases_short, cases_yes_no
 
 PEOPLE = ["dog"] * 10

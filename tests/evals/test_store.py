@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evals import store
-from evals.record import Record
-from evals.store import Store
+from cli_ray.evals import store
+from cli_ray.evals.record import Record
+from cli_ray.evals.store import Store
 
 
 def record(key: str, benchmark: str = "pope", **changes: object) -> Record:

@@ -7,9 +7,9 @@ from typing import Any
 import openpyxl
 import pytest
 
-from evals.benchmark import Answer
-from evals.submission import CELL, CUT, xlsx
-from evals.suite import benchmark
+from cli_ray.evals.benchmark import Answer
+from cli_ray.evals.submission import CELL, CUT, xlsx
+from cli_ray.evals.suite import benchmark
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def test_the_package_holds_the_code_and_is_small(tmp_path: Path) -> None:
     package = tmp_path / "package.zip"
     names = packed(ROOT, package)
     assert package.stat().st_size < LARGEST_BYTES
-    assert {"cli_ray/commands/main.py", "evals/run.py", "jobs/train.py", "jobs/configs/tiny.toml"} <= set(names)
+    assert {"cli_ray/commands/main.py", "cli_ray/evals/run.py", "jobs/train.py", "jobs/configs/tiny.toml"} <= set(names)
     kept_out = {".git", ".venv", "runs", "results", "tests", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
     assert {name.split("/")[0] for name in names}.isdisjoint(kept_out)
     assert not [name for name in names if "__pycache__" in name]

@@ -34,15 +34,15 @@ from PIL import Image
 from cli_ray.config import EvaluationConfig
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.data.images import Limits, decode_all
-from evals import run, suite
-from evals.data.images import images_of
-from evals.data.sources import read
-from evals.generation.job import record_of
-from evals.generation.pool import Replica, run_pool
-from evals.generation.schedule import Batch
-from evals.record import Record
-from evals.store import Store
-from evals.suite import benchmark
+from cli_ray.evals import run, suite
+from cli_ray.evals.data.images import images_of
+from cli_ray.evals.data.sources import read
+from cli_ray.evals.generation.job import record_of
+from cli_ray.evals.generation.pool import Replica, run_pool
+from cli_ray.evals.generation.schedule import Batch
+from cli_ray.evals.record import Record
+from cli_ray.evals.store import Store
+from cli_ray.evals.suite import benchmark
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""What scoring costs: time and memory of `import evals`, and replies scored per second.
+"""What scoring costs: time and memory of `import cli_ray.evals`, and replies scored per second.
 
     python -m tests.perf.scoring [--imports 9] [--rounds 60]
 
@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from evals.benchmark import Reply
-from evals.score import score_one
-from evals.suite import benchmark
+from cli_ray.evals.benchmark import Reply
+from cli_ray.evals.score import score_one
+from cli_ray.evals.suite import benchmark
 from tests.evals import cases_choice, cases_short, cases_yes_no
 from tests.evals.parity import Document, Parity
 from tests.evals.replies import made_up
@@ -30,7 +30,7 @@ from tests.evals.replies import made_up
 IMPORTS = {
     "bare python": "pass",
     "numpy": "import numpy",
-    "evals": "import evals",
+    "evals": "import cli_ray.evals",
     "lmms_eval, two tasks by the oracle": (
         "from tests.evals import oracle; oracle.load('tasks.vqav2.utils'); oracle.load('tasks.mme.utils')"
     ),

@@ -7,9 +7,9 @@ import pytest
 from huggingface_hub import HfFileSystem, constants
 
 from cli_ray.errors import UserError
-from evals.data.layout import chosen, complete
-from evals.data.sources import MissingError, locate, read
-from evals.suite import benchmark
+from cli_ray.evals.data.layout import chosen, complete
+from cli_ray.evals.data.sources import MissingError, locate, read
+from cli_ray.evals.suite import benchmark
 from tests.evals.data.hub_cache import REVISION, charts, write_parquet
 from tests.evals.data.hub_server import hub
 

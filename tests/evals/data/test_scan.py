@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from cli_ray.errors import UserError
-from evals.data.scan import Entry, check_ids, scan
-from evals.data.sources import locate
-from evals.record import digest, key_of
-from evals.suite import BENCHMARKS, benchmark
+from cli_ray.evals.data.scan import Entry, check_ids, scan
+from cli_ray.evals.data.sources import locate
+from cli_ray.evals.record import digest, key_of
+from cli_ray.evals.suite import BENCHMARKS, benchmark
 from tests.evals.data.hub_cache import charts, png, write_jsonl, write_parquet
 
 CHARTQA = benchmark("chartqa")

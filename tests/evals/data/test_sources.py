@@ -15,9 +15,9 @@ from huggingface_hub import constants
 
 from cli_ray.data.sample import BadDataError
 from cli_ray.errors import UserError
-from evals.benchmark import Benchmark
-from evals.data.sources import Location, MissingError, WrongColumnsError, images_of, locate, read
-from evals.suite import BENCHMARKS, benchmark
+from cli_ray.evals.benchmark import Benchmark
+from cli_ray.evals.data.sources import Location, MissingError, WrongColumnsError, images_of, locate, read
+from cli_ray.evals.suite import BENCHMARKS, benchmark
 from tests.evals.data.hub_cache import REVISION, cached_repo, charts, png, write_jsonl, write_parquet
 
 CHARTQA = benchmark("chartqa")
@@ -279,7 +279,7 @@ def test_a_data_root_or_the_miniature_asks_no_hub(tmp_path: Path, monkeypatch: p
     def fail(*args: object, **kwargs: object) -> None:
         raise AssertionError("the hub was asked")
 
-    monkeypatch.setattr("evals.data.hub.find", fail)
+    monkeypatch.setattr("cli_ray.evals.data.hub.find", fail)
     write_parquet(tmp_path / "chartqa/a.parquet", charts(1))
     assert locate(CHARTQA, str(tmp_path), miniature=False).rows == 1
     assert locate(CHARTQA, "", miniature=True).rows > 1

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from cli_ray.errors import UserError
-from evals.benchmark import Benchmark
-from evals.data.sources import read
-from evals.data.survey import LISTING, listing, require, survey
-from evals.suite import BENCHMARKS, benchmark
+from cli_ray.evals.benchmark import Benchmark
+from cli_ray.evals.data.sources import read
+from cli_ray.evals.data.survey import LISTING, listing, require, survey
+from cli_ray.evals.suite import BENCHMARKS, benchmark
 from tests.evals.data.hub_cache import charts, png, write_jsonl, write_parquet
 
 
@@ -39,7 +39,7 @@ def test_what_is_there_is_counted_without_reading(
     def fail(*args: object) -> None:
         raise AssertionError("rows were read")
 
-    monkeypatch.setattr("evals.data.tables.rows", fail)
+    monkeypatch.setattr("cli_ray.evals.data.tables.rows", fail)
     (finding,) = survey([small], str(tmp_path), miniature=False)
     assert (finding.state, finding.expected, finding.found) == ("there", 200, 200)
     assert str(finding) == f"chartqa: 200 items in {tmp_path}/chartqa"

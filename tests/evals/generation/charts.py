@@ -12,12 +12,12 @@ from PIL import Image
 from transformers import PreTrainedModel
 
 from cli_ray.config.evaluation import ReplicaConfig
+from cli_ray.evals.data.location import Location
+from cli_ray.evals.data.scan import Entry, scan
+from cli_ray.evals.data.sources import locate
+from cli_ray.evals.generation.job import Job, decoding
+from cli_ray.evals.suite import benchmark
 from cli_ray.model.tiny import Family, build_tiny, tiny_processor
-from evals.data.location import Location
-from evals.data.scan import Entry, scan
-from evals.data.sources import locate
-from evals.generation.job import Job, decoding
-from evals.suite import benchmark
 
 NAME = "chartqa"
 TOKENS = benchmark(NAME).max_new_tokens

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import UserError
-from evals.data.location import Location
-from evals.generation.job import record_of
-from evals.generation.pool import PoolState, Replica, run_pool
-from evals.generation.schedule import Batch, Queue, plan
-from evals.record import Record
+from cli_ray.evals.data.location import Location
+from cli_ray.evals.generation.job import record_of
+from cli_ray.evals.generation.pool import PoolState, Replica, run_pool
+from cli_ray.evals.generation.schedule import Batch, Queue, plan
+from cli_ray.evals.record import Record
 from tests.evals.generation.charts import NAME, TOKENS, entries_of, job_of, sixteen
 
 TWO = ReplicaConfig(count=2, gpus=0, cpus=1, dtype="fp32", batch_size=4)

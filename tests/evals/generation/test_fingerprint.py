@@ -8,9 +8,9 @@ import pytest
 from huggingface_hub import constants
 
 from cli_ray.errors import UserError
-from evals.generation import fingerprint as module
-from evals.generation.fingerprint import fingerprint, resolve
-from evals.generation.load import load
+from cli_ray.evals.generation import fingerprint as module
+from cli_ray.evals.generation.fingerprint import fingerprint, resolve
+from cli_ray.evals.generation.load import load
 from tests.evals.generation.charts import REPLICA, save_model
 
 

@@ -6,7 +6,7 @@ import pytest
 from transformers import PreTrainedModel, ProcessorMixin
 
 from cli_ray.errors import UserError
-from evals.generation.lengths import image_tokens, text_tokens
+from cli_ray.evals.generation.lengths import image_tokens, text_tokens
 
 
 def test_images_count_as_in_the_processor(plain_model: PreTrainedModel, processor: ProcessorMixin) -> None:

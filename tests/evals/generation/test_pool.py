@@ -12,12 +12,12 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import RunFailedError, UserError
-from evals.data.location import Location
-from evals.generation import pool
-from evals.generation.pool import PoolState, Replica, capacity, run_pool
-from evals.generation.predict import Predictor
-from evals.generation.schedule import plan
-from evals.record import Record
+from cli_ray.evals.data.location import Location
+from cli_ray.evals.generation import pool
+from cli_ray.evals.generation.pool import PoolState, Replica, capacity, run_pool
+from cli_ray.evals.generation.predict import Predictor
+from cli_ray.evals.generation.schedule import plan
+from cli_ray.evals.record import Record
 from tests.evals.generation.charts import NAME, TOKENS, entries_of, job_of, row, save_model, sixteen, write_rows
 from tests.evals.generation.echo import TWO, Echo, echoed, queue_of
 

@@ -12,11 +12,20 @@ import pytest
 from cli_ray.config.evaluation import JudgeConfig
 from cli_ray.data.folder import Folder
 from cli_ray.errors import UserError
-from evals import score
-from evals.benchmark import Reply
-from evals.judging import endpoint
-from evals.judging.judge import KEY_VARIABLE, Question, Tally, Verdicts, ask_all, prompt_hash, question_about, tell
-from evals.suite import benchmark
+from cli_ray.evals import score
+from cli_ray.evals.benchmark import Reply
+from cli_ray.evals.judging import endpoint
+from cli_ray.evals.judging.judge import (
+    KEY_VARIABLE,
+    Question,
+    Tally,
+    Verdicts,
+    ask_all,
+    prompt_hash,
+    question_about,
+    tell,
+)
+from cli_ray.evals.suite import benchmark
 from tests.evals.judging.judge_server import Answer, serving
 
 KEY = "sk-very-secret-0123"

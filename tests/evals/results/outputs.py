@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from evals.benchmark import Benchmark, Graded, Judge, Metrics, Profile, Sample, Source
-from evals.record import Record
-from evals.results.aggregate import Row, row
-from evals.results.samples import samples_table
-from evals.results.table import results
-from evals.scoring.means import accuracy, grouped
+from cli_ray.evals.benchmark import Benchmark, Graded, Judge, Metrics, Profile, Sample, Source
+from cli_ray.evals.record import Record
+from cli_ray.evals.results.aggregate import Row, row
+from cli_ray.evals.results.samples import samples_table
+from cli_ray.evals.results.table import results
+from cli_ray.evals.scoring.means import accuracy, grouped
 
 
 def made(name: str = "toy", **changes: Any) -> Benchmark:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from cli_ray.errors import UserError
-from evals.benchmark import Benchmark, Metrics, Profile, Sample
-from evals.benchmarks.chartqa import CHARTQA
-from evals.results.aggregate import Row, row
+from cli_ray.evals.benchmark import Benchmark, Metrics, Profile, Sample
+from cli_ray.evals.benchmarks.chartqa import CHARTQA
+from cli_ray.evals.results.aggregate import Row, row
 from tests.evals.results.outputs import by_units, judged, made, sample, samples
 
 PROFILE: Profile = "lmms-eval/0.7.3"

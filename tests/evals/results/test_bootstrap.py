@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evals.results.bootstrap import Resampler, draws, interval, resampled, resampled_mean
-from evals.results.clusters import blocks, clustered_error, scores
-from evals.suite import BENCHMARKS
+from cli_ray.evals.results.bootstrap import Resampler, draws, interval, resampled, resampled_mean
+from cli_ray.evals.results.clusters import blocks, clustered_error, scores
+from cli_ray.evals.suite import BENCHMARKS
 from tests.evals.results.outputs import all_right, sample, samples
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from cli_ray.errors import UserError
-from evals.benchmark import Benchmark, Sample
-from evals.results.compare import Comparison, Flip, compare, flip_lines, markdown, write
-from evals.results.significance import mcnemar
-from evals.suite import BENCHMARKS
+from cli_ray.evals.benchmark import Benchmark, Sample
+from cli_ray.evals.results.compare import Comparison, Flip, compare, flip_lines, markdown, write
+from cli_ray.evals.results.significance import mcnemar
+from cli_ray.evals.suite import BENCHMARKS
 from tests.evals.results.outputs import by_units, judged, made, sample, samples, write_output
 
 TOY, PAIRS, JUDGED = made(), by_units(full_marks=2000), judged()

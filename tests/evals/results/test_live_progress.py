@@ -4,9 +4,9 @@ import io
 
 import pytest
 
-from evals.generation.pool import PoolState
-from evals.results.aggregate import row
-from evals.results.progress import Progress, duration
+from cli_ray.evals.generation.pool import PoolState
+from cli_ray.evals.results.aggregate import row
+from cli_ray.evals.results.progress import Progress, duration
 from tests.evals.results.outputs import made, samples
 
 ROW = row(made(), samples([1, 0, 1, 1], per_cluster=2), 4, "lmms-eval/0.7.3")

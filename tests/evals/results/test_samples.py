@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from cli_ray.errors import UserError
-from evals.results.aggregate import row
-from evals.results.samples import ROWS_PER_GROUP, SCHEMA, read_columns, read_samples, samples_table
+from cli_ray.evals.results.aggregate import row
+from cli_ray.evals.results.samples import ROWS_PER_GROUP, SCHEMA, read_columns, read_samples, samples_table
 from tests.evals.results.outputs import judged, made, record, sample, samples
 
 ROW = row(judged(), [], 3, "strict", "gpt", "ab12")

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from cli_ray.errors import UserError
-from evals.benchmark import Profile
-from evals.results.aggregate import Row, row
-from evals.results.table import Results, line, markdown, read_results, results, suite_mean
+from cli_ray.evals.benchmark import Profile
+from cli_ray.evals.results.aggregate import Row, row
+from cli_ray.evals.results.table import Results, line, markdown, read_results, results, suite_mean
 from tests.evals.results.outputs import by_units, judged, made, sample, samples
 
 PROFILE: Profile = "lmms-eval/0.7.3"

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-import evals
-from evals.benchmark import Reply
-from evals.scoring.choice import stated
+from cli_ray import evals
+from cli_ray.evals.benchmark import Reply
+from cli_ray.evals.scoring.choice import stated
 
 DOCS: dict[str, dict[str, Any]] = {
     "mmstar": {

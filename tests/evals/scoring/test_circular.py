@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-import evals
-from evals.benchmark import Reply
-from evals.scoring.circular import infer
+from cli_ray import evals
+from cli_ray.evals.benchmark import Reply
+from cli_ray.evals.scoring.circular import infer
 
 PETS = {"A": "cat", "B": "dog", "C": "bird", "D": "nan"}
 

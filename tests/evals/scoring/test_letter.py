@@ -2,7 +2,7 @@
 
 import pytest
 
-from evals.scoring.letter import denials, find_letter, read_letter
+from cli_ray.evals.scoring.letter import denials, find_letter, read_letter
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-import evals
-from evals.benchmark import Messages
-from evals.scoring.math import extracted, normalised
+from cli_ray import evals
+from cli_ray.evals.benchmark import Messages
+from cli_ray.evals.scoring.math import extracted, normalised
 
 
 def free(kind: str, answer: str, precision: float | None = None) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-import evals
-from evals.benchmark import Answer
-from evals.scoring.mmmu import candidates, choose, matches
-from evals.suite import benchmark
+from cli_ray import evals
+from cli_ray.evals.benchmark import Answer
+from cli_ray.evals.scoring.mmmu import candidates, choose, matches
+from cli_ray.evals.suite import benchmark
 
 PETS = {"A": "cat", "B": "dog", "C": "bird"}
 

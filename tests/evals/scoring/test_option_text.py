@@ -2,8 +2,8 @@
 
 import pytest
 
-from evals.scoring.choice import stated
-from evals.scoring.option_text import only_option, quoted_options
+from cli_ray.evals.scoring.choice import stated
+from cli_ray.evals.scoring.option_text import only_option, quoted_options
 
 PETS = {"A": "cat", "B": "dog", "C": "bird"}
 

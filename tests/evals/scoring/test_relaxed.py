@@ -2,7 +2,7 @@
 
 import pytest
 
-from evals.scoring.relaxed import relaxed
+from cli_ray.evals.scoring.relaxed import relaxed
 
 
 @pytest.mark.parametrize(

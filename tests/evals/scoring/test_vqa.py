@@ -2,7 +2,7 @@
 
 import pytest
 
-from evals.scoring.vqa import agreement, agreement_of_entries, graded, normal, short_normal
+from cli_ray.evals.scoring.vqa import agreement, agreement_of_entries, graded, normal, short_normal
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from evals.scoring.yes_no import first_letters, first_word, graded
+from cli_ray.evals.scoring.yes_no import first_letters, first_word, graded
 
 
 @pytest.mark.parametrize(
