@@ -8,7 +8,7 @@ from cli_ray.config.evaluation import (
     ReplicaConfig,
     SuiteConfig,
 )
-from cli_ray.config.injection import AgfConfig, AmpConfig, InjectionConfig
+from cli_ray.config.injection import AgfConfig, AmpConfig, InjectionConfig, stored_injection
 from cli_ray.config.layers import Layers
 from cli_ray.config.model import LoraConfig, ModelConfig
 from cli_ray.config.optim import OptimConfig, Part, PartConfig
@@ -41,4 +41,5 @@ __all__ = [
     "SweepConfig",
     "TrainConfig",
     "ValidationConfig",
+    "stored_injection",
 ]

@@ -1,6 +1,6 @@
 """Cross-Layer Injection and its rivals; stored as it is in the model's own config.json."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -29,8 +29,13 @@ class AgfConfig(Section):
     """`tanh` starts at exactly 0 (step 0 equals plain LLaVA); `sigmoid` starts nearly closed;
     `softmax` shares weights that sum to 1 among the vision layers."""
     context: Literal["prompt", "visual"] = "prompt"
-    """Hidden states the gate reads: the prompt up to the first supervised token, or the image's own
-    positions. Never the whole sequence, which would leak answers."""
+    """Hidden states the gate reads: `prompt`, everything up to `prompt_end`, or `visual`, the image's own
+    positions. Never the whole sequence, which would leak answers. An engine that caches prefixes can serve
+    `visual` alone, for under `prompt` what follows an image changes its gates."""
+    prompt_end: Literal["next_reply", "first_reply"] = "next_reply"
+    """Where the prompt of an image ends: `next_reply`, before the first reply that follows the image;
+    `first_reply`, before the first reply of the conversation, even for an image that comes later. The latter is
+    how models were trained whose stored config lacks this field, and they keep it."""
     num_heads: int = Field(default=8, ge=1)
     """Attention heads of the two pooling queries."""
     hidden_size: int = Field(default=256, ge=1)
@@ -60,3 +65,13 @@ class InjectionConfig(Section):
     """Decoder layers whose output receives features: 0..L-2."""
     amp: AmpConfig = AmpConfig()
     agf: AgfConfig = AgfConfig()
+
+
+def stored_injection(values: dict[str, Any]) -> dict[str, Any]:
+    """An injection as a model or a run stored it, with the meaning it had then.
+
+    A stored section holds every field there was, so without `agf.prompt_end` it is of a model whose gates read up
+    to the first reply.
+    """
+    agf = values.get("agf")
+    return values | {"agf": {"prompt_end": "first_reply"} | agf} if agf else values

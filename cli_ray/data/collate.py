@@ -29,8 +29,8 @@ class MicroBatch:
     width, pixels) and batch_num_images [B]."""
     labels: Tensor
     """int64 [B, T]; -100 where nothing is supervised."""
-    context_mask: Tensor
-    """bool [B, T]; what stands before the first supervised token."""
+    turn_ids: Tensor
+    """int64 [B, T]; how many replies have begun at each token, -1 at padding."""
     ids: list[str]
     """Ids of the rows; empty for the dummy."""
     sources: list[str]
@@ -61,13 +61,12 @@ def collate(
     ids = [row.input_ids for row in good] or [np.full(2, pad_token_id, np.int32)]
     labels = [row.labels for row in good] or [np.full(2, IGNORED, np.int32)]
     mask_BT = _pad([np.ones_like(row) for row in ids], 0)
-    labels_BT = _pad(labels, IGNORED)
-    supervised_BT = labels_BT != IGNORED
+    turns = [row.turns for row in good] or [np.zeros(2, np.int32)]
     inputs = {"input_ids": _pad(ids, pad_token_id), "attention_mask": mask_BT}
     return MicroBatch(
         inputs=inputs | _images(good, tiled),
-        labels=labels_BT,
-        context_mask=(supervised_BT.cumsum(1) == 0) & mask_BT.bool(),
+        labels=_pad(labels, IGNORED),
+        turn_ids=_pad(turns, -1),
         ids=[row.id for row in good],
         sources=[row.source for row in good],
         bad=[row for row in rows if isinstance(row, BadSample)],

@@ -26,7 +26,7 @@ class Encoder:
     """Decodes, resizes and tokenises samples with a processor's own parts.
 
     `input_ids` equal those of the processor called with the same text and images. Only the turns of the
-    assistant are supervised, each with the token that ends it.
+    assistant are supervised, each with the token that ends it, unless their message is not.
 
     Raises:
         UserError: at construction, when the processor cannot be used for that.
@@ -65,7 +65,8 @@ class Encoder:
     def _encode(self, sample: Sample) -> Encoded:
         self._check_text(sample)
         rendered = self._template.render(sample.messages)
-        ids, labels = self._tokenize(rendered.text, rendered.spans)
+        learnt = [message.supervised for message in sample.messages if message.role == "assistant"]
+        ids, labels, turns = self._tokenize(rendered.text, rendered.spans, learnt)
         pixels = self._pixels(decode_all(sample.images, self.limits))
         input_ids = self._expand(ids, ids, pixels.num_tokens)
         if len(input_ids) > self._max_length:
@@ -75,8 +76,8 @@ class Encoder:
             )
         if not (labels[1:] != IGNORED).any():
             raise BadDataError("nothing supervised", "no token of the assistant is left to learn")
-        labels = self._expand(ids, labels, pixels.num_tokens)
-        return Encoded(sample.id, sample.source, input_ids, labels, pixels.images, pixels.sizes)
+        labels, turns = (self._expand(ids, values, pixels.num_tokens) for values in (labels, turns))
+        return Encoded(sample.id, sample.source, input_ids, labels, pixels.images, pixels.sizes, turns)
 
     def _check_text(self, sample: Sample) -> None:
         """Refuses what cannot fit before time is spent on it: each token has so many characters, each turn a token."""
@@ -87,11 +88,18 @@ class Encoder:
             found = f"{characters:,} characters in {messages:,} messages"
             raise BadDataError("too long", f"{found}, data.max_length = {self._max_length}")
 
-    def _tokenize(self, text: str, spans: Sequence[tuple[int, int]]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Ids and labels, [T] each, before image tokens are expanded.
+    def _tokenize(
+        self, text: str, spans: Sequence[tuple[int, int]], learnt: Sequence[bool]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """Ids, labels and turns, [T] each, before image tokens are expanded.
 
-        A token is supervised when it overlaps a span. Some tokenizers give the spaces in front of a word,
+        A token is of a reply when it overlaps its span. Some tokenizers give the spaces in front of a word,
         or a token of spaces, no width; such a token belongs where it ends.
+
+        Args:
+            text: of the conversation.
+            spans: characters of the replies.
+            learnt: whether each is supervised.
         """
         bos = self._tokenizer.bos_token
         add_special = not (bos and text.startswith(bos))  # as apply_chat_template of transformers does
@@ -99,11 +107,13 @@ class Encoder:
         ids = np.array(encoded["input_ids"], np.int32)
         starts, ends = np.array(encoded["offset_mapping"], np.int64).reshape(-1, 2).T
         starts = np.where(starts == ends, starts - 1, starts)
-        supervised = np.zeros(len(ids), bool)
-        for start, end in spans:
-            supervised |= (starts < end) & (ends > start)
+        supervised, turns = np.zeros(len(ids), bool), np.zeros(len(ids), np.int32)
+        for (start, end), is_learnt in zip(spans, learnt, strict=True):
+            reply = (starts < end) & (ends > start)
+            supervised |= reply & is_learnt
+            turns += reply.cumsum() > 0
         supervised &= ids != self._image_token_id
-        return ids, np.where(supervised, ids, IGNORED).astype(np.int32)
+        return ids, np.where(supervised, ids, IGNORED).astype(np.int32), turns
 
     def _expand(self, ids: NDArray[np.int32], values: NDArray[np.int32], num_tokens: list[int]) -> NDArray[np.int32]:
         """Repeats the value at each image token as often as its image has tokens.

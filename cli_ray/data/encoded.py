@@ -21,6 +21,7 @@ _SCHEMA = pa.schema(
         ("source", pa.string()),
         ("input_ids", pa.list_(pa.int32())),
         ("labels", pa.list_(pa.int32())),
+        ("turns", pa.list_(pa.int32())),
         ("pixels", pa.large_binary()),
         ("shapes", pa.list_(pa.int32())),
         ("sizes", pa.list_(pa.int32())),
@@ -43,6 +44,8 @@ class Encoded:
     """[P, C, H, W] of each image, not normalised; P is 1 for models without tiles."""
     sizes: NDArray[np.int32]
     """[I, 2] original height and width of the images, pixels."""
+    turns: NDArray[np.int32]
+    """[T], how many replies have begun at each token, supervised or not."""
 
 
 Row = Encoded | BadSample
@@ -70,6 +73,7 @@ def _to_dict(row: Row) -> dict[str, object]:
         "source": row.source,
         "input_ids": row.input_ids,
         "labels": row.labels,
+        "turns": row.turns,
         "pixels": b"".join(image.tobytes() for image in row.images),
         "shapes": [size for image in row.images for size in image.shape],
         "sizes": row.sizes.ravel(),
@@ -91,6 +95,7 @@ def _from_row(columns: dict[str, pa.Array], i: int) -> Row:
         labels=_ints(columns["labels"], i),
         images=images,
         sizes=_ints(columns["sizes"], i).reshape(-1, 2),
+        turns=_ints(columns["turns"], i),
     )
 
 

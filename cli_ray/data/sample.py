@@ -1,7 +1,8 @@
 """The one row schema: every reader ends in it, and nothing downstream knows the format it came from."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import pyarrow as pa
 
@@ -60,6 +61,16 @@ class Message:
 
     role: Role
     content: str
+    """Its text, with a mark for each image."""
+    supervised: bool = True
+    """Whether the reply is learnt. One that is not stays in the context of those that follow."""
+    parts: tuple[str, ...] = ()
+    """The texts and marks of a message that came in typed parts, else empty; `content` has them on lines."""
+
+    @classmethod
+    def of_parts(cls, role: Role, parts: Sequence[str]) -> Self:
+        """A message of texts and image marks, each a part of its own."""
+        return cls(role, "\n".join(parts), parts=tuple(parts))
 
 
 @dataclass(frozen=True, slots=True)

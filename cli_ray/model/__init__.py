@@ -5,7 +5,6 @@ from transformers import (
     AutoModel,
     AutoModelForImageTextToText,
     AutoProcessor,
-    LlavaProcessor,
 )
 from transformers.conversion_mapping import (
     get_checkpoint_conversion_mapping,
@@ -16,7 +15,7 @@ from cli_ray.model.attach import attach
 from cli_ray.model.config import CliLlavaConfig, CliLlavaOnevisionConfig
 from cli_ray.model.llava import CliLlavaForConditionalGeneration, CliLlavaModel
 from cli_ray.model.llava_onevision import CliLlavaOnevisionForConditionalGeneration, CliLlavaOnevisionModel
-from cli_ray.model.processor import CliLlavaOnevisionProcessor
+from cli_ray.model.processor import CliLlavaOnevisionProcessor, CliLlavaProcessor
 
 __all__ = [
     "CliLlavaConfig",
@@ -26,13 +25,14 @@ __all__ = [
     "CliLlavaOnevisionForConditionalGeneration",
     "CliLlavaOnevisionModel",
     "CliLlavaOnevisionProcessor",
+    "CliLlavaProcessor",
     "attach",
 ]
 
 
 def _register() -> None:
     families = (
-        (CliLlavaConfig, CliLlavaModel, CliLlavaForConditionalGeneration, LlavaProcessor, "llava"),
+        (CliLlavaConfig, CliLlavaModel, CliLlavaForConditionalGeneration, CliLlavaProcessor, "llava"),
         (
             CliLlavaOnevisionConfig,
             CliLlavaOnevisionModel,

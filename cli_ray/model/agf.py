@@ -19,8 +19,8 @@ streams grow by orders of magnitude with depth, and the gate should read directi
 learnt scale would fold into q̃ and W_v).
 
 Shapes: M decoder layers, S sets of parameters (M, or 1 when shared), N vision layers, H heads, E summary
-width, D width of the language model, R packed rows, I images, P rows of the longest image, X contexts
-(samples or images), C positions of the longest context.
+width, D width of the language model, R packed rows, I images, P rows of the longest image, X rows of hidden
+states (samples or images), K contexts in each, C positions of a row, A those before them in a cache.
 """
 
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from transformers import initialization as init
 
 from cli_ray.config import AgfConfig
+from cli_ray.model.context import Contexts
 from cli_ray.model.layout import Layout
 
 EPS = 1e-6
@@ -47,20 +48,22 @@ class FoldedGates:
     value_MNHD: Tensor
     """Folded context values."""
 
-    def __call__(self, slot: int, context_XCD: Tensor, mask_XC: Tensor, context_of_image_I: Tensor | None) -> Tensor:
+    def __call__(
+        self, slot: int, h_XCD: Tensor, contexts: Contexts, before: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
         """The gates of the `slot`-th injected decoder layer.
 
         Args:
-            context_XCD: hidden states that the gate may read.
-            mask_XC: True where it may.
-            context_of_image_I: which context belongs to each image; None when they are the same.
+            slot: number of the layer among those that inject.
+            h_XCD: hidden states.
+            contexts: what of them each image may read, mask_BKS being Bool[X, K, A + C].
+            before: `of_positions` of the A positions in the cache, where there are some.
 
         Returns:
             Float32[I, N].
         """
-        context_XN = self._context_term(context_XCD, mask_XC, self.query_MHD[slot], self.value_MNHD[slot])
-        context_IN = context_XN if context_of_image_I is None else context_XN[context_of_image_I]
-        logits_IN = self.visual_MIN[slot] + context_IN
+        context_XKN = self._context_term(slot, h_XCD, contexts.mask_BKS, before)
+        logits_IN = self.visual_MIN[slot] + context_XKN.flatten(0, 1)[contexts.image_I]
         match self.config.gate:
             case "tanh":
                 return logits_IN.tanh()
@@ -68,13 +71,32 @@ class FoldedGates:
                 return logits_IN.sigmoid()
         return logits_IN.softmax(-1)
 
-    @staticmethod
-    def _context_term(h_XCD: Tensor, mask_XC: Tensor, query_HD: Tensor, value_NHD: Tensor) -> Tensor:
+    def of_positions(self, slot: int, h_XCD: Tensor) -> tuple[Tensor, Tensor]:
+        """All that a context needs of its positions: scores Float32[X, C, H] and values Float32[X, C, N, H]."""
+        value_NHD = self.value_MNHD[slot]
         inverse_XC1 = inverse_rms(h_XCD)
-        scores_XCH = precise(h_XCD @ query_HD.T) * inverse_XC1
-        weight_XCH = masked_softmax(scores_XCH, mask_XC.unsqueeze(-1), dim=1) * inverse_XC1
-        summary_XHD = weight_XCH.to(h_XCD.dtype).transpose(1, 2) @ h_XCD
-        return precise(summary_XHD.flatten(1) @ value_NHD.flatten(1).T)
+        value_XCG = precise(h_XCD @ value_NHD.flatten(0, 1).T) * inverse_XC1
+        return self._scores(slot, h_XCD, inverse_XC1), value_XCG.unflatten(-1, value_NHD.shape[:2])
+
+    def _scores(self, slot: int, h_XCD: Tensor, inverse_XC1: Tensor) -> Tensor:
+        return precise(h_XCD @ self.query_MHD[slot].T) * inverse_XC1
+
+    def _context_term(self, slot: int, h_XCD: Tensor, mask_XKS: Tensor, before: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Float32[X, K, N]. This pass pools hidden states, which is less work than H N values of each position."""
+        inverse_XC1 = inverse_rms(h_XCD)
+        scores_XSH = self._scores(slot, h_XCD, inverse_XC1)
+        if before is not None:
+            scores_XSH = torch.cat([before[0], scores_XSH], 1)
+        weight_XKSH = masked_softmax(scores_XSH.unsqueeze(1), mask_XKS.unsqueeze(-1), dim=2)
+        own_XKCH = weight_XKSH[:, :, -h_XCD.shape[1] :] * inverse_XC1.unsqueeze(1)
+        contexts, heads = own_XKCH.shape[1], own_XKCH.shape[3]
+        summary_XGD = own_XKCH.to(h_XCD.dtype).transpose(2, 3).flatten(1, 2) @ h_XCD
+        summary_XKHD = summary_XGD.unflatten(1, (contexts, heads))
+        term_XKN = precise(summary_XKHD.flatten(2) @ self.value_MNHD[slot].flatten(1).T)
+        if before is None:
+            return term_XKN
+        weight_XKAH = weight_XKSH[:, :, : before[1].shape[1]]
+        return term_XKN + torch.einsum("xkah,xanh->xkn", weight_XKAH, before[1])
 
 
 class Agf(nn.Module):
@@ -102,14 +124,16 @@ class Agf(nn.Module):
             init.zeros_(parameter)
         init.constant_(self.bias, self.config.bias if self.config.gate == "sigmoid" else 0.0)
 
-    def forward(self, v_hat_NRD: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
-        """Fold the parameters and compute the visual term of every gate.
+    def forward(self, v_hat_NRD: Tensor | None, layout: Layout | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Fold the parameters and compute the visual term of every gate; without images there is none (I = 0).
 
         Returns:
             The tensors of `FoldedGates`, in its order. ZeRO-3 finds tensors only in tuples, and gathers the
             parameters for the backward pass where it finds them.
         """
-        visual_SIN = self._visual_term(v_hat_NRD, layout) + precise(self.bias).unsqueeze(1)
+        visual_SIN = precise(self.bias).unsqueeze(1)[:, :0]
+        if v_hat_NRD is not None and layout is not None:
+            visual_SIN = self._visual_term(v_hat_NRD, layout) + precise(self.bias).unsqueeze(1)
         sets = (self.num_decoder,)
         return (
             visual_SIN.expand(*sets, -1, -1),
@@ -153,5 +177,5 @@ def inverse_rms(x: Tensor) -> Tensor:
 
 
 def masked_softmax(scores: Tensor, mask: Tensor, dim: int) -> Tensor:
-    """Softmax over the entries where `mask` holds; uniform where it holds nowhere."""
-    return scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim)
+    """Softmax over the entries where `mask` holds; 0 where it holds nowhere."""
+    return scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim) * mask

@@ -12,7 +12,6 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
-    LlavaProcessor,
     PreTrainedModel,
     ProcessorMixin,
     SiglipVisionModel,
@@ -22,7 +21,7 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 
 from cli_ray.config import ModelConfig
 from cli_ray.errors import UserError
-from cli_ray.model.processor import CliLlavaOnevisionProcessor
+from cli_ray.model.processor import CliLlavaOnevisionProcessor, CliLlavaProcessor
 from cli_ray.model.tiny import CHAT_TEMPLATES
 
 TOWERS: dict[str, tuple[str, Any]] = {
@@ -43,7 +42,7 @@ def assemble_processor(model: ModelConfig) -> ProcessorMixin:
     square = {"height": side, "width": side}
     template = tokenizer.chat_template or CHAT_TEMPLATES[model.family].replace("</s>", tokenizer.eos_token)
     if model.family == "llava":
-        return LlavaProcessor(
+        return CliLlavaProcessor(
             LlavaImageProcessorPil(size={"shortest_edge": side}, crop_size=square),
             tokenizer,
             patch_size=vision.patch_size,

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, LlavaProcessor, PreTrainedModel, ProcessorMixin
+from transformers import AutoConfig, PreTrainedModel, ProcessorMixin
 
 from cli_ray.config import InjectionConfig, LoraConfig, ModelConfig
 from cli_ray.errors import UserError
@@ -16,13 +16,13 @@ from cli_ray.model.llava import CliLlavaForConditionalGeneration
 from cli_ray.model.llava_onevision import CliLlavaOnevisionForConditionalGeneration
 from cli_ray.model.lora import inject_lora
 from cli_ray.model.parts import part_of
-from cli_ray.model.processor import CliLlavaOnevisionProcessor
+from cli_ray.model.processor import CliLlavaOnevisionProcessor, CliLlavaProcessor
 
 MODELS: dict[str, Any] = {
     "llava": CliLlavaForConditionalGeneration,
     "llava_onevision": CliLlavaOnevisionForConditionalGeneration,
 }
-PROCESSORS = {"llava": LlavaProcessor, "llava_onevision": CliLlavaOnevisionProcessor}
+PROCESSORS = {"llava": CliLlavaProcessor, "llava_onevision": CliLlavaOnevisionProcessor}
 
 
 def load_processor(model: ModelConfig) -> ProcessorMixin:

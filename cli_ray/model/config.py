@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from transformers import LlavaConfig, LlavaOnevisionConfig, PreTrainedConfig
 
-from cli_ray.config import InjectionConfig, Layers
+from cli_ray.config import InjectionConfig, Layers, stored_injection
 from cli_ray.config.layers import decoder_choices, vision_choices
 
 
@@ -54,6 +54,13 @@ class InjectionSection:
     def store(self, injection: InjectionConfig) -> None:
         """Write `injection` into the section, layers resolved."""
         self.cli = resolve(injection, self).model_dump(mode="json")
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As in transformers, from the content of a config.json."""
+        if section := config_dict.get("cli"):
+            config_dict = config_dict | {"cli": stored_injection(section)}
+        return super().from_dict(config_dict, **kwargs)  # type: ignore[misc]
 
     @classmethod
     def from_plain(cls, config: PreTrainedConfig, injection: InjectionConfig) -> Self:

@@ -15,7 +15,9 @@ from transformers.models.llama.modeling_llama import LlamaDecoderLayer
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
 from cli_ray.model.agf import FoldedGates
+from cli_ray.model.context import Contexts
 from cli_ray.model.layout import Layout
+from cli_ray.model.memory import ContextMemory
 
 
 @dataclass
@@ -27,14 +29,17 @@ class Injection:
     layout: Layout
     gates: FoldedGates | Tensor
     """AGF's gates, or fixed ones, Float[M, N]."""
-    context_BT: Tensor | None
-    """Bool[B, T], what AGF may read; None: each image's own positions."""
+    contexts: Contexts | None
+    """What AGF may read; None: each image's own positions."""
+    memory: ContextMemory | None = None
+    """Positions before this pass, and where to keep those of it."""
     applied: dict[int, Tensor] = field(default_factory=dict)
     """Gates by slot, Float32[I, N], detached."""
 
     def add(self, h_BTD: Tensor, slot: int) -> Tensor:
         """The hidden states with `Σ_k g[k] V̂_k` added at the image positions."""
-        gate_IN = self._gate(h_BTD, slot)
+        before = None if self.memory is None else self.memory.extend(h_BTD, slot)
+        gate_IN = self._gate(h_BTD, slot, before)
         self.applied[slot] = gate_IN.detach()
         update_RD = mix(self.features_NRD, gate_IN.to(h_BTD.dtype)[self.layout.image_R])
         return h_BTD.flatten(0, 1).index_add(0, self.layout.position_R, update_RD).view_as(h_BTD)
@@ -43,14 +48,15 @@ class Injection:
         """Float32[M, I, N], detached."""
         return torch.stack([self.applied[slot] for slot in sorted(self.applied)])
 
-    def _gate(self, h_BTD: Tensor, slot: int) -> Tensor:
+    def _gate(self, h_BTD: Tensor, slot: int, before: tuple[Tensor, Tensor] | None) -> Tensor:
         layout = self.layout
         if isinstance(self.gates, Tensor):
             return self.gates[slot].expand(len(layout.sample_I), -1)
-        if self.context_BT is None:
+        if self.contexts is None:
             own_IPD = h_BTD.flatten(0, 1)[layout.position_R[layout.row_IP]]
-            return self.gates(slot, own_IPD, layout.real_IP, None)
-        return self.gates(slot, h_BTD, self.context_BT, layout.sample_I)
+            own = Contexts(layout.real_IP.unsqueeze(1), torch.arange(len(layout.sample_I), device=h_BTD.device))
+            return self.gates(slot, own_IPD, own)
+        return self.gates(slot, h_BTD, self.contexts, before)
 
 
 def mix(features_NRD: Tensor, gate_RN: Tensor) -> Tensor:
@@ -66,8 +72,10 @@ class _InjectedLayer(GradientCheckpointingLayer):
 
     slot: int | None
 
-    def forward(self, hidden_states: Tensor, *args: Any, injection: Injection | None = None, **kwargs: Any) -> Tensor:
-        """As the base class; `injection` is the state of this pass, absent in decode steps."""
+    def forward(
+        self, hidden_states: Tensor, *args: Any, injection: Injection | ContextMemory | None = None, **kwargs: Any
+    ) -> Tensor:
+        """As the base class; `injection` is the state of this pass, absent in decode steps of a cache that ends."""
         h_BTD: Tensor = super().forward(hidden_states, *args, **kwargs)
         return h_BTD if injection is None or self.slot is None else injection.add(h_BTD, self.slot)
 

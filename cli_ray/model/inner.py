@@ -1,6 +1,7 @@
 """What the inner CLI models share: vision features in, injected language model out.
 
-Shapes: B samples, T positions, D width of the language model, N tapped vision layers, R packed rows.
+Shapes: B samples, T positions, S positions with those in the cache before them, D width of the language model,
+N tapped vision layers, R packed rows.
 """
 
 from collections.abc import Sequence
@@ -9,15 +10,17 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutputWithPooling
 
 from cli_ray.config import InjectionConfig
 from cli_ray.model.agf import Agf, FoldedGates
 from cli_ray.model.amp import Amp
 from cli_ray.model.baselines import ExternalWeights, fixed_gates, widen_projector
+from cli_ray.model.context import contexts_of, turns_or_default
 from cli_ray.model.injection import Injection, upgrade_layers
 from cli_ray.model.layout import lay_out, lay_out_dummy
+from cli_ray.model.memory import ContextMemory, memory_layers
 from cli_ray.model.zero3 import is_partitioned
 
 FIXED_ARGUMENTS = ("vision_feature_layer", "vision_feature_select_strategy", "vision_aspect_ratio")
@@ -150,15 +153,16 @@ class CliModel(InitializesInjection):
         image_sizes: Tensor | None = None,
         batch_num_images: Tensor | None = None,
         mm_encoder_outputs: dict[str, Any] | None = None,
-        context_mask: Tensor | None = None,
+        turn_ids: Tensor | None = None,
+        keep_context: bool = True,
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> CliModelOutput | tuple[Any, ...]:
-        """As the plain inner model, and `context_mask` Bool[B, T]: positions that the gates may read.
+        """As the plain inner model; `turn_ids` and `keep_context` as in the outer model's `forward`.
 
         Raises:
             ValueError: not exactly one of input_ids and inputs_embeds, image tokens that do not match the
-                images, or a video.
+                images, a video, or an image after a cache whose context was not kept.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
@@ -173,12 +177,18 @@ class CliModel(InitializesInjection):
             encoded: Encoded | None = self.encode(pixel_values, image_sizes, batch_num_images)
         else:
             encoded = self._encoded(given, past_key_values)
+        past_key_values = self._cache(past_key_values, kwargs.get("use_cache"))
+        kept = self._kept(past_key_values) if keep_context else None
         h_BTD = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
-        injection = None
+        injection: Injection | ContextMemory | None = None
         if encoded is not None:
             placeholder_BT = self._placeholders(input_ids, inputs_embeds)
             h_BTD = _merge(h_BTD, placeholder_BT, encoded)
-            injection = self._injection(encoded, placeholder_BT, _context(context_mask, attention_mask, h_BTD))
+            past = 0 if past_key_values is None else int(past_key_values.get_seq_length())
+            turn_BS = turns_or_default(turn_ids, attention_mask, len(h_BTD), past + h_BTD.shape[1], h_BTD.device)
+            injection = self._injection(encoded, placeholder_BT, turn_BS, past, kept)
+        elif kept is not None and self.agf is not None:
+            injection = ContextMemory(kept, FoldedGates(self.injection.agf, *self.agf(None, None)))
         outputs = self.language_model(
             attention_mask=attention_mask,
             past_key_values=past_key_values,
@@ -189,7 +199,7 @@ class CliModel(InitializesInjection):
         output = CliModelOutput(**outputs)
         if encoded is not None and not encoded.dummy:
             output.image_hidden_states = torch.cat(tuple(encoded.base))
-            output.gates = None if injection is None else injection.applied_gates()
+            output.gates = injection.applied_gates() if isinstance(injection, Injection) else None
         return output.to_tuple() if return_dict is False else output
 
     def _encoded(self, given: dict[str, Any], cache: Any) -> Encoded | None:
@@ -214,17 +224,39 @@ class CliModel(InitializesInjection):
         marker_D = self.get_input_embeddings()(torch.full((), token, device=inputs_embeds.device))
         return torch.eq(inputs_embeds, marker_D).all(-1)
 
-    def _injection(self, encoded: Encoded, placeholder_BT: Tensor, context_BT: Tensor) -> Injection | None:
+    def _cache(self, cache: Any, use_cache: bool | None) -> Any:
+        """The cache that the language model fills, made here where it would make one itself."""
+        wanted = self.config.text_config.use_cache if use_cache is None else use_cache
+        return DynamicCache(config=self.config.text_config) if cache is None and wanted and not self.training else cache
+
+    def _kept(self, cache: Any) -> list[Any] | None:
+        """Where this pass finds and keeps what the gates of later images read."""
+        if cache is None or self.agf is None or self.injection.agf.context == "visual" or self.training:
+            return None
+        decoder = self.injection.decoder_layers.layers
+        return memory_layers(cache, self.config.text_config.num_hidden_layers, len(decoder))
+
+    def _injection(
+        self, encoded: Encoded, placeholder_BT: Tensor, turn_BS: Tensor, past: int, kept: list[Any] | None
+    ) -> Injection | None:
         v_hat_NRD = encoded.features_NRD
         if v_hat_NRD is None:
             return None
         lengths = [len(image) for image in encoded.base]
         layout = (lay_out_dummy if encoded.dummy else lay_out)(placeholder_BT, lengths)
         if self.agf is None:
-            gates: FoldedGates | Tensor = fixed_gates(self.injection, v_hat_NRD)
-        else:
-            gates = FoldedGates(self.injection.agf, *self.agf(v_hat_NRD, layout))
-        return Injection(v_hat_NRD, layout, gates, None if self.injection.agf.context == "visual" else context_BT)
+            return Injection(v_hat_NRD, layout, fixed_gates(self.injection, v_hat_NRD), None)
+        config = self.injection.agf
+        gates = FoldedGates(config, *self.agf(v_hat_NRD, layout))
+        if config.context == "visual":
+            return Injection(v_hat_NRD, layout, gates, None)
+        if past and kept is None and not encoded.dummy:
+            raise ValueError(
+                f"an image follows {past} cached positions, but what its gates read of them was not kept: fill the "
+                "cache with keep_context = True (the default; a DynamicCache), or encode the whole chat again"
+            )
+        contexts = contexts_of(turn_BS, layout, past, per_image=config.prompt_end == "next_reply")
+        return Injection(v_hat_NRD, layout, gates, contexts, None if kept is None else ContextMemory(kept, gates))
 
 
 def _merge(h_BTD: Tensor, placeholder_BT: Tensor, encoded: Encoded) -> Tensor:
@@ -244,12 +276,3 @@ def _from_outputs(outputs: Any) -> Encoded:
     layers = outputs.deepstack_features
     features = None if layers is None else torch.stack([torch.cat(images) for images in layers])
     return Encoded(outputs.pooler_output, features)
-
-
-def _context(context_mask: Tensor | None, attention_mask: Tensor | None, h_BTD: Tensor) -> Tensor:
-    """Bool[B, T]; without a mask of either kind, every position is context."""
-    length = h_BTD.shape[1]
-    mask = attention_mask if context_mask is None else context_mask
-    if mask is None or mask.ndim != 2:
-        return torch.ones(h_BTD.shape[:2], dtype=torch.bool, device=h_BTD.device)
-    return mask[:, -length:].bool()

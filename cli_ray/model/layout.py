@@ -20,7 +20,9 @@ class Layout:
     image_R: Tensor
     """Int64[R]: image of each row."""
     sample_I: Tensor
-    """Int64[I]: sample of each image."""
+    """Int64[I]: sample of each image, ascending."""
+    column_I: Tensor
+    """Int64[I]: position t of the first row of each image."""
     row_IP: Tensor
     """Int64[I, P]: rows of each image, padded with its last one."""
     real_IP: Tensor
@@ -45,10 +47,12 @@ def _from_positions(position_R: Tensor, lengths: Sequence[int], length_T: int) -
     first_I1 = (length_I.cumsum(0) - length_I).unsqueeze(1)
     offset_P = torch.arange(max(lengths), device=device)
     images_I = torch.arange(len(lengths), device=device)
+    flat_I = position_R[first_I1.squeeze(1)]
     return Layout(
         position_R=position_R,
         image_R=images_I.repeat_interleave(length_I, output_size=sum(lengths)),
-        sample_I=position_R[first_I1.squeeze(1)] // length_T,
+        sample_I=flat_I // length_T,
+        column_I=flat_I % length_T,
         row_IP=first_I1 + torch.minimum(offset_P, length_I.unsqueeze(1) - 1),
         real_IP=offset_P < length_I.unsqueeze(1),
     )

@@ -1,6 +1,6 @@
 """What the outer CLI models share: the language-model head, the loss and generation.
 
-Shapes: B samples, T positions, V vocabulary.
+Shapes: B samples, T positions, S positions with those in the cache before them, V vocabulary.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,12 @@ from torch.nn import functional as F
 from transformers import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from cli_ray.model.inner import InitializesInjection
+from cli_ray.model.context import IGNORED, PADDING, turns_of_labels
+from cli_ray.model.inner import CliImageFeatures, InitializesInjection
+from cli_ray.model.layout import lay_out
 
-IGNORED = -100
+LATER = 2**31
+"""Turn of tokens that are generated: after those of all images."""
 
 
 @dataclass
@@ -43,20 +46,25 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
         image_sizes: Tensor | None = None,
         batch_num_images: Tensor | None = None,
         mm_encoder_outputs: dict[str, Any] | None = None,
-        context_mask: Tensor | None = None,
+        turn_ids: Tensor | None = None,
+        keep_context: bool = True,
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> CliOutput | tuple[Any, ...]:
         """As the plain model's.
 
         Args:
-            context_mask: Bool[B, T], positions of the prompt, which the gates may read. By default those before
-                the first label that is not -100, without padding; all without labels.
+            turn_ids: Int64[B, S], how many replies have begun at each position (or any number that grows where one
+                begins), -1 at padding; what `apply_chat_template` gives. The gates of an image read the positions
+                up to its own turn: all before the first reply that follows it. By default replies are what
+                the labels supervise; without labels no reply is known, so the gates read all positions.
+            keep_context: keep in the cache what the gates of images in later turns read. It costs a small product a
+                token in each decoder layer that injects; without it, no image can follow on that cache.
             logits_to_keep: as in transformers; a Bool[B, T] keeps the logits of those positions only, Float[K, V],
                 and the loss then counts those positions.
         """
-        if context_mask is None and labels is not None:
-            context_mask = prompt_of(labels, attention_mask)
+        if turn_ids is None and labels is not None:
+            turn_ids = turns_of_labels(labels)
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,
@@ -67,7 +75,8 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
             image_sizes=image_sizes,
             batch_num_images=batch_num_images,
             mm_encoder_outputs=mm_encoder_outputs,
-            context_mask=context_mask,
+            turn_ids=turn_ids,
+            keep_context=keep_context,
             **kwargs,
         )
         logits = self.lm_head(_keep(outputs.last_hidden_state, logits_to_keep))
@@ -89,7 +98,10 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
         return output.to_tuple() if return_dict is False else output
 
     def generate(self, inputs: Tensor | None = None, generation_config: Any = None, **kwargs: Any) -> Any:
-        """As in transformers; the gates read the prompt.
+        """As in transformers, with `turn_ids` and `keep_context` as in `forward`.
+
+        Without turn_ids no reply is known in what is given, so the gates read all of it: right for a first question.
+        The context is kept where the cache goes on, that is where it is given or returned.
 
         Raises:
             ValueError: `prefill_chunk_size` is set.
@@ -100,21 +112,39 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
                 "prefill_chunk_size is set, but the gates read the whole prompt at once: generate without it"
             )
         prompt = next((kwargs[key] for key in ("inputs_embeds", "input_ids") if kwargs.get(key) is not None), inputs)
-        if prompt is not None and kwargs.get("context_mask") is None:
-            mask = kwargs.get("attention_mask")
-            ones = torch.ones(prompt.shape[:2], dtype=torch.bool, device=prompt.device)
-            kwargs["context_mask"] = ones if mask is None else mask.bool()
+        if prompt is not None:
+            kwargs["turn_ids"] = _turns_of_prompt(kwargs.get("turn_ids"), kwargs.get("attention_mask"), prompt)
+        returned = kwargs.get("return_dict_in_generate", settings.return_dict_in_generate)
+        kwargs.setdefault("keep_context", bool(returned) or kwargs.get("past_key_values") is not None)
         return super().generate(inputs, generation_config=generation_config, **kwargs)
 
     def prepare_inputs_for_generation(
-        self, input_ids: Tensor, inputs_embeds: Tensor | None = None, **kwargs: Any
+        self,
+        input_ids: Tensor,
+        next_sequence_length: int | None = None,
+        past_key_values: Any = None,
+        is_first_iteration: bool | None = False,
+        **kwargs: Any,
     ) -> dict[str, Any]:
-        """As in transformers; the context stays the prompt when generated tokens follow it."""
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, inputs_embeds=inputs_embeds, **kwargs)
-        if (context := inputs.get("context_mask")) is not None:
+        """As in transformers; generated tokens are of a later turn, and images that the cache holds are left out."""
+        past = 0 if past_key_values is None else int(past_key_values.get_seq_length())
+        images = (kwargs.get("mm_encoder_outputs") or {}).get("image")
+        if images is not None and is_first_iteration and past and next_sequence_length is not None:
+            new = _after(past, images, input_ids == self.config.image_token_id)
+            kwargs["mm_encoder_outputs"] = kwargs["mm_encoder_outputs"] | {"image": new}
+        inputs: dict[str, Any] = super().prepare_inputs_for_generation(
+            input_ids,
+            next_sequence_length=next_sequence_length,
+            past_key_values=past_key_values,
+            is_first_iteration=is_first_iteration,
+            **kwargs,
+        )
+        if inputs.get("mm_encoder_outputs") is None and inputs.get("pixel_values") is None:
+            inputs.pop("turn_ids", None)  # read where there are images alone
+        elif (turn_BS := inputs.get("turn_ids")) is not None:
             embeds = inputs.get("inputs_embeds")
-            length = (inputs["input_ids"] if embeds is None else embeds).shape[1]
-            inputs["context_mask"] = F.pad(context, (0, max(0, length - context.shape[1])))[:, -length:]
+            length = past + (inputs["input_ids"] if embeds is None else embeds).shape[1]
+            inputs["turn_ids"] = F.pad(turn_BS, (0, max(0, length - turn_BS.shape[1])), value=LATER)
         return inputs
 
     def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
@@ -128,12 +158,32 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
             )
 
 
-def prompt_of(labels_BT: Tensor, attention_mask: Tensor | None) -> Tensor:
-    """Bool[B, T]: positions before the first supervised one, padding left out."""
-    before_BT = (labels_BT != IGNORED).cumsum(1) == 0
-    if attention_mask is None or attention_mask.ndim != 2:
-        return before_BT
-    return before_BT & attention_mask.bool()
+def _turns_of_prompt(turn_ids: Tensor | None, attention_mask: Tensor | None, prompt: Tensor) -> Tensor:
+    """Int64[B, S]: the given turns or a single one; with the padding, which masks for static caches hide."""
+    whole = prompt[..., 0] if prompt.ndim == 3 else prompt
+    whole = whole if attention_mask is None else attention_mask
+    turn_BS = torch.zeros_like(whole, dtype=torch.long) if turn_ids is None else turn_ids
+    if attention_mask is None or attention_mask.shape != turn_BS.shape:
+        return turn_BS
+    return turn_BS.masked_fill(attention_mask == 0, PADDING)
+
+
+def _after(past: int, images: CliImageFeatures, placeholder_BS: Tensor) -> CliImageFeatures | None:
+    """The images behind the `past` positions that are cached, when all of the conversation were given again."""
+    lengths = [len(image) for image in images.pooler_output]
+    if int(placeholder_BS.sum()) != sum(lengths):
+        return images
+    columns = lay_out(placeholder_BS, lengths).column_I.tolist()
+    new = [i for i, column in enumerate(columns) if column >= past]
+    layers = images.deepstack_features
+    return (
+        CliImageFeatures(
+            pooler_output=[images.pooler_output[i] for i in new],
+            deepstack_features=None if layers is None else [[layer[i] for i in new] for layer in layers],
+        )
+        if new
+        else None
+    )
 
 
 def _is_mask(logits_to_keep: int | Tensor) -> bool:

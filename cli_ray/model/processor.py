@@ -1,12 +1,95 @@
-"""A LLaVA-OneVision processor for images and text alone."""
+"""Processors that mark the replies of a chat, so that gates read what they read in training."""
 
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transformers import LlavaOnevisionProcessor
+import torch
+from transformers import LlavaOnevisionProcessor, LlavaProcessor, ProcessorMixin
+
+_OF_TOKENS = ("tokenize", "return_dict", "return_tensors", "return_assistant_tokens_mask", "processor_kwargs")
+_OF_THE_END = ("add_generation_prompt", "continue_final_message")
 
 
-class CliLlavaOnevisionProcessor(LlavaOnevisionProcessor):
-    """`LlavaOnevisionProcessor` without its video processor.
+class _MarksReplies(ProcessorMixin):
+    """Mixin of the processors, before the plain one's class."""
+
+    def apply_chat_template(self, conversation: Any, chat_template: str | None = None, **kwargs: Any) -> Any:
+        """As in transformers; with `tokenize` and `return_dict` also the model's `turn_ids`, where there are replies.
+
+        Raises:
+            ValueError: the template does not render message by message, so that nothing tells where a reply begins.
+        """
+        is_batch = not isinstance(conversation[0], Mapping)
+        chats: Sequence[Any] = conversation if is_batch else [conversation]
+        has_replies = any(message["role"] == "assistant" for chat in chats for message in chat)
+        if not (kwargs.get("tokenize") and kwargs.get("return_dict") and has_replies):
+            return super().apply_chat_template(conversation, chat_template, **kwargs)
+        replies = [self._replies(chat, chat_template, kwargs) for chat in chats]
+        offsets = {"return_offsets_mapping": True, "return_text_replacement_offsets": True}
+        changed = {
+            "return_assistant_tokens_mask": False,
+            "processor_kwargs": (kwargs.get("processor_kwargs") or {}) | offsets,
+        }
+        inputs = super().apply_chat_template(conversation, chat_template, **kwargs | changed)
+        masks = self._adjust_assistant_masks_indices(inputs, replies).pop("assistant_masks")
+        inputs["turn_ids"] = _turns(masks, inputs.get("attention_mask"), inputs["input_ids"])
+        if kwargs.get("return_assistant_tokens_mask"):
+            again = super().apply_chat_template(conversation, chat_template, **kwargs)
+            inputs["assistant_masks"] = again["assistant_masks"]
+        return inputs
+
+    def _replies(
+        self, chat: Sequence[Mapping[str, Any]], chat_template: str | None, kwargs: Mapping[str, Any]
+    ) -> list[tuple[int, int]]:
+        """First and last-plus-one character of each turn of the assistant, without its header."""
+        own = {key: value for key, value in kwargs.items() if key not in _OF_TOKENS}
+        inner = {key: value for key, value in own.items() if key not in _OF_THE_END}
+
+        def render(turns: int, **end: bool) -> str:
+            text = super(_MarksReplies, self).apply_chat_template(list(chat[:turns]), chat_template, **inner, **end)
+            return str(text)
+
+        whole = str(super().apply_chat_template(chat, chat_template, **own))
+        spans = []
+        for turn, message in enumerate(chat):
+            if message["role"] == "assistant":
+                context = render(turn) if turn else ""
+                prompt = render(turn, add_generation_prompt=True) if turn else ""
+                start = _after_header(whole, context, prompt)
+                if start is None:
+                    raise ValueError(f"the chat template does not render message {turn} after those before it")
+                spans.append((start, len(whole) if turn == len(chat) - 1 else len(render(turn + 1))))
+        return spans
+
+
+def _after_header(whole: str, context: str, prompt: str) -> int | None:
+    """Where a reply begins: after the generation prompt; the header of a past turn may have other spaces."""
+    if whole.startswith(prompt):
+        return len(prompt)
+    words = map(re.escape, prompt[len(context) :].split())
+    header = re.compile(r"\s*" + r"\s*".join(words) + r"\s*")
+    found = header.match(whole, len(context)) if whole.startswith(context) else None
+    return None if found is None else found.end()
+
+
+def _turns(masks: list[list[int]], attention_mask: Any, input_ids: Any) -> Any:
+    """`turn_ids` of the type of `input_ids`: tokens of replies counted, -1 at padding."""
+    rows = []
+    for i, mask in enumerate(masks):
+        turn_T = torch.tensor(mask).cumsum(0)
+        if attention_mask is not None:
+            turn_T = turn_T.masked_fill(torch.as_tensor(attention_mask[i]) == 0, -1)
+        rows.append(turn_T)
+    return torch.stack(rows) if isinstance(input_ids, torch.Tensor) else [row.tolist() for row in rows]
+
+
+class CliLlavaProcessor(_MarksReplies, LlavaProcessor):
+    """`LlavaProcessor` whose chats tell where their replies begin."""
+
+
+class CliLlavaOnevisionProcessor(_MarksReplies, LlavaOnevisionProcessor):
+    """`LlavaOnevisionProcessor` without its video processor, whose chats tell where their replies begin.
 
     The video processor of transformers needs torchvision, which has no build for some of the machines
     that we run on, and no video is read here. A processor's parts are the modality names in the

@@ -17,7 +17,6 @@ from transformers import (
     LlavaForConditionalGeneration,
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
-    LlavaProcessor,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     ProcessorMixin,
@@ -27,7 +26,7 @@ from transformers import (
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 
-from cli_ray.model.processor import CliLlavaOnevisionProcessor
+from cli_ray.model.processor import CliLlavaOnevisionProcessor, CliLlavaProcessor
 
 Family = Literal["llava", "llava_onevision"]
 
@@ -129,7 +128,7 @@ def tiny_processor(
     tokenizer = tiny_tokenizer(family, corpus, merges)
     side = {"height": size.image_size, "width": size.image_size}
     if family == "llava":
-        return LlavaProcessor(
+        return CliLlavaProcessor(
             LlavaImageProcessorPil(size={"shortest_edge": size.image_size}, crop_size=side),
             tokenizer,
             patch_size=size.patch_size,

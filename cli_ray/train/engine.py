@@ -158,7 +158,7 @@ class Engine:
         labels_BT = batch.labels.to(self.device)
         keep_BT = F.pad(labels_BT[:, 1:] != IGNORED, (0, 1))
         output = self.deepspeed(
-            **inputs, context_mask=batch.context_mask.to(self.device), logits_to_keep=keep_BT, use_cache=False
+            **inputs, turn_ids=batch.turn_ids.to(self.device), logits_to_keep=keep_BT, use_cache=False
         )
         nll_S = F.cross_entropy(output.logits.float(), labels_BT[:, 1:][keep_BT[:, :-1]], reduction="none")
         return ForwardResult(nll_S, keep_BT.nonzero()[:, 0], output.gates if "pixel_values" in inputs else None)

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from cli_ray.config import RunConfig
+from cli_ray.config import RunConfig, stored_injection
 from cli_ray.data.folder import Folder
 from cli_ray.errors import UserError
 from cli_ray.train.journal import Journal
@@ -84,7 +84,8 @@ def load_config(folder: RunFolder) -> RunConfig:
     text = folder.read("config.json")
     if text is None:
         raise UserError(f"{folder.uri} is not a run folder: it has no config.json")
-    return RunConfig.model_validate(json.loads(text))
+    values = json.loads(text)
+    return RunConfig.model_validate(values | {"injection": stored_injection(values["injection"])})
 
 
 def differences(old: Any, new: Any, field: str = "") -> list[str]:

@@ -32,6 +32,7 @@ def longest_batch(encoder: Encoder, config: RunConfig) -> MicroBatch:
         encoded,
         input_ids=np.concatenate([encoded.input_ids, text]),
         labels=np.concatenate([encoded.labels, text]),
+        turns=np.pad(encoded.turns, (0, missing), mode="edge"),
     )
     return collate([longest] * config.train.micro_batch_size, encoder.pad_token_id, encoder.tiled)
 

@@ -16,7 +16,8 @@ def row(name: str, labels: list[int], tiles: list[int]) -> Encoded:
     images = [np.full((count, 3, 2, 2), i + 1, np.uint8) for i, count in enumerate(tiles)]
     sizes = np.full((len(tiles), 2), 7, np.int32)
     ids = np.arange(10, 10 + len(labels), dtype=np.int32)
-    return Encoded(name, f"of-{name}", ids, np.array(labels, np.int32), images, sizes)
+    turns = (np.array(labels) != IGNORED).cumsum().astype(np.int32)
+    return Encoded(name, f"of-{name}", ids, np.array(labels, np.int32), images, sizes, turns)
 
 
 def test_padding_labels_and_context() -> None:
@@ -26,7 +27,7 @@ def test_padding_labels_and_context() -> None:
     assert batch.inputs["input_ids"].tolist() == [[10, 11, 12, 13], [10, 11, 12, 0]]
     assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
     assert batch.labels.tolist() == [[IGNORED, 11, IGNORED, 13], [IGNORED, IGNORED, 12, IGNORED]]
-    assert batch.context_mask.tolist() == [[True, False, False, False], [True, True, False, False]]
+    assert batch.turn_ids.tolist() == [[0, 1, 1, 2], [0, 0, 1, -1]]
     assert (batch.ids, batch.sources, batch.bad) == (["a", "c"], ["of-a", "of-c"], [BAD])
     assert batch.num_supervised == 3
     assert batch.inputs.keys() == {"input_ids", "attention_mask"}

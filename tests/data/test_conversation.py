@@ -116,7 +116,7 @@ def test_rows_pass_through_arrow(processor: ProcessorMixin) -> None:
             continue
         assert isinstance(after, Encoded)
         assert (after.id, after.source) == (before.id, before.source)
-        for name in ("input_ids", "labels", "sizes"):
+        for name in ("input_ids", "labels", "turns", "sizes"):
             assert np.array_equal(getattr(after, name), getattr(before, name))
         assert all(np.array_equal(a, b) for a, b in zip(after.images, before.images, strict=True))
 

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cli_ray.config import AgfConfig
-from cli_ray.model.agf import EPS, Agf, FoldedGates
+from cli_ray.model.agf import EPS, Agf, FoldedGates, masked_softmax
+from cli_ray.model.context import Contexts
 from cli_ray.model.layout import Layout, lay_out
 from tests.perf.transcription import DirectAgf
 
@@ -28,6 +29,11 @@ def example(seed: int = 0) -> tuple[Tensor, Layout, Tensor, Tensor]:
     hidden = torch.randn(3, 16, D, dtype=torch.float64, generator=generator) * 7
     context = torch.rand(3, 16, generator=generator) > 0.3
     return features, lay_out(placeholder.view(3, 16), lengths), hidden, context
+
+
+def of_samples(mask: Tensor, layout: Layout) -> Contexts:
+    """One context for all images of a sample."""
+    return Contexts(mask[:, None], layout.sample_I)
 
 
 def direct_and_folded(config: AgfConfig) -> tuple[list[DirectAgf], Agf]:
@@ -56,9 +62,9 @@ def test_folding_is_exact(gate: str, shared: bool, context: str) -> None:
     rows = hidden.flatten(0, 1)[layout.position_R[layout.row_IP]]
     for slot, module in enumerate(direct):
         if context == "prompt":
-            found = gates(slot, hidden, mask, layout.sample_I)
+            found = gates(slot, hidden, of_samples(mask, layout))
         else:
-            found = gates(slot, rows, layout.real_IP, None)
+            found = gates(slot, rows, Contexts(layout.real_IP[:, None], torch.arange(len(PLACES))))
         for i, (first, length) in enumerate(PLACES):
             image_NPD = features[:, layout.image_R == i]
             sample = first // 16
@@ -73,7 +79,7 @@ def test_newline_rows_do_not_count() -> None:
     config = AgfConfig(num_heads=4, hidden_size=8)
     direct, folded = direct_and_folded(config)
     features[:, 4] = 0  # the last row of the first image
-    found = FoldedGates(config, *folded(features, layout))(0, hidden, mask, layout.sample_I)
+    found = FoldedGates(config, *folded(features, layout))(0, hidden, of_samples(mask, layout))
     expected_1N = direct[0](normalise(features[None, :, :4]), normalise(hidden[:1, mask[0]]))
     assert torch.allclose(found[0], expected_1N[0], rtol=0, atol=1e-12)
 
@@ -82,9 +88,9 @@ def test_an_empty_context_gives_finite_gates_and_gradients() -> None:
     features, layout, hidden, mask = example()
     config = AgfConfig(num_heads=4, hidden_size=8)
     _, folded = direct_and_folded(config)
-    found = FoldedGates(config, *folded(features * 0, layout))(0, hidden, mask & False, layout.sample_I)
+    found = FoldedGates(config, *folded(features * 0, layout))(0, hidden, of_samples(mask & False, layout))
     torch.autograd.backward(found.sum())
-    assert found.isfinite().all()
+    assert torch.equal(found, folded.bias[0].tanh().expand_as(found))
     gradients = [parameter.grad for parameter in folded.parameters()]
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
 
@@ -94,4 +100,13 @@ def test_gates_are_computed_in_fp32_under_bf16() -> None:
     config = AgfConfig(num_heads=4, hidden_size=8)
     _, folded = direct_and_folded(config)
     gates = FoldedGates(config, *folded.bfloat16()(features.bfloat16(), layout))
-    assert gates(0, hidden.bfloat16(), mask, layout.sample_I).dtype == torch.float32
+    assert gates(0, hidden.bfloat16(), of_samples(mask, layout)).dtype == torch.float32
+
+
+def test_the_masked_softmax_is_the_softmax_of_what_the_mask_holds() -> None:
+    scores = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 0, 1, 1, 0], [0, 0, 0, 0, 0]]).bool()
+    found = masked_softmax(scores, mask, dim=1)
+    assert torch.equal(found[0], scores[0].softmax(0))
+    assert torch.equal(found[1, mask[1]], scores[1, mask[1]].softmax(0))
+    assert not found[~mask].any()

@@ -31,9 +31,9 @@ def test_greedy_equals_a_loop_without_cache(model: PreTrainedModel, processor: P
     grown = dict(inputs)
     eos = model.generation_config.eos_token_id
     for _ in range(LENGTH):
-        context = torch.zeros_like(grown["input_ids"], dtype=torch.bool)
-        context[:, :start] = True
-        scores = logits(model, grown, context_mask=context, use_cache=False)[:, -1]
+        turns = torch.zeros_like(grown["input_ids"])
+        turns[:, start:] = 1
+        scores = logits(model, grown, turn_ids=turns, use_cache=False)[:, -1]
         scores[:, [eos, model.config.image_token_id]] = -torch.inf
         grown["input_ids"] = torch.cat([grown["input_ids"], scores.argmax(-1, keepdim=True)], 1)
         grown["attention_mask"] = torch.ones_like(grown["input_ids"])

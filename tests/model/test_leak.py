@@ -57,6 +57,6 @@ def test_context_is_derived_from_labels_and_padding(family: Family, processor: P
     inputs = batch(processor, [1, 1, 0])
     labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)
     labels[:, :-5] = -100
-    context = (labels != -100).cumsum(1).eq(0) & inputs["attention_mask"].bool()
-    assert torch.equal(logits(model, inputs, labels=labels), logits(model, inputs, context_mask=context))
+    turns = (labels != -100).long().cumsum(1).masked_fill(inputs["attention_mask"] == 0, -1)
+    assert torch.equal(logits(model, inputs, labels=labels), logits(model, inputs, turn_ids=turns))
     assert not torch.equal(logits(model, inputs, labels=labels), logits(model, inputs))

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from cli_ray.config import AgfConfig
 from cli_ray.model.agf import EPS, Agf, FoldedGates
+from cli_ray.model.context import Contexts
 from cli_ray.model.layout import Layout, lay_out
 from tests.perf.injection import clock, synchronise
 from tests.perf.transcription import DirectAgf
@@ -45,7 +46,7 @@ class Case:
     features_NRD: Tensor
     hidden_BTD: Tensor
     layout: Layout
-    mask_BT: Tensor
+    contexts: Contexts
     direct: list[DirectAgf]
     wide: list[DirectAgf]
     folded: Agf
@@ -54,7 +55,7 @@ class Case:
         """Gates of all decoder layers; Float[M, I, N]."""
         gates = FoldedGates(self.folded.config, *self.folded(self.features_NRD, self.layout))
         layers = range(self.shape.layers)
-        return torch.stack([gates(m, self.hidden_BTD, self.mask_BT, self.layout.sample_I) for m in layers])
+        return torch.stack([gates(m, self.hidden_BTD, self.contexts) for m in layers])
 
     def run_direct(self, modules: list[DirectAgf]) -> Tensor:
         """The same, by attention over all tokens in each decoder layer."""
@@ -84,7 +85,7 @@ def case(shape: Shape, device: str, dtype: torch.dtype) -> Case:
         features_NRD=torch.randn(layers, rows, shape.width, device=device, dtype=dtype, requires_grad=True),
         hidden_BTD=torch.randn(shape.images, shape.length, shape.width, device=device, dtype=dtype, requires_grad=True),
         layout=lay_out(placeholder, [shape.patches] * shape.images),
-        mask_BT=torch.ones_like(placeholder),
+        contexts=Contexts(torch.ones_like(placeholder)[:, None], torch.arange(shape.images, device=device)),
         direct=direct,
         wide=[DirectAgf(wide, layers, shape.width).to(device, dtype) for _ in range(layers)],
         folded=folded,

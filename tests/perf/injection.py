@@ -109,12 +109,17 @@ def train_step(model: PreTrainedModel, inputs: dict[str, Tensor]) -> None:
     loss.backward()
 
 
+def ends(model: PreTrainedModel) -> dict[str, bool]:
+    """Arguments for a cache that ends with the reply, as `generate` sets them."""
+    return {"keep_context": False} if "cli" in model.config.model_type else {}
+
+
 @torch.no_grad()
 def prefill(model: PreTrainedModel, inputs: dict[str, Tensor]) -> Any:
     """The prompt with its image; returns the cache."""
     model.eval()
     given = {name: tensor for name, tensor in inputs.items() if name != "labels"}
-    return model(**given, logits_to_keep=1, use_cache=True).past_key_values
+    return model(**given, logits_to_keep=1, use_cache=True, **ends(model)).past_key_values
 
 
 @torch.no_grad()
@@ -123,7 +128,7 @@ def decode(model: PreTrainedModel, inputs: dict[str, Tensor], cache: Any, steps:
     model.eval()
     token = inputs["input_ids"][:, -1:]
     for _ in range(steps):
-        model(input_ids=token, past_key_values=cache, use_cache=True)
+        model(input_ids=token, past_key_values=cache, use_cache=True, **ends(model))
     cache.crop(-steps)
 
 

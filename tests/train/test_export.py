@@ -21,7 +21,7 @@ def loss_of(model: torch.nn.Module, folder: Path, case: Case) -> float:
     images = processor.image_processor
     pixels = normalize(batch.inputs["pixel_values"], images.image_mean, images.image_std, torch.float32)
     with torch.no_grad():
-        logits = model(**batch.inputs | {"pixel_values": pixels}, context_mask=batch.context_mask).logits
+        logits = model(**batch.inputs | {"pixel_values": pixels}, turn_ids=batch.turn_ids).logits
     return F.cross_entropy(logits[:, :-1].flatten(0, 1), batch.labels[:, 1:].flatten()).item()
 
 

@@ -19,7 +19,7 @@ from tests.train.ranks import on_ranks
 
 def batches(count: int = 2) -> list[MicroBatch]:
     tokens, nothing = np.array([1, 2], np.int32), np.zeros((0, 2), np.int32)
-    rows = [Encoded(f"image-{i}", "demo", tokens, tokens, [], nothing) for i in range(count)]
+    rows = [Encoded(f"image-{i}", "demo", tokens, tokens, [], nothing, tokens * 0) for i in range(count)]
     return [collate(rows, pad_token_id=0, tiled=False)]
 
 

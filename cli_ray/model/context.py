@@ -1,0 +1,74 @@
+"""What the gates of an image may read: everything before the first reply that follows the image.
+
+A later reply leaks into no gate, the replies before the image are given at inference too, and a gate never changes once
+it is computed: so a training pass, a chat that is encoded anew and one that goes on with its cache agree.
+
+Shapes: B samples, T positions of this pass, S positions with those in the cache before them, I images, K contexts of
+the sample that has most.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cli_ray.model.layout import Layout
+
+IGNORED = -100
+PADDING = -1
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """The positions that are read. Images that no reply parts share a context, so mostly there is one a sample."""
+
+    mask_BKS: Tensor
+    """Bool; nowhere True for a context that a sample does not have."""
+    image_I: Tensor
+    """Int64: the context of each image, numbered through all samples, b * K + k."""
+
+
+def turns_of_labels(labels_BT: Tensor) -> Tensor:
+    """Turns, as `forward` takes them, where what is supervised is what was replied. Int64[B, T]."""
+    return (labels_BT != IGNORED).cumsum(1)
+
+
+def turns_or_default(turn_ids: Tensor | None, attention_mask: Any, batch: int, length: int, device: Any) -> Tensor:
+    """Int64[B, S]: the given turns, or a single one; `PADDING` where the mask, if it has two dimensions, is 0.
+
+    Raises:
+        ValueError: the turns do not cover this pass and the cache.
+    """
+    turn_BS = torch.zeros(batch, length, dtype=torch.long, device=device) if turn_ids is None else turn_ids
+    if turn_BS.shape != (batch, length):
+        raise ValueError(
+            f"turn_ids is {list(turn_BS.shape)}, but the tokens are {batch} x {length}: with a cache, turn_ids and "
+            "attention_mask are those of the whole conversation"
+        )
+    if isinstance(attention_mask, Tensor) and attention_mask.shape == turn_BS.shape:
+        turn_BS = turn_BS.masked_fill(attention_mask == 0, PADDING)
+    return turn_BS
+
+
+def contexts_of(turn_BS: Tensor, layout: Layout, past: int, *, per_image: bool) -> Contexts:
+    """The contexts of the images of this pass.
+
+    Args:
+        turn_BS: grows along a sample wherever a reply begins, and may grow within one; `PADDING` at padding.
+        layout: where the images lie.
+        past: S - T.
+        per_image: up to the first reply after the image, or after the beginning of the sample.
+    """
+    sample_I = layout.sample_I
+    first_I = turn_BS[sample_I, past + layout.column_I] if per_image else torch.zeros_like(sample_I)
+    begins_I = torch.zeros_like(sample_I)
+    begins_I[1:] = (first_I[1:] != first_I[:-1]) & (sample_I[1:] == sample_I[:-1])
+    number_I = begins_I.cumsum(0)
+    number_I = number_I - number_I[torch.searchsorted(sample_I, sample_I)]
+    most = int(number_I.max()) + 1
+    last_BK = turn_BS.new_full((len(turn_BS), most), PADDING)
+    last_BK[sample_I, number_I] = first_I
+    turn_B1S = turn_BS.unsqueeze(1)
+    mask_BKS = (turn_B1S != PADDING) & (turn_B1S <= last_BK.unsqueeze(2))
+    return Contexts(mask_BKS, sample_I * most + number_I)
