@@ -98,23 +98,24 @@ def _message(turn: Any, key: str) -> Message:
     if not isinstance(name, str) or name.lower() not in ROLES:
         role = repr(name) if isinstance(name, str) else _kind(name)
         raise BadDataError("messages", f"role {role}, expected one of {', '.join(ROLES)}")
-    return Message(ROLES[name.lower()], _text(content, key))
+    role = ROLES[name.lower()]
+    if isinstance(content, Sequence) and not isinstance(content, str | bytes):
+        return Message.of_parts(role, [_part(part, key) for part in content])
+    return Message(role, _text(content, key))
 
 
 def _text(content: Any, key: str) -> str:
-    """Text of a message; of a list of typed parts, their texts with a mark for each image."""
     if isinstance(content, str):
         try:
             content.encode()
         except UnicodeEncodeError as error:
             raise BadDataError("broken record", f"{key} has half of a surrogate pair in its text") from error
         return content
-    if isinstance(content, Sequence) and not isinstance(content, bytes):
-        return "".join(_part(part, key) for part in content)
     raise BadDataError("wrong columns", f"{key} has content of type {_kind(content)}, expected text")
 
 
 def _part(part: Any, key: str) -> str:
+    """The text of a typed part, or the mark of an image."""
     if isinstance(part, Mapping):
         if part.get("type") == "image":
             return IMAGE_MARK

@@ -1,5 +1,6 @@
 """The processor's own chat template, rendered so that the supervised text is known to the character."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message
 from cli_ray.errors import UserError
 
 _PROBE = "probe"
+_MARKS_IN_FRONT = re.compile(rf"(?:\s*{IMAGE_MARK})+\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,66 @@ class Rendered:
     """With one image token per image."""
     spans: list[tuple[int, int]]
     """First and last-plus-one character of what each assistant turn must learn, its end token included."""
+
+
+class Chat:
+    """Renders messages as the chat template of a processor does, typed parts as parts.
+
+    Text with its image marks in front is what the image parts and one text part are: the template puts between
+    them what it puts there for everybody. Marks elsewhere stay in the text, since most templates put all images first.
+    A template for strings alone gets strings.
+    """
+
+    def __init__(self, processor: ProcessorMixin) -> None:
+        self._processor = processor
+        self._takes_parts = True
+        try:
+            probe = self([Message("user", IMAGE_MARK + _PROBE)], False)
+        except BadDataError:
+            probe = ""
+        self._takes_parts = _PROBE in probe and probe.count(processor.image_token) == 1
+
+    def __call__(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
+        """The text, with one image token per image.
+
+        Raises:
+            BadDataError: the template refuses it.
+        """
+        if not messages:
+            return ""
+        turns = [{"role": message.role, "content": self._content(message)} for message in messages]
+        try:
+            rendered = self._processor.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=add_generation_prompt
+            )
+        except (jinja2.TemplateError, TypeError) as error:
+            raise BadDataError("chat template", str(error)) from error
+        return str(rendered)
+
+    def texts(self, message: Message) -> list[str]:
+        """The texts of a message as they go to the template."""
+        parts = _parts(message) if self._takes_parts else [message.content]
+        return [part.replace(IMAGE_MARK, self._processor.image_token) for part in parts if part != IMAGE_MARK]
+
+    def _content(self, message: Message) -> str | list[dict[str, str]]:
+        token = self._processor.image_token
+        if not self._takes_parts:
+            return message.content.replace(IMAGE_MARK, token)
+        return [
+            {"type": "image"} if part == IMAGE_MARK else {"type": "text", "text": part.replace(IMAGE_MARK, token)}
+            for part in _parts(message)
+        ]
+
+
+def _parts(message: Message) -> Sequence[str]:
+    """Texts and marks of a message."""
+    if message.parts:
+        return message.parts
+    front = _MARKS_IN_FRONT.match(message.content)
+    text = message.content[front.end() :] if front else message.content
+    if front is None or IMAGE_MARK in text:
+        return [message.content]
+    return [IMAGE_MARK] * front[0].count(IMAGE_MARK) + [text] * bool(text)
 
 
 class ChatTemplate:
@@ -38,9 +100,8 @@ class ChatTemplate:
         if not getattr(processor, "chat_template", None):
             raise UserError("the processor has no chat template; put one beside it (chat_template.jinja)")
         self._processor = processor
-        self._takes_parts = False
+        self._apply = Chat(processor)
         try:
-            self._takes_parts = _PROBE not in self._apply([Message("user", _PROBE)], False)
             self._after, self._end = self._probe_end()
             self.render([Message("user", _PROBE), Message("assistant", _PROBE)] * 2)
         except BadDataError as error:
@@ -79,7 +140,7 @@ class ChatTemplate:
         if through.startswith(prompt):
             answer = through[len(prompt) :]
         else:
-            header, content, rest = through[len(context) :].partition(self._content(message))
+            header, content, rest = through[len(context) :].partition(self._first_text(message))
             if not through.startswith(context) or header.split() != prompt[len(context) :].split():
                 raise BadDataError("chat template", "an assistant turn does not begin with the generation prompt")
             answer = content + rest
@@ -103,22 +164,5 @@ class ChatTemplate:
             raise BadDataError("chat template", f"no token ends an assistant turn, only {after!r}")
         return after, str(tokenizer.eos_token)
 
-    def _content(self, message: Message) -> str:
-        return message.content.replace(IMAGE_MARK, self._processor.image_token)
-
-    def _apply(self, messages: Sequence[Message], add_generation_prompt: bool) -> str:
-        turns = []
-        for message in messages:
-            text = self._content(message)
-            turns.append(
-                {"role": message.role, "content": [{"type": "text", "text": text}] if self._takes_parts else text}
-            )
-        if not turns:
-            return ""
-        try:
-            rendered = self._processor.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=add_generation_prompt
-            )
-        except (jinja2.TemplateError, TypeError) as error:
-            raise BadDataError("chat template", str(error)) from error
-        return str(rendered)
+    def _first_text(self, message: Message) -> str:
+        return next(text for text in self._apply.texts(message) if text.strip())

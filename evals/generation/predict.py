@@ -13,7 +13,8 @@ from PIL import Image
 
 from cli_ray.config import DataConfig
 from cli_ray.data.images import Limits, decode_all
-from cli_ray.data.sample import IMAGE_MARK, BadDataError
+from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message
+from cli_ray.data.template import Chat
 from cli_ray.evals.data.images import images_of
 from cli_ray.evals.data.sources import read
 from cli_ray.evals.generation.job import DeviceLostError, Job, record_of
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 _DEFAULTS = DataConfig.model_fields
 LIMITS = Limits(_DEFAULTS["max_image_pixels"].default, int(_DEFAULTS["max_image_MiB"].default * 2**20))
 """What an image may cost: the defaults of training."""
-_PROBE = "probe"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,7 @@ class Predictor:
         self._context: int = self._model.config.text_config.max_position_embeddings
         ends = self._model.generation_config.eos_token_id
         self._ends = frozenset(ends if isinstance(ends, list) else [ends])
-        self._takes_parts = False
-        self._takes_parts = _PROBE not in self._rendered(_PROBE)
+        self._chat = Chat(self._processor)
         self._too_many: float = float("inf")
         """Padded tokens, replies included, of the smallest batch that did not fit into memory."""
 
@@ -184,14 +183,8 @@ class Predictor:
             raise BadDataError("broken record", f"row {entry.row} is no longer in {batch.part.path}")
         benchmark, doc = named(batch.benchmark), docs[entry.row]
         images = decode_all(images_of(benchmark, self._job.locations[batch.benchmark], doc), LIMITS)
-        return Asked(entry, self._rendered(with_marks(benchmark.prompt(doc), len(images))), images)
-
-    def _rendered(self, text: str) -> str:
-        """The chat up to where the reply begins. Some templates take a message in parts, others as a string."""
-        text = text.replace(IMAGE_MARK, self._processor.image_token)
-        content = [{"type": "text", "text": text}] if self._takes_parts else text
-        chat = [{"role": "user", "content": content}]
-        return str(self._processor.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+        question = Message("user", with_marks(benchmark.prompt(doc), len(images)))
+        return Asked(entry, self._chat([question], True), images)
 
     def _tokenised(self, asked: Sequence[Asked]) -> Any:
         # Items without an image have no place in the processor's lists of images.

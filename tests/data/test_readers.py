@@ -130,12 +130,14 @@ def test_llava_json(tmp_path: Path, suffix: str, scheme: str) -> None:
 
 def test_messages_json_beside_its_images(tmp_path: Path) -> None:
     with_images(tmp_path)
-    parts = [{"type": "image"}, {"type": "text", "text": "\nWhat is it?"}]
+    parts = [{"type": "image"}, {"type": "text", "text": "What is it?"}]
     records = [
         {"images": [f"{n}.png"], "messages": [{"role": "user", "content": parts}, turns(n)[1]]} for n in range(COUNT)
     ]
     (tmp_path / "x.json").write_bytes(b"\xef\xbb\xbf " + json.dumps(records).encode())
-    assert content(read_all(data_config(tmp_path / "x.json"))) == EXPECTED
+    question = Message.of_parts("user", ["<image>", "What is it?"])
+    expected = [(images, [question, reply]) for images, (_, reply) in EXPECTED]
+    assert content(read_all(data_config(tmp_path / "x.json"))) == expected
 
 
 def test_a_datasets_folder(tmp_path: Path) -> None:

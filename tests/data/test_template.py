@@ -62,7 +62,7 @@ def with_template(family: Family, template: str) -> ProcessorMixin:
         (
             "llava_onevision",
             HUB_ONEVISION,
-            "<|im_start|>system \nBe brief.<|im_end|><|im_start|>user \n<image>\nWhat?<|im_end|><|im_start|>assistant\n"
+            "<|im_start|>system \nBe brief.<|im_end|><|im_start|>user <image>\nWhat?<|im_end|><|im_start|>assistant\n"
             "A cat.<|im_end|><|im_start|>user \nSure? <image><|im_end|><|im_start|>assistant\nYes,\nA cat.<|im_end|>",
             ["A cat.<|im_end|>", "Yes,\nA cat.<|im_end|>"],
         ),

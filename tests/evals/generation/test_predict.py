@@ -91,8 +91,8 @@ def test_a_reply_equals_plain_use_of_transformers(folder: str, predictor: Predic
     from tests.evals.generation.charts import png
 
     processor, model = AutoProcessor.from_pretrained(folder), AutoModelForImageTextToText.from_pretrained(folder)
-    text = "<image>\nHow very very high?\nAnswer the question with a single word."
-    chat = [{"role": "user", "content": [{"type": "text", "text": text}]}]
+    question = {"type": "text", "text": "How very very high?\nAnswer the question with a single word."}
+    chat = [{"role": "user", "content": [{"type": "image"}, question]}]
     image = Image.open(io.BytesIO(png(20)))
     inputs = processor(
         text=processor.apply_chat_template(chat, add_generation_prompt=True), images=image, return_tensors="pt"
