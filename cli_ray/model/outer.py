@@ -127,9 +127,9 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
         **kwargs: Any,
     ) -> dict[str, Any]:
         """As in transformers; generated tokens are of a later turn, and images that the cache holds are left out."""
-        past = 0 if past_key_values is None else int(past_key_values.get_seq_length())
         images = (kwargs.get("mm_encoder_outputs") or {}).get("image")
-        if images is not None and is_first_iteration and past and next_sequence_length is not None:
+        is_whole = is_first_iteration and next_sequence_length is not None
+        if images is not None and is_whole and (past := _length(past_key_values)):
             new = _after(past, images, input_ids == self.config.image_token_id)
             kwargs["mm_encoder_outputs"] = kwargs["mm_encoder_outputs"] | {"image": new}
         inputs: dict[str, Any] = super().prepare_inputs_for_generation(
@@ -139,11 +139,11 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
             is_first_iteration=is_first_iteration,
             **kwargs,
         )
-        if inputs.get("mm_encoder_outputs") is None and inputs.get("pixel_values") is None:
-            inputs.pop("turn_ids", None)  # read where there are images alone
-        elif (turn_BS := inputs.get("turn_ids")) is not None:
+        turn_BS = inputs.pop("turn_ids", None)
+        has_images = inputs.get("mm_encoder_outputs") is not None or inputs.get("pixel_values") is not None
+        if turn_BS is not None and has_images:
             embeds = inputs.get("inputs_embeds")
-            length = past + (inputs["input_ids"] if embeds is None else embeds).shape[1]
+            length = _length(past_key_values) + (inputs["input_ids"] if embeds is None else embeds).shape[1]
             inputs["turn_ids"] = F.pad(turn_BS, (0, max(0, length - turn_BS.shape[1])), value=LATER)
         return inputs
 
@@ -166,6 +166,10 @@ def _turns_of_prompt(turn_ids: Tensor | None, attention_mask: Tensor | None, pro
     if attention_mask is None or attention_mask.shape != turn_BS.shape:
         return turn_BS
     return turn_BS.masked_fill(attention_mask == 0, PADDING)
+
+
+def _length(cache: Any) -> int:
+    return 0 if cache is None else int(cache.get_seq_length())
 
 
 def _after(past: int, images: CliImageFeatures, placeholder_BS: Tensor) -> CliImageFeatures | None:

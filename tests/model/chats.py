@@ -86,7 +86,10 @@ def with_cache(
     with torch.no_grad():
         encoded = model.model.get_image_features(**{name: inputs[name] for name in names}) if names else None
         for cut, seen in zip(cuts, images, strict=True):
-            given = {"turn_ids": inputs["turn_ids"][:, :cut], "attention_mask": inputs["attention_mask"][:, :cut]}
+            given: dict[str, Any] = {
+                "turn_ids": inputs["turn_ids"][:, :cut],
+                "attention_mask": inputs["attention_mask"][:, :cut],
+            }
             if seen > before:
                 given["mm_encoder_outputs"] = {"image": some(encoded, before, seen)}
             output = model(input_ids=inputs["input_ids"][:, start:cut], past_key_values=cache, use_cache=True, **given)

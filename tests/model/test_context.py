@@ -24,7 +24,7 @@ CHATS = (
     *[(gate, [0, 1, 1, 2]) for gate in ("tanh", "sigmoid", "softmax")],
 )
 """Images of the question in each turn."""
-WAYS = ({}, {"num_beams": 3}, {"cache_implementation": "static"}, {"use_cache": False})
+WAYS: tuple[dict[str, Any], ...] = ({}, {"num_beams": 3}, {"cache_implementation": "static"}, {"use_cache": False})
 GATES = pytest.mark.parametrize("gate", ["tanh", "sigmoid", "softmax"])
 CLOSE: dict[str, Any] = {"atol": 2e-5, "rtol": 1e-4}
 

@@ -54,6 +54,17 @@ def test_a_file_that_goes_while_it_is_read_is_absent(tmp_path: Path, monkeypatch
     assert RunFolder("mock://run").read("progress.json") is None
 
 
+def test_a_run_keeps_the_rule_of_gates_that_it_began_with(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "a"))
+    folder.claim(CONFIG)
+    stored = json.loads(folder.read("config.json") or "")
+    assert stored["injection"]["agf"].pop("prompt_end") == "next_reply"
+    folder.write("config.json", json.dumps(stored))
+    assert load_config(folder).injection.agf.prompt_end == "first_reply"
+    with pytest.raises(UserError, match=r"injection\.agf\.prompt_end: first_reply there, next_reply now"):
+        folder.claim(CONFIG)
+
+
 def test_a_folder_belongs_to_one_config(tmp_path: Path) -> None:
     folder = RunFolder(str(tmp_path / "a"))
     assert folder.claim(CONFIG) is False
