@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import ProcessorMixin
+from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from cli_ray.config import DataConfig
 from cli_ray.data.encoded import IGNORED, Encoded, Row
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.data.pixels import PixelMaker
-from cli_ray.data.sample import BadDataError, BadSample, Sample
+from cli_ray.data.sample import IMAGE_MARK, LITERAL_MARK, BadDataError, BadSample, Sample
 from cli_ray.data.template import ChatTemplate
 from cli_ray.errors import UserError
 
@@ -43,6 +43,7 @@ class Encoder:
         self._image_token_id: int = processor.image_token_id
         self._template = ChatTemplate(processor)
         self._pixels = PixelMaker(processor)
+        self._literal_ids = _literal_ids(tokenizer)
         self._longest_token = max(map(len, tokenizer.get_vocab()))
 
     @property
@@ -98,12 +99,30 @@ class Encoder:
         encoded = self._tokenizer(text, add_special_tokens=add_special, return_offsets_mapping=True)
         ids = np.array(encoded["input_ids"], np.int32)
         starts, ends = np.array(encoded["offset_mapping"], np.int64).reshape(-1, 2).T
+        if LITERAL_MARK in text:
+            ids, starts, ends = self._with_literals(text, ids, starts, ends)
         starts = np.where(starts == ends, starts - 1, starts)
         supervised = np.zeros(len(ids), bool)
         for start, end in spans:
             supervised |= (starts < end) & (ends > start)
         supervised &= ids != self._image_token_id
         return ids, np.where(supervised, ids, IGNORED).astype(np.int32)
+
+    def _with_literals(
+        self, text: str, ids: NDArray[np.int32], starts: NDArray[np.int64], ends: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+        """Ids and their places in the text, [T] each, with the characters `<image>` for each `LITERAL_MARK`."""
+        places = [i for i, character in enumerate(text) if character == LITERAL_MARK]
+        literal = np.isin(starts, places) & (ends > starts)
+        first = literal & np.insert(~literal[:-1] | (starts[1:] != starts[:-1]), 0, True)
+        repeats = np.where(first, len(self._literal_ids), np.where(literal, 0, 1))
+        if first.sum() != len(places) or (ends[literal] != starts[literal] + 1).any():
+            raise BadDataError(
+                "image marks", f"the tokenizer joins an {IMAGE_MARK} that is text with what is beside it"
+            )
+        changed = np.repeat(ids, repeats)
+        changed[np.repeat(first, repeats)] = np.tile(self._literal_ids, len(places))
+        return changed, np.repeat(starts, repeats), np.repeat(ends, repeats)
 
     def _expand(self, ids: NDArray[np.int32], values: NDArray[np.int32], num_tokens: list[int]) -> NDArray[np.int32]:
         """Repeats the value at each image token as often as its image has tokens.
@@ -117,3 +136,12 @@ class Encoder:
         repeats = np.ones(len(ids), np.int64)
         repeats[images] = num_tokens
         return np.repeat(values, repeats)
+
+
+def _literal_ids(tokenizer: PreTrainedTokenizerBase) -> NDArray[np.int32]:
+    """The characters `<image>` as a tokenizer writes them within a text, not as its token of that name."""
+    before, text = (
+        tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        for text in ("\n", f"\n{IMAGE_MARK}")  # some tokenizers put a space at the beginning
+    )
+    return np.array(text[len(before) :], np.int32)

@@ -19,7 +19,7 @@ class Rendered:
     text: str
     """With one image token per image."""
     spans: list[tuple[int, int]]
-    """First and last-plus-one character of what each assistant turn must learn, its end token included."""
+    """First and last-plus-one character of each assistant turn that is learnt, its end token included."""
 
 
 class ChatTemplate:
@@ -62,7 +62,8 @@ class ChatTemplate:
                 raise BadDataError("chat template", f"message {turn} changes how those before it are rendered")
             text += prompt[len(before) :]
             answer = self._answer(prompt, self._apply(messages[:turn], False), through, message) + self._end
-            spans.append((len(text), len(text) + len(answer)))
+            if message.supervised:
+                spans.append((len(text), len(text) + len(answer)))
             text += answer + self._after.partition(self._end)[2]
             before = through
         return Rendered(text, spans)

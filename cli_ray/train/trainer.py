@@ -144,6 +144,9 @@ def prepare_index(folder: RunFolder, name: str, data: DataConfig) -> Index:
         index.check_unchanged(data)
         return index
     index = build_index(data)
+    for source in index.sources:
+        for files in source.left_out:
+            print(f"{source.label}: not read: {files}", flush=True)
     folder.write(name, index.to_json())
     return index
 
