@@ -3,6 +3,7 @@
 Legend: T tokens.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -43,6 +44,8 @@ class Encoder:
         self._image_token_id: int = processor.image_token_id
         self._template = ChatTemplate(processor)
         self._pixels = PixelMaker(processor)
+        self._image_token: str = processor.image_token
+        self._any_mark = re.compile(f"{re.escape(self._image_token)}|{LITERAL_MARK}")
         self._literal_ids = _literal_ids(tokenizer)
         self._longest_token = max(map(len, tokenizer.get_vocab()))
 
@@ -92,37 +95,35 @@ class Encoder:
         """Ids and labels, [T] each, before image tokens are expanded.
 
         A token is supervised when it overlaps a span. Some tokenizers give the spaces in front of a word,
-        or a token of spaces, no width; such a token belongs where it ends.
+        or a token of spaces, no width; such a token belongs where it ends. A mark that is text is tokenised as
+        the image token, which no tokenizer joins with what is beside it, and its characters are put there afterwards.
         """
+        marks = [mark == LITERAL_MARK for mark in self._any_mark.findall(text)]
+        spans = [(self._moved(text, start), self._moved(text, end)) for start, end in spans]
+        text = text.replace(LITERAL_MARK, self._image_token)
         bos = self._tokenizer.bos_token
         add_special = not (bos and text.startswith(bos))  # as apply_chat_template of transformers does
         encoded = self._tokenizer(text, add_special_tokens=add_special, return_offsets_mapping=True)
         ids = np.array(encoded["input_ids"], np.int32)
         starts, ends = np.array(encoded["offset_mapping"], np.int64).reshape(-1, 2).T
-        if LITERAL_MARK in text:
-            ids, starts, ends = self._with_literals(text, ids, starts, ends)
         starts = np.where(starts == ends, starts - 1, starts)
         supervised = np.zeros(len(ids), bool)
         for start, end in spans:
             supervised |= (starts < end) & (ends > start)
-        supervised &= ids != self._image_token_id
+        is_mark = ids == self._image_token_id
+        if is_mark.sum() != len(marks):
+            raise BadDataError("image marks", f"{is_mark.sum()} image tokens for {len(marks)} marks in the text")
+        literal = np.zeros(len(ids), bool)
+        literal[is_mark] = marks
+        supervised &= literal | ~is_mark
+        repeats = np.where(literal, len(self._literal_ids), 1)
+        ids, supervised = np.repeat(ids, repeats), np.repeat(supervised, repeats)
+        ids[np.repeat(literal, repeats)] = np.tile(self._literal_ids, literal.sum())
         return ids, np.where(supervised, ids, IGNORED).astype(np.int32)
 
-    def _with_literals(
-        self, text: str, ids: NDArray[np.int32], starts: NDArray[np.int64], ends: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-        """Ids and their places in the text, [T] each, with the characters `<image>` for each `LITERAL_MARK`."""
-        places = [i for i, character in enumerate(text) if character == LITERAL_MARK]
-        literal = np.isin(starts, places) & (ends > starts)
-        first = literal & np.insert(~literal[:-1] | (starts[1:] != starts[:-1]), 0, True)
-        repeats = np.where(first, len(self._literal_ids), np.where(literal, 0, 1))
-        if first.sum() != len(places) or (ends[literal] != starts[literal] + 1).any():
-            raise BadDataError(
-                "image marks", f"the tokenizer joins an {IMAGE_MARK} that is text with what is beside it"
-            )
-        changed = np.repeat(ids, repeats)
-        changed[np.repeat(first, repeats)] = np.tile(self._literal_ids, len(places))
-        return changed, np.repeat(starts, repeats), np.repeat(ends, repeats)
+    def _moved(self, text: str, place: int) -> int:
+        """A place in a text once each `LITERAL_MARK` is as long as the image token."""
+        return place + text.count(LITERAL_MARK, 0, place) * (len(self._image_token) - len(LITERAL_MARK))
 
     def _expand(self, ids: NDArray[np.int32], values: NDArray[np.int32], num_tokens: list[int]) -> NDArray[np.int32]:
         """Repeats the value at each image token as often as its image has tokens.

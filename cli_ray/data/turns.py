@@ -1,6 +1,7 @@
 """The turns of a conversation as people write them: whose they are, whether they are learnt, and their parts."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,10 @@ MASKS = ("weight", "loss", "loss_weight", "loss_scale", "train", "training", "ma
 (loss_weight), axolotl (train, training, weight) and torchtune (masked, which says the contrary)."""
 _TURN_KEYS = ("role", "from", "content", "value", *MASKS)
 _PICTURE_KEYS = ("image", "path", "url", "image_url", "base64", "bytes")
+_PACKED_PARTS = re.compile(
+    r"""\s*\[\s*\{[^{}\[\]]{0,300}?["']type["']\s*:\s*["'](?:text|image|image_url)["']""", re.DOTALL
+)
+"""A list of parts made text, as those do who must give a column one type."""
 _PART_KEYS = ("type", "text", "index", *_PICTURE_KEYS)
 
 
@@ -72,6 +77,8 @@ def turns_of(written: Sequence[Any], key: str) -> Turns:
             raise BadDataError("messages", f"role {role}, expected one of {', '.join(ROLES)}")
         found.unread += unread_fields(turn, _TURN_KEYS, has_images=False, of="message field")
         role = ROLES[name.lower()]
+        if isinstance(content, str) and _PACKED_PARTS.match(content):
+            raise BadDataError("wrong columns", f"{key} has the text of a list of parts as content; write a list")
         if isinstance(content, Sequence) and not isinstance(content, bytes | str):
             content = [_part(part, found) for part in content]
         found.turns.append(Turn(role, content, _is_supervised(turn, role)))

@@ -148,3 +148,24 @@ def test_both_names_of_a_text(tmp_path: Path) -> None:
     bad = read_json(tmp_path, record)[0]
     assert isinstance(bad, BadSample)
     assert "both content and value" in bad.detail
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[{"type": "text", "text": "What?"}]',
+        '[{"index": null, "text": "What?", "type": "text"}]',
+        "[{'type': 'image'}, {'type': 'text', 'text': 'What?'}]",
+    ],
+)
+def test_parts_that_were_made_text(tmp_path: Path, content: str) -> None:
+    bad = read_json(tmp_path, talk(content))[0]
+    assert isinstance(bad, BadSample)
+    assert "the text of a list of parts" in bad.detail
+
+
+@pytest.mark.parametrize("answer", ['[{"label": "cat", "box": [1, 2]}]', "[1, 2]", '{"type": "text"}', "[{}]"])
+def test_answers_of_json_are_texts(tmp_path: Path, answer: str) -> None:
+    good = read_json(tmp_path, talk(answer=answer))[0]
+    assert isinstance(good, Sample)
+    assert good.messages[1].content == answer

@@ -15,6 +15,8 @@ from cli_ray.data.record import IMAGE_KEYS, SYSTEM_KEYS, TEXT_KEYS, Record
 from cli_ray.data.sample import BadDataError, Unread, clean
 
 _COLUMNS = ("id", *TEXT_KEYS, *IMAGE_KEYS, *SYSTEM_KEYS)
+_OWN = ("source",)
+"""Of our own schema, and not needed."""
 _MAX_COLUMN = 100
 """Characters of its name in messages."""
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, RecursionError)
@@ -99,7 +101,9 @@ def _rows(batches: Iterator[pa.RecordBatch], schema: pa.Schema, first: int, span
     Where a batch cannot be decoded or is not there, its rows and those after it come as broken.
     """
     position = first
-    unread = tuple(Unread("column", clean(name, _MAX_COLUMN)) for name in schema.names if not _is_read(name))
+    unread = tuple(
+        Unread("column", clean(name, _MAX_COLUMN)) for name in schema.names if name not in _OWN and not _is_read(name)
+    )
     try:
         _check(schema)
         unpack = _unpacking(pa.struct([field for field in schema if _is_read(field.name)]))
