@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Collection, Mapping
+from itertools import islice
 from typing import Any
 
 from cli_ray.data.sample import BadDataError, Unread, clean
@@ -17,6 +18,8 @@ _PART_OF_TRAINING = re.compile(r"(?i)train_detail")
 _BOXES = re.compile(r"<bbox>|<ref-object>")
 _MAX_SHOWN = 80
 _MAX_NAME = 100
+_MAX_LISTED = 50
+"""Fields of one record, of which a hostile one may have a million."""
 _DEPTH = 2
 """Levels of nesting that are looked into; what people mean by empty, or by an image, has no more."""
 
@@ -47,26 +50,36 @@ def is_media_file(name: str) -> bool:
     return _MEDIA_FILE.fullmatch(name) is not None
 
 
-def unread_fields(
-    fields: Mapping[str, Any], read: Collection[str], *, has_images: bool, text: str = "", of: str = "field"
-) -> list[Unread]:
-    """The fields with a value that nothing reads.
+def unread_fields(fields: Mapping[str, Any], read: Collection[str], of: str) -> list[Unread]:
+    """The fields with a value that nothing reads, the first few, for the listing.
 
     Args:
-        fields: of a record or a message.
+        fields: of a record, a message or a part.
+        read: names of those that are read.
+        of: what the fields are.
+    """
+    return [Unread(of, clean(name, _MAX_NAME)) for name in islice(_unread(fields, read), _MAX_LISTED)]
+
+
+def check_unread(fields: Mapping[str, Any], read: Collection[str], *, has_images: bool, text: str = "") -> None:
+    """Refuses a sample that would say something else without a field that nothing reads.
+
+    Args:
+        fields: of a record, a message or a part.
         read: names of those that are read.
         has_images: whether the sample has images from where they are looked for.
         text: of the sample, in which other trainers put boxes for marks.
-        of: what the fields are, for the listing.
 
     Raises:
-        BadDataError: leaving one of them out would change what the sample says.
+        BadDataError: it would.
     """
-    found = {str(name): value for name, value in fields.items() if name not in read and not _is_blank(value)}
-    for name, value in found.items():
+    for name, value in _unread(fields, read).items():
         if not is_empty(value):
             _check(clean(name, _MAX_NAME), value, has_images, text)
-    return [Unread(of, clean(name, _MAX_NAME)) for name in found]
+
+
+def _unread(fields: Mapping[str, Any], read: Collection[str]) -> dict[str, Any]:
+    return {str(name): value for name, value in fields.items() if name not in read and not _is_blank(value)}
 
 
 def _is_blank(value: Any) -> bool:

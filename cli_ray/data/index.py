@@ -51,6 +51,10 @@ class Index:
         """Samples of all sources, broken ones included, without weights."""
         return int(self.columns["count"].sum())
 
+    def left_out(self) -> list[str]:
+        """Files at the paths of the sources that are not read, a line for each kind, for people."""
+        return [f"{source.label}: not read: {files}" for source in self.sources for files in source.left_out]
+
     def unit(self, number: int) -> Unit:
         """One unit."""
         source, shard, start, end, count, first = (int(self.columns[name][number]) for name in _COLUMNS)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cli_ray.data.fields import is_empty, unread_fields
+from cli_ray.data.fields import check_unread, is_empty, unread_fields
 from cli_ray.data.json_text import parse
 from cli_ray.data.marks import marks_first, settle_marks
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message, Unread
@@ -65,19 +65,19 @@ def read_conversation(record: Mapping[str, Any], prompt: str, llava: bool, into:
             images do not agree, nothing is supervised, or a field that is not read would change what it says.
     """
     key = next((key for key in TEXT_KEYS if not is_empty(record.get(key))), None)
-    named = images_of(record)
+    into.unread += unread_fields(record, (*_READ, key or TEXT_KEYS[0]), "field")
     if key is None:
-        into.unread += unread_fields(record, (*_READ, *TEXT_KEYS), has_images=bool(named))
         key = _empty_key(record)
+    named = images_of(record)
     found = Turns()
     if key != "caption":
         found = turns_of(_sequence(record[key], key), key)
     images = _own_images(found, named)
     if key == "caption":
         found.turns = _caption(record[key], len(images), prompt)
-    texts = "\n".join(text for turn in found.turns for text in turn.texts())
-    into.unread += unread_fields(record, (*_READ, key), has_images=bool(images), text=texts)
     into.unread += found.unread
+    texts = "\n".join(text for turn in found.turns for text in turn.texts())
+    check_unread(record, (*_READ, key), has_images=bool(images), text=texts)
     turns = _with_system(record, found.turns, into.remarks)
     for turn in turns:
         _text(turn.content, key)
@@ -98,7 +98,7 @@ def images_of(record: Mapping[str, Any]) -> list[bytes | str]:
     Raises:
         BadDataError: an entry is neither, or two fields hold images.
     """
-    keys = [key for key in IMAGE_KEYS if not _no_image(record.get(key))]
+    keys = [key for key in IMAGE_KEYS if not is_empty(record.get(key))]
     if not keys:
         return []
     lists = [value if isinstance(value, list | tuple) else [value] for value in (record[key] for key in keys)]
@@ -106,14 +106,6 @@ def images_of(record: Mapping[str, Any]) -> list[bytes | str]:
     if any(other != images[0] for other in images):
         raise BadDataError("wrong columns", f"both {' and '.join(keys)} hold images, and they differ")
     return images[0]
-
-
-def _no_image(value: Any) -> bool:
-    """Nothing, a list of nothing, or structs of missing images; an empty file is an image that is broken."""
-    entries = value if isinstance(value, list | tuple) else [value]
-    structs = [entry for entry in entries if isinstance(entry, Mapping) and entry.keys() & {"bytes", "path"}]
-    inner = [one for struct in structs for one in struct.values()]
-    return all(is_empty(one) for one in [*inner, *(entry for entry in entries if entry not in structs)])
 
 
 def _image(entry: Any, key: str) -> bytes | str:

@@ -56,14 +56,15 @@ def open_source(config: SourceConfig) -> Source:
         return _source(config, "hf", hf)
     found = list_files(config.path)
     chosen = config.format if config.format != "auto" else _guess_format(config.path, found)
-    shards = tuple(shard for shard in found if _ending(shard.path).endswith(READERS[chosen].suffixes))
+    suffixes = READERS[chosen].suffixes
+    shards = tuple(shard for shard in found if _ending(shard.path).endswith(suffixes))
+    left_out = _left_out([shard for shard in found if not _ending(shard.path).endswith(suffixes)], chosen)
     if not shards:
-        suffixes = ", ".join(READERS[chosen].suffixes)
         raise UserError(
-            f"{config.path}: none of {len(found)} files ends in {suffixes}, as format = {chosen!r} needs"
-            f"{_told(_left_out(found, chosen))}"
+            f"{config.path}: none of {len(found)} files ends in {', '.join(suffixes)}, as format = {chosen!r} needs"
+            f"{_told(left_out)}"
         )
-    return _source(config, chosen, shards, _left_out([shard for shard in found if shard not in shards], chosen))
+    return _source(config, chosen, shards, left_out)
 
 
 def read_samples(

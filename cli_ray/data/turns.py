@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cli_ray.data.fields import is_empty, unread_fields
+from cli_ray.data.fields import check_unread, is_empty, unread_fields
 from cli_ray.data.sample import BadDataError, Role, Unread
 
 ROLES: dict[str, Role] = {
@@ -75,7 +75,8 @@ def turns_of(written: Sequence[Any], key: str) -> Turns:
         if not isinstance(name, str) or name.lower() not in ROLES:
             role = repr(name) if isinstance(name, str) else kind_of(name)
             raise BadDataError("messages", f"role {role}, expected one of {', '.join(ROLES)}")
-        found.unread += unread_fields(turn, _TURN_KEYS, has_images=False, of="message field")
+        found.unread += unread_fields(turn, _TURN_KEYS, "message field")
+        check_unread(turn, _TURN_KEYS, has_images=False)
         role = ROLES[name.lower()]
         if isinstance(content, str) and _PACKED_PARTS.match(content):
             raise BadDataError("wrong columns", f"{key} has the text of a list of parts as content; write a list")
@@ -119,11 +120,12 @@ def _part(part: Any, found: Turns) -> Any:
     if not isinstance(part, Mapping):
         return part
     kind = part.get("type")
-    if kind not in ("image", "image_url"):
-        if kind == "text":
-            found.unread += unread_fields(part, _PART_KEYS, has_images=False, of="part field")
+    if kind not in ("text", "image", "image_url"):
         return part
-    found.unread += unread_fields(part, _PART_KEYS, has_images=True, of="part field")
+    found.unread += unread_fields(part, _PART_KEYS, "part field")
+    check_unread(part, _PART_KEYS, has_images=kind != "text")
+    if kind == "text":
+        return part
     pictures = [(name, part[name]) for name in _PICTURE_KEYS if not is_empty(part.get(name))]
     if len(pictures) > 1:
         raise BadDataError("wrong columns", f"an image part has both {pictures[0][0]} and {pictures[1][0]}")

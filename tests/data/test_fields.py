@@ -136,6 +136,14 @@ def test_what_is_not_read_is_listed(tmp_path: Path) -> None:
     assert set(bad.unread) == {("field", "instruction"), ("field", "output")}
 
 
+def test_what_is_not_read_is_listed_of_refused_samples_too(tmp_path: Path) -> None:
+    record = {"tools": "[]", "conversations": [{"from": "function_call", "value": "{}"}]}
+    bad = only(read_json(tmp_path, record))
+    assert isinstance(bad, BadSample)
+    assert "role 'function_call'" in bad.detail
+    assert bad.unread == (Unread("field", "tools"),)
+
+
 @pytest.mark.parametrize("name", ["tool_calls", "reasoning_content", "image", "audio", "train_detail"])
 def test_fields_of_a_message_that_cannot_be_left_out(tmp_path: Path, name: str) -> None:
     record = talk()
