@@ -80,7 +80,7 @@ def read_conversation(record: Mapping[str, Any], prompt: str, llava: bool, into:
     check_unread(record, (*_READ, key), has_images=bool(images), text=texts)
     turns = _with_system(record, found.turns, into.remarks)
     for turn in turns:
-        _text(turn.content, key)
+        _message(turn, key)  # its faults come first
     if llava and [turn.role for turn in turns if turn.role != "system"][:1] == ["assistant"]:
         turns.remove(next(turn for turn in turns if turn.role == "assistant"))
         into.remarks.append(NO_GREETING)
@@ -88,7 +88,7 @@ def read_conversation(record: Mapping[str, Any], prompt: str, llava: bool, into:
     num_images, remarks = settle_marks(turns, len(images), llava)
     into.remarks += remarks + (marks_first(turns) if llava else [])
     into.images = images[:num_images]
-    into.messages = [Message(turn.role, _text(turn.content, key), turn.supervised) for turn in turns]
+    into.messages = [_message(turn, key) for turn in turns]
     _check_texts(into.messages)
 
 
@@ -179,6 +179,10 @@ def _with_system(record: Mapping[str, Any], turns: list[Turn], remarks: list[str
     if len(texts) + (turns[:1] != [] and turns[0].role == "system") > 1:
         raise BadDataError("messages", "there are two system messages, and they differ")
     return [Turn("system", text) for text in texts] + turns
+
+
+def _message(turn: Turn, key: str) -> Message:
+    return Message(turn.role, _text(turn.content, key), turn.supervised)
 
 
 def _text(content: Any, key: str) -> str:

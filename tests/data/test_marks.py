@@ -57,7 +57,7 @@ def test_a_mark_in_a_text_beside_images_that_are_parts(tmp_path: Path) -> None:
     sample = one(
         tmp_path, talk([{"type": "image"}, {"type": "text", "text": "Is it <image> or <img>?"}], image="0.png")
     )
-    assert sample.messages[0].content == f"<image>Is it {LITERAL_MARK} or <img>?"
+    assert sample.messages[0].content.partition("<image>")[2].strip() == f"Is it {LITERAL_MARK} or <img>?"
     assert sample.remarks == (TAGS_AS_TEXT, AS_TEXT)
 
 

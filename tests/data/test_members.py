@@ -126,12 +126,6 @@ def test_other_members_are_listed_wherever_they_stand(tmp_path: Path, unit_sampl
     ]  # fmt: skip
 
 
-def test_a_tar_without_images_and_texts_is_told(tmp_path: Path) -> None:
-    (bad,) = read(tmp_path, ("a.cls", b"1"), ("b.cls", b"2"))
-    assert isinstance(bad, BadSample)
-    assert "no .json or .txt" in bad.detail
-
-
 def test_fields_of_the_json_count_as_those_of_a_record(tmp_path: Path) -> None:
     text = {"messages": turns(), "system": "Be brief.", "width": 3}
     good = read(tmp_path, ("a.png", picture()), ("a.json", text))[0]

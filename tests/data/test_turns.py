@@ -9,7 +9,7 @@ from transformers import ProcessorMixin
 
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.encoded import IGNORED, Encoded
-from cli_ray.data.sample import BadSample, Message, Sample, Unread
+from cli_ray.data.sample import BadSample, Sample, Unread
 from cli_ray.data.turns import MASKS
 from tests.data.shards import data_config, picture, read_json, talk
 
@@ -97,7 +97,8 @@ def test_pictures_inside_parts(tmp_path: Path, fields: dict[str, Any]) -> None:
     good = read_json(tmp_path, parts(fields, {"image": "0.png"}))[0]
     assert isinstance(good, Sample), good
     assert good.images == [picture(1), picture(0)]
-    assert good.messages[0] == Message("user", "<image><image>What?")
+    assert good.messages[0].content.split("<image>")[-1].strip() == "What?"
+    assert good.messages[0].content.count("<image>") == 2
     assert good.unread == ()
 
 

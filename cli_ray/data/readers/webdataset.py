@@ -106,8 +106,6 @@ def _groups(found: Iterable[Member]) -> Iterator[_Group]:
     if group is not None:
         group.others += pending
         yield group
-    elif pending:
-        yield _Group("", [pending.popleft()], list(pending))
 
 
 def _record(file: NativeFile, group: _Group, limits: Limits) -> tuple[dict[str, Any], list[Member]]:
