@@ -29,6 +29,10 @@ class DataCheckArguments(Section):
     """Format of the files; `auto` looks at their names."""
     image_folder: Uri = ""
     """Folder that image paths in JSON are relative to; the file's own folder when empty."""
+    image_roots: tuple[Uri, ...] = ()
+    """Further folders that symbolic links below the image folder may lead into."""
+    llava_preprocessing: bool = False
+    """Read conversations as LLaVA's own training code does, see `data.sources.llava_preprocessing`."""
     model: str = ""
     """Hub id or folder of a LLaVA checkpoint (`tiny` for the made one): lengths are then tokens, image tokens
     included, and over-long samples are found. Without it they are characters."""
@@ -69,7 +73,8 @@ def _sections(settings: DataCheckArguments) -> tuple[DataConfig, ModelConfig | N
     if settings.path.endswith(".toml"):
         config = load(settings.path)
         return config.data, config.model
-    source = SourceConfig(path=settings.path, format=settings.format, image_folder=settings.image_folder)
+    of_source = ("path", "format", "image_folder", "image_roots", "llava_preprocessing")
+    source = SourceConfig(**{name: getattr(settings, name) for name in of_source})
     names = ("max_length", "max_image_pixels", "max_image_MiB")
     data = DataConfig(sources=(source,), **{name: getattr(settings, name) for name in names})
     return data, ModelConfig(family=settings.family, checkpoint=settings.model) if settings.model else None
@@ -100,7 +105,9 @@ def _audit(data: DataConfig, model: ModelConfig | None, limit: int | None) -> di
 
 
 def _print_source(console: "Console", label: str, result: "SourceAudit", unit: str) -> None:
-    console.print(f"\n[bold]{label}[/bold]: {result.format}, {result.shards} shards, {result.MiB:,.1f} MiB")
+    from rich.markup import escape
+
+    console.print(f"\n[bold]{escape(label)}[/bold]: {result.format}, {result.shards} shards, {result.MiB:,.1f} MiB")
     good = result.samples - result.reasons.total()
     console.print(f"  {result.samples:,} samples: {good:,} good, {result.reasons.total():,} would be quarantined")
     supervised = f", {result.supervised:,} supervised tokens" if unit == "tokens" else ""
@@ -117,6 +124,8 @@ def _print_source(console: "Console", label: str, result: "SourceAudit", unit: s
         console.print(f"  [red]{reason}[/red] {count:,}")
         for sample in result.examples[reason]:
             console.print(f"    {sample.id} ({sample.where}): {sample.detail}", markup=False, highlight=False)
+    for line in result.notes():
+        console.print(f"  {line}", markup=False, highlight=False)
 
 
 def _spread(numbers: "Distribution") -> str:

@@ -24,6 +24,11 @@ class SourceConfig(Section):
     """How often the source's samples come per epoch: 1 each once, 2 twice, 0.5 a seeded half."""
     image_folder: Uri = ""
     """Folder that image paths in JSON are relative to; the file's own folder when empty."""
+    image_roots: tuple[Uri, ...] = ()
+    """Further folders that symbolic links below the image folder may lead into, such as another disk."""
+    llava_preprocessing: bool = False
+    """Read conversations as LLaVA's own training code does: the one `<image>` of a message is put first and the rest
+    stripped, a first turn of the assistant is left out, and an image that no `<image>` stands for is left out."""
     prompt: str = "Describe this image."
     """Question put before a caption that has none (webdataset .txt)."""
 

@@ -7,16 +7,16 @@ from cli_ray.config.run import RunConfig
 
 
 def absolute(path: str) -> str:
-    """The path from the root; a URI, or nothing, stays as it is."""
-    return path if not path or "://" in path else str(Path(path).absolute())
+    """The path from the root, `~` being the home folder; a URI, or nothing, stays as it is."""
+    return path if not path or "://" in path else str(Path(path).expanduser().absolute())
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
     """The config with its local paths made absolute."""
 
     def source(one: SourceConfig) -> SourceConfig:
-        folder = absolute(one.image_folder)
-        return one.model_copy(update={"path": absolute(one.path), "image_folder": folder, "name": one.label})
+        folders = {"image_folder": absolute(one.image_folder), "image_roots": tuple(map(absolute, one.image_roots))}
+        return one.model_copy(update={"path": absolute(one.path), "name": one.label, **folders})
 
     model = config.model
     parts = {name: getattr(model, name) for name in ("checkpoint", "vision_tower", "language_model")}

@@ -13,6 +13,8 @@ from cli_ray.data.source import read_samples
 
 EXAMPLES = 3
 """Bad samples kept for each reason."""
+MAX_NAMES = 200
+"""Names of what was not read that are kept for a source; those of hostile records have no end."""
 
 _BITS = 5
 
@@ -80,6 +82,27 @@ class SourceAudit:
     """What would be quarantined, by reason."""
     examples: defaultdict[str, list[BadSample]] = field(default_factory=lambda: defaultdict(list))
     """The first few of each reason."""
+    left_out: tuple[str, ...] = ()
+    """Files at its path that are not read, a line for each ending."""
+    unread: Counter[str] = field(default_factory=Counter)
+    """Samples by what of them was not read, such as `column width`."""
+    remarks: Counter[str] = field(default_factory=Counter)
+    """Samples by what of them was read otherwise than it stands."""
+
+    def add_unread(self, sample: Sample | BadSample) -> None:
+        """Notes what of a sample was not read."""
+        names = [f"{one.kind} {one.name}" for one in set(sample.unread)]
+        self.unread.update(name for name in names if name in self.unread or len(self.unread) < MAX_NAMES)
+        if isinstance(sample, Sample):
+            self.remarks.update(sample.remarks)
+
+    def notes(self) -> list[str]:
+        """What of the source was passed over, or read otherwise than it stands, a line each, for people."""
+        return [
+            *(f"not read: {name}, in {count:,} samples" for name, count in self.unread.most_common()),
+            *(f"not read: {files}" for files in self.left_out),
+            *(f"{remark}, in {count:,} samples" for remark, count in self.remarks.most_common()),
+        ]
 
     def add_bad(self, sample: BadSample) -> None:
         """Counts a sample that would be quarantined."""
@@ -103,7 +126,8 @@ class SourceAudit:
         plain = {name: value for name, value in vars(self).items() if isinstance(value, int | float | str)}
         spread = {name: getattr(self, name).to_dict() for name in ("width", "height", "length")}
         examples = {reason: [sample.to_dict() for sample in found] for reason, found in self.examples.items()}
-        return {**plain, **spread, "quarantined": dict(self.reasons), "examples": examples}
+        notes = {"left_out": self.left_out, "unread": dict(self.unread), "remarks": dict(self.remarks)}
+        return {**plain, **spread, "quarantined": dict(self.reasons), "examples": examples, **notes}
 
 
 def audit(
@@ -118,7 +142,12 @@ def audit(
         limit: samples read of each source.
     """
     found = [
-        SourceAudit(source.format, len(source.shards), sum(shard.size for shard in source.shards) / 2**20)
+        SourceAudit(
+            source.format,
+            len(source.shards),
+            sum(shard.size for shard in source.shards) / 2**20,
+            left_out=source.left_out,
+        )
         for source in index.sources
     ]
     for number in range(len(index)):
@@ -128,6 +157,7 @@ def audit(
         if wanted:
             for sample in read_samples(source, unit.path, unit.span, unit.first, limits, high=wanted):
                 result.samples += 1
+                result.add_unread(sample)
                 _examine(sample, result, limits, encode)
         yield source.label, result
 

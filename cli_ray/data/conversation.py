@@ -3,17 +3,18 @@
 Legend: T tokens.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from transformers import ProcessorMixin
+from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from cli_ray.config import DataConfig
 from cli_ray.data.encoded import IGNORED, Encoded, Row
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.data.pixels import PixelMaker
-from cli_ray.data.sample import BadDataError, BadSample, Sample
+from cli_ray.data.sample import IMAGE_MARK, LITERAL_MARK, BadDataError, BadSample, Sample
 from cli_ray.data.template import ChatTemplate
 from cli_ray.errors import UserError
 
@@ -43,6 +44,9 @@ class Encoder:
         self._image_token_id: int = processor.image_token_id
         self._template = ChatTemplate(processor)
         self._pixels = PixelMaker(processor)
+        self._image_token: str = processor.image_token
+        self._any_mark = re.compile(f"{re.escape(self._image_token)}|{LITERAL_MARK}")
+        self._literal_ids = _literal_ids(tokenizer)
         self._longest_token = max(map(len, tokenizer.get_vocab()))
 
     @property
@@ -94,13 +98,17 @@ class Encoder:
         """Ids, labels and turns, [T] each, before image tokens are expanded.
 
         A token is of a reply when it overlaps its span. Some tokenizers give the spaces in front of a word,
-        or a token of spaces, no width; such a token belongs where it ends.
+        or a token of spaces, no width; such a token belongs where it ends. A mark that is text is tokenised as
+        the image token, which no tokenizer joins with what is beside it, and its characters are put there afterwards.
 
         Args:
             text: of the conversation.
             spans: characters of the replies.
             learnt: whether each is supervised.
         """
+        marks = [mark == LITERAL_MARK for mark in self._any_mark.findall(text)]
+        spans = [(self._moved(text, start), self._moved(text, end)) for start, end in spans]
+        text = text.replace(LITERAL_MARK, self._image_token)
         bos = self._tokenizer.bos_token
         add_special = not (bos and text.startswith(bos))  # as apply_chat_template of transformers does
         encoded = self._tokenizer(text, add_special_tokens=add_special, return_offsets_mapping=True)
@@ -112,8 +120,20 @@ class Encoder:
             reply = (starts < end) & (ends > start)
             supervised |= reply & is_learnt
             turns += reply.cumsum() > 0
-        supervised &= ids != self._image_token_id
+        is_mark = ids == self._image_token_id
+        if is_mark.sum() != len(marks):
+            raise BadDataError("image marks", f"{is_mark.sum()} image tokens for {len(marks)} marks in the text")
+        literal = np.zeros(len(ids), bool)
+        literal[is_mark] = marks
+        supervised &= literal | ~is_mark
+        repeats = np.where(literal, len(self._literal_ids), 1)
+        ids, supervised, turns = (np.repeat(values, repeats) for values in (ids, supervised, turns))
+        ids[np.repeat(literal, repeats)] = np.tile(self._literal_ids, literal.sum())
         return ids, np.where(supervised, ids, IGNORED).astype(np.int32), turns
+
+    def _moved(self, text: str, place: int) -> int:
+        """A place in a text once each `LITERAL_MARK` is as long as the image token."""
+        return place + text.count(LITERAL_MARK, 0, place) * (len(self._image_token) - len(LITERAL_MARK))
 
     def _expand(self, ids: NDArray[np.int32], values: NDArray[np.int32], num_tokens: list[int]) -> NDArray[np.int32]:
         """Repeats the value at each image token as often as its image has tokens.
@@ -127,3 +147,12 @@ class Encoder:
         repeats = np.ones(len(ids), np.int64)
         repeats[images] = num_tokens
         return np.repeat(values, repeats)
+
+
+def _literal_ids(tokenizer: PreTrainedTokenizerBase) -> NDArray[np.int32]:
+    """The characters `<image>` as a tokenizer writes them within a text, not as its token of that name."""
+    before, text = (
+        tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        for text in ("\n", f"\n{IMAGE_MARK}")  # some tokenizers put a space at the beginning
+    )
+    return np.array(text[len(before) :], np.int32)

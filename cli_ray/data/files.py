@@ -3,7 +3,7 @@
 import os
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +12,9 @@ from pyarrow import NativeFile, fs
 
 from cli_ray.data.sample import BadDataError
 from cli_ray.errors import UserError
+
+_BRACES = re.compile(r"\{([0-9]{1,18}\.\.[0-9]{1,18}|[^{},/]*(?:,[^{},/]*)+)\}")
+_MAX_EXPANDED = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ def _filesystem(root: str) -> fs.FileSystem:
 def resolve(path: str) -> tuple[fs.FileSystem, str]:
     """The filesystem of a local path or URI, and the path within it."""
     if "://" not in path:
-        return _filesystem("file:///"), str(Path(path).absolute())
+        return _filesystem("file:///"), str(Path(path).expanduser().absolute())
     found, inner = fs.FileSystem.from_uri(path)
     return found, inner
 
@@ -48,30 +51,46 @@ def open_file(path: str) -> NativeFile:
 def list_files(path: str) -> list[Shard]:
     """The files at a path: itself, those below it, or those that match it as a glob; sorted by name.
 
-    `*` and `?` stay within one folder, `**` crosses folders. Names that start with `.` or `_` are left
-    out of folders and globs, as other readers of datasets do. A folder that links lead to again is read once.
+    `*` and `?` stay within one folder, `**` crosses folders, `{a,b}` and `{000..099}` stand for each of their names
+    (all of which must be there), and `~` for the home folder. A local path that is there as it is written is taken so.
+    Names that start with `.` or `_` are left out of folders and globs, as other readers of datasets do. A folder that
+    links lead to again is read once.
 
     Raises:
         UserError: there is none, or the path cannot be reached.
     """
-    base, pattern = _split_glob(path)
+    if "://" not in path:
+        path = os.path.expanduser(path)
+    names = [path] if "://" not in path and os.path.lexists(path) else expand_braces(path)
     try:
-        filesystem, inner = resolve(base)
-        info = filesystem.get_file_info(inner)
-        if info.type == fs.FileType.File:
-            return [_shard(base, inner, info)]
-        found = [
-            _shard(base, inner, info)
-            for info in _below(filesystem, inner)
-            if info.type == fs.FileType.File and _matches(posixpath.relpath(info.path, inner), pattern)
-        ]
+        found = {shard.path: shard for shard in _list(names)}
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: a file's name is not UTF-8, rename it: {error.object!r}") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
-    if not found:
-        raise UserError(f"{path}: no such file, or a folder without files; data.sources takes a path, glob or URI")
-    return sorted(found, key=lambda shard: shard.path)
+    return [found[name] for name in sorted(found)]
+
+
+def expand_braces(path: str) -> list[str]:
+    """The paths that `{a,b}` and `{000..099}` in a path stand for, as in a shell; the path itself without them.
+
+    Raises:
+        UserError: there are too many.
+    """
+    match = _BRACES.search(path)
+    if match is None:
+        return [path]
+    first, dots, last = match[1].partition("..")
+    rest = expand_braces(path[match.end() :])
+    if not dots:
+        names: Sequence[str] = match[1].split(",")
+    else:
+        width = max(len(first), len(last)) if first.startswith("0") or last.startswith("0") else 0
+        numbers = range(int(first), int(last) + 1)
+        names = [str(number).zfill(width) for number in numbers] if len(numbers) <= _MAX_EXPANDED else []
+    if not 0 < len(names) * len(rest) <= _MAX_EXPANDED:
+        raise UserError(f"{path}: {{{match[1]}}} stands for no file, or more than {_MAX_EXPANDED:,}")
+    return [path[: match.start()] + name + end for name in names for end in rest]
 
 
 def parent(path: str) -> str:
@@ -79,8 +98,14 @@ def parent(path: str) -> str:
     return path.rstrip("/").rpartition("/")[0] or "/"
 
 
-def join_inside(folder: str, name: str) -> str:
+def join_inside(folder: str, name: str, roots: Sequence[str] = (), hint: str = "") -> str:
     """The path of a file that a dataset names, which must lie in `folder`, symbolic links followed.
+
+    Args:
+        folder: to lie in.
+        name: relative path.
+        roots: further folders, into which links may lead.
+        hint: what else to do, for the message about a link that leads elsewhere.
 
     Raises:
         BadDataError: it does not.
@@ -91,9 +116,10 @@ def join_inside(folder: str, name: str) -> str:
         raise BadDataError("forbidden path", f"{name!r}: must be a relative path that stays in {folder}")
     joined = f"{folder.rstrip('/')}/{'/'.join(steps)}"
     if "://" not in folder:
-        root = os.path.realpath(folder)
-        if os.path.commonpath([root, os.path.realpath(joined)]) != root:
-            raise BadDataError("forbidden path", f"{name!r}: is a link out of {folder}")
+        real = os.path.realpath(joined)
+        allowed = [os.path.realpath(os.path.expanduser(root)) for root in (folder, *roots)]
+        if all(os.path.commonpath([root, real]) != root for root in allowed):
+            raise BadDataError("forbidden path", f"{name!r}: is a link out of {folder}, to {real}{hint}")
     return joined
 
 
@@ -130,6 +156,25 @@ def chunks(file: NativeFile, start: int, end: int, first: int = 1 << 20, size: i
         yield data
 
 
+def _list(paths: Sequence[str]) -> Iterator[Shard]:
+    """The files at each path, see `list_files`. Their one filesystem is asked for all paths at once."""
+    split = [_split_glob(path) for path in paths]
+    inner = [resolve(base)[1] for base, _ in split]
+    filesystem = resolve(split[0][0])[0]
+    for path, (base, pattern), folder, info in zip(paths, split, inner, filesystem.get_file_info(inner), strict=True):
+        if info.type == fs.FileType.File:
+            yield _shard(base, folder, info)
+            continue
+        below = [
+            info
+            for info in _below(filesystem, folder)
+            if info.type == fs.FileType.File and _matches(posixpath.relpath(info.path, folder), pattern)
+        ]
+        if not below:
+            raise UserError(f"{path}: no such file, or a folder without files; data.sources takes a path, glob or URI")
+        yield from (_shard(base, folder, info) for info in below)
+
+
 def _below(filesystem: fs.FileSystem, folder: str) -> Iterator[fs.FileInfo]:
     """All that is below a folder."""
     if not isinstance(filesystem, fs.LocalFileSystem):
@@ -147,11 +192,22 @@ def _below(filesystem: fs.FileSystem, folder: str) -> Iterator[fs.FileInfo]:
 
 
 def _split_glob(path: str) -> tuple[str, str]:
-    """The folder above the first wildcard and the pattern below it; the pattern is empty without wildcards."""
+    """The folder above the first wildcard and the pattern below it; the pattern is empty without wildcards.
+
+    A local folder whose name has brackets is itself, and no wildcard.
+    """
     head, separator, rest = path.rpartition("://")
     wildcards = "*" if separator else "*?["  # the question mark of a URI starts its query
     steps = rest.split("/")
-    wild = next((i for i, step in enumerate(steps) if any(character in step for character in wildcards)), len(steps))
+    wild = next(
+        (
+            i
+            for i, step in enumerate(steps)
+            if any(character in step for character in wildcards)
+            and (separator or not os.path.lexists("/".join(steps[: i + 1])))
+        ),
+        len(steps),
+    )
     base = "/".join(steps[:wild])
     if not separator:
         base = str(Path(base or ("/" if rest.startswith("/") else ".")).absolute())

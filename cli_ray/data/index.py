@@ -51,6 +51,10 @@ class Index:
         """Samples of all sources, broken ones included, without weights."""
         return int(self.columns["count"].sum())
 
+    def left_out(self) -> list[str]:
+        """Files at the paths of the sources that are not read, a line for each kind, for people."""
+        return [f"{source.label}: not read: {files}" for source in self.sources for files in source.left_out]
+
     def unit(self, number: int) -> Unit:
         """One unit."""
         source, shard, start, end, count, first = (int(self.columns[name][number]) for name in _COLUMNS)
@@ -148,13 +152,14 @@ def _spans(source: Source, shard: Shard, unit_samples: int) -> Sequence[Span]:
 
 
 def _source_from(fields: dict[str, Any]) -> Source:
-    return Source(**{**fields, "shards": tuple(Shard(**shard) for shard in fields["shards"])})
+    lists = {name: tuple(fields[name]) for name in ("image_roots", "left_out")}
+    return Source(**{**fields, **lists, "shards": tuple(Shard(**shard) for shard in fields["shards"])})
 
 
 def _changes(old: Source, new: Source) -> list[str]:
     """What differs between a source then and now, a line each."""
     changed = []
-    for name in ("label", "format", "image_folder", "prompt"):
+    for name in ("label", "format", "image_folder", "image_roots", "llava_preprocessing", "prompt"):
         was, now = getattr(old, name), getattr(new, name)
         if was != now:
             changed.append(f"{old.label}: {name} is {now!r}, was {was!r}")

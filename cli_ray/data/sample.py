@@ -1,13 +1,17 @@
 """The one row schema: every reader ends in it, and nothing downstream knows the format it came from."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal, Self
+from dataclasses import asdict, dataclass, field
+from typing import Literal, NamedTuple, Self
 
 import pyarrow as pa
 
 IMAGE_MARK = "<image>"
 """Stands in the text of a message where an image belongs, once per image."""
+
+LITERAL_MARK = "\ufdd0"
+"""Stands in the text of a message for the characters `<image>` where no image belongs. A code point that Unicode
+reserves for such use within programs, so that it is in nobody's text."""
 
 Role = Literal["system", "user", "assistant"]
 
@@ -21,6 +25,7 @@ Reason = Literal[
     "image too large",
     "messages",
     "missing image",
+    "not supported",
     "nothing supervised",
     "too long",
     "wrong columns",
@@ -55,6 +60,14 @@ class BadDataError(Exception):
         self.detail = clean(detail, 500)
 
 
+class Unread(NamedTuple):
+    """Something of a sample that was not read, being of no consequence."""
+
+    kind: str
+    """`field` or `column` of the record, `message field`, `part field`, `member` of a tar."""
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation."""
@@ -68,9 +81,9 @@ class Message:
     """The texts and marks of a message that came in typed parts, else empty; `content` has them on lines."""
 
     @classmethod
-    def of_parts(cls, role: Role, parts: Sequence[str]) -> Self:
+    def of_parts(cls, role: Role, parts: Sequence[str], supervised: bool = True) -> Self:
         """A message of texts and image marks, each a part of its own."""
-        return cls(role, "\n".join(parts), parts=tuple(parts))
+        return cls(role, "\n".join(parts), supervised, tuple(parts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +99,10 @@ class Sample:
     """Label of the source, see `SourceConfig.label`."""
     where: str
     """Shard and position in it."""
+    unread: tuple[Unread, ...] = ()
+    """What of the record was not read."""
+    remarks: tuple[str, ...] = ()
+    """What was read otherwise than it stands, a kind each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +117,9 @@ class BadSample:
     """The kind of fault, for counting."""
     detail: str
     """What exactly was wrong, for people."""
+    unread: tuple[Unread, ...] = field(default=(), compare=False)
+    """What of the record was not read, for `data check` alone."""
 
     def to_dict(self) -> dict[str, str]:
         """The line of the quarantine."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "unread"}

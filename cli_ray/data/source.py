@@ -1,6 +1,7 @@
 """A source of samples: which shards it has and how they are read."""
 
 import errno
+import os
 import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from cli_ray.data.files import Shard, join_inside, list_files, open_file, parent
 from cli_ray.data.images import Limits
 from cli_ray.data.json_text import MAX_BYTES, parse
 from cli_ray.data.readers import READERS, Span
-from cli_ray.data.record import Record, images_of, messages_of
+from cli_ray.data.readers.members import IMAGES
+from cli_ray.data.record import Conversation, Record, read_conversation
 from cli_ray.data.sample import BadDataError, BadSample, Sample, clean
 from cli_ray.errors import UserError
 
@@ -21,6 +23,7 @@ MAX_IMAGES = 4096
 _HF_STATE = "state.json"
 _MAX_NAME = 1000
 """Characters of a shard's path in messages."""
+_PACKED = (".gz", ".tgz", ".zip", ".zst", ".bz2", ".tbz2", ".xz", ".txz", ".7z", ".lz4")
 _ABSENT = (errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR)
 """Why a named file cannot be opened, now or later."""
 
@@ -36,6 +39,10 @@ class Source:
     image_folder: str
     prompt: str
     shards: tuple[Shard, ...]
+    image_roots: tuple[str, ...] = ()
+    llava_preprocessing: bool = False
+    left_out: tuple[str, ...] = ()
+    """Files at its path that are no shards, a kind each, for people."""
 
 
 def open_source(config: SourceConfig) -> Source:
@@ -49,11 +56,15 @@ def open_source(config: SourceConfig) -> Source:
         return _source(config, "hf", hf)
     found = list_files(config.path)
     chosen = config.format if config.format != "auto" else _guess_format(config.path, found)
-    shards = tuple(shard for shard in found if _ending(shard.path).endswith(READERS[chosen].suffixes))
+    suffixes = READERS[chosen].suffixes
+    shards = tuple(shard for shard in found if _ending(shard.path).endswith(suffixes))
+    left_out = _left_out([shard for shard in found if not _ending(shard.path).endswith(suffixes)], chosen)
     if not shards:
-        suffixes = ", ".join(READERS[chosen].suffixes)
-        raise UserError(f"{config.path}: none of {len(found)} files ends in {suffixes}, as format = {chosen!r} needs")
-    return _source(config, chosen, shards)
+        raise UserError(
+            f"{config.path}: none of {len(found)} files ends in {', '.join(suffixes)}, as format = {chosen!r} needs"
+            f"{_told(left_out)}"
+        )
+    return _source(config, chosen, shards, left_out)
 
 
 def read_samples(
@@ -96,25 +107,27 @@ def shard_name(source: Source, path: str) -> str:
 
 def _sample(source: Source, path: str, record: Record, identity: str, limits: Limits) -> Sample | BadSample:
     where = f"{clean(path, _MAX_NAME)}, {record.where}"
+    found = Conversation(unread=list(record.unread))
     try:
         if isinstance(record.content, BadDataError):
             raise record.content
-        folder = source.image_folder or parent(path)
-        entries = images_of(record.content)
-        messages = messages_of(record.content, len(entries), source.prompt)
-        if len(entries) > MAX_IMAGES:
-            raise BadDataError("too long", f"{len(entries):,} images, a sample may have {MAX_IMAGES:,}")
+        read_conversation(record.content, source.prompt, source.llava_preprocessing, found)
+        if len(found.images) > MAX_IMAGES:
+            raise BadDataError("too long", f"{len(found.images):,} images, a sample may have {MAX_IMAGES:,}")
         images: list[bytes] = []
-        for entry in entries:
-            images.append(entry if isinstance(entry, bytes) else _load(folder, entry, limits))
+        for entry in found.images:
+            images.append(entry if isinstance(entry, bytes) else _load(source, parent(path), entry, limits))
             limits.check_bytes("images", list(map(len, images)))
     except BadDataError as error:
-        return BadSample(identity, source.label, where, error.reason, error.detail)
-    return Sample(identity, images, messages, source.label, where)
+        return BadSample(identity, source.label, where, error.reason, error.detail, unread=tuple(found.unread))
+    return Sample(
+        identity, images, found.messages, source.label, where, tuple(found.unread), tuple(dict.fromkeys(found.remarks))
+    )
 
 
-def _load(folder: str, name: str, limits: Limits) -> bytes:
-    path = join_inside(folder, name)
+def _load(source: Source, beside: str, name: str, limits: Limits) -> bytes:
+    folder = source.image_folder or beside
+    path = join_inside(folder, name, source.image_roots, "; data.sources.image_roots allows folders that links lead to")
     try:
         return read_small(path, limits.max_bytes)
     except OSError as error:
@@ -125,7 +138,7 @@ def _load(folder: str, name: str, limits: Limits) -> bytes:
 
 def _hf_shards(path: str) -> tuple[Shard, ...] | None:
     """The stream files of a dataset that `save_to_disk` wrote; None when there is no such dataset."""
-    folder, mark, query = path.partition("?") if "://" in path else (path, "", "")
+    folder, mark, query = path.partition("?") if "://" in path else (os.path.expanduser(path), "", "")
     folder = folder.rstrip("/")
     try:
         with open_file(f"{folder}/{_HF_STATE}{mark}{query}") as file:
@@ -154,15 +167,49 @@ def _guess_format(path: str, found: list[Shard]) -> str:
     known = [name for name in formats if name != "llava"]  # read like messages
     if len(known) != 1:
         what = f"files of several formats ({', '.join(known)})" if known else "no file with a known ending"
-        raise UserError(f"{path}: {what}; set format, or name the files by a glob")
+        left_out = "" if known else _told(_left_out(found, ""))
+        raise UserError(f"{path}: {what}{left_out}; set format, or name the files by a glob")
     return known[0]
 
 
-def _source(config: SourceConfig, chosen: str, shards: tuple[Shard, ...]) -> Source:
+def _left_out(found: list[Shard], chosen: str) -> tuple[str, ...]:
+    """What files are that are no shards of the chosen format, a line for each ending.
+
+    The images that JSON files name lie among them, and are no more than that.
+    """
+    by_ending: dict[str, list[str]] = {}
+    for shard in found:
+        name = posixpath.basename(_plain(shard.path))
+        _, dot, ending = name.lower().rpartition(".")
+        if not (READERS[chosen].names_images if chosen else False) or ending not in IMAGES:
+            by_ending.setdefault(dot + ending if dot else "", []).append(name)
+    lines = []
+    for ending, names in sorted(by_ending.items()):
+        some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        packed = ": packed files are not read, unpack them" if ending in _PACKED else ""
+        lines.append(clean(f"{len(names):,} {ending or 'other'} ({some}){packed}", _MAX_NAME))
+    return tuple(lines)
+
+
+def _told(left_out: tuple[str, ...]) -> str:
+    return f": {'; '.join(left_out[:5])}" if left_out else ""
+
+
+def _source(config: SourceConfig, chosen: str, shards: tuple[Shard, ...], left_out: tuple[str, ...] = ()) -> Source:
     paths = sorted(_plain(shard.path) for shard in shards)
     steps = zip(paths[0].split("/")[:-1], paths[-1].split("/"), strict=False) if paths else ()
     root = "/".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], steps))
-    return Source(config.label, chosen, root, config.image_folder, config.prompt, shards)
+    return Source(
+        config.label,
+        chosen,
+        root,
+        os.path.expanduser(config.image_folder),
+        config.prompt,
+        shards,
+        config.image_roots,
+        config.llava_preprocessing,
+        left_out,
+    )
 
 
 def _ending(path: str) -> str:

@@ -21,7 +21,7 @@ class Rendered:
     text: str
     """With one image token per image."""
     spans: list[tuple[int, int]]
-    """First and last-plus-one character of what each assistant turn must learn, its end token included."""
+    """First and last-plus-one character of each assistant turn, its end token included."""
 
 
 class Chat:

@@ -144,6 +144,8 @@ def prepare_index(folder: RunFolder, name: str, data: DataConfig) -> Index:
         index.check_unchanged(data)
         return index
     index = build_index(data)
+    for line in index.left_out():
+        print(line, flush=True)
     folder.write(name, index.to_json())
     return index
 

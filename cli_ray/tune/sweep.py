@@ -156,7 +156,10 @@ def prepare_indices(trials: Folder, base: RunConfig) -> None:
     held_out = base.validation_data if base.validation.sources else None
     for name, data in zip(SHARED, (base.data, held_out), strict=True):
         if data is not None and not trials.exists(name):
-            trials.write(name, build_index(data).to_json())
+            index = build_index(data)
+            for line in index.left_out():
+                print(line, flush=True)
+            trials.write(name, index.to_json())
 
 
 def tuner(config: SweepConfig, base: RunConfig, folder: Folder, at_once: int) -> Tuner:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cli_ray.commands.main import main
-from tests.data.shards import tar_members, write_tar
+from tests.data.shards import picture, talk, tar_members, write_tar
 
 
 @pytest.fixture
@@ -50,6 +50,27 @@ def test_a_run_config(shard: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     )
     assert main(["data", "check", str(config)]) == 0
     assert "pictures: webdataset" in capsys.readouterr().out
+
+
+def test_what_is_not_read_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "[v1] set"
+    folder.mkdir()
+    write_tar(folder / "x.tar", [*tar_members(1), ("00000.cls", b"1")])
+    (folder / "y.tar.gz").write_bytes(b"")
+    assert main(["data", "check", str(folder)]) == 0
+    text = capsys.readouterr().out
+    for part in (
+        "[v1] set: webdataset",
+        "  not read: member .cls, in 1 samples",
+        "  not read: 1 .gz (y.tar.gz): packed files are not read, unpack them",
+    ):
+        assert part in text
+
+
+def test_llava_preprocessing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tar(tmp_path / "x.tar", [("0.png", picture()), ("0.json", json.dumps(talk("What? <image>")).encode())])
+    assert main(["data", "check", str(tmp_path), "--llava-preprocessing"]) == 0
+    assert "<image> is moved to the beginning of its message, as LLaVA does, in 1 samples" in capsys.readouterr().out
 
 
 def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -83,3 +83,24 @@ def read_unit(index: Index, number: int, limits: Limits) -> list[Sample | BadSam
     """The samples of one unit."""
     unit = index.unit(number)
     return list(read_samples(index.sources[unit.source], unit.path, unit.span, unit.first, limits))
+
+
+def json_source(folder: Path, *records: Mapping[str, Any], **fields: Any) -> DataConfig:
+    """JSON lines of some records beside `0.png` to `3.png`, with further fields of their source."""
+    for n in range(4):
+        (folder / f"{n}.png").write_bytes(picture(n))
+    (folder / "x.jsonl").write_text("\n".join(map(json.dumps, records)))
+    return DataConfig(sources=(SourceConfig(path=str(folder / "x.jsonl"), **fields),), max_length=4096)
+
+
+def read_json(folder: Path, *records: Mapping[str, Any], **fields: Any) -> list[Sample | BadSample]:
+    """What comes of such records."""
+    return read_all(json_source(folder, *records, **fields))
+
+
+def talk(question: Any = "What is it?", answer: Any = "A cat.", **fields: Any) -> dict[str, Any]:
+    """A record of one question and its answer."""
+    return {
+        "messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}],
+        **fields,
+    }

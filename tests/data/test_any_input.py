@@ -10,24 +10,31 @@ from PIL import Image
 
 from cli_ray.data.images import Limits, decode
 from cli_ray.data.json_text import parse
-from cli_ray.data.record import images_of, messages_of
+from cli_ray.data.record import Conversation, read_conversation
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Reason
 from tests.data.shards import turns
 
 quick = settings(derandomize=True, database=None, max_examples=150, deadline=None)
 LIMITS = Limits(100_000, 1 << 16)
 
-NAMES = st.sampled_from(["id", "images", "image", "messages", "conversations", "caption", "bytes", "path"])
+NAMES = st.sampled_from(
+    ["id", "images", "image", "messages", "conversations", "caption", "bytes", "path", "system", "tools", "videos"]
+)
 TEXTS = st.text(max_size=9) | st.sampled_from(
-    ["user", "assistant", "human", "gpt", "system", IMAGE_MARK, "\ud800", "[]"]
+    ["user", "assistant", "human", "gpt", "system", "image", "text", IMAGE_MARK, "\ud800", "[]"]
 )
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS | st.binary(max_size=9)
-KEYS = NAMES | st.sampled_from(["role", "content", "from", "value", "type", "text"])
+KEYS = NAMES | st.sampled_from(
+    ["role", "content", "from", "value", "type", "text", "weight", "train", "index", "url", "image_url", "base64"]
+)
 VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4), max_leaves=8
 )
+PARTS = st.lists(st.dictionaries(KEYS, LEAVES, max_size=3) | st.fixed_dictionaries({"type": TEXTS, "text": TEXTS}))
 MESSAGES = st.lists(
-    st.fixed_dictionaries({"role": TEXTS | LEAVES, "content": TEXTS | VALUES}) | st.sampled_from(turns()), max_size=4
+    st.fixed_dictionaries({"role": TEXTS | LEAVES, "content": TEXTS | VALUES | PARTS}, optional={"weight": LEAVES})
+    | st.sampled_from(turns()),
+    max_size=4,
 )
 
 
@@ -37,35 +44,32 @@ def check_refusal(error: BadDataError, *reasons: str) -> None:
     assert error.reason in (reasons or get_args(Reason))
 
 
-def check_messages(record: dict[str, Any], num_images: int) -> None:
+def check_conversation(record: dict[str, Any], llava: bool) -> None:
     """What comes out alternates, has text, and as many marks as there are images."""
+    found = Conversation()
     try:
-        messages = messages_of(record, num_images, "Describe.")
+        read_conversation(record, "Describe.", llava, found)
     except BadDataError as error:
         check_refusal(error)
         return
-    roles = [message.role for message in messages if message.role != "system"]
+    roles = [message.role for message in found.messages if message.role != "system"]
     assert roles == ["user", "assistant"] * (len(roles) // 2) != []
-    assert sum(message.content.count(IMAGE_MARK) for message in messages) == num_images
-    assert all(message.content.encode().strip() for message in messages)
+    assert sum(message.content.count(IMAGE_MARK) for message in found.messages) == len(found.images)
+    assert all(message.content.encode().strip() for message in found.messages)
+    assert all(isinstance(image, bytes | str) for image in found.images)
+    assert any(message.supervised for message in found.messages if message.role == "assistant")
 
 
 @quick
-@given(record=st.dictionaries(NAMES, VALUES | MESSAGES, max_size=4), num_images=st.integers(0, 2))
-def test_records_of_any_values(record: dict[str, Any], num_images: int) -> None:
-    check_messages(record, num_images)
-    try:
-        images = images_of(record)
-    except BadDataError as error:
-        check_refusal(error)
-    else:
-        assert all(isinstance(image, bytes | str) for image in images)
+@given(record=st.dictionaries(NAMES, VALUES | MESSAGES, max_size=4), llava=st.booleans())
+def test_records_of_any_values(record: dict[str, Any], llava: bool) -> None:
+    check_conversation(record, llava)
 
 
 @quick
-@given(messages=MESSAGES, num_images=st.integers(0, 2))
-def test_conversations_of_any_turns(messages: list[Any], num_images: int) -> None:
-    check_messages({"messages": messages}, num_images)
+@given(messages=MESSAGES, images=st.lists(st.just(b"x"), max_size=2), llava=st.booleans())
+def test_conversations_of_any_turns(messages: list[Any], images: list[bytes], llava: bool) -> None:
+    check_conversation({"messages": messages, "images": images}, llava)
 
 
 @quick

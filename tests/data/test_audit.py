@@ -1,5 +1,6 @@
 """What `data check` counts."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli_ray.config import DataConfig
-from cli_ray.data.audit import Distribution, SourceAudit, audit
+from cli_ray.data.audit import MAX_NAMES, Distribution, SourceAudit, audit
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.images import Limits
 from cli_ray.data.index import build_index
+from cli_ray.data.sample import BadSample, Unread
 from cli_ray.model.tiny import tiny_processor
-from tests.data.shards import data_config, picture, table_rows, tar_members, turns, write_parquet, write_tar
+from tests.data.shards import (
+    data_config,
+    json_source,
+    picture,
+    table_rows,
+    talk,
+    tar_members,
+    turns,
+    write_parquet,
+    write_tar,
+)
 
 
 @pytest.fixture
@@ -51,6 +63,41 @@ def test_counts_with_a_model(data: DataConfig) -> None:
     assert table.supervised > 0
     assert table.length.largest is not None
     assert table.length.largest <= 70
+
+
+def test_what_was_not_read_is_listed(tmp_path: Path) -> None:
+    """Fields, columns, members and files; images beside JSON files are what their records name."""
+    write_tar(tmp_path / "x.tar", [*tar_members(2), ("00001.cls", b"1")])
+    for name in ("y.tar.gz", "z.tgz", "notes.md"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "json").mkdir()
+    for name in ("x.jsonl.gz", "x.zip", "1.jpg"):
+        (tmp_path / "json" / name).write_bytes(b"x")
+    json_source(tmp_path / "json", talk(width=3), talk(width=4, tools=1), talk(answer="<image>"))
+    of_tar, of_json = result(data_config(tmp_path / "x.tar", tmp_path / "json")).values()
+    assert of_tar.notes() == ["not read: member .cls, in 1 samples"]
+    assert of_json.notes() == [
+        "not read: field width, in 2 samples",
+        "not read: field tools, in 1 samples",
+        "not read: 1 .gz (x.jsonl.gz): packed files are not read, unpack them",
+        "not read: 1 .zip (x.zip): packed files are not read, unpack them",
+        "<image> without an image is text, in 1 samples",
+    ]
+    assert json.dumps(of_json.to_dict())
+    (of_folder,) = result(data_config(tmp_path / "*.*")).values()
+    assert of_folder.notes() == [
+        "not read: member .cls, in 1 samples",
+        "not read: 1 .gz (y.tar.gz): packed files are not read, unpack them",
+        "not read: 1 .md (notes.md)",
+        "not read: 1 .tgz (z.tgz): packed files are not read, unpack them",
+    ]
+
+
+def test_names_without_end_are_not_kept() -> None:
+    found = SourceAudit("messages", 1, 1.0)
+    for n in range(3 * MAX_NAMES):
+        found.add_unread(BadSample(f"{n}", "s", "x", "messages", "", unread=(Unread("field", str(n)),)))
+    assert len(found.unread) == MAX_NAMES
 
 
 def test_limit(data: DataConfig) -> None:

@@ -110,3 +110,15 @@ def test_a_datasets_folder_with_a_wrong_state(tmp_path: Path, state: str) -> Non
     (tmp_path / "state.json").write_text(state)
     with pytest.raises(UserError, match="not the state of a Hugging Face dataset"):
         build_index(data_config(tmp_path))
+
+
+def test_files_that_are_not_read_are_told(tmp_path: Path) -> None:
+    """By training too, which would otherwise learn a part of the data without a word."""
+    write_tar(tmp_path / "a.tar", tar_members(1))
+    for name in ("b.tar.gz", "c.tar.gz", "_hidden.tar"):
+        (tmp_path / name).write_bytes(b"")
+    index = build_index(data_config(tmp_path))
+    assert index.left_out() == ["s0: not read: 2 .gz (b.tar.gz, c.tar.gz): packed files are not read, unpack them"]
+    assert Index.from_json(index.to_json()).left_out() == index.left_out()
+    with pytest.raises(UserError, match=r"2 \.gz \(b\.tar\.gz, c\.tar\.gz\): packed"):
+        build_index(data_config(f"{tmp_path}/*.gz"))

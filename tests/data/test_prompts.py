@@ -9,7 +9,7 @@ from transformers import ProcessorMixin
 
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.encoded import IGNORED, Encoded
-from cli_ray.data.record import messages_of
+from cli_ray.data.record import Conversation, read_conversation
 from cli_ray.data.sample import Message, Sample
 from cli_ray.data.template import Chat
 from cli_ray.evals.generation.predict import with_marks
@@ -31,8 +31,9 @@ TEMPLATES = pytest.mark.parametrize(
 
 def encode(processor: ProcessorMixin, turns: list[dict[str, Any]], images: list[bytes]) -> Encoded:
     """A sample as readers give it."""
-    messages = messages_of({"messages": turns}, len(images), "")
-    row = Encoder(processor, data_config("unused"))(Sample("x", images, messages, "s", "x"))
+    record = Conversation()
+    read_conversation({"messages": turns, "images": images}, "", False, record)
+    row = Encoder(processor, data_config("unused"))(Sample("x", images, record.messages, "s", "x"))
     assert isinstance(row, Encoded), row
     return row
 

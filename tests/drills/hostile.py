@@ -37,8 +37,8 @@ ROUND: tuple[tuple[Make, int], ...] = (
     (hostile_members, 3),
     (hostile_lines, 1),
     (hostile_rows, 1),
-    (hostile_tar, 20),
-    (hostile_table, 42),
+    (hostile_tar, 21),
+    (hostile_table, 44),
     (hostile_json_file, 16),
     (hostile_pickle, 45),
 )

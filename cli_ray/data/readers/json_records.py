@@ -1,5 +1,6 @@
 """JSON arrays and JSON lines: LLaVA `conversations`, ShareGPT, and `messages` with `images`."""
 
+import codecs
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,13 +22,16 @@ class JsonRecords:
     """One object per element of an array or per line; images are names of files."""
 
     suffixes: tuple[str, ...] = (".json", ".jsonl", ".ndjson")
+    names_images: bool = True
 
     def spans(self, shard: Shard, unit_samples: int) -> Iterator[Span]:
         """Byte ranges of neighbouring records."""
         with open_file(shard.path) as file:
             start, cut = _layout(file)
             if cut is None:
-                yield Span(0, shard.size, 1, "neither a JSON array nor JSON objects, one a line")
+                problem = "neither a JSON array nor JSON objects, one a line"
+                is_utf_16 = file.read_at(2, 0) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+                yield Span(0, shard.size, 1, problem + ", but UTF-16; write it as UTF-8" * is_utf_16)
                 return
             unit: list[tuple[int, int]] = []
             for record in cut(file, start, shard.size):

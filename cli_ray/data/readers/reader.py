@@ -28,6 +28,8 @@ class Reader(Protocol):
 
     suffixes: tuple[str, ...]
     """Endings of its files, lower case."""
+    names_images: bool
+    """Whether images are files of their own, beside its files or elsewhere."""
 
     def spans(self, shard: Shard, unit_samples: int) -> Iterator[Span]:
         """Cuts a shard into spans of at most `unit_samples`, in order."""

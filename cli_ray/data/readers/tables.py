@@ -1,17 +1,24 @@
 """Tables: Parquet files, and the Arrow stream files of a Hugging Face dataset on disk."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cli_ray.data.fields import matters
 from cli_ray.data.files import Shard, open_file, resolve
 from cli_ray.data.images import Limits
+from cli_ray.data.json_text import parse
 from cli_ray.data.readers.reader import Span
-from cli_ray.data.record import IMAGE_KEYS, TEXT_KEYS, Record
-from cli_ray.data.sample import BadDataError
+from cli_ray.data.record import IMAGE_KEYS, SYSTEM_KEYS, TEXT_KEYS, Record
+from cli_ray.data.sample import BadDataError, Unread, clean
 
-_COLUMNS = ("id", *TEXT_KEYS, *IMAGE_KEYS)
+_COLUMNS = ("id", *TEXT_KEYS, *IMAGE_KEYS, *SYSTEM_KEYS)
+_OWN = ("source",)
+"""Of our own schema, and not needed."""
+_MAX_COLUMN = 100
+"""Characters of its name in messages."""
 _UNREADABLE = (pa.ArrowException, OSError, ValueError, RecursionError)
 """What pyarrow raises on files that are none; the last two come from types that Python code reads."""
 
@@ -20,6 +27,7 @@ class Parquet:
     """Rows of row groups; small groups (64 to 256 rows) are read with the least waste."""
 
     suffixes: tuple[str, ...] = (".parquet",)
+    names_images: bool = True
 
     def spans(self, shard: Shard, unit_samples: int) -> Iterator[Span]:
         """Row ranges that stay within one row group."""
@@ -38,7 +46,7 @@ class Parquet:
             while first + table.metadata.row_group(group).num_rows <= span.start:
                 first += table.metadata.row_group(group).num_rows
                 group += 1
-            columns = [name for name in table.schema_arrow.names if name in _COLUMNS]
+            columns = [name for name in table.schema_arrow.names if _is_read(name)]
             # Row by row: a large value that the file stores once may stand in all rows.
             batches = table.iter_batches(batch_size=1, row_groups=[group], columns=columns)
             yield from _rows(batches, table.schema_arrow, first, span)
@@ -48,6 +56,7 @@ class HuggingFace:
     """Arrow streams written by `Dataset.save_to_disk`."""
 
     suffixes: tuple[str, ...] = (".arrow",)
+    names_images: bool = True
 
     def spans(self, shard: Shard, unit_samples: int) -> Iterator[Span]:
         """Row ranges that stay within one record batch."""
@@ -92,12 +101,16 @@ def _rows(batches: Iterator[pa.RecordBatch], schema: pa.Schema, first: int, span
     Where a batch cannot be decoded or is not there, its rows and those after it come as broken.
     """
     position = first
+    unread = tuple(
+        Unread("column", clean(name, _MAX_COLUMN)) for name in schema.names if name not in _OWN and not _is_read(name)
+    )
     try:
         _check(schema)
+        unpack = _unpacking(pa.struct([field for field in schema if _is_read(field.name)]))
         for batch in batches:
             low, high = max(span.start - position, 0), min(span.end - position, batch.num_rows)
             for i in range(low, high):
-                yield _row(batch, i, position + i)
+                yield _row(batch, i, position + i, unread, unpack)
             position += batch.num_rows
             if position >= span.end:
                 return
@@ -106,7 +119,7 @@ def _rows(batches: Iterator[pa.RecordBatch], schema: pa.Schema, first: int, span
         broken = error
     except (pa.ArrowException, OSError) as error:
         broken = BadDataError("broken shard", f"rows cannot be decoded: {error}")
-    yield from (Record(f"row {row}", "", broken) for row in range(max(position, span.start), span.end))
+    yield from (Record(f"row {row}", "", broken, unread) for row in range(max(position, span.start), span.end))
 
 
 def _check(schema: pa.Schema) -> None:
@@ -114,7 +127,7 @@ def _check(schema: pa.Schema) -> None:
     if not set(schema.names) & set(TEXT_KEYS):
         message = f"no column {', '.join(TEXT_KEYS[:-1])} or {TEXT_KEYS[-1]}; there are {', '.join(schema.names)}"
         raise BadDataError("wrong columns", message)
-    for name in _COLUMNS:
+    for name in filter(_is_read, dict.fromkeys(schema.names)):
         fields = [field for field in schema if field.name == name]
         if len(fields) > 1:
             raise BadDataError("wrong columns", f"{len(fields)} columns are called {name}")
@@ -136,14 +149,49 @@ def _listed(groups: Sequence[int]) -> str:
     return ", ".join(f"{rows:,}" for rows in groups[:3]) + (", ..." if len(groups) > 3 else "")
 
 
-def _row(batch: pa.RecordBatch, i: int, position: int) -> Record:
+def _is_read(name: str) -> bool:
+    """Whether a column is looked into: those that samples are made of, and those that may be a reason to refuse one."""
+    return name in _COLUMNS or matters(name)
+
+
+def _unpacking(kind: pa.DataType) -> Callable[[Any], Any] | None:
+    """What makes values of the JSON texts in a type, as which `datasets` stores values of several types.
+
+    None where there are none, so that large values are not copied.
+    """
+    if isinstance(kind, pa.JsonType):
+        return lambda value: None if value is None else parse(value, "a column of JSON")
+    if pa.types.is_struct(kind):
+        inner = {field.name: unpack for field in kind if (unpack := _unpacking(field.type))}
+        return (lambda value: _changed(value, inner)) if inner else None
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    if is_list and (unpack := _unpacking(kind.value_type)):
+        return lambda value: None if value is None else [unpack(one) for one in value]
+    return None
+
+
+def _changed(value: dict[str, Any] | None, changes: dict[str, Callable[[Any], Any]]) -> dict[str, Any] | None:
+    return value and {**value, **{name: change(value[name]) for name, change in changes.items()}}
+
+
+def _row(
+    batch: pa.RecordBatch,
+    i: int,
+    position: int,
+    unread: tuple[Unread, ...],
+    unpack: Callable[[Any], Any] | None,
+) -> Record:
     """One row as a mapping; offsets and text are validated first, since the file may lie about them."""
-    wanted = [name for name in batch.schema.names if name in _COLUMNS]
+    wanted = [name for name in batch.schema.names if _is_read(name)]
+    content: dict[str, Any] | BadDataError
     try:
         row = batch.slice(i, 1).select(wanted)
         row.validate(full=True)
-        values = row.to_pylist()[0]
+        content = row.to_pylist()[0]
+        content = unpack(content) if unpack else content
     except (pa.ArrowException, ValueError, OverflowError) as error:
-        return Record(f"row {position}", "", BadDataError("broken record", str(error)))
-    key = values.get("id")
-    return Record(f"row {position}", str(key) if isinstance(key, str | int) else "", values)
+        content = BadDataError("broken record", str(error))
+    except BadDataError as error:
+        content = error
+    key = content.get("id") if isinstance(content, dict) else None
+    return Record(f"row {position}", str(key) if isinstance(key, str | int) else "", content, unread)

@@ -1,45 +1,60 @@
 """Webdataset tar: members that share a name up to its first dot are one sample."""
 
-import re
+from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import groupby, islice
+from dataclasses import dataclass, field
 from typing import Any
 
 from pyarrow import NativeFile
 
+from cli_ray.data.fields import is_empty, is_media_file
 from cli_ray.data.files import Shard, open_file
 from cli_ray.data.images import Limits
 from cli_ray.data.json_text import MAX_BYTES, parse
+from cli_ray.data.readers.members import IMAGES, NOT_READ, Name, images_in_order, unread_member
 from cli_ray.data.readers.reader import Span
 from cli_ray.data.readers.tar import Member, members
 from cli_ray.data.record import IMAGE_KEYS, TEXT_KEYS, Record
 from cli_ray.data.sample import BadDataError
 
-IMAGES = ("jpg", "jpeg", "png", "webp")
 TEXTS = ("json", "txt")
 MAX_MEMBERS = 10_000
 """Of one sample; more of one key are a sample of their own, so that a walk keeps few of them."""
+APART = (
+    "the members of a sample share their names up to the first dot and are neighbours in the tar; where they are "
+    "apart, unpack it and pack it sorted: tar --sort=name -cf sorted.tar FOLDER"
+)
 
-_NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)", re.DOTALL)
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Group:
     """The members of one sample; of a damaged stretch, that alone."""
 
     key: str
     members: list[Member]
+    """Images and texts."""
+    others: list[Member] = field(default_factory=list)
+    """What stands before and between them and is neither."""
+
+    @property
+    def start(self) -> int:
+        return min(member.start for member in (*self.members[:1], *self.others[:1]))
+
+    @property
+    def end(self) -> int:
+        return max(member.end for member in (*self.members[-1:], *self.others[-1:]))
 
 
 class Webdataset:
-    """Images (.jpg, .jpeg, .png, .webp), and a .json or a .txt caption.
+    """Images (.jpg, .png, .webp, .gif, ...), and a .json or a .txt caption.
 
-    A .json with `messages` or `conversations` comes first, then the .txt, then the caption in the .json.
-    Members with other endings are never opened, and names that start with a dot are left out.
+    A .json with `messages` or `conversations` comes first, then the .txt, then the caption in the .json. Several images
+    come in the order in which the .json names them, else by their numbers. Members with other endings are never
+    opened, and names that start with a dot are left out.
     """
 
     suffixes: tuple[str, ...] = (".tar",)
+    names_images: bool = False
 
     def spans(self, shard: Shard, unit_samples: int) -> Iterator[Span]:
         """Byte ranges of whole groups."""
@@ -47,8 +62,8 @@ class Webdataset:
             count, start, end = 0, 0, 0
             for group in _groups(members(file, 0, shard.size)):
                 if not count:
-                    start = group.members[0].start
-                count, end = count + 1, group.members[-1].end
+                    start = group.start
+                count, end = count + 1, group.end
                 if count == unit_samples:
                     yield Span(start, end, count)
                     count = 0
@@ -61,49 +76,81 @@ class Webdataset:
             for group in _groups(members(file, span.start, span.end)):
                 where = f"bytes {group.members[0].start}-{group.members[-1].end}"
                 content: dict[str, Any] | BadDataError
+                unread = [unread_member(member) for member in group.others]
                 try:
-                    content = _record(file, group, limits)
+                    content, left = _record(file, group, limits)
+                    unread += [unread_member(member) for member in left]
                 except BadDataError as error:
                     content = error
-                yield Record(where, group.key, content)
+                yield Record(where, group.key, content, tuple(unread))
 
 
 def _groups(found: Iterable[Member]) -> Iterator[_Group]:
     """Runs of members with one key; a damaged stretch stands alone."""
-    kept = (member for member in found if not member.name or _ending(member) in (*IMAGES, *TEXTS))
-    for (key, _), run in groupby(kept, lambda member: (_key(member), member.start if not member.name else 0)):
-        while some := list(islice(run, MAX_MEMBERS)):
-            yield _Group(key, some)
+    group: _Group | None = None
+    pending: deque[Member] = deque(maxlen=MAX_MEMBERS)
+    for member in found:
+        name = Name.of(member)
+        if member.name and name.ending not in (*IMAGES, *TEXTS):
+            is_own = group is not None and not pending and name.key == group.key and len(group.others) < MAX_MEMBERS
+            (group.others if group is not None and is_own else pending).append(member)
+            continue
+        if group is not None and member.name and name.key == group.key and len(group.members) < MAX_MEMBERS:
+            group.members.append(member)
+            group.others += pending
+        else:
+            if group is not None:
+                yield group
+            group = _Group(name.key, [member], list(pending))
+        pending.clear()
+    if group is not None:
+        group.others += pending
+        yield group
 
 
-def _key(member: Member) -> str:
-    match = _NAME.fullmatch(member.name)
-    return match[1] if match else ""
-
-
-def _ending(member: Member) -> str:
-    """What follows the last dot, lower case; empty for names without a key."""
-    match = _NAME.fullmatch(member.name)
-    return match[2].rpartition(".")[2].lower() if match else ""
-
-
-def _record(file: NativeFile, group: _Group, limits: Limits) -> dict[str, Any]:
+def _record(file: NativeFile, group: _Group, limits: Limits) -> tuple[dict[str, Any], list[Member]]:
+    """The record of a group, and its members that were not read."""
     for member in group.members:
         if member.problem:
             raise BadDataError("broken shard", f"{member.name or 'tar header'}: {member.problem}")
-    by_ending = {_ending(member): member for member in group.members}
-    texts = [member.name for member in group.members if _ending(member) in TEXTS]
-    if len(texts) != len(by_ending.keys() & set(TEXTS)):
-        raise BadDataError("broken record", f"more than one .json or .txt of a sample: {', '.join(texts)}")
-    fields = _read_json(_read_bounded(file, by_ending["json"])) if "json" in by_ending else {}
-    record = {key: fields[key] for key in TEXT_KEYS if fields.get(key) is not None}
-    images = [member for member in group.members if _ending(member) in IMAGES]
-    if not images and any(fields.get(key) for key in IMAGE_KEYS):
-        raise BadDataError("missing image", "the .json names an image that the tar does not hold")
+    _check_others(group)
+    texts = [member for member in group.members if Name.of(member).suffix in TEXTS]
+    by_ending = {Name.of(member).suffix: member for member in texts}
+    if len(texts) != len(by_ending):
+        shown = ", ".join(member.name for member in texts)
+        raise BadDataError("broken record", f"more than one .json or .txt of a sample: {shown}")
+    if not texts:
+        shown = ", ".join(member.name for member in group.members[:5])
+        raise BadDataError("wrong columns", f"no .json or .txt of sample {group.key!r}, only {shown}: {APART}")
+    record = _read_json(_read_bounded(file, by_ending.pop("json"))) if "json" in by_ending else {}
+    found = [member for member in group.members if Name.of(member).ending in IMAGES]
+    images = images_in_order(found, _names(record))
+    has_turns = any(not is_empty(record.get(key)) for key in TEXT_KEYS if key != "caption")
+    if "txt" in by_ending and not has_turns:
+        record["caption"] = _read_text(_read_bounded(file, by_ending.pop("txt")))
+    if not images and (any(not is_empty(record.get(key)) for key in IMAGE_KEYS) or not has_turns):
+        raise BadDataError("missing image", f"no image of sample {group.key!r} stands beside its text: {APART}")
     limits.check_bytes("images", [member.size for member in images])
-    if "txt" in by_ending and not ("messages" in record or "conversations" in record):
-        record["caption"] = _read_text(_read_bounded(file, by_ending["txt"]))
-    return {**record, "images": [_read(file, member) for member in images]}
+    for key in IMAGE_KEYS:
+        record.pop(key, None)
+    read = {member.start for member in (*images, *texts)} - {member.start for member in by_ending.values()}
+    left = [member for member in group.members if member.start not in read]
+    return {**record, "images": [_read(file, member) for member in images]}, left
+
+
+def _check_others(group: _Group) -> None:
+    """Refuses (BadDataError) a sample with what is no image that can be read."""
+    for member in group.others:
+        name = Name.of(member)
+        if name.key == group.key and (name.ending in NOT_READ or is_media_file(member.name)):
+            raise BadDataError("not supported", f"{member.name}: only {', '.join(IMAGES)} are read")
+
+
+def _names(record: dict[str, Any]) -> list[str]:
+    """The names of images in a .json."""
+    values = [record[key] for key in IMAGE_KEYS if not is_empty(record.get(key))]
+    names = values[0] if values and isinstance(values[0], list) else values[:1]
+    return names if all(isinstance(name, str) for name in names) else []
 
 
 def _read_text(text: bytes) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from cli_ray.data.turns import MASKS
 from tests.data.hostile.shard import GOOD_PICTURE, PER_SHARD, HostileShard, between
 from tests.data.shards import turns
 
@@ -131,6 +132,70 @@ def _parts(random: Random) -> dict[str, Any]:
     return _good(messages=[{"role": "user", "content": [{"type": "image"}, part]}, turns()[1]])
 
 
+def _pictures(random: Random) -> dict[str, Any]:
+    """Parts with pictures, and with places that they point at."""
+    values = (*_ODD, *_NAMES, "good.png", "data:image/png;base64,", "data:,", "data:image/png;base64," + "A" * 99_999)
+    keys = ("image", "path", "url", "image_url", "base64", "bytes", "index")
+    parts = [
+        {
+            "type": random.choice(("image", "image_url")),
+            random.choice(keys): random.choice((*values, {"url": "good.png"})),
+        }
+        for _ in range(random.choice((1, 2, 300)))
+    ]
+    named = random.choice((None, [], "good.png", ["good.png"] * len(parts)))
+    return _good(messages=[{"role": "user", "content": parts}, turns()[1]], image=named)
+
+
+def _masks(random: Random) -> dict[str, Any]:
+    messages: list[dict[str, Any]] = [*turns(), *turns(images=0)]
+    for message in random.sample(messages, 2):
+        message[random.choice((*MASKS, "train_detail", "tool_calls", "reasoning_content"))] = random.choice(
+            (*_ODD, 1, 0.0)
+        )
+    return _good(messages=messages)
+
+
+def _other_fields(random: Random) -> dict[str, Any]:
+    deep: Any = "x"
+    for _ in range(random.choice((3, 900))):
+        deep = [deep] if random.random() < 0.5 else {"a": deep}
+    names = (
+        "system",
+        "system_prompt",
+        "tools",
+        "videos",
+        "audio",
+        "image_path",
+        "image_2",
+        "objects",
+        "media",
+        "x" * 9999,
+    )
+    values = (*_ODD, deep, [0] * 9999, "clip.mp4", ["a"] * 9999, _FORGED)
+    return _good(**{random.choice((*names, _FORGED)): random.choice(values) for _ in range(4)})
+
+
+def _other_marks(random: Random) -> dict[str, Any]:
+    marks = (
+        "<image>",
+        "<img>",
+        "<img>x</img>",
+        "<video>",
+        "<audio>",
+        "\ufdd0",
+        "<|image_1|>",
+        " ",
+        "\n",
+        "is",
+        "<image>\ufdd0",
+    )
+    text = "".join(random.choice(marks) for _ in range(random.choice((3, 30, 3000))))
+    record = _good(image=random.choice(("good.png", [], ["good.png"] * text.count("<image>"))))
+    record["messages"][random.randrange(2)]["content"] = text
+    return record
+
+
 def _numbers(random: Random) -> bytes:
     number = random.choice((b"NaN", b"-Infinity", b"1e999", b"-0", b"1" * random.choice((4301, 10**6)), b"0x1", b"01"))
     return json.dumps(_good()).encode()[:-1] + b', "id": ' + number + b"}"
@@ -189,7 +254,11 @@ _MAKERS: dict[str, Callable[[Random], bytes | dict[str, Any]]] = {
     "long line": _line,
     "many turns or images": _many,
     "marks": _marks,
+    "masks": _masks,
     "numbers": _numbers,
+    "other fields": _other_fields,
+    "other marks": _other_marks,
+    "pictures in parts": _pictures,
     "template code": lambda random: _good(messages=[turns()[0], {"role": "assistant", "content": "{% raw %}{{ x"}]),
     "wrong parts": _parts,
     "wrong turns": _wrong_turns,

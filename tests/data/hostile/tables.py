@@ -135,6 +135,17 @@ def _other_type(random: Random) -> pa.Table:
     return _with(name, random.choice(columns))
 
 
+def _json(random: Random) -> pa.Table:
+    """Columns of JSON texts that are none, or that hold something else."""
+    texts = ("null", "[]", "7", "{", '"\\ud800"', "[" * 9999, '[{"role": "user", "content": [{"type": "image"}]}]', "")
+    kind = pa.json_(random.choice((pa.string(), pa.large_string())))
+    storage = pa.array([random.choice((None, *texts)) for _ in range(2)], kind.storage_type)
+    column = pa.ExtensionArray.from_storage(kind, storage)
+    if random.random() < 0.3:
+        column = pa.ListArray.from_arrays(pa.array([0, 1, 2], pa.int32()), column)
+    return _with(random.choice(("messages", "images", "system", "tools", "id")), column)
+
+
 _VALUES: dict[str, Callable[[Random], dict[str, Any]]] = {
     "nulls": lambda random: dict.fromkeys(random.sample(("id", "images", "messages"), random.randint(1, 3))),
     "null inside": lambda random: random.choice(
@@ -159,6 +170,7 @@ _TABLES: dict[str, Callable[[Random], pa.Table | bytes]] = {
     "other columns": lambda random: pa.table({"a": [1], "text": ["x"]}),
     "no columns": lambda random: pa.table({}),
     "zero rows": lambda random: _table([]),
+    "JSON columns": _json,
     "doubled columns": lambda random: pa.Table.from_arrays([pa.array(["x"])] * 2, names=["caption", "caption"]),
     "other types": _other_type,
     "dictionary columns": lambda random: _with("width", pa.array(["x", "x"]).dictionary_encode()),

@@ -1,5 +1,6 @@
 """Tar archives with links, devices, lying headers, foreign names and cuts between sound samples; from a seed."""
 
+import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,16 @@ from typing import Any
 
 from tests.data.hostile.images import hostile_image
 from tests.data.hostile.records import hostile_record
-from tests.data.hostile.shard import PER_SHARD, HostileShard, between, sound, tar_member, tar_of
+from tests.data.hostile.shard import (
+    GOOD_PICTURE,
+    PER_SHARD,
+    HostileShard,
+    between,
+    sound,
+    tar_member,
+    tar_of,
+)
+from tests.data.shards import turns
 
 BLOCK = tarfile.BLOCKSIZE
 _END = bytes(2 * BLOCK)
@@ -142,6 +152,29 @@ def _incomplete(random: Random) -> bytes:
     return b"".join(tar_member(random.choice(names), random.randbytes(random.choice((0, 9, 600)))) for _ in range(3))
 
 
+def _other_members(random: Random) -> bytes:
+    """Images with numbers and names of their own, named in any way, between members that nothing reads."""
+    suffixes = (
+        "png",
+        "0.png",
+        "1.png",
+        "007.png",
+        "9" * 30 + ".png",
+        "seg.png",
+        "image_2.png",
+        "cls",
+        "npy",
+        "heic",
+        "mp4",
+    )
+    chosen = random.sample(suffixes, random.randint(1, 5)) * random.choice((1, 1, 200))
+    named = [random.choice((*suffixes, "a/0.png", "", "bad.1.png", "\ud800")) for _ in range(random.randrange(4))]
+    text = json.dumps({"image": named, "messages": turns(images=random.randrange(3))}).encode()
+    members = [tar_member(f"{random.choice(('bad', 'bad', 'else'))}.{suffix}", GOOD_PICTURE) for suffix in chosen]
+    members.insert(random.randrange(len(members) + 1), tar_member("bad.json", text))
+    return b"".join(members)
+
+
 _MAKERS: dict[str, Callable[[Random], bytes]] = {
     "sound": lambda random: _group("bad"),
     "cut": lambda random: _group("bad"),
@@ -158,6 +191,7 @@ _MAKERS: dict[str, Callable[[Random], bytes]] = {
     "names": _names,
     "odd size": _odd_size,
     "old headers": _old,
+    "other members": _other_members,
     "other types": _typed(b"7", b"Z", b"D", b"M", b"V", b"N", b"\xff"),
     "pax headers": _pax,
     "sparse": lambda random: tar_member("bad.png", type=tarfile.GNUTYPE_SPARSE) + tar_member(*sound("bad")[1]),

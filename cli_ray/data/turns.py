@@ -1,0 +1,145 @@
+"""The turns of a conversation as people write them: whose they are, whether they are learnt, and their parts."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cli_ray.data.fields import check_unread, is_empty, unread_fields
+from cli_ray.data.sample import BadDataError, Role, Unread
+
+ROLES: dict[str, Role] = {
+    "user": "user",
+    "human": "user",
+    "assistant": "assistant",
+    "gpt": "assistant",
+    "system": "system",
+}
+MASKS = ("weight", "loss", "loss_weight", "loss_scale", "train", "training", "masked")
+"""Fields that say whether a turn is learnt: of OpenAI (weight), ms-swift (loss, loss_scale), LLaMA-Factory
+(loss_weight), axolotl (train, training, weight) and torchtune (masked, which says the contrary)."""
+_TURN_KEYS = ("role", "from", "content", "value", *MASKS)
+_PICTURE_KEYS = ("image", "path", "url", "image_url", "base64", "bytes")
+_PACKED_PARTS = re.compile(
+    r"""\s*\[\s*\{[^{}\[\]]{0,300}?["']type["']\s*:\s*["'](?:text|image|image_url)["']""", re.DOTALL
+)
+"""A list of parts made text, as those do who must give a column one type."""
+_PART_KEYS = ("type", "text", "index", *_PICTURE_KEYS)
+
+
+@dataclass(slots=True)
+class Turn:
+    """One turn."""
+
+    role: Role
+    content: Any
+    """Text, or a list of parts `{"type": "text", "text": ...}` and `{"type": "image"}`; what is neither is left as it
+    was, for the error."""
+    supervised: bool = True
+
+    def texts(self) -> list[str]:
+        """Its text, or those of its parts."""
+        parts = self.content if isinstance(self.content, list) else [{"text": self.content}]
+        texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
+        return [text for text in texts if isinstance(text, str)]
+
+
+@dataclass(slots=True)
+class Turns:
+    """The turns of a record, and what was found in them."""
+
+    turns: list[Turn] = field(default_factory=list)
+    pictures: list[Any] = field(default_factory=list)
+    """Of each part that is an image, the picture in it, or None."""
+    indices: list[int | None] = field(default_factory=list)
+    """Of each part that is an image, the number of its image among those of the record."""
+    unread: list[Unread] = field(default_factory=list)
+
+
+def turns_of(written: Sequence[Any], key: str) -> Turns:
+    """The turns of a list of objects.
+
+    Args:
+        written: what the record holds.
+        key: the field that holds it, for messages.
+
+    Raises:
+        BadDataError: one is no object, has a role or mask that is not known, or holds what cannot be left out.
+    """
+    found = Turns()
+    for turn in written:
+        if not isinstance(turn, Mapping):
+            raise BadDataError("wrong columns", f"{key} holds {kind_of(turn)}, expected objects with role and content")
+        name, content = _either(turn, "role", "from"), _either(turn, "content", "value")
+        if not isinstance(name, str) or name.lower() not in ROLES:
+            role = repr(name) if isinstance(name, str) else kind_of(name)
+            raise BadDataError("messages", f"role {role}, expected one of {', '.join(ROLES)}")
+        found.unread += unread_fields(turn, _TURN_KEYS, "message field")
+        check_unread(turn, _TURN_KEYS, has_images=False)
+        role = ROLES[name.lower()]
+        if isinstance(content, str) and _PACKED_PARTS.match(content):
+            raise BadDataError("wrong columns", f"{key} has the text of a list of parts as content; write a list")
+        if isinstance(content, Sequence) and not isinstance(content, bytes | str):
+            content = [_part(part, found) for part in content]
+        found.turns.append(Turn(role, content, _is_supervised(turn, role)))
+    return found
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, for messages."""
+    return "null" if value is None else type(value).__name__
+
+
+def _either(turn: Mapping[str, Any], first: str, second: str) -> Any:
+    """The value of two names of one thing; a table has both columns."""
+    one, other = turn.get(first), turn.get(second)
+    if one is not None and other is not None and one != other:
+        raise BadDataError("messages", f"a message has both {first} and {second}, and they differ")
+    return other if one is None else one
+
+
+def _is_supervised(turn: Mapping[str, Any], role: Role) -> bool:
+    """What the masks of a turn say. Only turns of the assistant are learnt, by default all of them."""
+    says: list[bool] = []
+    for name in MASKS:
+        value = turn.get(name)
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            continue
+        if not isinstance(value, bool | int | float) or value not in (0, 1):
+            shown = repr(value) if isinstance(value, int | float) else kind_of(value)
+            raise BadDataError("messages", f"{name} is {shown[:40]}: 0, 1, false and true are understood")
+        says.append(bool(value) != (name == "masked"))
+        if says[-1] and role != "assistant":
+            raise BadDataError("messages", f"{name} asks to learn a message of the {role}; the assistant's are learnt")
+    return all(says)
+
+
+def _part(part: Any, found: Turns) -> Any:
+    """A part without its picture, which goes to `found`."""
+    if not isinstance(part, Mapping):
+        return part
+    kind = part.get("type")
+    if kind not in ("text", "image", "image_url"):
+        return part
+    found.unread += unread_fields(part, _PART_KEYS, "part field")
+    check_unread(part, _PART_KEYS, has_images=kind != "text")
+    if kind == "text":
+        return part
+    pictures = [(name, part[name]) for name in _PICTURE_KEYS if not is_empty(part.get(name))]
+    if len(pictures) > 1:
+        raise BadDataError("wrong columns", f"an image part has both {pictures[0][0]} and {pictures[1][0]}")
+    found.pictures.append(_picture(*pictures[0]) if pictures else None)
+    index = part.get("index")
+    if index is not None and (not isinstance(index, int) or isinstance(index, bool) or index < 0):
+        raise BadDataError("wrong columns", f"an image part has index {kind_of(index)}, expected a number from 0 on")
+    found.indices.append(index)
+    return {"type": "image"}
+
+
+def _picture(name: str, value: Any) -> Any:
+    if name == "image_url" and isinstance(value, Mapping):
+        return value.get("url")
+    if name == "base64" and isinstance(value, str):
+        return value if value.startswith("data:") else f"data:image;base64,{value}"
+    return value
