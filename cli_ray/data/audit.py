@@ -1,18 +1,22 @@
 """What a dataset holds, found by reading it the way training does, in flat memory."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cli_ray.config import DataConfig
 from cli_ray.data.encoded import IGNORED, Encoded
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.data.index import Index
+from cli_ray.data.quarantine import allowed
 from cli_ray.data.sample import BadDataError, BadSample, Sample
 from cli_ray.data.source import read_samples
 
 EXAMPLES = 3
 """Bad samples kept for each reason."""
+LOST_EXAMPLES = 20
+"""Those that others are lost with, for each reason."""
 
 _BITS = 5
 
@@ -62,8 +66,18 @@ class SourceAudit:
     shards: int
     MiB: float
     """Size of the shards; of JSON sources without the images beside them."""
+    total: int
+    """Samples that the index counts, those that are lost with a shard included."""
+    lost: int
+    """Of these, samples that the index knows to be lost."""
+    empty: list[str] = field(default_factory=list)
+    """Shards without any sample."""
+    uncertain: list[str] = field(default_factory=list)
+    """Shards that may have held more than is counted: nothing tells how many samples."""
     samples: int = 0
     """Samples read, bad ones included."""
+    records: int = 0
+    """Records read, which of those that the index knows to be lost there is none."""
     with_images: int = 0
     images: int = 0
     turns: int = 0
@@ -81,14 +95,32 @@ class SourceAudit:
     examples: defaultdict[str, list[BadSample]] = field(default_factory=lambda: defaultdict(list))
     """The first few of each reason."""
 
+    @property
+    def num_bad(self) -> int:
+        """Samples that would be quarantined of those read."""
+        return self.reasons.total()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it was read."""
+        return self.records >= self.total - self.lost
+
+    @property
+    def bad_in_all(self) -> float:
+        """Samples that would be quarantined of all; where a part was read, as many of the rest as of that."""
+        rest = 1.0 if self.is_whole else (self.total - self.lost) / max(1, self.records)
+        return self.lost + (self.num_bad - self.lost) * rest
+
     def add_bad(self, sample: BadSample) -> None:
         """Counts a sample that would be quarantined."""
-        self.reasons[sample.reason] += 1
-        if len(self.examples[sample.reason]) < EXAMPLES:
+        self.samples += sample.samples
+        self.reasons[sample.reason] += sample.samples
+        if len(self.examples[sample.reason]) < (LOST_EXAMPLES if sample.samples > 1 else EXAMPLES):
             self.examples[sample.reason].append(sample)
 
     def add_good(self, sample: Sample, sizes: list[tuple[int, int]], length: int, supervised: int) -> None:
         """Counts a sample; sizes are width and height of its images."""
+        self.samples += 1
         self.with_images += bool(sizes)
         self.images += len(sizes)
         self.turns += sum(message.role == "assistant" for message in sample.messages)
@@ -100,10 +132,33 @@ class SourceAudit:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        plain = {name: value for name, value in vars(self).items() if isinstance(value, int | float | str)}
+        plain = {name: value for name, value in vars(self).items() if isinstance(value, int | float | str | list)}
         spread = {name: getattr(self, name).to_dict() for name in ("width", "height", "length")}
         examples = {reason: [sample.to_dict() for sample in found] for reason, found in self.examples.items()}
         return {**plain, **spread, "quarantined": dict(self.reasons), "examples": examples}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether training would stop, by the rule that training stops by."""
+
+    bad: float
+    """Samples of an epoch that would be quarantined."""
+    samples: float
+    """Samples of an epoch."""
+    is_estimate: bool
+    """Whether only a part was read."""
+    stops: bool
+
+
+def judge(results: Sequence[SourceAudit], data: DataConfig) -> Verdict:
+    """Holds what was found of the sources, in their order, against `data.max_bad_share`."""
+    weights, max_bad_share = [source.weight for source in data.sources], data.max_bad_share
+    bad = sum(weight * result.bad_in_all for weight, result in zip(weights, results, strict=True))
+    samples = sum(weight * result.total for weight, result in zip(weights, results, strict=True))
+    uncertain = max_bad_share < 1 and any(result.uncertain for result in results)
+    is_estimate = not all(result.is_whole for result in results)
+    return Verdict(bad, samples, is_estimate, uncertain or bad > allowed(samples, max_bad_share))
 
 
 def audit(
@@ -115,21 +170,39 @@ def audit(
         index: of the sources.
         limits: of images.
         encode: for lengths in tokens; characters are counted without it.
-        limit: samples read of each source.
+        limit: records read of each source.
     """
-    found = [
-        SourceAudit(source.format, len(source.shards), sum(shard.size for shard in source.shards) / 2**20)
-        for source in index.sources
-    ]
+    found = _unread(index)
     for number in range(len(index)):
         unit = index.unit(number)
-        source, result = index.sources[unit.source], found[unit.source]
-        wanted = unit.span.count if limit is None else min(limit - result.samples, unit.span.count)
-        if wanted:
-            for sample in read_samples(source, unit.path, unit.span, unit.first, limits, high=wanted):
-                result.samples += 1
+        source, result, damage = index.sources[unit.source], found[unit.source], index.damages.get(number)
+        rest = unit.span.count if limit is None or damage else min(limit - result.records, unit.span.count)
+        if rest:
+            for sample in read_samples(source, unit.path, unit.span, unit.first, limits, high=rest):
+                result.records += damage is None
                 _examine(sample, result, limits, encode)
         yield source.label, result
+
+
+def _unread(index: Index) -> list[SourceAudit]:
+    """What the index alone tells of each source."""
+    found = []
+    for number, (source, total) in enumerate(zip(index.sources, index.num_per_source(), strict=True)):
+        mine = index.columns["source"] == number
+        with_samples = set(index.columns["shard"][mine].tolist())
+        damages = {unit: damage for unit, damage in index.damages.items() if mine[unit]}
+        found.append(
+            SourceAudit(
+                format=source.format,
+                shards=len(source.shards),
+                MiB=sum(shard.size for shard in source.shards) / 2**20,
+                total=total,
+                lost=sum(damage.samples for damage in damages.values()),
+                empty=[shard.path for i, shard in enumerate(source.shards) if i not in with_samples],
+                uncertain=[index.unit(unit).path for unit, damage in damages.items() if not damage.is_known],
+            )
+        )
+    return found
 
 
 def _examine(

@@ -48,10 +48,11 @@ def clean(text: str, limit: int) -> str:
 class BadDataError(Exception):
     """One sample cannot be used. Never stops a run by itself: it becomes a `BadSample`."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str, samples: int = 1) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason: Reason = reason
         self.detail = clean(detail, 500)
+        self.samples = samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,9 @@ class BadSample:
     """The kind of fault, for counting."""
     detail: str
     """What exactly was wrong, for people."""
+    samples: int = 1
+    """Samples that are lost with it: above 1 for a shard, a stretch of one or a record that swallowed others."""
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, str | int]:
         """The line of the quarantine."""
         return asdict(self)

@@ -3,7 +3,7 @@
 import errno
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from cli_ray.config import SourceConfig
@@ -76,14 +76,17 @@ def read_samples(
     name = shard_name(source, path)
     if span.broken:
         detail = clean(span.broken, _MAX_NAME)
-        yield BadSample(f"{name}#{first}", source.label, clean(path, _MAX_NAME), "broken shard", detail)
+        yield BadSample(f"{name}#{first}", source.label, clean(path, _MAX_NAME), "broken shard", detail, span.lost)
         return
     high = span.count if high is None else high
     count = 0
     for count, record in enumerate(READERS[source.format].records(path, span, limits), start=1):
         if count > low:
             identity = f"{name}#{first + count - 1}" + (f":{clean(record.key, 200)}" if record.key else "")
-            yield _sample(source, path, record, identity, limits)
+            sample = _sample(source, path, record, identity, limits)
+            if isinstance(sample, BadSample) and span.damage != "none":
+                sample = replace(sample, samples=span.lost)
+            yield sample
         if count == high:
             return
     raise UserError(f"{path}: holds {count} samples where the index has {span.count}, it changed: start a new run")
@@ -109,7 +112,7 @@ def _sample(source: Source, path: str, record: Record, identity: str, limits: Li
             images.append(entry if isinstance(entry, bytes) else _load(folder, entry, limits))
             limits.check_bytes("images", list(map(len, images)))
     except BadDataError as error:
-        return BadSample(identity, source.label, where, error.reason, error.detail)
+        return BadSample(identity, source.label, where, error.reason, error.detail, error.samples)
     return Sample(identity, images, messages, source.label, where)
 
 

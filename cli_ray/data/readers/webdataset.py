@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice
-from typing import Any
+from typing import Any, Literal
 
 from pyarrow import NativeFile
 
@@ -12,7 +12,7 @@ from cli_ray.data.files import Shard, open_file
 from cli_ray.data.images import Limits
 from cli_ray.data.json_text import MAX_BYTES, parse
 from cli_ray.data.readers.reader import Span
-from cli_ray.data.readers.tar import Member, members
+from cli_ray.data.readers.tar import BLOCK, Member, members
 from cli_ray.data.record import IMAGE_KEYS, TEXT_KEYS, Record
 from cli_ray.data.sample import BadDataError
 
@@ -42,10 +42,16 @@ class Webdataset:
     suffixes: tuple[str, ...] = (".tar",)
 
     def spans(self, shard: Shard, unit_samples: int) -> Iterator[Span]:
-        """Byte ranges of whole groups."""
+        """Byte ranges of whole groups; what may have swallowed others is a span of its own."""
         with open_file(shard.path) as file:
             count, start, end = 0, 0, 0
             for group in _groups(members(file, 0, shard.size)):
+                if damage := _damage(file, group, shard.size):
+                    if count:
+                        yield Span(start, end, count)
+                    yield Span(group.members[0].start, group.members[-1].end, 1, damage=damage)
+                    count = 0
+                    continue
                 if not count:
                     start = group.members[0].start
                 count, end = count + 1, group.members[-1].end
@@ -74,6 +80,15 @@ def _groups(found: Iterable[Member]) -> Iterator[_Group]:
     for (key, _), run in groupby(kept, lambda member: (_key(member), member.start if not member.name else 0)):
         while some := list(islice(run, MAX_MEMBERS)):
             yield _Group(key, some)
+
+
+def _damage(file: NativeFile, group: _Group, size: int) -> Literal["stretch", "cut"] | None:
+    """Whether others may lie behind damaged headers, or behind a member that the file does not hold whole."""
+    last = group.members[-1]
+    if last.name and not (last.problem and last.data + last.size > size):
+        return None
+    ends = last.end < size or not any(file.read_at(BLOCK, max(0, size - BLOCK)))  # zero blocks end an archive
+    return "stretch" if ends else "cut"
 
 
 def _key(member: Member) -> str:
