@@ -114,7 +114,7 @@ def _described(settings: DataCheckArguments) -> tuple[Literal["llava", "llava_on
     family, injection = settings.family, InjectionConfig(kind="none")
     if settings.model != "tiny":
         try:
-            found = AutoConfig.from_pretrained(settings.model)
+            found = AutoConfig.from_pretrained(settings.model, trust_remote_code=False)
         except (OSError, ValueError):
             found = None  # what is wrong with it is said when the run's own checks read it
         if isinstance(found, InjectionSection):
@@ -182,14 +182,8 @@ def _print_source(console: "Console", label: str, result: "SourceAudit", unit: s
         for sample in result.examples[reason]:
             lost = f": about {sample.samples:,} samples" if sample.samples > 1 else ""
             console.print(f"    {sample.id} ({sample.where}): {sample.detail}{lost}", markup=False, highlight=False)
-    for line in _notes(result):
+    for line in result.notes():
         console.print(f"  {line}", markup=False, highlight=False)
-
-
-def _notes(result: "SourceAudit") -> list[str]:
-    """What else a user should know of a source, a line each."""
-    uncertain = [f"nothing tells how many samples it held: {path}" for path in result.uncertain]
-    return uncertain + [f"holds no sample: {path}" for path in result.empty]
 
 
 def _spread(numbers: "Distribution") -> str:
@@ -211,8 +205,10 @@ def _print_verdict(console: "Console", verdict: "Verdict", max_bad_share: float)
     about = "about " if verdict.is_estimate else ""
     console.print(
         f"\n{about}{verdict.bad:,.0f} of {verdict.samples:,.0f} samples ({share:.2%}) would be quarantined, "
-        f"{'above' if share > max_bad_share else 'within'} data.max_bad_share = {max_bad_share:.2%}"
-        + (": training would stop" if verdict.stops else "")
+        f"{'above' if verdict.is_above else 'within'} data.max_bad_share = {max_bad_share:.2%}"
+        + (": training would stop" if verdict.is_above else "")
     )
+    if verdict.is_uncertain:
+        console.print("training would not start: nothing tells how many samples a shard that cannot be read held")
     if verdict.is_estimate:
         console.print("estimated from the part that was read, the first samples of each source")

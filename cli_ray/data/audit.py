@@ -111,6 +111,13 @@ class SourceAudit:
         rest = 1.0 if self.is_whole else (self.total - self.lost) / max(1, self.records)
         return self.lost + (self.num_bad - self.lost) * rest
 
+    def notes(self) -> list[str]:
+        """What else of the source people should know, a line each."""
+        return [
+            *(f"nothing tells how many samples it held: {path}" for path in self.uncertain),
+            *(f"holds no sample: {path}" for path in self.empty),
+        ]
+
     def add_bad(self, sample: BadSample) -> None:
         """Counts a sample that would be quarantined."""
         self.samples += sample.samples
@@ -148,17 +155,29 @@ class Verdict:
     """Samples of an epoch."""
     is_estimate: bool
     """Whether only a part was read."""
-    stops: bool
+    is_above: bool
+    """Whether these are more than `data.max_bad_share` allows."""
+    is_uncertain: bool
+    """Whether a shard was cut and nothing tells how much it held, at which training does not start."""
+
+    @property
+    def stops(self) -> bool:
+        """Whether training would stop, or not start."""
+        return self.is_above or self.is_uncertain
 
 
 def judge(results: Sequence[SourceAudit], data: DataConfig) -> Verdict:
     """Holds what was found of the sources, in their order, against `data.max_bad_share`."""
-    weights, max_bad_share = [source.weight for source in data.sources], data.max_bad_share
+    weights = [source.weight for source in data.sources]
     bad = sum(weight * result.bad_in_all for weight, result in zip(weights, results, strict=True))
     samples = sum(weight * result.total for weight, result in zip(weights, results, strict=True))
-    uncertain = max_bad_share < 1 and any(result.uncertain for result in results)
-    is_estimate = not all(result.is_whole for result in results)
-    return Verdict(bad, samples, is_estimate, uncertain or bad > allowed(samples, max_bad_share))
+    return Verdict(
+        bad,
+        samples,
+        is_estimate=not all(result.is_whole for result in results),
+        is_above=bad > allowed(samples, data.max_bad_share),
+        is_uncertain=data.max_bad_share < 1 and any(result.uncertain for result in results),
+    )
 
 
 def audit(

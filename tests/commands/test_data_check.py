@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 
 from cli_ray.commands.main import main
+from cli_ray.config import InjectionConfig
+from cli_ray.config.layers import Layers
+from cli_ray.model.config import CliLlavaOnevisionConfig, resolve
+from cli_ray.model.tiny import build_tiny, tiny_processor
 from tests.data.shards import picture, table_rows, tar_members, turns, write_parquet, write_tar
 
 
@@ -90,6 +94,25 @@ def test_what_a_run_would_refuse_is_refused(shard: Path, tmp_path: Path, capsys:
     assert "data.max_length = 4097, the language model has 4096 positions" in capsys.readouterr().err
 
 
+def test_a_checkpoint_says_its_family_and_injection(
+    shard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = build_tiny("llava_onevision").config
+    injection = resolve(InjectionConfig(vision_layers=Layers(count=2), decoder_layers=Layers(count=2)), plain)
+    lengths = []
+    for config in (plain, CliLlavaOnevisionConfig.from_plain(plain, injection)):
+        folder = tmp_path / config.model_type
+        config.save_pretrained(folder)
+        tiny_processor("llava_onevision").save_pretrained(folder)
+        assert check(shard, "--model", folder, "--max-bad-share", "0.3", "--json") == 0
+        lengths.append(json.loads(capsys.readouterr().out)["x.tar"]["length"])
+    assert check(shard, "--model", "tiny", "--family", "llava_onevision", "--max-bad-share", "0.3", "--json") == 0
+    lengths.append(json.loads(capsys.readouterr().out)["x.tar"]["length"])
+    assert lengths[0] == lengths[1] == lengths[2]
+    assert check(shard, "--model", tmp_path / "llava_onevision", "--family", "llava") == 1
+    assert "model.family" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("weights", "expected"), [((9, 1), "1 of 40 samples (2.50%)"), ((1, 5), "5 of 24 samples")])
 def test_sources_count_by_their_weights(
     shard: Path, tmp_path: Path, weights: tuple[int, int], expected: str, capsys: pytest.CaptureFixture[str]
@@ -136,6 +159,19 @@ def test_lost_shards_weigh_what_they_held(tmp_path: Path, capsys: pytest.Capture
         "160 of 280 samples (57.14%) would be quarantined, above",
     ):
         assert part in text
+
+
+def test_a_cut_shard_that_nothing_can_be_compared_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = json.dumps([{"messages": turns(n, images=0)} for n in range(1000)])
+    (tmp_path / "x.json").write_text(text[:-1])
+    assert check(tmp_path) == 1
+    said = capsys.readouterr().out
+    for part in (
+        "the JSON array has no end: the file was cut",
+        f"nothing tells how many samples it held: {tmp_path / 'x.json'}",
+        "1 of 1,001 samples (0.10%) would be quarantined, within data.max_bad_share = 1.00%\ntraining would not start",
+    ):
+        assert part in said
 
 
 def test_a_shard_without_samples_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,10 +22,12 @@ from cli_ray.data.quarantine import TooManyBadSamplesError
 from cli_ray.data.rows import Task
 from cli_ray.data.sample import BadSample
 from cli_ray.data.stream import Stream
+from cli_ray.errors import UserError
 from cli_ray.train.callbacks.quarantiner import Quarantiner
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.loop import TrainLoop
 from cli_ray.train.progress import Progress
+from cli_ray.train.trainer import prepare_index
 from tests.data.shards import data_config
 
 SAMPLES = 2000
@@ -125,6 +127,18 @@ def test_a_run_within_the_limit_never_stops(
     bad = draw(count, seed=0, run=run)
     for seed in range(seeds):
         assert steps_of(data, index, tmp_path / str(seed), bad, seed).bad_samples == count
+
+
+def test_a_run_with_too_much_lost_does_not_start(tmp_path: Path) -> None:
+    """Said by the driver as it makes the index, and for held-out data too; nothing is left to resume from."""
+    for name in "abc":
+        (tmp_path / f"{name}.jsonl").write_text('{"id": 1}\n' * 50)
+    (tmp_path / "b.jsonl").write_text("version https://git-lfs.github.com/spec/v1\nsize 5000\n")
+    folder = RunFolder(str(tmp_path / "run"))
+    with pytest.raises(UserError, match=r"about 50 of 150 samples are lost.*\n.*a git-lfs pointer.*: about 50 samples"):
+        prepare_index(folder, "validation-index.json", data_config(tmp_path))
+    assert folder.read("validation-index.json") is None
+    assert len(prepare_index(folder, "index.json", data_config(tmp_path, max_bad_share=0.34)).damages) == 1
 
 
 def test_one_more_than_the_limit_always_stops(data: DataConfig, index: Index, tmp_path: Path) -> None:
