@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from cli_ray.data.audit import Distribution, SourceAudit, Verdict
     from cli_ray.data.conversation import Encoder
+    from cli_ray.data.index import Index
 
 _DEFAULTS = DataConfig(sources=(SourceConfig(path="unused"),))
 _OWN = {"path", "limit", "as_json"}
@@ -62,17 +63,23 @@ def main(words: list[str]) -> None:
     data = _data(settings) if config is None else config.data
 
     from cli_ray.data.audit import judge
+    from cli_ray.data.index import build_index
+    from cli_ray.data.quarantine import refuse_lost
 
     encoder = None if config is None else _encoder(config)
-    found = _audit(data, encoder, settings.limit)
+    found = _audit(build_index(data), data, encoder, settings.limit)
     verdict = judge(list(found.values()), data)
-    held_out = _audit(config.validation_data, encoder, settings.limit) if config and config.validation.sources else {}
-    found |= {label if label not in found else f"validation: {label}": result for label, result in held_out.items()}
+    if config is not None and config.validation.sources:
+        index = build_index(config.validation_data)
+        refuse_lost(index, config.validation_data)
+        held_out = _audit(index, config.validation_data, encoder, settings.limit)
+        found |= {f"validation: {label}": result for label, result in held_out.items()}
     if settings.as_json:
         print(json.dumps({label: result.to_dict() for label, result in found.items()}, indent=2))
     else:
         _print(found, verdict, data.max_bad_share, "characters" if encoder is None else "tokens")
-    sys.exit(1) if verdict.stops else None
+    if verdict.stops:
+        sys.exit(1)
 
 
 def _config(settings: DataCheckArguments) -> RunConfig | None:
@@ -134,16 +141,14 @@ def _encoder(config: RunConfig) -> "Encoder":
     return Encoder(load_processor(config.model), config.data)
 
 
-def _audit(data: DataConfig, encoder: "Encoder | None", limit: int | None) -> dict[str, "SourceAudit"]:
+def _audit(index: "Index", data: DataConfig, encoder: "Encoder | None", limit: int | None) -> dict[str, "SourceAudit"]:
     """What each source holds, by label. Shows progress on a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
     from cli_ray.data.audit import audit
     from cli_ray.data.images import Limits
-    from cli_ray.data.index import build_index
 
-    index = build_index(data)
     found = {}
     with Progress(console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as progress:
         steps = audit(index, Limits.of(data), encoder, limit)

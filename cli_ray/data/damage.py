@@ -11,7 +11,6 @@ from cli_ray.data.readers import Span
 from cli_ray.data.sample import clean
 
 _HEAD = 512
-_TITLE = re.compile(rb"<title[^>]*>\s*([^<]*)|^([^<>{}]{3,80})$|>([^<>]{3,80})<", re.IGNORECASE | re.MULTILINE)
 _PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 
@@ -77,10 +76,8 @@ def impostor(path: str, size: int) -> str:
         return f"a git-lfs pointer and not the file{told}; fetch it (git lfs pull)"
     if re.match(rb"<(!doctype\s+html|html|head|\?xml|error)", text, re.IGNORECASE):
         kind = "XML" if text[:2] == b"<?" or text[:6].lower() == b"<error" else "HTML"
-        title = _TITLE.search(text)
-        words = next((part for part in title.groups() if part), b"") if title else b""
-        shown = clean(words.decode("utf-8", "replace").strip(), 80)
-        return f"an {kind} page and not the file{f' ({shown!r})' if shown else ''}; download it again"
+        words = re.sub(rb"<[^>]*>?", b" ", text).decode("utf-8", "replace").split()
+        return f"an {kind} page and not the file ({clean(' '.join(words), 80)}); download it again"
     if text.startswith(b"PAR1") and tail != b"PAR1":
         return "no Parquet file that can be read: it was cut, its end is missing; download it again"
     packed = next((name for magic, name in _PACKED.items() if head.startswith(magic)), "")

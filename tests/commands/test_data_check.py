@@ -154,7 +154,7 @@ def test_lost_shards_weigh_what_they_held(tmp_path: Path, capsys: pytest.Capture
         "broken shard 160\n",
         "it was cut, its end is missing; download it again: about 40 samples",
         "a git-lfs pointer and not the file of 487,261,223 bytes; fetch it (git lfs pull): about 40 samples",
-        "an HTML page and not the file ('429 Too Many Requests'); download it again: about 40 samples",
+        "an HTML page and not the file (429 Too Many Requests); download it again: about 40 samples",
         "the file is empty: about 40 samples",
         "160 of 280 samples (57.14%) would be quarantined, above",
     ):

@@ -107,13 +107,13 @@ def test_nothing_tells_how_much_the_only_shard_held(
 def test_what_stands_instead_of_a_shard_is_named(tmp_path: Path) -> None:
     named = {
         pointer: "a git-lfs pointer and not the file of 487,261,223 bytes; fetch it (git lfs pull)",
-        page: "an HTML page and not the file ('502 Bad Gateway'); download it again",
+        page: "an HTML page and not the file (502 Bad Gateway); download it again",
     }
     for write, expected in named.items():
         write(tmp_path / "x")
         assert impostor(str(tmp_path / "x"), (tmp_path / "x").stat().st_size) == expected
     for content, expected in {
-        b'<?xml version="1.0"?><Error><Code>No Access</Code></Error>': "an XML page and not the file ('No Access')",
+        b'<?xml version="1.0"?><Error><Code>No Access</Code></Error>': "an XML page and not the file (No Access)",
         b"\x1f\x8b\x08rest": "a file packed by gzip",
         b"PAR1 and no end": "no Parquet file that can be read: it was cut",
         b"something else": "",
