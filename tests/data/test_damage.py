@@ -1,6 +1,7 @@
 """What cannot be read of a shard counts as what it held, and is refused where nothing tells how much."""
 
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,6 +138,26 @@ def test_a_stretch_of_a_tar_counts_as_its_bytes(tmp_path: Path) -> None:
     assert (bad.id, bad.reason) == ("x.tar#10", "broken shard")
     assert [sample.id for sample in samples][9::2][:2] == ["x.tar#9:00009", "x.tar#11:00020"]
     refuse_lost(build_index(data), data.model_copy(update={"max_bad_share": 0.3}))
+
+
+def test_a_member_that_is_not_read_does_not_swallow_others_in_silence(tmp_path: Path) -> None:
+    """A size that runs past the end of the file, of a member beside a sound sample."""
+    path = tmp_path / "x.tar"
+    members = tar_members(COUNT)
+    write_tar(path, [*members[:20], ("00009.npy", b"x"), *members[20:]])
+    content = bytearray(path.read_bytes())
+    with tarfile.open(path) as tar:
+        info = tar.getmember("00009.npy")
+    start = info.offset
+    info.size = 1 << 30
+    content[start : start + BLOCK] = info.tobuf(tarfile.USTAR_FORMAT)
+    path.write_bytes(content)
+    samples = read_all(data_config(path))
+    [bad] = [sample for sample in samples if isinstance(sample, BadSample)]
+    assert len(samples) == 11
+    assert (bad.id, bad.reason) == ("x.tar#10", "broken shard")
+    assert "00009.npy: cut off" in bad.detail
+    assert 29 <= bad.samples <= 35
 
 
 def test_an_arrow_stream_cut_between_batches_is_no_shorter_stream(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import Any, Literal
 
@@ -76,16 +76,23 @@ class Webdataset:
 
 def _groups(found: Iterable[Member]) -> Iterator[_Group]:
     """Runs of members with one key; a damaged stretch stands alone."""
-    kept = (member for member in found if not member.name or _ending(member) in (*IMAGES, *TEXTS))
+    kept = (member for member in map(_nameless, found) if not member.name or _ending(member) in (*IMAGES, *TEXTS))
     for (key, _), run in groupby(kept, lambda member: (_key(member), member.start if not member.name else 0)):
         while some := list(islice(run, MAX_MEMBERS)):
             yield _Group(key, some)
 
 
+def _nameless(member: Member) -> Member:
+    """A member as it is, or as a damaged stretch where it is not read itself but others may lie in it."""
+    if _ending(member) in (*IMAGES, *TEXTS) or not member.may_swallow:
+        return member
+    return replace(member, name="", problem=f"{member.name}: {member.problem}" if member.name else member.problem)
+
+
 def _damage(file: NativeFile, group: _Group, size: int) -> Literal["stretch", "cut"] | None:
-    """Whether others may lie behind damaged headers, or behind a member that the file does not hold whole."""
+    """Whether others may be lost with a group: those that lie in its last member, or all that followed."""
     last = group.members[-1]
-    if last.name and not (last.problem and last.data + last.size > size):
+    if not last.may_swallow:
         return None
     ends = last.end < size or not any(file.read_at(BLOCK, max(0, size - BLOCK)))  # zero blocks end an archive
     return "stretch" if ends else "cut"
