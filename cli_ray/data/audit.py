@@ -66,9 +66,9 @@ class SourceAudit:
     shards: int
     MiB: float
     """Size of the shards; of JSON sources without the images beside them."""
-    total: int
+    total: int = 0
     """Samples that the index counts, those that are lost with a shard included."""
-    lost: int
+    lost: int = 0
     """Of these, samples that the index knows to be lost."""
     empty: list[str] = field(default_factory=list)
     """Shards without any sample."""
