@@ -184,3 +184,19 @@ def test_a_shard_without_samples_is_listed(tmp_path: Path, capsys: pytest.Captur
 def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(tmp_path / "absent") == 1
     assert "no such file" in capsys.readouterr().err
+
+
+CASES = Path(__file__).parents[3] / "shared" / "cases" / "data"
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="needs the small inputs in ../shared/cases")
+@pytest.mark.parametrize(
+    ("name", "code", "verdict"),
+    [
+        ("lost_shards", 1, "2,000 of 2,500 samples (80.00%) would be quarantined, above data.max_bad_share = 1.00%"),
+        ("half_share", 0, "10 of 2,000 samples (0.50%) would be quarantined, within data.max_bad_share = 1.00%"),
+    ],
+)
+def test_cases(name: str, code: int, verdict: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(CASES / name) == code
+    assert verdict in capsys.readouterr().out
