@@ -1,30 +1,38 @@
 """`cli-ray data check PATH`: what a dataset holds and what of it would be quarantined, before training on it."""
 
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from pydantic import Field
 
-from cli_ray.config import DataConfig, ModelConfig, SourceConfig
+from cli_ray.config import DataConfig, InjectionConfig, ModelConfig, RunConfig, SourceConfig
 from cli_ray.config.base import Section
 from cli_ray.config.data import Format
 from cli_ray.config.load import arguments, load
+from cli_ray.config.optim import OptimConfig, PartConfig
 from cli_ray.config.uri import Uri
+from cli_ray.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cli_ray.data.audit import Distribution, SourceAudit
+    from cli_ray.data.audit import Distribution, SourceAudit, Verdict
+    from cli_ray.data.conversation import Encoder
+    from cli_ray.data.index import Index
 
 _DEFAULTS = DataConfig(sources=(SourceConfig(path="unused"),))
+_OWN = {"path", "limit", "as_json"}
+"""Arguments that no run config has."""
 
 
 class DataCheckArguments(Section):
-    """Counts, measures and audits a dataset. It is read the way training reads it, sample by sample, on CPU."""
+    """Counts, measures and audits a dataset. It is read the way training reads it, sample by sample, on CPU; ends with
+    exit code 1 when training would stop at it."""
 
     path: Annotated[Uri, tyro.conf.Positional, tyro.conf.arg(metavar="PATH")]
-    """A file, folder, glob or pyarrow URI of shards, or a run's .toml, whose data and model sections are taken."""
+    """A file, folder, glob or pyarrow URI of shards, or a run's .toml, which is checked as its run would."""
     format: Format = "auto"
     """Format of the files; `auto` looks at their names."""
     image_folder: Uri = ""
@@ -34,68 +42,118 @@ class DataCheckArguments(Section):
     llava_preprocessing: bool = False
     """Read conversations as LLaVA's own training code does, see `data.sources.llava_preprocessing`."""
     model: str = ""
-    """Hub id or folder of a LLaVA checkpoint (`tiny` for the made one): lengths are then tokens, image tokens
-    included, and over-long samples are found. Without it they are characters."""
-    family: Literal["llava", "llava_onevision"] = "llava"
-    """Family of that checkpoint."""
+    """Hub id or folder of a LLaVA checkpoint (`tiny` for the made one): template, vocabulary and lengths are then
+    checked as a run of it would, in tokens, image tokens included. Without it lengths are characters."""
+    family: Literal["auto", "llava", "llava_onevision"] = "auto"
+    """Family of that checkpoint; `auto` is what it says itself."""
     max_length: int = Field(default=_DEFAULTS.max_length, ge=16)
     """Longest sample in tokens; only checked with a model."""
     max_image_pixels: int = Field(default=_DEFAULTS.max_image_pixels, ge=1)
     """Images with more pixels would be quarantined."""
+    max_bad_share: float = Field(default=_DEFAULTS.max_bad_share, ge=0, le=1)
+    """Share of the samples that may be bad."""
     max_image_MiB: float = Field(default=_DEFAULTS.max_image_MiB, gt=0)
     """Encoded images above this size would be quarantined."""
     limit: int | None = Field(default=None, ge=1)
-    """Look at this many samples of each source only, the first ones."""
+    """Look at this many samples of each source only, the first ones; the rest is taken to be like them."""
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
     """Print the report as JSON."""
 
 
 def main(words: list[str]) -> None:
-    """Audits a dataset and prints the report."""
+    """Audits a dataset and prints the report; exits with 1 when training would stop at it."""
     settings = arguments(DataCheckArguments, words, "cli-ray data check")
-    data, model = _sections(settings)
+    config = _config(settings)
+    data = _data(settings) if config is None else config.data
 
-    from rich.console import Console
+    from cli_ray.data.audit import judge
+    from cli_ray.data.index import build_index
+    from cli_ray.data.quarantine import refuse_lost
 
-    found = _audit(data, model, settings.limit)
+    encoder = None if config is None else _encoder(config)
+    found = _audit(build_index(data), data, encoder, settings.limit)
+    verdict = judge(list(found.values()), data)
+    if config is not None and config.validation.sources:
+        index = build_index(config.validation_data)
+        refuse_lost(index, config.validation_data)
+        held_out = _audit(index, config.validation_data, encoder, settings.limit)
+        found |= {f"validation: {label}": result for label, result in held_out.items()}
     if settings.as_json:
         print(json.dumps({label: result.to_dict() for label, result in found.items()}, indent=2))
-        return
-    console = Console(soft_wrap=True)
-    unit = "tokens" if model else "characters"
-    for label, result in found.items():
-        _print_source(console, label, result, unit)
-    _print_verdict(console, list(found.values()), data.max_bad_share)
+    else:
+        _print(found, verdict, data.max_bad_share, "characters" if encoder is None else "tokens")
+    if verdict.stops:
+        sys.exit(1)
 
 
-def _sections(settings: DataCheckArguments) -> tuple[DataConfig, ModelConfig | None]:
-    """The data to read and the model to read it for."""
+def _config(settings: DataCheckArguments) -> RunConfig | None:
+    """The run whose eyes the data are seen with; None without a model.
+
+    Raises:
+        UserError: a .toml and flags that it decides.
+    """
     if settings.path.endswith(".toml"):
-        config = load(settings.path)
-        return config.data, config.model
+        given = sorted(name for name in settings.model_fields_set - _OWN if getattr(settings, name) != _default(name))
+        if given:
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise UserError(f"{settings.path} says what is read and how: change it there instead of giving {flags}")
+        return load(settings.path)
+    if not settings.model:
+        return None
+    family, injection = _described(settings)
+    model = ModelConfig(family=family, checkpoint=settings.model)
+    trained = OptimConfig(projector=PartConfig(lr=1e-3))  # no run config is without; nothing here depends on it
+    return RunConfig(name="check", model=model, injection=injection, data=_data(settings), optim=trained)
+
+
+def _default(name: str) -> object:
+    return DataCheckArguments.model_fields[name].default
+
+
+def _data(settings: DataCheckArguments) -> DataConfig:
     of_source = ("path", "format", "image_folder", "image_roots", "llava_preprocessing")
     source = SourceConfig(**{name: getattr(settings, name) for name in of_source})
-    names = ("max_length", "max_image_pixels", "max_image_MiB")
-    data = DataConfig(sources=(source,), **{name: getattr(settings, name) for name in names})
-    return data, ModelConfig(family=settings.family, checkpoint=settings.model) if settings.model else None
+    names = ("max_length", "max_image_pixels", "max_image_MiB", "max_bad_share")
+    return DataConfig(sources=(source,), **{name: getattr(settings, name) for name in names})
 
 
-def _audit(data: DataConfig, model: ModelConfig | None, limit: int | None) -> dict[str, "SourceAudit"]:
+def _described(settings: DataCheckArguments) -> tuple[Literal["llava", "llava_onevision"], InjectionConfig]:
+    """Family and injection of the checkpoint as its own config has them, which a run of it must name."""
+    from transformers import AutoConfig
+
+    from cli_ray.model.config import InjectionSection
+
+    family, injection = settings.family, InjectionConfig(kind="none")
+    if settings.model != "tiny":
+        try:
+            found = AutoConfig.from_pretrained(settings.model, trust_remote_code=False)
+        except (OSError, ValueError):
+            found = None  # what is wrong with it is said when the run's own checks read it
+        if isinstance(found, InjectionSection):
+            injection = found.injection
+        if family == "auto" and found is not None and "onevision" in found.model_type:
+            family = "llava_onevision"
+    return "llava" if family == "auto" else family, injection
+
+
+def _encoder(config: RunConfig) -> "Encoder":
+    """The encoder of a run, after the checks that a run begins with."""
+    from cli_ray.data.conversation import Encoder
+    from cli_ray.model.build import load_processor
+    from cli_ray.train.trainer import check_model
+
+    check_model(config)
+    return Encoder(load_processor(config.model), config.data)
+
+
+def _audit(index: "Index", data: DataConfig, encoder: "Encoder | None", limit: int | None) -> dict[str, "SourceAudit"]:
     """What each source holds, by label. Shows progress on a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
     from cli_ray.data.audit import audit
     from cli_ray.data.images import Limits
-    from cli_ray.data.index import build_index
 
-    encoder = None
-    if model:
-        from cli_ray.data.conversation import Encoder
-        from cli_ray.model.build import load_processor
-
-        encoder = Encoder(load_processor(model), data)
-    index = build_index(data)
     found = {}
     with Progress(console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as progress:
         steps = audit(index, Limits.of(data), encoder, limit)
@@ -104,12 +162,23 @@ def _audit(data: DataConfig, model: ModelConfig | None, limit: int | None) -> di
     return found
 
 
+def _print(found: dict[str, "SourceAudit"], verdict: "Verdict", max_bad_share: float, unit: str) -> None:
+    """The report."""
+    from rich.console import Console
+
+    console = Console(soft_wrap=True)
+    for label, result in found.items():
+        _print_source(console, label, result, unit)
+    _print_verdict(console, verdict, max_bad_share)
+
+
 def _print_source(console: "Console", label: str, result: "SourceAudit", unit: str) -> None:
     from rich.markup import escape
 
     console.print(f"\n[bold]{escape(label)}[/bold]: {result.format}, {result.shards} shards, {result.MiB:,.1f} MiB")
-    good = result.samples - result.reasons.total()
-    console.print(f"  {result.samples:,} samples: {good:,} good, {result.reasons.total():,} would be quarantined")
+    good = result.samples - result.num_bad
+    read = "samples" if result.is_whole else f"of {result.total:,} samples read"
+    console.print(f"  {result.samples:,} {read}: {good:,} good, {result.num_bad:,} would be quarantined")
     supervised = f", {result.supervised:,} supervised tokens" if unit == "tokens" else ""
     console.print(
         f"  {result.with_images:,} with images ({result.images:,}), {good - result.with_images:,} text only, "
@@ -123,7 +192,8 @@ def _print_source(console: "Console", label: str, result: "SourceAudit", unit: s
     for reason, count in result.reasons.most_common():
         console.print(f"  [red]{reason}[/red] {count:,}")
         for sample in result.examples[reason]:
-            console.print(f"    {sample.id} ({sample.where}): {sample.detail}", markup=False, highlight=False)
+            lost = f": about {sample.samples:,} samples" if sample.samples > 1 else ""
+            console.print(f"    {sample.id} ({sample.where}): {sample.detail}{lost}", markup=False, highlight=False)
     for line in result.notes():
         console.print(f"  {line}", markup=False, highlight=False)
 
@@ -142,11 +212,15 @@ def _print_histogram(console: "Console", numbers: "Distribution") -> None:
         console.print(f"  {low:>9,} - {high - 1:<9,} {bar} {count:,}", highlight=False)
 
 
-def _print_verdict(console: "Console", results: list["SourceAudit"], max_bad_share: float) -> None:
-    bad, seen = sum(result.reasons.total() for result in results), sum(result.samples for result in results)
-    share = bad / seen if seen else 0.0
-    verdict = "above" if share > max_bad_share else "within"
+def _print_verdict(console: "Console", verdict: "Verdict", max_bad_share: float) -> None:
+    share = verdict.bad / verdict.samples if verdict.samples else 0.0
+    about = "about " if verdict.is_estimate else ""
     console.print(
-        f"\n{bad:,} of {seen:,} samples ({share:.2%}) would be quarantined, {verdict} data.max_bad_share = "
-        f"{max_bad_share:.2%}" + (": training would stop" if verdict == "above" else "")
+        f"\n{about}{verdict.bad:,.0f} of {verdict.samples:,.0f} samples ({share:.2%}) would be quarantined, "
+        f"{'above' if verdict.is_above else 'within'} data.max_bad_share = {max_bad_share:.2%}"
+        + (": training would stop" if verdict.is_above else "")
     )
+    if verdict.is_uncertain:
+        console.print("training would not start: nothing tells how many samples a shard that cannot be read held")
+    if verdict.is_estimate:
+        console.print("estimated from the part that was read, the first samples of each source")

@@ -30,7 +30,7 @@ class DataVerifyArguments(Section):
 
 
 def main(words: list[str]) -> None:
-    """Prints a table and what is wrong; exits with 1 when anything is."""
+    """Prints a table, what was lost with others, and what is wrong; exits with 1 when anything is."""
     settings = arguments(DataVerifyArguments, words, "cli-ray data verify")
 
     from rich.console import Console
@@ -38,8 +38,11 @@ def main(words: list[str]) -> None:
     found = verification(settings.run, None if settings.all else SHOWN)
     console = Console(soft_wrap=True)
     console.print(_table(found.epochs))
+    lost = _lost(found)
+    for line in lost:
+        print(line)
     if found.is_right:
-        console.print("no sample twice, none missing")
+        console.print("no sample twice, none missing" if not lost else "no sample twice, no other missing")
         return
     for line in _lines(found, settings.all):
         print(line)
@@ -80,19 +83,35 @@ def verification(run: str, limit: int | None) -> "Verification":
         micro_batch_size=config.train.micro_batch_size,
         global_batch_size=config.train.global_batch_size,
     )
-    return Verifier(Places(index), order, partial(ledger.read, folder), files, newest.progress.step, limit).run()
+    found = Verifier(Places(index), order, partial(ledger.read, folder), files, newest.progress.step, limit).run()
+    found.uncertain = [index.unit(number).path for number, damage in index.damages.items() if not damage.is_known]
+    return found
 
 
 def _table(epochs: "list[EpochCount]") -> "Table":
     from rich.table import Table
 
-    names = ("epoch", "steps", "expected", "trained", "quarantined", "twice", "missing", "unknown")
+    names = ("epoch", "steps", "expected", "trained", "quarantined", "lost", "twice", "missing", "unknown")
     table = Table(box=None)
     for name in names:
         table.add_column(name, justify="right")
     for count in epochs:
         table.add_row(*(f"{getattr(count, name):,}" for name in names))
     return table
+
+
+def _lost(found: "Verification") -> list[str]:
+    """What was left out together, a line each."""
+    lines = []
+    for count in found.epochs:
+        losses = [loss for loss in found.losses if loss.epoch == count.epoch]
+        for loss in losses:
+            shard, _, number = loss.id.partition("#")
+            at = f"sample {number} of source {loss.source}; the reason is in quarantine/"
+            lines.append(f"epoch {count.epoch}: {loss.samples:,} samples lost with shard {shard} ({at})")
+        if rest := count.lost - sum(loss.samples for loss in losses):
+            lines.append(f"epoch {count.epoch}: {rest:,} more samples lost, --all lists every shard")
+    return lines + [f"nothing tells how many samples were lost with shard {path}" for path in found.uncertain]
 
 
 def _lines(found: "Verification", everything: bool) -> list[str]:

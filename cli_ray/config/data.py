@@ -44,9 +44,11 @@ class DataConfig(Section):
     sources: tuple[SourceConfig, ...]
     """The sources, mixed by their weights."""
     max_length: int = Field(default=2048, ge=16)
-    """Longest sample in tokens, image tokens included; longer ones are quarantined, never cut."""
+    """Longest sample in tokens, image tokens included; longer ones are quarantined, never cut. At most as many as the
+    language model has positions."""
     max_bad_share: float = Field(default=0.01, ge=0, le=1)
-    """The run stops once more than this share of the samples read was quarantined."""
+    """The run stops once more samples were quarantined than this share of all samples of an epoch (of each one begun),
+    and does not start where more are known to be lost with shards that cannot be read."""
     max_image_pixels: int = Field(default=89_478_485, ge=1)
     """Images with more pixels are refused before they are decoded (decompression bombs)."""
     max_image_MiB: float = Field(default=64, gt=0)

@@ -1,13 +1,15 @@
 """What a dataset holds, found by reading it the way training does, in flat memory."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cli_ray.config import DataConfig
 from cli_ray.data.encoded import IGNORED, Encoded
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.data.index import Index
+from cli_ray.data.quarantine import allowed
 from cli_ray.data.sample import BadDataError, BadSample, Sample
 from cli_ray.data.source import read_samples
 
@@ -15,6 +17,8 @@ EXAMPLES = 3
 """Bad samples kept for each reason."""
 MAX_NAMES = 200
 """Names of what was not read that are kept for a source; those of hostile records have no end."""
+LOST_EXAMPLES = 20
+"""Those that others are lost with, for each reason."""
 
 _BITS = 5
 
@@ -64,8 +68,18 @@ class SourceAudit:
     shards: int
     MiB: float
     """Size of the shards; of JSON sources without the images beside them."""
+    total: int = 0
+    """Samples that the index counts, those that are lost with a shard included."""
+    lost: int = 0
+    """Of these, samples that the index knows to be lost."""
+    empty: list[str] = field(default_factory=list)
+    """Shards without any sample."""
+    uncertain: list[str] = field(default_factory=list)
+    """Shards that may have held more than is counted: nothing tells how many samples."""
     samples: int = 0
     """Samples read, bad ones included."""
+    records: int = 0
+    """Records read, which of those that the index knows to be lost there is none."""
     with_images: int = 0
     images: int = 0
     turns: int = 0
@@ -97,21 +111,41 @@ class SourceAudit:
             self.remarks.update(sample.remarks)
 
     def notes(self) -> list[str]:
-        """What of the source was passed over, or read otherwise than it stands, a line each, for people."""
+        """What was passed over, read otherwise than it stands or cannot be known, a line each, for people."""
         return [
             *(f"not read: {name}, in {count:,} samples" for name, count in self.unread.most_common()),
             *(f"not read: {files}" for files in self.left_out),
             *(f"{remark}, in {count:,} samples" for remark, count in self.remarks.most_common()),
+            *(f"nothing tells how many samples it held: {path}" for path in self.uncertain),
+            *(f"holds no sample: {path}" for path in self.empty),
         ]
+
+    @property
+    def num_bad(self) -> int:
+        """Samples that would be quarantined of those read."""
+        return self.reasons.total()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it was read."""
+        return self.records >= self.total - self.lost
+
+    @property
+    def bad_in_all(self) -> float:
+        """Samples that would be quarantined of all; where a part was read, as many of the rest as of that."""
+        rest = 1.0 if self.is_whole else (self.total - self.lost) / max(1, self.records)
+        return self.lost + (self.num_bad - self.lost) * rest
 
     def add_bad(self, sample: BadSample) -> None:
         """Counts a sample that would be quarantined."""
-        self.reasons[sample.reason] += 1
-        if len(self.examples[sample.reason]) < EXAMPLES:
+        self.samples += sample.samples
+        self.reasons[sample.reason] += sample.samples
+        if len(self.examples[sample.reason]) < (LOST_EXAMPLES if sample.samples > 1 else EXAMPLES):
             self.examples[sample.reason].append(sample)
 
     def add_good(self, sample: Sample, sizes: list[tuple[int, int]], length: int, supervised: int) -> None:
         """Counts a sample; sizes are width and height of its images."""
+        self.samples += 1
         self.with_images += bool(sizes)
         self.images += len(sizes)
         self.turns += sum(message.role == "assistant" for message in sample.messages)
@@ -123,11 +157,46 @@ class SourceAudit:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
-        plain = {name: value for name, value in vars(self).items() if isinstance(value, int | float | str)}
+        plain = {name: value for name, value in vars(self).items() if isinstance(value, int | float | str | list)}
         spread = {name: getattr(self, name).to_dict() for name in ("width", "height", "length")}
         examples = {reason: [sample.to_dict() for sample in found] for reason, found in self.examples.items()}
         notes = {"left_out": self.left_out, "unread": dict(self.unread), "remarks": dict(self.remarks)}
         return {**plain, **spread, "quarantined": dict(self.reasons), "examples": examples, **notes}
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether training would stop, by the rule that training stops by."""
+
+    bad: float
+    """Samples of an epoch that would be quarantined."""
+    samples: float
+    """Samples of an epoch."""
+    is_estimate: bool
+    """Whether only a part was read."""
+    is_above: bool
+    """Whether these are more than `data.max_bad_share` allows."""
+    is_uncertain: bool
+    """Whether a shard was cut and nothing tells how much it held, at which training does not start."""
+
+    @property
+    def stops(self) -> bool:
+        """Whether training would stop, or not start."""
+        return self.is_above or self.is_uncertain
+
+
+def judge(results: Sequence[SourceAudit], data: DataConfig) -> Verdict:
+    """Holds what was found of the sources, in their order, against `data.max_bad_share`."""
+    weights = [source.weight for source in data.sources]
+    bad = sum(weight * result.bad_in_all for weight, result in zip(weights, results, strict=True))
+    samples = sum(weight * result.total for weight, result in zip(weights, results, strict=True))
+    return Verdict(
+        bad,
+        samples,
+        is_estimate=not all(result.is_whole for result in results),
+        is_above=bad > allowed(samples, data.max_bad_share),
+        is_uncertain=data.max_bad_share < 1 and any(result.uncertain for result in results),
+    )
 
 
 def audit(
@@ -139,27 +208,41 @@ def audit(
         index: of the sources.
         limits: of images.
         encode: for lengths in tokens; characters are counted without it.
-        limit: samples read of each source.
+        limit: records read of each source.
     """
-    found = [
-        SourceAudit(
-            source.format,
-            len(source.shards),
-            sum(shard.size for shard in source.shards) / 2**20,
-            left_out=source.left_out,
-        )
-        for source in index.sources
-    ]
+    found = _unread(index)
     for number in range(len(index)):
         unit = index.unit(number)
-        source, result = index.sources[unit.source], found[unit.source]
-        wanted = unit.span.count if limit is None else min(limit - result.samples, unit.span.count)
-        if wanted:
-            for sample in read_samples(source, unit.path, unit.span, unit.first, limits, high=wanted):
-                result.samples += 1
+        source, result, damage = index.sources[unit.source], found[unit.source], index.damages.get(number)
+        rest = unit.span.count if limit is None or damage else min(limit - result.records, unit.span.count)
+        if rest:
+            for sample in read_samples(source, unit.path, unit.span, unit.first, limits, high=rest):
+                result.records += damage is None
                 result.add_unread(sample)
                 _examine(sample, result, limits, encode)
         yield source.label, result
+
+
+def _unread(index: Index) -> list[SourceAudit]:
+    """What the index alone tells of each source."""
+    found = []
+    for number, (source, total) in enumerate(zip(index.sources, index.num_per_source(), strict=True)):
+        mine = index.columns["source"] == number
+        with_samples = set(index.columns["shard"][mine].tolist())
+        damages = {unit: damage for unit, damage in index.damages.items() if mine[unit]}
+        found.append(
+            SourceAudit(
+                format=source.format,
+                shards=len(source.shards),
+                MiB=sum(shard.size for shard in source.shards) / 2**20,
+                total=total,
+                lost=sum(damage.samples for damage in damages.values()),
+                left_out=source.left_out,
+                empty=[shard.path for i, shard in enumerate(source.shards) if i not in with_samples],
+                uncertain=[index.unit(unit).path for unit, damage in damages.items() if not damage.is_known],
+            )
+        )
+    return found
 
 
 def _examine(

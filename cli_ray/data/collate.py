@@ -41,6 +41,11 @@ class MicroBatch:
     """Lane, and number among the micro-batches that the step takes of it."""
 
     @property
+    def num_bad(self) -> int:
+        """Samples that are lost with the bad ones, see `BadSample.samples`."""
+        return sum(sample.samples for sample in self.bad)
+
+    @property
     def num_supervised(self) -> int:
         """Tokens that carry loss. The first of a row cannot: nothing predicts it."""
         return int((self.labels[:, 1:] != IGNORED).sum())

@@ -25,7 +25,7 @@ _SCHEMA = pa.schema(
         ("pixels", pa.large_binary()),
         ("shapes", pa.list_(pa.int32())),
         ("sizes", pa.list_(pa.int32())),
-        ("bad", pa.struct([(name, pa.string()) for name in ("where", "reason", "detail")])),
+        ("bad", pa.struct([*((name, pa.string()) for name in ("where", "reason", "detail")), ("samples", pa.int64())])),
     ]
 )
 
@@ -66,7 +66,7 @@ def from_table(table: pa.Table) -> Iterator[Row]:
 
 def _to_dict(row: Row) -> dict[str, object]:
     if isinstance(row, BadSample):
-        bad = {"where": row.where, "reason": row.reason, "detail": row.detail}
+        bad = {"where": row.where, "reason": row.reason, "detail": row.detail, "samples": row.samples}
         return {"id": row.id, "source": row.source, "bad": bad}
     return {
         "id": row.id,

@@ -3,13 +3,14 @@
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cli_ray.config import DataConfig
+from cli_ray.data.damage import Damage, impostor, weigh
 from cli_ray.data.files import Shard
 from cli_ray.data.order import Order
 from cli_ray.data.readers import READERS, Span
@@ -40,8 +41,8 @@ class Index:
     unit_samples: int
     columns: dict[str, NDArray[np.int64]]
     """One entry per unit: source, shard (number within the source), start, end, count, first."""
-    broken: dict[int, str]
-    """Why a unit cannot be read, by its number."""
+    damages: dict[int, Damage]
+    """Units that cannot be read, by their number."""
 
     def __len__(self) -> int:
         return len(self.columns["count"])
@@ -55,10 +56,18 @@ class Index:
         """Files at the paths of the sources that are not read, a line for each kind, for people."""
         return [f"{source.label}: not read: {files}" for source in self.sources for files in source.left_out]
 
+    def num_per_source(self) -> list[int]:
+        """Samples of each source, those that its damaged units held included."""
+        samples = self.columns["count"].copy()
+        samples[list(self.damages)] = [damage.samples for damage in self.damages.values()]
+        return [int(samples[self.columns["source"] == number].sum()) for number in range(len(self.sources))]
+
     def unit(self, number: int) -> Unit:
         """One unit."""
         source, shard, start, end, count, first = (int(self.columns[name][number]) for name in _COLUMNS)
-        span = Span(start, end, count, self.broken.get(number, ""))
+        span, damage = Span(start, end, count), self.damages.get(number)
+        if damage is not None:
+            span = replace(span, broken=damage.reason, damage="stretch", lost=damage.samples)
         return Unit(source, self.sources[source].shards[shard].path, span, first)
 
     def check_unchanged(self, data: DataConfig) -> None:
@@ -87,7 +96,7 @@ class Index:
                 "sources": [asdict(source) for source in self.sources],
                 "unit_samples": self.unit_samples,
                 "columns": {name: column.tolist() for name, column in self.columns.items()},
-                "broken": self.broken,
+                "damages": {number: asdict(damage) for number, damage in self.damages.items()},
             }
         )
 
@@ -99,7 +108,7 @@ class Index:
             sources=tuple(_source_from(source) for source in fields["sources"]),
             unit_samples=fields["unit_samples"],
             columns={name: np.array(column, np.int64) for name, column in fields["columns"].items()},
-            broken={int(number): reason for number, reason in fields["broken"].items()},
+            damages={int(number): Damage(**damage) for number, damage in fields["damages"].items()},
         )
 
 
@@ -111,19 +120,20 @@ def build_index(data: DataConfig) -> Index:
     """
     sources = tuple(open_source(source) for source in data.sources)
     rows: list[tuple[int, ...]] = []
-    broken: dict[int, str] = {}
+    damages: dict[int, Damage] = {}
     for s, source in enumerate(sources):
-        for k, shard in enumerate(source.shards):
+        spans, has_whole = weigh(source.shards, [_spans(source, shard, data.unit_samples) for shard in source.shards])
+        for k, found in enumerate(spans):
             first = 0
-            for span in _spans(source, shard, data.unit_samples):
-                if span.broken:
-                    broken[len(rows)] = span.broken
+            for span in found:
+                if span.damage != "none":
+                    damages[len(rows)] = Damage(span.lost, has_whole or span.damage != "cut", span.broken)
                 rows.append((s, k, span.start, span.end, span.count, first))
                 first += span.count
     if not rows:
         raise UserError(f"data.sources: no sample in {', '.join(source.path for source in data.sources)}")
     table = np.array(rows, np.int64)
-    return Index(sources, data.unit_samples, dict(zip(_COLUMNS, table.T.copy(), strict=True)), broken)
+    return Index(sources, data.unit_samples, dict(zip(_COLUMNS, table.T.copy(), strict=True)), damages)
 
 
 def order_of(
@@ -142,13 +152,23 @@ def order_of(
     )
 
 
+def samples_per_epoch(index: Index, data: DataConfig) -> float:
+    """Samples of an epoch by the weights of the sources, those that damaged units held included."""
+    pairs = zip(data.sources, index.num_per_source(), strict=True)
+    return sum(source.weight * samples for source, samples in pairs)
+
+
 def _spans(source: Source, shard: Shard, unit_samples: int) -> Sequence[Span]:
     if shard.size == 0:
         return [Span(0, 0, 1, "the file is empty")]
     try:
-        return list(READERS[source.format].spans(shard, unit_samples))
+        spans = list(READERS[source.format].spans(shard, unit_samples))
+        is_unreadable = len(spans) == 1 and (spans[0].broken or spans[0].damage != "none")
+        if is_unreadable and (instead := impostor(shard.path, shard.size)):
+            return [Span(0, 0, 1, instead)]
     except OSError as error:
         raise UserError(f"{shard.path}: cannot be read: {error}") from error
+    return spans
 
 
 def _source_from(fields: dict[str, Any]) -> Source:

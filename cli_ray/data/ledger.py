@@ -23,7 +23,7 @@ SCHEMA = pa.schema(
         pa.field("rank", pa.int32(), nullable=False),
         pa.field("source", pa.dictionary(pa.int32(), pa.string()), nullable=False),
         pa.field("id", pa.string(), nullable=False),
-        pa.field("quarantined", pa.bool_(), nullable=False),
+        pa.field("quarantined", pa.int64(), nullable=False),  # 0 when trained on, else samples lost with it, mostly 1
     ]
 )
 """A row for each sample that a step took."""
@@ -49,9 +49,8 @@ def entries(step: int, steps_per_epoch: int, rank: int, batches: Sequence["Micro
     numbers = [np.full(count, value, np.int32) for value in (step, *divmod(step - 1, steps_per_epoch), rank)]
     labels = pa.array([*sources, *(sample.source for sample in bad)], pa.string()).dictionary_encode()
     names = pa.array([*ids, *(sample.id for sample in bad)], pa.string())
-    return pa.Table.from_arrays(
-        [*map(pa.array, numbers), labels, names, pa.array(np.arange(count) >= len(ids))], schema=SCHEMA
-    )
+    quarantined = pa.array([0] * len(ids) + [sample.samples for sample in bad], pa.int64())
+    return pa.Table.from_arrays([*map(pa.array, numbers), labels, names, quarantined], schema=SCHEMA)
 
 
 def merge(tables: Sequence[pa.Table]) -> pa.Table:

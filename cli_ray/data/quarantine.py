@@ -1,69 +1,122 @@
 """The record of samples that were left out, and when they are too many."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-from cli_ray.data.sample import BadSample
-from cli_ray.errors import RunFailedError
+from cli_ray.config import DataConfig
+from cli_ray.data.index import Index, samples_per_epoch
+from cli_ray.data.sample import BadSample, clean
+from cli_ray.errors import RunFailedError, UserError
 
-MIN_SEEN = 100
-"""Samples seen before the share of bad ones says anything; a whole epoch does earlier."""
+_SHOWN = 10
+"""Damaged shards that an error lists."""
 
 
 class TooManyBadSamplesError(RunFailedError):
     """More of the data is bad than `data.max_bad_share` allows."""
 
 
+def allowed(samples: float, max_bad_share: float) -> int:
+    """How many of so many samples may be bad.
+
+    The limit is held against all samples of an epoch, not against those read so far: what has been read is a sample of
+    few units, in which bad neighbours come together, so a run within the limit would stop by its seed.
+    """
+    return math.floor(samples * max_bad_share + 1e-6)  # 0.29 * 100 is a little below 29
+
+
 @dataclass
 class Quarantine:
-    """Bad samples of one rank: one line each, and counts by reason.
+    """Bad samples: one line each, and counts by reason. One that comes again is written and counted once.
 
     Args:
         append: writes one line (JSON) to the quarantine file.
-        path: of that file, for messages.
-        max_bad_share: of the samples seen.
+        path: of the files, for messages.
     """
 
     append: Callable[[str], None]
     path: str
-    max_bad_share: float
-    seen: int = 0
-    """Samples that came, bad ones included."""
     reasons: Counter[str] = field(default_factory=Counter)
     """Bad samples by reason."""
     example: BadSample | None = None
     """The first one."""
+    written: set[str] = field(default_factory=set)
+    """The lines that are there."""
 
-    @property
-    def num_bad(self) -> int:
-        """Bad samples that came."""
-        return self.reasons.total()
-
-    def add(self, num_good: int, bad: Iterable[BadSample]) -> None:
+    def add(self, bad: Iterable[BadSample]) -> None:
         """Records what came with some micro-batches."""
-        self.seen += num_good
         for sample in bad:
-            self.seen += 1
-            self.reasons[sample.reason] += 1
-            self.example = self.example or sample
-            self.append(json.dumps(sample.to_dict(), ensure_ascii=False))
+            line = json.dumps(sample.to_dict(), ensure_ascii=False)
+            if line not in self.written:
+                self.written.add(line)
+                self._count(sample)
+                self.append(line)
 
-    def check(self, end_of_epoch: bool = False) -> None:
-        """Compares the share of bad samples with the limit.
+    def resume(self, lines: Iterable[str], counted: bool) -> None:
+        """Takes over lines of earlier starts.
 
-        Raises:
-            TooManyBadSamplesError: it is above, and enough was seen to say so.
+        Args:
+            lines: of all ranks.
+            counted: whether they count here, which they should on one rank.
         """
-        if (self.seen < MIN_SEEN and not end_of_epoch) or self.num_bad <= self.max_bad_share * self.seen:
-            return
-        assert self.example is not None
+        lines = list(dict.fromkeys(lines))
+        self.written.update(lines)
+        for line in lines if counted else ():
+            with suppress(ValueError, TypeError):  # a line that was cut as its writer was killed
+                self._count(BadSample(**json.loads(line)))
+
+    def _count(self, sample: BadSample) -> None:
+        self.reasons[sample.reason] += sample.samples
+        self.example = self.example or sample
+
+    def too_many(self, bad: int, samples: float, epochs: int, max_bad_share: float) -> TooManyBadSamplesError:
+        """What to raise when more samples are bad than `allowed`.
+
+        Args:
+            bad: samples of the run so far.
+            samples: of an epoch.
+            epochs: begun.
+            max_bad_share: of the config.
+        """
+        counts = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons.most_common())
         one = self.example
-        counts = ", ".join(f"{reason} {count}" for reason, count in self.reasons.most_common())
-        raise TooManyBadSamplesError(
-            f"{self.num_bad} of {self.seen} samples are bad ({self.num_bad / self.seen:.1%}), data.max_bad_share "
-            f"allows {self.max_bad_share:.1%}. By reason: {counts}. For example {one.id} of {one.source} "
-            f"({one.where}): {one.reason}: {one.detail}. All of them are in {self.path}. Mend the data "
-            "(cli-ray data check lists what is wrong), or raise data.max_bad_share"
+        example = f" For example {one.id} of {one.source} ({one.where}): {one.reason}: {one.detail}." if one else ""
+        within = "an epoch" if epochs == 1 else f"{epochs} epochs"
+        most = allowed(samples * epochs, max_bad_share)
+        return TooManyBadSamplesError(
+            f"{bad:,} samples are bad so far, data.max_bad_share = {max_bad_share:.2%} allows {most:,} of the "
+            f"{samples * epochs:,.0f} samples of {within}. By reason: {counts}.{example} All are in {self.path}. "
+            "Mend the data (cli-ray data check lists what is wrong), or raise data.max_bad_share"
         )
+
+
+def refuse_lost(index: Index, data: DataConfig) -> None:
+    """Compares what the index knows to be lost with the limit, before anything is trained.
+
+    Raises:
+        UserError: more samples than allowed lie in damaged shards, or nothing tells how many do.
+    """
+    if data.max_bad_share == 1:
+        return
+    weights = [source.weight for source in data.sources]
+    units = [(damage, index.unit(number)) for number, damage in index.damages.items()]
+    lost = sum(weights[unit.source] * damage.samples for damage, unit in units)
+    total = samples_per_epoch(index, data)
+    unknown = [(damage, unit) for damage, unit in units if not damage.is_known]
+    if lost <= allowed(total, data.max_bad_share) and not unknown:
+        return
+    lines = [
+        f"{clean(unit.path, 1000)}: {damage.reason or 'damaged or cut'}: "
+        + (f"about {damage.samples:,} samples" if damage.is_known else "nothing tells how many samples it held")
+        for damage, unit in sorted(units, key=lambda pair: (pair[0].is_known, -pair[0].samples))
+    ]
+    shown = "\n  ".join(lines[:_SHOWN] + ([f"and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []))
+    why = "shards were cut or cannot be read" if unknown else f"about {lost:,.0f} of {total:,.0f} samples are lost"
+    raise UserError(
+        f"{why}, data.max_bad_share = {data.max_bad_share:.2%}:\n  {shown}\n"
+        "Fetch them again, leave them out of data.sources, or raise data.max_bad_share (1 takes what there is)"
+    )

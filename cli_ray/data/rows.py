@@ -1,7 +1,8 @@
 """From pieces of the index to encoded rows, in this process: what Ray tasks run, and `data check` and tests too."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Literal
 
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.encoded import Row
@@ -21,6 +22,8 @@ class Task:
     end: int
     count: int
     broken: str
+    damage: Literal["none", "stretch", "cut"]
+    lost: int
     first: int
     low: int
     high: int
@@ -29,15 +32,13 @@ class Task:
     def of(cls, index: Index, piece: Piece) -> "Task":
         """The task of a piece."""
         unit = index.unit(piece.unit)
-        span = unit.span
-        return cls(
-            unit.source, unit.path, span.start, span.end, span.count, span.broken, unit.first, piece.low, piece.high
-        )
+        span = {field.name: getattr(unit.span, field.name) for field in fields(Span)}
+        return cls(source=unit.source, path=unit.path, first=unit.first, low=piece.low, high=piece.high, **span)
 
 
 def run(task: Task, sources: tuple[Source, ...], encoder: Encoder) -> Iterator[Row]:
     """The encoded rows and holes of a piece."""
-    span = Span(task.start, task.end, task.count, task.broken)
+    span = Span(task.start, task.end, task.count, task.broken, task.damage, task.lost)
     samples = read_samples(
         sources[task.source], task.path, span, task.first, encoder.limits, low=task.low, high=task.high
     )

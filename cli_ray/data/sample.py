@@ -54,10 +54,11 @@ def clean(text: str, limit: int) -> str:
 class BadDataError(Exception):
     """One sample cannot be used. Never stops a run by itself: it becomes a `BadSample`."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str, samples: int = 1) -> None:
         super().__init__(f"{reason}: {detail}")
         self.reason: Reason = reason
         self.detail = clean(detail, 500)
+        self.samples = samples
 
 
 class Unread(NamedTuple):
@@ -117,9 +118,11 @@ class BadSample:
     """The kind of fault, for counting."""
     detail: str
     """What exactly was wrong, for people."""
+    samples: int = 1
+    """Samples that are lost with it: above 1 for a shard, a stretch of one or a record that swallowed others."""
     unread: tuple[Unread, ...] = field(default=(), compare=False)
     """What of the record was not read, for `data check` alone."""
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, str | int]:
         """The line of the quarantine."""
         return {name: value for name, value in asdict(self).items() if name != "unread"}

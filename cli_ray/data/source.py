@@ -4,7 +4,7 @@ import errno
 import os
 import posixpath
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from cli_ray.config import SourceConfig
@@ -87,14 +87,17 @@ def read_samples(
     name = shard_name(source, path)
     if span.broken:
         detail = clean(span.broken, _MAX_NAME)
-        yield BadSample(f"{name}#{first}", source.label, clean(path, _MAX_NAME), "broken shard", detail)
+        yield BadSample(f"{name}#{first}", source.label, clean(path, _MAX_NAME), "broken shard", detail, span.lost)
         return
     high = span.count if high is None else high
     count = 0
     for count, record in enumerate(READERS[source.format].records(path, span, limits), start=1):
         if count > low:
             identity = f"{name}#{first + count - 1}" + (f":{clean(record.key, 200)}" if record.key else "")
-            yield _sample(source, path, record, identity, limits)
+            sample = _sample(source, path, record, identity, limits)
+            if isinstance(sample, BadSample) and span.damage != "none":
+                sample = replace(sample, samples=span.lost)
+            yield sample
         if count == high:
             return
     raise UserError(f"{path}: holds {count} samples where the index has {span.count}, it changed: start a new run")
@@ -119,7 +122,8 @@ def _sample(source: Source, path: str, record: Record, identity: str, limits: Li
             images.append(entry if isinstance(entry, bytes) else _load(source, parent(path), entry, limits))
             limits.check_bytes("images", list(map(len, images)))
     except BadDataError as error:
-        return BadSample(identity, source.label, where, error.reason, error.detail, unread=tuple(found.unread))
+        unread = tuple(found.unread)
+        return BadSample(identity, source.label, where, error.reason, error.detail, error.samples, unread)
     return Sample(
         identity, images, found.messages, source.label, where, tuple(found.unread), tuple(dict.fromkeys(found.remarks))
     )

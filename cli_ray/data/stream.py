@@ -10,7 +10,7 @@ from cli_ray.config import DataConfig
 from cli_ray.data.collate import MicroBatch, collate
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.encoded import Row
-from cli_ray.data.index import Index, order_of
+from cli_ray.data.index import Index, order_of, samples_per_epoch
 from cli_ray.data.ray_rows import read_by_ray
 from cli_ray.data.rows import Task
 from cli_ray.data.window import micro_batches
@@ -92,6 +92,8 @@ class Stream:
         """Steps done in that epoch."""
         self._own = range(rank, lanes, world_size)
         self._slots = math.ceil(lanes / world_size)
+        self.samples_per_epoch = samples_per_epoch(index, data)
+        """Samples of every epoch, those included that are known to be lost with a shard."""
         self._index = index
         self._encoder = encoder
         self._place = (0, 0)

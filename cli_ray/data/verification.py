@@ -40,9 +40,12 @@ class EpochCount:
     steps: int
     """Optimiser steps done in it."""
     expected: int
-    """Samples that these steps take."""
+    """Samples that these steps take, those included that are lost with others."""
     trained: int = 0
     quarantined: int = 0
+    """Bad samples left out one by one."""
+    lost: int = 0
+    """Samples left out together: with a shard, a stretch of one or a record that swallowed others."""
     twice: int = 0
     """Times that a sample came beyond what is due."""
     missing: int = 0
@@ -58,6 +61,16 @@ class EpochCount:
         return not (self.twice or self.missing or self.unknown or self.odd_steps)
 
 
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Samples that were left out together."""
+
+    epoch: int
+    source: str
+    id: str
+    samples: int
+
+
 @dataclass
 class Verification:
     """The result for a run."""
@@ -65,6 +78,10 @@ class Verification:
     epochs: list[EpochCount] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     """The first ones of each epoch and kind."""
+    losses: list[Loss] = field(default_factory=list)
+    """The first ones of each epoch."""
+    uncertain: list[str] = field(default_factory=list)
+    """Shards that may have held more than was counted: nothing tells how many samples."""
     damaged: list[str] = field(default_factory=list)
     """Files that cannot be read."""
 
@@ -170,13 +187,23 @@ class Verifier:
         np.add.at(tally.seen, places[good], 1)
         begin = count.epoch * self._order.steps_per_epoch + 1
         tally.sizes += np.bincount(rows["step"].to_numpy()[good] - begin, minlength=len(tally.sizes))
-        bad = rows["quarantined"].to_numpy()[good]
-        count.trained += int((~bad).sum())
-        count.quarantined += int(bad.sum())
+        self._count(count, rows, np.flatnonzero(good))
         strangers = np.flatnonzero(mine & ~good)
         count.unknown += len(strangers)
         kept = sum(map(len, tally.strangers))
         tally.strangers.append(rows.take(strangers if self._limit is None else strangers[: self._limit - kept]))
+
+    def _count(self, count: EpochCount, rows: pa.Table, good: Ints) -> None:
+        """Counts the rows that stand where they should, by what became of them."""
+        samples = rows["quarantined"].to_numpy()[good]
+        lost = samples > 1
+        count.trained += int((samples == 0).sum())
+        count.quarantined += int((samples == 1).sum())
+        count.lost += int(samples[lost].sum())
+        count.expected += int((samples[lost] - 1).sum())
+        kept = sum(loss.epoch == count.epoch for loss in self._result.losses)
+        for row in rows.take(good[lost][: None if self._limit is None else max(0, self._limit - kept)]).to_pylist():
+            self._result.losses.append(Loss(count.epoch, row["source"], row["id"], row["quarantined"]))
 
     def _finish(self, tally: _Tally) -> None:
         """Compares an epoch with what is due.
@@ -194,7 +221,7 @@ class Verifier:
         count.odd_steps = (odd + count.epoch * order.steps_per_epoch + 1).tolist()
         count.twice = int(over.sum())
         # Nothing is missing by name where the open windows lack samples: the numbers of the steps tell.
-        known = count.trained + count.quarantined - count.twice
+        known = count.trained + count.quarantined + count.lost - count.twice
         count.missing = max(int(under.sum()), count.expected - known)
         self._result.epochs.append(count)
         self._name(count, "twice", np.flatnonzero(over))

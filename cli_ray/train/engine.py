@@ -208,7 +208,7 @@ class Engine:
         return get_total_norm([p.grad for p in self.deepspeed.module.parameters() if p.grad is not None])
 
     def _count(self, batches: Sequence[MicroBatch], votes: Sequence[int]) -> list[int]:
-        own = [[b.num_supervised, len(b.ids), _real_tokens(b), len(b.bad)] for b in batches]
+        own = [[b.num_supervised, len(b.ids), _real_tokens(b), b.num_bad] for b in batches]
         counts = torch.cat([torch.tensor(own).sum(0), torch.tensor(votes, dtype=torch.int64)])
         return [int(count) for count in self.all_reduce(counts)]
 

@@ -11,6 +11,7 @@ from cli_ray.config import ClusterConfig, DataConfig, RunConfig
 from cli_ray.config.paths import with_absolute_paths
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.index import Index, build_index
+from cli_ray.data.quarantine import refuse_lost
 from cli_ray.errors import RunFailedError, StorageError, UserError
 from cli_ray.model.build import load_processor, resolve_injection
 from cli_ray.train.callbacks.trackers import check_sinks
@@ -95,9 +96,13 @@ def check_model(config: RunConfig) -> None:
     """Faults of model, processor and lengths that show before a worker, or a GPU, is taken.
 
     Raises:
-        UserError: layers that do not exist, a chat template that cannot be used, no room for an image.
+        UserError: layers that do not exist, more tokens than positions, a chat template that cannot be used, no room
+            for an image.
     """
-    resolve_injection(config.model, config.injection)
+    described, _ = resolve_injection(config.model, config.injection)
+    positions = described.text_config.max_position_embeddings
+    if config.data.max_length > positions:
+        raise UserError(f"data.max_length = {config.data.max_length}, the language model has {positions} positions")
     longest_batch(Encoder(load_processor(config.model), config.data), config)
 
 
@@ -136,7 +141,8 @@ def prepare_index(folder: RunFolder, name: str, data: DataConfig) -> Index:
     """The index of the sources, built once and kept in the run folder.
 
     Raises:
-        UserError: the sources changed since; a resumed run could not keep its place in them.
+        UserError: more of the sources is lost than data.max_bad_share allows. Or they changed since; a resumed run
+            could not keep its place in them.
     """
     text = folder.read(name)
     if text is not None:
@@ -146,6 +152,7 @@ def prepare_index(folder: RunFolder, name: str, data: DataConfig) -> Index:
     index = build_index(data)
     for line in index.left_out():
         print(line, flush=True)
+    refuse_lost(index, data)
     folder.write(name, index.to_json())
     return index
 

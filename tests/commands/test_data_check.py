@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 from cli_ray.commands.main import main
-from tests.data.shards import picture, talk, tar_members, write_tar
+from cli_ray.config import InjectionConfig
+from cli_ray.config.layers import Layers
+from cli_ray.model.config import CliLlavaOnevisionConfig, resolve
+from cli_ray.model.tiny import build_tiny, tiny_processor
+from tests.data.shards import picture, table_rows, talk, tar_members, turns, write_parquet, write_tar
 
 
 @pytest.fixture
@@ -18,8 +22,26 @@ def shard(tmp_path: Path) -> Path:
     return tmp_path / "x.tar"
 
 
+def check(*words: str | Path) -> int | str | None:
+    """The exit code."""
+    try:
+        return main(["data", "check", *map(str, words)])
+    except SystemExit as ended:
+        return ended.code
+
+
+def run_toml(folder: Path, data: str, rest: str = "") -> Path:
+    """The config of a run of the tiny model."""
+    path = folder / "run.toml"
+    path.write_text(
+        'name = "x"\n[model]\ncheckpoint = "tiny"\n[injection]\nvision_layers = {count = 2}\ndecoder_layers = '
+        f"{{count = 2}}\n[train]\nglobal_batch_size = 4\n{rest}\n[data]\n{data}\n"
+    )
+    return path
+
+
 def test_report(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "check", str(shard)]) == 0
+    assert check(shard) == 1
     text = capsys.readouterr().out
     for part in (
         "x.tar: webdataset, 1 shards",
@@ -31,10 +53,12 @@ def test_report(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "1 of 4 samples (25.00%) would be quarantined, above data.max_bad_share = 1.00%: training would stop",
     ):
         assert part in text
+    assert check(shard, "--max-bad-share", "0.25") == 0
+    assert "within data.max_bad_share = 25.00%" in capsys.readouterr().out
 
 
 def test_json_with_a_model(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "check", str(shard), "--model", "tiny", "--family", "llava_onevision", "--json"]) == 0
+    assert check(shard, "--model", "tiny", "--family", "llava_onevision", "--json") == 1
     found = json.loads(capsys.readouterr().out)["x.tar"]
     assert found["quarantined"] == {"broken image": 1}
     assert found["examples"]["broken image"][0]["source"] == "x.tar"
@@ -43,13 +67,118 @@ def test_json_with_a_model(shard: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_run_config(shard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = tmp_path / "run.toml"
-    config.write_text(
-        'name = "x"\n[model]\ncheckpoint = "tiny"\n[train]\nglobal_batch_size = 4\n'
-        f'[[data.sources]]\npath = "{shard}"\nname = "pictures"\n'
+    source = f'path = "{shard}"\nname = "pictures"\n'
+    held_out = f"[[validation.sources]]\n{source}"
+    config = run_toml(tmp_path, f"max_bad_share = 0.3\n[[data.sources]]\n{source}", held_out)
+    assert check(config) == 0
+    text = capsys.readouterr().out
+    assert "\npictures: webdataset" in text
+    assert "\nvalidation: pictures: webdataset" in text
+    assert "\n1 of 4 samples (25.00%)" in text
+
+
+def test_a_run_config_says_all_itself(shard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = run_toml(tmp_path, f'[[data.sources]]\npath = "{shard}"')
+    assert check(config, "--max-length", "99", "--family", "llava") == 1
+    assert (
+        "says what is read and how: change it there instead of giving --family, --max-length" in capsys.readouterr().err
     )
-    assert main(["data", "check", str(config)]) == 0
-    assert "pictures: webdataset" in capsys.readouterr().out
+
+
+def test_what_a_run_would_refuse_is_refused(shard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before any sample is read, by the checks that a run begins with."""
+    config = run_toml(tmp_path, f'max_length = 16\n[[data.sources]]\npath = "{shard}"')
+    assert check(config) == 1
+    assert "data.max_length = 16 has no room for a single image" in capsys.readouterr().err
+    assert check(shard, "--model", "tiny", "--max-length", "4097") == 1
+    assert "data.max_length = 4097, the language model has 4096 positions" in capsys.readouterr().err
+
+
+def test_a_checkpoint_says_its_family_and_injection(
+    shard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = build_tiny("llava_onevision").config
+    injection = resolve(InjectionConfig(vision_layers=Layers(count=2), decoder_layers=Layers(count=2)), plain)
+    lengths = []
+    for config in (plain, CliLlavaOnevisionConfig.from_plain(plain, injection)):
+        folder = tmp_path / config.model_type
+        config.save_pretrained(folder)
+        tiny_processor("llava_onevision").save_pretrained(folder)
+        assert check(shard, "--model", folder, "--max-bad-share", "0.3", "--json") == 0
+        lengths.append(json.loads(capsys.readouterr().out)["x.tar"]["length"])
+    assert check(shard, "--model", "tiny", "--family", "llava_onevision", "--max-bad-share", "0.3", "--json") == 0
+    lengths.append(json.loads(capsys.readouterr().out)["x.tar"]["length"])
+    assert lengths[0] == lengths[1] == lengths[2]
+    assert check(shard, "--model", tmp_path / "llava_onevision", "--family", "llava") == 1
+    assert "model.family" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("weights", "expected"), [((9, 1), "1 of 40 samples (2.50%)"), ((1, 5), "5 of 24 samples")])
+def test_sources_count_by_their_weights(
+    shard: Path, tmp_path: Path, weights: tuple[int, int], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """None of 4 samples and 1 of 4 are bad."""
+    write_tar(tmp_path / "good.tar", tar_members(4))
+    pairs = zip((tmp_path / "good.tar", shard), weights, strict=True)
+    tables = [f'[[data.sources]]\npath = "{path}"\nweight = {weight}' for path, weight in pairs]
+    assert check(run_toml(tmp_path, "max_bad_share = 0.01\n" + "\n".join(tables))) == 1
+    assert expected in capsys.readouterr().out
+
+
+def test_a_part_is_taken_for_the_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [{"messages": turns(n, images=0)[: 1 if n % 10 == 3 else 2]} for n in range(1000)]
+    path = tmp_path / "x.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert check(path, "--limit", "20") == 1
+    text = capsys.readouterr().out
+    assert "20 of 1,000 samples read: 18 good, 2 would be quarantined" in text
+    assert "about 100 of 1,000 samples (10.00%) would be quarantined, above" in text
+    assert "estimated from the part that was read, the first samples of each source" in text
+    assert check(path, "--limit", "20", "--max-bad-share", "0.1") == 0
+    assert check(path, "--max-bad-share", "0.1") == 0
+    assert "estimated" not in capsys.readouterr().out.rpartition("\n100 of 1,000")[2]
+
+
+def test_lost_shards_weigh_what_they_held(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        write_parquet(tmp_path / f"{number}.parquet", table_rows(40))
+    whole = (tmp_path / "0.parquet").read_bytes()
+    (tmp_path / "3.parquet").write_bytes(whole[: len(whole) // 2])
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'ab' * 32}\nsize 487261223\n"
+    (tmp_path / "4.parquet").write_text(pointer)
+    (tmp_path / "5.parquet").write_text("<!DOCTYPE html><html><title>429 Too Many Requests</title></html>")
+    (tmp_path / "6.parquet").write_bytes(b"")
+    assert check(tmp_path, "--limit", "10") == 1
+    text = capsys.readouterr().out
+    for part in (
+        "broken shard 160\n",
+        "it was cut, its end is missing; download it again: about 40 samples",
+        "a git-lfs pointer and not the file of 487,261,223 bytes; fetch it (git lfs pull): about 40 samples",
+        "an HTML page and not the file (429 Too Many Requests); download it again: about 40 samples",
+        "the file is empty: about 40 samples",
+        "160 of 280 samples (57.14%) would be quarantined, above",
+    ):
+        assert part in text
+
+
+def test_a_cut_shard_that_nothing_can_be_compared_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = json.dumps([{"messages": turns(n, images=0)} for n in range(1000)])
+    (tmp_path / "x.json").write_text(text[:-1])
+    assert check(tmp_path) == 1
+    said = capsys.readouterr().out
+    for part in (
+        "the JSON array has no end: the file was cut",
+        f"nothing tells how many samples it held: {tmp_path / 'x.json'}",
+        "1 of 1,001 samples (0.10%) would be quarantined, within data.max_bad_share = 1.00%\ntraining would not start",
+    ):
+        assert part in said
+
+
+def test_a_shard_without_samples_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_tar(tmp_path / "a.tar", tar_members(2))
+    write_tar(tmp_path / "b.tar", [("0.mp4", picture())])
+    assert check(tmp_path) == 0
+    assert f"holds no sample: {tmp_path / 'b.tar'}" in capsys.readouterr().out
 
 
 def test_what_is_not_read_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,5 +203,21 @@ def test_llava_preprocessing(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "check", str(tmp_path / "absent")]) == 1
+    assert check(tmp_path / "absent") == 1
     assert "no such file" in capsys.readouterr().err
+
+
+CASES = Path(__file__).parents[3] / "shared" / "cases" / "data"
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason="needs the small inputs in ../shared/cases")
+@pytest.mark.parametrize(
+    ("name", "code", "verdict"),
+    [
+        ("lost_shards", 1, "2,000 of 2,500 samples (80.00%) would be quarantined, above data.max_bad_share = 1.00%"),
+        ("half_share", 0, "10 of 2,000 samples (0.50%) would be quarantined, within data.max_bad_share = 1.00%"),
+    ],
+)
+def test_cases(name: str, code: int, verdict: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(CASES / name) == code
+    assert verdict in capsys.readouterr().out

@@ -1,6 +1,8 @@
 """What `data check` counts."""
 
 import json
+from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli_ray.config import DataConfig
-from cli_ray.data.audit import MAX_NAMES, Distribution, SourceAudit, audit
+from cli_ray.data.audit import MAX_NAMES, Distribution, SourceAudit, audit, judge
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.images import Limits
 from cli_ray.data.index import build_index
+from cli_ray.data.rows import read_here
 from cli_ray.data.sample import BadSample, Unread
+from cli_ray.data.stream import Stream
 from cli_ray.model.tiny import tiny_processor
 from tests.data.shards import (
     data_config,
@@ -98,6 +102,40 @@ def test_names_without_end_are_not_kept() -> None:
     for n in range(3 * MAX_NAMES):
         found.add_unread(BadSample(f"{n}", "s", "x", "messages", "", unread=(Unread("field", str(n)),)))
     assert len(found.unread) == MAX_NAMES
+
+
+def test_the_stream_leaves_out_what_the_audit_says(data: DataConfig, tmp_path: Path) -> None:
+    """The same ids, reasons and numbers of samples; a lost shard and a too long sample among them."""
+    (tmp_path / "z").mkdir()
+    write_tar(tmp_path / "z" / "a.tar", tar_members(10))
+    (tmp_path / "z" / "b.tar").write_bytes(b"")
+    more = data.model_copy(
+        update={"max_length": 70, "sources": (*data.sources, data_config(tmp_path / "z").sources[0])}
+    )
+    named = [source.model_copy(update={"name": f"s{i}"}) for i, source in enumerate(more.sources)]
+    more = more.model_copy(update={"sources": tuple(named)})
+    index, encoder = build_index(more), Encoder(tiny_processor("llava"), more)
+    stream = Stream(
+        index,
+        more,
+        encoder,
+        seed=0,
+        lanes=1,
+        rank=0,
+        world_size=1,
+        micro_batch_size=2,
+        global_batch_size=4,
+        read=partial(read_here, sources=index.sources, encoder=encoder),
+    )
+    bad = [sample for batches in stream.iterate(0) for batch in batches for sample in batch.bad]
+    results = list(result(more, encoder).values())
+    assert sum((found.reasons for found in results), Counter()) == sum(
+        (Counter({sample.reason: sample.samples}) for sample in bad), Counter()
+    )
+    verdict = judge(results, more)
+    assert verdict.bad == sum(sample.samples for sample in bad)
+    assert verdict.samples == stream.samples_per_epoch
+    assert {sample.reason for sample in bad} == {"broken image", "too long", "broken shard"}
 
 
 def test_limit(data: DataConfig) -> None:

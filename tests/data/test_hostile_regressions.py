@@ -112,7 +112,7 @@ def test_names_cannot_forge_lines(tmp_path: Path) -> None:
     (tmp_path / "x\nERROR.jsonl").write_text(json.dumps(record))
     lines: list[str] = []
     (bad,) = bad_ones(tmp_path)
-    Quarantine(lines.append, "q", 1).add(0, [bad])
+    Quarantine(lines.append, "q").add([bad])
     assert lines[0].isprintable()
     assert json.loads(lines[0])["id"] == r"x\nERROR.jsonl#0:a\n\u2028\x1b[31m\x00\u202eb"
 

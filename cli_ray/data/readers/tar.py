@@ -14,6 +14,7 @@ from cli_ray.data.files import chunks
 
 BLOCK = tarfile.BLOCKSIZE
 _MAGIC, _MAGIC_OFFSET = b"ustar", 257
+_CUT = "cut off"
 _MAX_NAME = 1 << 16
 _MAX_DIGITS = 20
 _FIRST = 8 * BLOCK
@@ -37,6 +38,11 @@ class Member:
     """First byte after it and its padding."""
     problem: str = ""
     """Why it cannot be read; empty when it can."""
+
+    @property
+    def may_swallow(self) -> bool:
+        """Whether others may lie in it: behind damaged headers, or where its size runs past the end of the file."""
+        return not self.name or self.problem.startswith(_CUT)
 
 
 @dataclass
@@ -93,7 +99,7 @@ def _member(header: tarfile.TarInfo, position: int, data: int, size: int, extens
     elif not header.isreg():
         problem = f"not a file but of tar type {header.type!r}"
     elif data + length > size:
-        problem = f"cut off: {max(size - data, 0):,} of {length:,} bytes are there"
+        problem = f"{_CUT}: {max(size - data, 0):,} of {length:,} bytes are there"
     name = (extension.name or header.name).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     start = position if extension.start is None else extension.start
     return Member(name or "?", start, data, length, min(end, max(size, data)), problem)

@@ -2,8 +2,8 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from pyarrow import NativeFile
 
@@ -13,7 +13,7 @@ from cli_ray.data.images import Limits
 from cli_ray.data.json_text import MAX_BYTES, parse
 from cli_ray.data.readers.members import IMAGES, NOT_READ, Name, images_in_order, unread_member
 from cli_ray.data.readers.reader import Span
-from cli_ray.data.readers.tar import Member, members
+from cli_ray.data.readers.tar import BLOCK, Member, members
 from cli_ray.data.record import IMAGE_KEYS, TEXT_KEYS, Record
 from cli_ray.data.sample import BadDataError
 
@@ -57,10 +57,16 @@ class Webdataset:
     names_images: bool = False
 
     def spans(self, shard: Shard, unit_samples: int) -> Iterator[Span]:
-        """Byte ranges of whole groups."""
+        """Byte ranges of whole groups; what may have swallowed others is a span of its own."""
         with open_file(shard.path) as file:
             count, start, end = 0, 0, 0
             for group in _groups(members(file, 0, shard.size)):
+                if damage := _damage(file, group, shard.size):
+                    if count:
+                        yield Span(start, end, count)
+                    yield Span(group.start, group.end, 1, damage=damage)
+                    count = 0
+                    continue
                 if not count:
                     start = group.start
                 count, end = count + 1, group.end
@@ -89,7 +95,7 @@ def _groups(found: Iterable[Member]) -> Iterator[_Group]:
     """Runs of members with one key; a damaged stretch stands alone."""
     group: _Group | None = None
     pending: deque[Member] = deque(maxlen=MAX_MEMBERS)
-    for member in found:
+    for member in map(_nameless, found):
         name = Name.of(member)
         if member.name and name.ending not in (*IMAGES, *TEXTS):
             is_own = group is not None and not pending and name.key == group.key and len(group.others) < MAX_MEMBERS
@@ -106,6 +112,22 @@ def _groups(found: Iterable[Member]) -> Iterator[_Group]:
     if group is not None:
         group.others += pending
         yield group
+
+
+def _nameless(member: Member) -> Member:
+    """A member as it is, or as a damaged stretch where it is not read itself but others may lie in it."""
+    if Name.of(member).ending in (*IMAGES, *TEXTS) or not member.may_swallow:
+        return member
+    return replace(member, name="", problem=f"{member.name}: {member.problem}" if member.name else member.problem)
+
+
+def _damage(file: NativeFile, group: _Group, size: int) -> Literal["stretch", "cut"] | None:
+    """Whether others may be lost with a group: those that lie in its last member, or all that followed."""
+    last = group.members[-1]
+    if not last.may_swallow:
+        return None
+    ends = last.end < size or not any(file.read_at(BLOCK, max(0, size - BLOCK)))  # zero blocks end an archive
+    return "stretch" if ends else "cut"
 
 
 def _record(file: NativeFile, group: _Group, limits: Limits) -> tuple[dict[str, Any], list[Member]]:

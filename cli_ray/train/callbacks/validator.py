@@ -41,7 +41,7 @@ class Validator(Callback):
                 own = torch.zeros(4, dtype=torch.float64)
                 for batch in batches:
                     nll_S = loop.engine.forward(batch).nll_S
-                    own += torch.tensor([nll_S.sum().item(), nll_S.numel(), len(batch.ids), len(batch.bad)])
+                    own += torch.tensor([nll_S.sum().item(), nll_S.numel(), len(batch.ids), batch.num_bad])
                 total += loop.engine.all_reduce(own)
                 if total[2] >= self.max_samples:
                     break
