@@ -100,6 +100,7 @@ class Answer:
 
     id: str
     reply: str
+    """Without its reasoning."""
     parsed: str
     facets: Mapping[str, Any]
 
@@ -144,9 +145,11 @@ class Benchmark:
     max_new_tokens: int
     """Decoding is greedy throughout."""
     score: Scorer
-    """Reads a stripped reply under `lmms-eval/0.7.3`. For a judged benchmark: the stand-in."""
+    """Reads a reply without its reasoning under `lmms-eval/0.7.3`. For a judged benchmark: the stand-in."""
+    scores_reasoning: bool = False
+    """Whether `score` gets the reply with its reasoning, since upstream's filter of the task comes before the cut."""
     strict: Scorer | None = None
-    """Our reading where upstream's is wrong; the same as `score` without."""
+    """Our reading where upstream's is wrong; without, `score` of what the reply has in `<answer>` or a box, if any."""
     stand_in: str = ""
     """What the stand-in of a judged benchmark is, for the label in the table."""
     judge: Judge | None = None
@@ -175,10 +178,6 @@ class Benchmark:
     def all_columns(self) -> tuple[str, ...]:
         """Every column of the split that is read."""
         return self.columns + (() if self.images_from else self.image_columns)
-
-    def scorer(self, profile: Profile) -> Scorer:
-        """How replies are read under a profile."""
-        return self.strict if profile == "strict" and self.strict else self.score
 
     def aggregator(self, profile: Profile) -> Callable[[Sequence[Sample]], Metrics]:
         """How scores become metrics under a profile."""

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
 from cli_ray.evals.scoring.choice import graded
-from cli_ray.evals.scoring.letter import find_letter, read_letter
+from cli_ray.evals.scoring.letter import find_letter
 from cli_ray.evals.scoring.means import grouped, percent
+from cli_ray.evals.scoring.statement import read_letter
 
 
 def _prompt(doc: Doc) -> str:

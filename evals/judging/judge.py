@@ -16,6 +16,7 @@ from cli_ray.evals.benchmark import Benchmark, Doc, Reply
 from cli_ray.evals.judging.endpoint import Endpoint, UnansweredError
 from cli_ray.evals.judging.verdicts import Question, Verdicts
 from cli_ray.evals.record import digest
+from cli_ray.evals.scoring.reasoning import without_reasoning
 
 __all__ = ["KEY_VARIABLE", "Question", "Tally", "Verdicts", "ask_all", "prompt_hash", "question_about", "tell"]
 
@@ -63,7 +64,7 @@ class Tally:
 
 def question_about(benchmark: Benchmark, doc: Doc, sample_id: str, reply: Reply) -> Question | None:
     """What the judge of a benchmark is to be asked about a reply; None where rules decide or there is no reply."""
-    judge, text = benchmark.judge, reply.text.strip()
+    judge, text = benchmark.judge, without_reasoning(reply.text)
     messages = judge.prompt(doc, text) if judge and reply.finish != "error" else None
     if judge is None or messages is None:
         return None

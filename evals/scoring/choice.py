@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from cli_ray.evals.benchmark import Doc, Graded
-from cli_ray.evals.scoring.letter import denials, read_letter
 from cli_ray.evals.scoring.option_text import only_option
+from cli_ray.evals.scoring.statement import denials, read_letter, unwrapped
 
 
 def lettered(options: Sequence[str]) -> dict[str, str]:
@@ -29,14 +29,16 @@ def graded(gold: str, letter: str, rule: str) -> Graded:
 
 
 def stated(reply: str, options: Mapping[str, str]) -> tuple[str, str]:
-    """Our strict reading: the letter that the reply states without doubt, else that of the one option it quotes.
+    """Our strict reading: the letter that the reply states without doubt, else that of the one option it quotes, in
+    its `<answer>` or box if it has one.
 
-    An option whose letter or text the reply denies, as "not a dog" does, is not quoted.
+    An option whose letter or text the reply denies, as "not a dog" does, is not quoted. A letter before its own text,
+    as in "Answer: B a dog", is no article.
 
     Returns:
         The letter and the rule that read it; both empty when neither applies.
     """
-    letter, rule = read_letter(reply, tuple(options))
+    letter, rule = read_letter(_marked(reply, options), tuple(options))
     if letter:
         return letter, rule
     denied = " ".join(denials(reply, (*options, *(text.strip() for text in options.values()))))
@@ -45,5 +47,13 @@ def stated(reply: str, options: Mapping[str, str]) -> tuple[str, str]:
         for letter, text in options.items()
         if not re.search(rf"\b{letter}\b", denied) and not only_option(denied, {letter: text})
     }
-    letter = only_option(reply, left)
+    letter = only_option(unwrapped(reply), left)
     return letter, "option text" if letter else ""
+
+
+def _marked(reply: str, options: Mapping[str, str]) -> str:
+    """The reply with brackets around letters that stand before the text of their option; A and I may be words."""
+    for letter, text in options.items():
+        if letter not in "AI" and text.strip():
+            reply = re.sub(rf"(?<![\w(]){letter} (?={re.escape(text.strip())}(?!\w))", f"({letter}) ", reply)
+    return reply

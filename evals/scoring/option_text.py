@@ -3,6 +3,9 @@
 import re
 from collections.abc import Mapping
 
+EAST_ASIAN = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+"""Kana, Chinese characters and Hangul, for a class of characters in a pattern."""
+
 
 def quoted_options(reply: str, options: Mapping[str, str]) -> list[str]:
     """The letters of the options whose text occurs anywhere in the reply, be it within a word; case does not count."""
@@ -16,5 +19,14 @@ def only_option(reply: str, options: Mapping[str, str]) -> str:
     return found[0] if len(found) == 1 else ""
 
 
+def bounded(text: str) -> str:
+    """A pattern of the text as whole words. East Asian words, which no space parts, are whole at the edge of other
+    characters, behind a verb such as \u662f ("is") and before a particle such as \u7684."""
+    east = re.compile(f"[{EAST_ASIAN}]")
+    left = r"(?<![^\W\u662f\u4e3a\u70ba\u9009\u9078])" if east.match(text[:1]) else rf"(?<![^\W{EAST_ASIAN}])"
+    right = r"(?![^\W\u7684\u4e86])" if east.match(text[-1:]) else rf"(?![^\W{EAST_ASIAN}])"
+    return left + re.escape(text) + right
+
+
 def _stands(text: str, reply: str) -> bool:
-    return re.search(rf"(?<!\w){re.escape(text)}(?!\w)", reply, re.IGNORECASE) is not None
+    return re.search(bounded(text), reply, re.IGNORECASE) is not None

@@ -54,6 +54,25 @@ def test_strictly_articles_and_words_are_no_letters(name: str, reply: str, profi
     assert read.state == ("ok" if strict else "unparsed")
 
 
+FORMS = (
+    "\u7b54\u6848\uff1aB",
+    "\u6545\u9009B\u3002",
+    "$\\boxed{\\text{B}}$",
+    "<answer>B</answer>",
+    "(A) a cat\n(B) a dog\nAnswer: (B) a dog",
+    "A\nThe correct answer is:\n(B) a dog",
+)
+QUOTES = ("Answer: B a dog", "<answer>a dog</answer> It is no A or B.")
+"""Read where the options are known; those of MMStar stand in the question."""
+
+
+@pytest.mark.parametrize("name", DOCS)
+def test_strictly_forms_that_models_give_are_read(name: str) -> None:
+    replies = FORMS if name == "mmstar" else FORMS + QUOTES
+    scored = evals.score(name, [DOCS[name]] * len(replies), replies, profile="strict").samples
+    assert [(one.score, one.state) for one in scored] == [(1, "ok")] * len(replies)
+
+
 @pytest.mark.parametrize("name", DOCS)
 def test_strictly_plain_statements_are_read_and_denied_letters_are_not(name: str) -> None:
     right = ("B is correct", "Option B", "The correct option is B.", "B\nBecause it is so.", "(A) is wrong, so B")
