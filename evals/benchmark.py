@@ -164,11 +164,21 @@ class Benchmark:
     percent, or points for MME and OCRBench. Called with at least one sample."""
     strict_aggregate: Callable[[Sequence[Sample]], Metrics] | None = None
     headline: str
-    """The metric in the table."""
+    """The metric in the table; under `strict`, too, unless that has its own."""
+    strict_headline: str = ""
+    """The metric in the table under `strict`, where the authors' is another than upstream's."""
     linear: bool = False
     """Whether the headline is 100 times the mean score, so that its standard error needs no resampling."""
+    strict_linear: bool | None = None
+    """The same of the headline under `strict`, where it differs."""
     full_marks: float = 100.0
     """What the headline can reach."""
+    doubtful_above: float | None = None
+    """What no honest headline reaches, so that the table marks it."""
+    notes: tuple[str, ...] = ()
+    """How the protocol departs from the authors'; under the table."""
+    upstream_notes: tuple[str, ...] = ()
+    """The same, of what only `lmms-eval/0.7.3` does."""
     references: Mapping[str, float] = field(default_factory=dict)
     """Published headline numbers by model."""
     submission: Submission | None = None
@@ -178,6 +188,23 @@ class Benchmark:
     def all_columns(self) -> tuple[str, ...]:
         """Every column of the split that is read."""
         return self.columns + (() if self.images_from else self.image_columns)
+
+    @property
+    def headlines(self) -> str:
+        """The metrics in the table, for lists of benchmarks."""
+        return self.headline + (f" (strict: {self.strict_headline})" if self.strict_headline else "")
+
+    def headline_of(self, profile: Profile) -> str:
+        """The metric in the table under a profile."""
+        return self.strict_headline if profile == "strict" and self.strict_headline else self.headline
+
+    def is_linear(self, profile: Profile) -> bool:
+        """Whether the headline under a profile is 100 times the mean score."""
+        return self.linear if profile != "strict" or self.strict_linear is None else self.strict_linear
+
+    def notes_of(self, profile: Profile) -> tuple[str, ...]:
+        """How the protocol under a profile departs from the authors'."""
+        return self.notes + (() if profile == "strict" else self.upstream_notes)
 
     def aggregator(self, profile: Profile) -> Callable[[Sequence[Sample]], Metrics]:
         """How scores become metrics under a profile."""

@@ -62,5 +62,6 @@ LLAVA_WILD = Benchmark(
     facets=("category",),
     aggregate=_aggregate,
     headline="relative score",
+    doubtful_above=200.0,
     references={"LLaVA-1.5-7B": 65.4, "LLaVA-OneVision-0.5B": 74.2, "LLaVA-OneVision-7B": 90.7},
 )

@@ -102,6 +102,11 @@ MATHVISTA = Benchmark(
     facets=("question_type", "answer_type", "metadata"),
     aggregate=_aggregate,
     headline="accuracy",
+    notes=(
+        "Questions are put as in `mathvista_testmini_format` of lmms-eval, not with the hints of the authors; an empty "
+        "reply is wrong, for which lmms-eval takes the option that is shortest.",
+    ),
+    upstream_notes=("Float answers count as wrong, as lmms-eval has it.",),
     linear=True,
     references={"LLaVA-1.5-7B": 25.6, "LLaVA-OneVision-0.5B": 34.8, "LLaVA-OneVision-7B": 63.2},
 )  # fmt: skip

@@ -83,6 +83,7 @@ EN_DEV = Benchmark(
     cluster=_question,
     aggregate=circular_accuracy,
     headline="accuracy",
+    notes=("Replies are read by rules alone, where the authors ask ChatGPT about those that rules cannot read.",),
     references={"LLaVA-1.5-7B": 64.3, "LLaVA-OneVision-0.5B": 52.1, "LLaVA-OneVision-7B": 80.8},
 )
 

@@ -116,6 +116,7 @@ MMMU_VAL = Benchmark(
     facets=("id",),
     aggregate=_aggregate,
     headline="accuracy",
+    upstream_notes=("A choice that cannot be read (`unparsed`) is drawn, as lmms-eval does.",),
     linear=True,
     references={"LLaVA-1.5-7B": 35.7, "LLaVA-OneVision-0.5B": 31.4, "LLaVA-OneVision-7B": 48.8},
 )
