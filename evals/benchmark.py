@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cli_ray.evals.scoring.reasoning import is_open, without_reasoning
+
 Doc = Mapping[str, Any]
 """One row of a dataset in its official columns. Never written to."""
 
@@ -88,10 +90,18 @@ class Judge:
     temperature: float = 0.0
     strict_read: Callable[[Doc, str, str], Graded | None] | None = None
     """Our reading of the answer where upstream's is wrong; the same as `read` without."""
+    verdict_first: bool = False
+    """Whether the verdict is on the first line, so that an answer may be cut behind it."""
 
     def reader(self, profile: Profile) -> Callable[[Doc, str, str], Graded | None]:
-        """How answers are read under a profile."""
-        return self.strict_read if profile == "strict" and self.strict_read else self.read
+        """How answers are read under a profile, without their reasoning; one that is nothing else is nonsense."""
+        read = self.strict_read if profile == "strict" and self.strict_read else self.read
+
+        def verdict(doc: Doc, reply: str, answer: str) -> Graded | None:
+            text = without_reasoning(answer)
+            return read(doc, reply, text) if text and not is_open(text) else None
+
+        return verdict
 
 
 @dataclass(frozen=True, slots=True)

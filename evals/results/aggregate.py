@@ -64,6 +64,8 @@ class Row(BaseModel):
     """Name of the judge; empty for benchmarks that need none and when there is none."""
     judge_prompt: str
     """Hash of what it is asked."""
+    judge_decoding: str = ""
+    """How its answers were drawn, such as `temperature 0`; empty where that is not known."""
     stand_in: StandIn | None
     """Where samples are unjudged."""
     references: dict[str, float]
@@ -83,6 +85,7 @@ def row(
     judge_name: str = "",
     judge_prompt: str = "",
     *,
+    judge_decoding: str = "",
     decoding: str = "",
     where: str = "",
 ) -> Row:
@@ -92,6 +95,7 @@ def row(
         expected: items of the benchmark, with or without a record.
         judge_name: of the run; ignored for benchmarks that need no judge.
         judge_prompt: hash of what the judge is asked.
+        judge_decoding: how its answers were drawn.
         decoding: of the replies.
         where: the items lie.
 
@@ -128,6 +132,7 @@ def row(
         profile=profile,
         judge=judge_name if judged else "",
         judge_prompt=judge_prompt if judged else "",
+        judge_decoding=judge_decoding if judged else "",
         stand_in=_stand_in(benchmark, samples, profile),
         references=dict(benchmark.references),
         complete=len(samples) == expected and not states["error"],

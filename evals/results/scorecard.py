@@ -22,6 +22,8 @@ class Grader:
     judge_name: str = ""
     judge_prompt: str = ""
     """Hash of what the judge is asked."""
+    judge_decoding: str = ""
+    """How the verdicts were drawn."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def scorecard(
             grader.profile,
             grader.judge_name,
             grader.judge_prompt,
+            judge_decoding=grader.judge_decoding,
             decoding=asked.decoding,
             where=asked.where,
         ),

@@ -177,14 +177,15 @@ def _notes(rows: Sequence[Row], mean: Mean | None) -> list[str]:
     judges: dict[str, list[str]] = {}
     for row in rows:
         if row.judge:
-            judges.setdefault(f"{row.judge} (prompt {row.judge_prompt[:8]})", []).append(row.title)
+            drawn = f", {row.judge_decoding}" if row.judge_decoding else ""
+            judges.setdefault(f"{row.judge} (prompt {row.judge_prompt[:8]}{drawn})", []).append(row.title)
     notes += [f"Judge of {', '.join(titles)}: {judge}." for judge, titles in judges.items()]
     notes += [f"{row.title}: {note}" for row in rows for note in row.notes]
     for row in rows:
         if row.doubtful:
             notes.append(
-                f"{row.title}: {row.metric} {row.value or 0:.2f} is beyond what replies can earn, so the judge's answers "
-                "were hardly read as they were meant; look into `judge/`, and score with `--profile strict`."
+                f"{row.title}: {row.metric} {row.value or 0:.2f} is beyond what replies can earn, so the judge's "
+                "answers were hardly read as they were meant; look into `judge/`, and score with `--profile strict`."
             )
         if row.unjudged:
             notes.append(f"{row.title}: {row.unjudged:,} of {row.n:,} unjudged{_stand_in(row)}.")
