@@ -138,7 +138,7 @@ class Endpoint:
         try:
             choice = reply.json()["choices"][0]
             message = choice["message"]
-            text, refusal = _joined(message["content"]), message.get("refusal")
+            text, refusal = _joined(message.get("content")), message.get("refusal")
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
             raise _PassingError(f"status {reply.status_code} without an answer{self._said(reply)}") from None
         if refusal and not text:
@@ -183,8 +183,8 @@ def _joined(content: Any) -> str:
     """The text of a message, whose content may be absent or a list of parts; parts of reasoning are none of it."""
     if isinstance(content, str):
         return content
-    texts = [part if isinstance(part, str) else part.get("text") for part in content or ()]
-    return "".join(text for text in texts if isinstance(text, str))
+    texts = [part["text"] for part in content or () if part.get("type", "text") in ("text", "output_text")]
+    return "".join(texts)
 
 
 def _pause(state: RetryCallState) -> float:

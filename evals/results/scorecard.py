@@ -81,5 +81,5 @@ def _sample(benchmark: Benchmark, doc: Doc, record: Record, grader: Grader) -> S
     try:
         return score_one(benchmark, doc, name, record.as_reply(), grader.judge, grader.profile, images)
     except Exception as error:  # a document that is not as the benchmark says; the others are scored
-        rule = f"the document cannot be scored: {type(error).__name__}: {error}"
+        rule = f"the document cannot be scored: {type(error).__name__}: {str(error)[:300]}"
         return Sample(name, None, "", rule, "error", unit=name, cluster=images or name)
