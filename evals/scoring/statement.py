@@ -97,6 +97,11 @@ def _readings(letters: str) -> tuple[tuple[str, re.Pattern[str], bool], ...]:
         rf"(?<!\bor )(?<!\band )(?<![\w(/])\(?(?P<behind>[{letters}])\)?"
         rf"(?: {_VERB} (?:(?:correct|right){_ENDS}|the (?:{_BEST} )?(?:answer|option|choice)\b)"
         rf"| (?:as )?the {_BEST} (?:answer|option|choice)\b| ?(?:选项)?(?:是|为)?(?:正确|对的|正解))"
+        rf"|\((?P<most>[{letters}])\) {_VERB} (?:the )?most \w+"
+    )
+    below = (
+        rf"\b(?:is|be|that|say|towards?):[ \t]*\n\W*(?P<below>[{letters}])[).:]"
+        rf"(?![^\n]*\n+\W*[{letters}][).:])"
     )
     only = (
         rf"\((?P<bracketed>[{letters}{small}])\)|(?P<before>[{letters}]) ?选项"
@@ -104,7 +109,7 @@ def _readings(letters: str) -> tuple[tuple[str, re.Pattern[str], bool], ...]:
     )
     alone = rf"(?![^\n]*(?<!\w)(?!(?P=start))[{letters}](?:[:)]|\. [a-z]))"
     rules = (
-        ("letter stated as answer", f"{STATES}{named}|{behind}", True),
+        ("letter stated as answer", f"{STATES}{named}|{behind}|{below}", True),
         ("letter alone", rf"(?m)^[^\w\n]*(?P<alone>[{letters}{small}])[^\w\n]*$", False),
         ("letter suggested", f"{_SUGGESTS}{named}", True),
         ("letter at start", rf"(?m)^[^\w\n]*(?P<start>[{letters}])[.:)](?![\w/&]| (?:or|and)\b){alone}", False),
@@ -130,7 +135,9 @@ def _named(letters: str) -> str:
 @lru_cache(maxsize=256)
 def _denial(names: tuple[str, ...]) -> re.Pattern[str]:
     """Passages that deny one of the names or several."""
-    known = "|".join(bounded(name) if len(name) == 1 else f"(?i:{bounded(name)})" for name in names if name)
+    # A bare I is the writer, who "cannot tell" and "does not think so".
+    bare = (name for name in names if name not in ("", "I"))
+    known = "|".join(bounded(name) if len(name) == 1 else f"(?i:{bounded(name)})" for name in bare) + r"|(?<=\()I(?=\))"
     one = rf"\(?(?:{known})\)?"
     # Lists are bounded, as otherwise each place in a reply that is one long list would be tried to its end.
     some = rf"{one}(?:(?:(?:, |、){one}){{0,7}}(?:,? (?:and|or|nor|&) | ?(?:和|或|、) ?){one}){{0,7}}"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cli_ray import evals
-from cli_ray.evals.benchmark import Benchmark
+from cli_ray.evals.benchmark import PROFILES, Benchmark
 from cli_ray.evals.score import Scored
 from cli_ray.evals.suite import BENCHMARKS
 from tests.evals import cases_short, cases_yes_no
@@ -165,3 +165,12 @@ def test_hidden_answers_give_no_score(name: str) -> None:
     found = evals.score(name, [{key: value for key, value in DOCS[val].items() if key != "answers"}], ["A dog."])
     assert (found.samples[0].score, found.samples[0].state) == (None, "ok")
     assert found.metrics == {}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_strictly_a_server_gets_what_is_in_a_tag(name: str) -> None:
+    val = name.replace("-test", "-val")
+    doc = {key: value for key, value in DOCS[val].items() if key != "answers"}
+    for profile, parsed in zip(PROFILES, (False, True), strict=True):
+        (sample,) = evals.score(name, [doc], ["I see. <answer>dog</answer>"], profile=profile).samples
+        assert (sample.parsed == "dog") == parsed

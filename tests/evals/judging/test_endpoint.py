@@ -134,8 +134,11 @@ def test_a_refusal_of_all_questions_says_why_and_what_to_do(
 ) -> None:
     monkeypatch.setenv(KEY_VARIABLE, key)
     echo = f"Incorrect API key provided: {KEY[:12]}********. Bearer {KEY}"
-    behave = lambda body, number: (401, {"error": {"message": echo}}, {})  # noqa: E731
-    with serving(behave) as server, pytest.raises(UserError) as caught:
+
+    def refuse(body: dict[str, Any], number: int) -> Answer:
+        return 401, {"error": {"message": echo}}, {}
+
+    with serving(refuse) as server, pytest.raises(UserError) as caught:
         asked(tmp_path, server.url, 3)
     refused = "refuses all questions (status 401: Incorrect API key provided: ***. Bearer ***)"
     assert str(caught.value) == f"the judge 'grader' at {server.url} {refused}. {sentence}"

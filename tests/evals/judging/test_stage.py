@@ -28,7 +28,13 @@ def evaluated(folder: Path, name: str, profile: Profile = "lmms-eval/0.7.3") -> 
     (part,) = location.parts
     entries = scan(benchmark(name), location, part, "greedy", "hash")
     Asked.of(config, location, "greedy", entries).write(evaluation.output.folder)
-    known = {"prompt_hash": "p", "image_hash": "i", "decoding": "greedy", "model": "hash", "finish": "stop"}
+    known: dict[str, Any] = {
+        "prompt_hash": "p",
+        "image_hash": "i",
+        "decoding": "greedy",
+        "model": "hash",
+        "finish": "stop",
+    }
     evaluation.store.append(
         [Record(key=one.key, benchmark=name, sample_id=one.id, reply=f"A dog, {one.id}.", **known) for one in entries]
     )
