@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from cli_ray.evals.benchmark import Doc, Graded
-from cli_ray.evals.scoring.option_text import bounded, only_option
+from cli_ray.evals.scoring.option_text import bounded, only_option, spaced
 from cli_ray.evals.scoring.statement import denials, read_letter, unwrapped
 
 _FITS = r" (?:is |are )?(?:more|most) (?:accurate|correct|close|precise|likely|plausible|suitable|appropriate)(?:ly)?\b"
@@ -50,7 +50,7 @@ def stated(reply: str, options: Mapping[str, str]) -> tuple[str, str]:
         if not re.search(rf"\b{letter}\b", denied) and not only_option(denied, {letter: text})
     }
     fitting = [
-        letter for letter, text in left.items() if text.strip() and re.search(bounded(text.strip()) + _FITS, reply)
+        letter for letter, text in left.items() if text.strip() and re.search(bounded(text) + _FITS, spaced(reply))
     ]
     if len(fitting) == 1:
         return fitting[0], "option said to fit"
@@ -63,10 +63,11 @@ def _without_texts(reply: str, options: Mapping[str, str]) -> str:
 
     So what is said of both is read, and an option on a line of its own is. A and I before a text may be words.
     """
+    reply = spaced(reply)
     for letter, text in options.items():
-        words = re.escape(text.strip())
-        if words:
+        words = spaced(text)
+        if words and words in reply:
             bare = "" if letter in "AI" else f"|{letter}(?= )"
-            before = rf"(?<![\w(])(?:\({letter}\)|{letter}[).:]{bare})[ \t]*{words}(?!\w)"
-            reply = re.sub(rf"{before}|{bounded(text.strip())} \({letter}\)", f"({letter})", reply)
+            before = rf"(?<![\w(])(?:\({letter}\)|{letter}[).:]{bare})[ \t]*{re.escape(words)}(?!\w)"
+            reply = re.sub(rf"{before}|{bounded(words)} \({letter}\)", f"({letter})", reply)
     return reply

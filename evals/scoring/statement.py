@@ -4,14 +4,13 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from cli_ray.evals.scoring.option_text import EAST_ASIAN, bounded
+from cli_ray.evals.scoring.option_text import EAST_ASIAN, bounded, spaced
 
 NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: ord(" ")}
 """From the wide forms of ASCII in East Asian fonts to the narrow ones."""
 
 _LATEX = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit)\s*\{([^{}]*)\}")
 _MARKS = re.compile(r"[*_`\"“”$【】「」『』]|\\[()\[\]]")
-_BORDER = re.compile(rf"(?<=[{EAST_ASIAN}])(?=[A-Za-z(])|(?<=[A-Za-z)])(?=[{EAST_ASIAN}])")
 
 STATES = (
     r"(?:(?i:\b(?:answer|option|choice|letter)(?: (?:to|for|of|here)\b[^.:\n]{0,80}?)?"
@@ -40,19 +39,27 @@ _BEFORE_EAST = "(?:不是|不选|不会是|并非|而非|排除)(?:选项)? ?"
 _AFTER_EAST = " ?(?:选项)?(?:是|都)?(?:不正确|不对|错)"
 
 
+_DENIES = re.compile(
+    "not|n't|neither|wrong|incorrect|false|rather|instead|eliminat|exclud|rul|[不非除错]", re.IGNORECASE
+)
+"""A part of every word that denies."""
+
+
 def denials(reply: str, names: Sequence[str]) -> list[str]:
     """The passages of a reply that deny one of the names, or several: `not (A)`, `A and C are wrong`.
 
     Case counts in names of one character only: the article in "not a dog" is no letter.
     """
-    return [found[0] for found in _denial(tuple(names)).finditer(plain(reply))]
+    text = plain(reply)
+    # Names differ from item to item, and a pattern of them takes milliseconds to make.
+    return [found[0] for found in _denial(tuple(names)).finditer(text)] if _DENIES.search(text) else []
 
 
 def plain(reply: str) -> str:
     """Narrow characters and straight apostrophes, without LaTeX around text and marks of emphasis and quotation, and
     with a space between Latin letters and East Asian ones."""
     text = reply.translate(NARROW).replace("\u2019", "'")
-    return _BORDER.sub(" ", _MARKS.sub("", _LATEX.sub(r"\1", text)))
+    return spaced(_MARKS.sub("", _LATEX.sub(r"\1", text)))
 
 
 def unwrapped(reply: str) -> str:

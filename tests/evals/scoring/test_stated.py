@@ -1,5 +1,6 @@
 """Replies that reason at length: which of the known options they choose."""
 
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -95,3 +96,12 @@ CHOSEN: tuple[tuple[Mapping[str, str], str, str], ...] = (
 @pytest.mark.parametrize(("options", "reply", "letter"), CHOSEN)
 def test_the_option_that_is_chosen_is_read(options: Mapping[str, str], reply: str, letter: str) -> None:
     assert stated(reply, options)[0] == letter
+
+
+def test_options_that_differ_from_item_to_item_are_read_in_no_time() -> None:
+    """A pattern of option texts is made anew for each."""
+    started = time.monotonic()
+    for number in range(100):
+        options = {letter: f"text {number} {letter} of the thing" for letter in "ABCD"}
+        assert stated(f"It is not text {number} A of the thing, it is text {number} B of the thing", options)[0] == "B"
+    assert time.monotonic() - started < 10
