@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cli_ray.evals.scoring.reasoning import is_open, without_reasoning
+
 Doc = Mapping[str, Any]
 """One row of a dataset in its official columns. Never written to."""
 
@@ -88,10 +90,18 @@ class Judge:
     temperature: float = 0.0
     strict_read: Callable[[Doc, str, str], Graded | None] | None = None
     """Our reading of the answer where upstream's is wrong; the same as `read` without."""
+    verdict_first: bool = False
+    """Whether the verdict is on the first line, so that an answer may be cut behind it."""
 
     def reader(self, profile: Profile) -> Callable[[Doc, str, str], Graded | None]:
-        """How answers are read under a profile."""
-        return self.strict_read if profile == "strict" and self.strict_read else self.read
+        """How answers are read under a profile, without their reasoning; one that is nothing else is nonsense."""
+        read = self.strict_read if profile == "strict" and self.strict_read else self.read
+
+        def verdict(doc: Doc, reply: str, answer: str) -> Graded | None:
+            text = without_reasoning(answer)
+            return read(doc, reply, text) if text and not is_open(text) else None
+
+        return verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,7 @@ class Answer:
 
     id: str
     reply: str
+    """Without its reasoning."""
     parsed: str
     facets: Mapping[str, Any]
 
@@ -144,9 +155,11 @@ class Benchmark:
     max_new_tokens: int
     """Decoding is greedy throughout."""
     score: Scorer
-    """Reads a stripped reply under `lmms-eval/0.7.3`. For a judged benchmark: the stand-in."""
+    """Reads a reply without its reasoning under `lmms-eval/0.7.3`. For a judged benchmark: the stand-in."""
+    scores_reasoning: bool = False
+    """Whether `score` gets the reply with its reasoning, since upstream's filter of the task comes before the cut."""
     strict: Scorer | None = None
-    """Our reading where upstream's is wrong; the same as `score` without."""
+    """Our reading where upstream's is wrong; without, `score` of what the reply has in `<answer>` or a box, if any."""
     stand_in: str = ""
     """What the stand-in of a judged benchmark is, for the label in the table."""
     judge: Judge | None = None
@@ -161,11 +174,21 @@ class Benchmark:
     percent, or points for MME and OCRBench. Called with at least one sample."""
     strict_aggregate: Callable[[Sequence[Sample]], Metrics] | None = None
     headline: str
-    """The metric in the table."""
+    """The metric in the table; under `strict`, too, unless that has its own."""
+    strict_headline: str = ""
+    """The metric in the table under `strict`, where the authors' is another than upstream's."""
     linear: bool = False
     """Whether the headline is 100 times the mean score, so that its standard error needs no resampling."""
+    strict_linear: bool | None = None
+    """The same of the headline under `strict`, where it differs."""
     full_marks: float = 100.0
     """What the headline can reach."""
+    doubtful_above: float | None = None
+    """What no honest headline reaches, so that the table marks it."""
+    notes: tuple[str, ...] = ()
+    """How the protocol departs from the authors'; under the table."""
+    upstream_notes: tuple[str, ...] = ()
+    """The same, of what only `lmms-eval/0.7.3` does."""
     references: Mapping[str, float] = field(default_factory=dict)
     """Published headline numbers by model."""
     submission: Submission | None = None
@@ -176,9 +199,22 @@ class Benchmark:
         """Every column of the split that is read."""
         return self.columns + (() if self.images_from else self.image_columns)
 
-    def scorer(self, profile: Profile) -> Scorer:
-        """How replies are read under a profile."""
-        return self.strict if profile == "strict" and self.strict else self.score
+    @property
+    def headlines(self) -> str:
+        """The metrics in the table, for lists of benchmarks."""
+        return self.headline + (f" (strict: {self.strict_headline})" if self.strict_headline else "")
+
+    def headline_of(self, profile: Profile) -> str:
+        """The metric in the table under a profile."""
+        return self.strict_headline if profile == "strict" and self.strict_headline else self.headline
+
+    def is_linear(self, profile: Profile) -> bool:
+        """Whether the headline under a profile is 100 times the mean score."""
+        return self.linear if profile != "strict" or self.strict_linear is None else self.strict_linear
+
+    def notes_of(self, profile: Profile) -> tuple[str, ...]:
+        """How the protocol under a profile departs from the authors'."""
+        return self.notes + (() if profile == "strict" else self.upstream_notes)
 
     def aggregator(self, profile: Profile) -> Callable[[Sequence[Sample]], Metrics]:
         """How scores become metrics under a profile."""

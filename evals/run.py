@@ -11,7 +11,7 @@ from ray.exceptions import RayTaskError
 from cli_ray.cluster import connect
 from cli_ray.config import EvaluationConfig, JudgeConfig
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark
+from cli_ray.evals.benchmark import Benchmark, Doc
 from cli_ray.evals.data.location import Location, Part
 from cli_ray.evals.data.scan import Entry, check_ids, scan
 from cli_ray.evals.data.survey import require
@@ -133,8 +133,14 @@ class Evaluation:
         for name in judged:
             self.score(name)
         print(f"judge {self.config.judge.model}: {tally}")
-        if tally.failed and not tally.answered + tally.known:
-            raise UserError(f"judge.model = {self.config.judge.model!r} answered nothing: {tally}")
+        example = f"it said {tally.example}; {verdicts.place} has all that it said" if tally.example else ""
+        if tally.asked and not tally.answered + tally.known:
+            raise UserError(
+                f"judge.model = {self.config.judge.model!r} gave no answer that can be read: {tally}"
+                + (f"; {example}" if example else "")
+            )
+        if example:
+            print(f"Of {tally.nonsense:,} answers that cannot be read, one: {example}. The same call asks them again.")
 
     def score(self, name: str) -> Row:
         """Scores a benchmark from its records, and writes what comes out."""
@@ -150,8 +156,9 @@ class Evaluation:
         name = self.config.judge.model or (earlier.judge if earlier else "")
         if not benchmark.judge or not name:
             return Grader(self.config.profile)
-        ask = Verdicts(self.output.folder, name).lookup(benchmark.judge)
-        return Grader(self.config.profile, ask, name, prompt_hash(benchmark))
+        verdicts = Verdicts(self.output.folder, name)
+        ask = verdicts.lookup(benchmark.judge)
+        return Grader(self.config.profile, ask, name, prompt_hash(benchmark), verdicts.drawn(benchmark.name))
 
     def _begin(self, name: str, job: Job, tokens: ImageTokens) -> list[Batch]:
         """The batches of a benchmark that are still to be generated; scores it when there are none."""
@@ -193,9 +200,12 @@ class Evaluation:
         """The present records of a benchmark, by sample id."""
         return self.store.load(asked.benchmark).by(asked.keys)
 
+    def _question(self, benchmark: Benchmark, doc: Doc, record: Record) -> Question | None:
+        return question_about(benchmark, doc, record.sample_id, record.as_reply(), self.config.profile)
+
     def _questions(self, name: str) -> Iterator[Question]:
         for doc, record in answered(named(name), self.locations[name], self._records(_asked(self.output, name))):
-            if record and (question := question_about(named(name), doc, record.sample_id, record.as_reply())):
+            if record and (question := self._question(named(name), doc, record)):
                 yield question
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Messages, Metrics, Profile, Reply, Sample, State
+from cli_ray.evals.scoring.reasoning import without_reasoning
+from cli_ray.evals.scoring.statement import unwrapped
 from cli_ray.evals.suite import benchmark
 
 AskJudge = Callable[[Messages], str | None]
@@ -91,8 +93,8 @@ def _graded(
     """What the scorer made of the reply, the state of the sample, and the stand-in of an unjudged one."""
     if reply.finish == "error":
         return Graded(None, rule="generation failed"), "error", None
-    text = reply.text.strip()
-    ruled = benchmark.scorer(profile)(doc, text)
+    text = without_reasoning(reply.text)
+    ruled = _ruled(benchmark, doc, reply.text.strip(), profile)
     graded: Graded = ruled
     asked = benchmark.judge and benchmark.judge.prompt(doc, text)
     if benchmark.judge and asked:
@@ -103,6 +105,14 @@ def _graded(
             return Graded(None, ruled.parsed, rule), "unjudged", ruled.score
         graded = read
     return graded, "truncated" if graded.state == "ok" and reply.finish == "length" else graded.state, None
+
+
+def _ruled(benchmark: Benchmark, doc: Doc, reply: str, profile: Profile) -> Graded:
+    """What the rules of a profile make of a stripped reply."""
+    text = without_reasoning(reply)
+    if profile == "strict":
+        return benchmark.strict(doc, text) if benchmark.strict else benchmark.score(doc, unwrapped(text))
+    return benchmark.score(doc, reply if benchmark.scores_reasoning else text)
 
 
 def countable(samples: Iterable[Sample]) -> list[Sample]:

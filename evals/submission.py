@@ -22,7 +22,7 @@ def hidden(doc: Doc, reply: str) -> Graded:
 
 def rrc(answers: Sequence[Answer]) -> bytes:
     """The Robust Reading Competition (DocVQA, InfoVQA): a list of `questionId` and `answer`."""
-    return as_json([{"questionId": int(one.facets["questionId"]), "answer": one.reply} for one in answers])
+    return as_json([{"questionId": int(one.facets["questionId"]), "answer": one.parsed} for one in answers])
 
 
 def evalai(answers: Sequence[Answer]) -> bytes:

@@ -49,7 +49,7 @@ def benchmarks() -> str:
     lines = ["| name | benchmark | items | headline | scored by |", "| --- | --- | --- | --- | --- |"]
     for one in BENCHMARKS.values():
         scored_by = "a judge" if one.judge else f"its server, {one.submission.server}" if one.submission else "rules"
-        lines.append(f"| `{one.name}` | {one.title} | {one.count:,} | {one.headline} | {scored_by} |")
+        lines.append(f"| `{one.name}` | {one.title} | {one.count:,} | {one.headlines} | {scored_by} |")
     return "\n".join(lines)
 
 

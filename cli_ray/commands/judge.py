@@ -12,7 +12,7 @@ from cli_ray.config.uri import Uri
 
 class JudgeArguments(Section):
     """Puts the stored replies of an evaluation to a judge and writes the table anew. Needs neither the model nor a
-    cluster; what was judged before is not asked again."""
+    cluster; answers that could be read are not asked for again."""
 
     output: Annotated[Uri, tyro.conf.Positional]
     """The --output of a `cli-ray eval`."""

@@ -6,6 +6,7 @@ from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Source
 from cli_ray.evals.scoring.choice import graded, indexed, lettered, lines, stated
 from cli_ray.evals.scoring.exact import plain
 from cli_ray.evals.scoring.means import accuracy
+from cli_ray.evals.scoring.reasoning import without_reasoning
 from cli_ray.evals.wording import LETTER
 
 
@@ -14,9 +15,12 @@ def _prompt(doc: Doc) -> str:
 
 
 def _score(doc: Doc, reply: str) -> Graded:
-    """A capital and a dot at the start, or else the whole reply, has to be the letter."""
+    """A capital and a dot at the start, or else all but the reasoning, has to be the letter.
+
+    As upstream's filter looks at the start before reasoning is cut, `B. a dog` behind reasoning is none.
+    """
     start = re.match(r"([A-Z])\.", reply)
-    letter = plain(start[1] if start else reply).upper()
+    letter = plain(start[1] if start else without_reasoning(reply)).upper()
     known = letter if letter in lettered(doc["options"]) else ""
     return graded(indexed(doc), known, "letter at start" if start else "letter alone")
 
@@ -34,6 +38,7 @@ AI2D = Benchmark(
     prompt=_prompt,
     max_new_tokens=16,
     score=_score,
+    scores_reasoning=True,
     strict=_strict,
     aggregate=accuracy,
     headline="accuracy",

@@ -2,7 +2,8 @@
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Source
 from cli_ray.evals.scoring.means import accuracy_by
-from cli_ray.evals.scoring.relaxed import relaxed
+from cli_ray.evals.scoring.relaxed import relaxed, relaxed_as_written
+from cli_ray.evals.scoring.statement import unwrapped
 
 
 def _prompt(doc: Doc) -> str:
@@ -11,6 +12,10 @@ def _prompt(doc: Doc) -> str:
 
 def _score(doc: Doc, reply: str) -> Graded:
     return relaxed(doc["answer"], reply)
+
+
+def _strict(doc: Doc, reply: str) -> Graded:
+    return relaxed_as_written(doc["answer"], unwrapped(reply))
 
 
 CHARTQA = Benchmark(
@@ -22,6 +27,7 @@ CHARTQA = Benchmark(
     prompt=_prompt,
     max_new_tokens=16,
     score=_score,
+    strict=_strict,
     facets=("type",),
     aggregate=accuracy_by("type"),
     headline="accuracy",

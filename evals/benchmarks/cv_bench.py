@@ -57,4 +57,5 @@ CV_BENCH = Benchmark(
     aggregate=_by_task,
     strict_aggregate=_of_paper,
     headline="accuracy",
+    upstream_notes=("`accuracy` is over items, as lmms-eval has it; the authors weigh 2D and 3D alike.",),
 )

@@ -66,5 +66,9 @@ HALLUSIONBENCH = Benchmark(
     cluster=_set,
     aggregate=_aggregate,
     headline="average",
+    notes=(
+        "Replies are read by rules, as `_intern` of lmms-eval does, where the authors ask GPT-4; their questions "
+        "without a figure are not asked; `average` is that of aAcc, qAcc and fAcc.",
+    ),
     references={"LLaVA-1.5-7B": 27.6, "LLaVA-OneVision-7B": 47.5},
 )

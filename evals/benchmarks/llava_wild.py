@@ -9,6 +9,22 @@ from cli_ray.evals.scoring.means import grouped
 from cli_ray.evals.scoring.rouge import rouge_l
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
+_POINTS = r"(10(?:\.0+)?|\d(?:\.\d+)?)(?: ?/ ?10)?"
+_LINE = re.compile(
+    rf"\s*(?:(?:overall )?(?:scores?|ratings?)\W*)?[\[(]?{_POINTS}[\s,;|&]+(?:and )?{_POINTS}[\])]?[.,;]?(?:\n|$)",
+    re.IGNORECASE,
+)
+"""A first line of two scores, as the judge is asked for."""
+_LABELLED = tuple(
+    re.compile(
+        rf"(?:(?:assistant|answer|response) ?#?{number}|[\"']{number}[\"'])[\"']?(?:'s)?"
+        rf"(?: (?:overall )?(?:score|rating))? ?(?:[:=(-]|is\b|gets\b|receives\b) ?[\"']?{_POINTS}"
+        r"(?=[\"')\]}]?\s*(?:$|[,;|\n}]|\.(?!\d)|and\b))",
+        re.IGNORECASE,
+    )
+    for number in (1, 2)
+)
+"""The score of each assistant with its name, such as `Assistant 1: 8` or `"1": 8`."""
 
 
 def _likeness(doc: Doc, reply: str) -> Graded:
@@ -32,6 +48,16 @@ def _read(doc: Doc, reply: str, answer: str) -> Graded | None:
     if len(points) < 2 or not all(0 <= each <= 10 for each in points):
         return None
     return Graded(points[1] / 10, reply, "judge", parts={"reference": points[0]})
+
+
+def _strict_read(doc: Doc, reply: str, answer: str) -> Graded | None:
+    """Two scores of 0 to 10 alone on the first line, or else each with the name of its assistant."""
+    text = re.sub(r"[*_`#]", "", answer)
+    points = _LINE.match(text)
+    found = list(points.groups()) if points else [score[1] for name in _LABELLED if (score := name.search(text))]
+    if len(found) < 2:
+        return None
+    return Graded(float(found[1]) / 10, reply, "judge", parts={"reference": float(found[0])})
 
 
 def _relative(samples: Sequence[Sample]) -> float:
@@ -58,9 +84,10 @@ LLAVA_WILD = Benchmark(
     max_new_tokens=4096,
     score=_likeness,
     stand_in="ROUGE-L against the reference answer",
-    judge=Judge(_ask, _read, max_tokens=1024),
+    judge=Judge(_ask, _read, max_tokens=1024, verdict_first=True, strict_read=_strict_read),
     facets=("category",),
     aggregate=_aggregate,
     headline="relative score",
+    doubtful_above=200.0,
     references={"LLaVA-1.5-7B": 65.4, "LLaVA-OneVision-0.5B": 74.2, "LLaVA-OneVision-7B": 90.7},
 )

@@ -46,6 +46,24 @@ def _read(doc: Doc, reply: str, answer: str) -> Graded | None:
     return Graded(float("1" in answer), reply, "judge")
 
 
+_MARK = r"([01])(?:\.0)?(?![\w.]*\w)(?!\.\d)"
+_BEGINS = re.compile(rf"[\s\"'(\[{{]*{_MARK}(?=\s*(?:$|[^\w\s/+*=^%<>]|(?:because|since|as)\b|\n))")
+_CALLED = re.compile(
+    rf"\b(?:score|verdict|judge?ment|correctness|grade|rating|evaluation)\b[\"']?\s*(?:is|:|=)?\s*[\"'(\[]*{_MARK}"
+    r"(?!\s*(?:/|or\b|out of\b))",
+    re.IGNORECASE,
+)
+_ALONE = re.compile(rf"\W*{_MARK}\W*")
+
+
+def _strict_read(doc: Doc, reply: str, answer: str) -> Graded | None:
+    """The mark that the answer begins with, that it calls one, or that is its last line; nonsense if these differ."""
+    lines = [line for line in re.sub(r"[*_`]", "", answer).splitlines() if line.strip()]
+    found = [_BEGINS.match(lines[0]), _ALONE.fullmatch(lines[-1]), *_CALLED.finditer("\n".join(lines))] if lines else []
+    marks = {one[1] for one in found if one}
+    return Graded(float(marks.pop()), reply, "judge") if len(marks) == 1 else None
+
+
 def _aggregate(samples: Sequence[Sample]) -> Metrics:
     groups = grouped(samples, lambda sample: str(sample.facets["problem_version"]))
     groups |= grouped(samples, lambda sample: str(sample.facets["metadata"].get("subfield")))
@@ -66,7 +84,7 @@ MATHVERSE = Benchmark(
     max_new_tokens=16384,
     score=_rules,
     stand_in="letter or last number",
-    judge=Judge(_ask, _read, max_tokens=1024),
+    judge=Judge(_ask, _read, max_tokens=1024, strict_read=_strict_read),
     facets=("problem_version", "metadata"),
     cluster=lambda doc: str(doc["problem_index"]),
     aggregate=_aggregate,

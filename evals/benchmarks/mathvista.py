@@ -5,12 +5,11 @@ Questions are put as in the task `mathvista_testmini_format` of lmms-eval 0.7.3.
 """
 
 from collections.abc import Sequence
-from functools import partial
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
 from cli_ray.evals.prompts import template
 from cli_ray.evals.scoring.choice import lettered, lines
-from cli_ray.evals.scoring.math import direct, equal, extracted, normalised, option_letter
+from cli_ray.evals.scoring.math import NO_ANSWER, direct, equal, extracted, normalised, option_letter, the_only
 from cli_ray.evals.scoring.means import accuracy, percent
 
 _INSTRUCTIONS = {
@@ -57,11 +56,20 @@ def _ask(doc: Doc, reply: str) -> Messages | None:
     return ({"role": "user", "content": content},)
 
 
-def _read(doc: Doc, reply: str, answer: str, *, strict: bool = False) -> Graded | None:
+def _read(doc: Doc, reply: str, answer: str) -> Graded | None:
+    """As upstream, which takes anything for an extraction."""
     extraction = answer.strip()
     if not extraction:
         return None
-    return _graded(doc, extraction, "judge" if _is_answer(doc, extraction) else "judge, nearest option", strict=strict)
+    return _graded(doc, extraction, "judge" if _is_answer(doc, extraction) else "judge, nearest option", strict=False)
+
+
+def _strict_read(doc: Doc, reply: str, answer: str) -> Graded | None:
+    """The one option, number or list in the answer. An answer that there is none makes the reply wrong."""
+    found = the_only(doc, answer)
+    if not found and NO_ANSWER.fullmatch(answer.strip()):
+        return Graded(0.0, "", "judge finds no answer", "unparsed")
+    return _graded(doc, found, "judge", strict=True) if found else None
 
 
 def _is_answer(doc: Doc, extraction: str) -> bool:
@@ -98,10 +106,15 @@ MATHVISTA = Benchmark(
     score=lambda doc, reply: _scored(doc, reply, strict=False),
     strict=lambda doc, reply: _scored(doc, reply, strict=True),
     stand_in="answer extracted by rules",
-    judge=Judge(_ask, _read, max_tokens=256, strict_read=partial(_read, strict=True)),
+    judge=Judge(_ask, _read, max_tokens=256, strict_read=_strict_read),
     facets=("question_type", "answer_type", "metadata"),
     aggregate=_aggregate,
     headline="accuracy",
+    notes=(
+        "Questions are put as in `mathvista_testmini_format` of lmms-eval, not with the hints of the authors; an empty "
+        "reply is wrong, for which lmms-eval takes the option that is shortest.",
+    ),
+    upstream_notes=("Float answers count as wrong, as lmms-eval has it.",),
     linear=True,
     references={"LLaVA-1.5-7B": 25.6, "LLaVA-OneVision-0.5B": 34.8, "LLaVA-OneVision-7B": 63.2},
 )  # fmt: skip

@@ -53,6 +53,11 @@ def _strict(doc: Doc, reply: str) -> Graded:
     return graded(doc["answer"], *stated(reply, _options(doc)))
 
 
+def _hidden_letter(letter: str, rule: str) -> Graded:
+    """A letter whose right one lies with the server, which reads the reply itself."""
+    return Graded(None, letter, rule, "ok" if letter else "unparsed")
+
+
 def _submission(answers: Sequence[Answer]) -> bytes:
     rows = ({key: None if _absent(value) else value for key, value in one.facets.items()} for one in answers)
     return xlsx([row | {"prediction": one.reply} for row, one in zip(rows, answers, strict=True)])
@@ -78,6 +83,7 @@ EN_DEV = Benchmark(
     cluster=_question,
     aggregate=circular_accuracy,
     headline="accuracy",
+    notes=("Replies are read by rules alone, where the authors ask ChatGPT about those that rules cannot read.",),
     references={"LLaVA-1.5-7B": 64.3, "LLaVA-OneVision-0.5B": 52.1, "LLaVA-OneVision-7B": 80.8},
 )
 
@@ -100,8 +106,8 @@ def _hidden(dev: Benchmark, name: str, title: str) -> Benchmark:
         source=replace(dev.source, split="test"),
         count=6666,
         columns=_SHOWN,
-        score=lambda doc, reply: Graded(None, *_infer(doc, reply)),
-        strict=None,
+        score=lambda doc, reply: _hidden_letter(*_infer(doc, reply)),
+        strict=lambda doc, reply: _hidden_letter(*stated(reply, _options(doc))),
         facets=_SHOWN,
         references={},
         submission=Submission(f"{name}.xlsx", _submission, "https://mmbench.opencompass.org.cn/mmbench-submission"),

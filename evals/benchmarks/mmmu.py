@@ -10,6 +10,7 @@ from cli_ray.evals.benchmark import Answer, Benchmark, Doc, Graded, Metrics, Sam
 from cli_ray.evals.scoring.choice import graded, lettered, lines, stated
 from cli_ray.evals.scoring.means import accuracy, grouped, percent
 from cli_ray.evals.scoring.mmmu import candidates, choose, matches
+from cli_ray.evals.scoring.statement import unwrapped
 
 DOMAINS = {
     "Art and Design": ("Art", "Art_Theory", "Design", "Music"),
@@ -63,12 +64,24 @@ def _score(doc: Doc, reply: str) -> Graded:
     return Graded(float(right), parsed, rule, "unparsed" if rule == "random" or not reply else "ok")
 
 
+def _hidden(doc: Doc, reply: str) -> Graded:
+    parsed, rule = _read(doc, reply)
+    return Graded(None, parsed, rule, "unparsed" if rule == "random" or not reply else "ok")
+
+
 def _strict(doc: Doc, reply: str) -> Graded:
     """Nothing is drawn, articles and letters within words are no letters, and a list of gold answers is a list."""
     if _is_choice(doc):
         return graded(doc["answer"], *stated(reply, _options(doc)))
     golds = literal_eval(doc["answer"]) if doc["answer"].startswith("['") else [doc["answer"]]
-    return replace(_score(doc, reply), score=float(matches(golds, candidates(reply))))
+    given = unwrapped(reply)
+    return replace(_score(doc, given), score=float(matches(golds, candidates(given))))
+
+
+def _strict_hidden(doc: Doc, reply: str) -> Graded:
+    """For the server: a choice that cannot be read stays empty."""
+    read = stated(reply, _options(doc)) if _is_choice(doc) else _read(doc, unwrapped(reply))
+    return Graded(None, *read, "ok" if read[0] else "unparsed")
 
 
 def _subject(sample: Sample) -> str:
@@ -103,6 +116,7 @@ MMMU_VAL = Benchmark(
     facets=("id",),
     aggregate=_aggregate,
     headline="accuracy",
+    upstream_notes=("A choice that cannot be read (`unparsed`) is drawn, as lmms-eval does.",),
     linear=True,
     references={"LLaVA-1.5-7B": 35.7, "LLaVA-OneVision-0.5B": 31.4, "LLaVA-OneVision-7B": 48.8},
 )
@@ -115,8 +129,8 @@ MMMU_TEST = replace(
     count=10500,
     columns=("id", "question", "options", "question_type"),
     max_new_tokens=512,
-    score=lambda doc, reply: Graded(None, *_read(doc, reply)),
-    strict=None,
+    score=_hidden,
+    strict=_strict_hidden,
     references={},
     submission=Submission("mmmu-test.json", _submission, "https://eval.ai/web/challenges/challenge-page/2179"),
 )

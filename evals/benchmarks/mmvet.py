@@ -1,11 +1,19 @@
 """MM-Vet: open questions that need several of six abilities, graded by a judge (arXiv 2308.02490)."""
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
 from cli_ray.evals.prompts import template
 from cli_ray.evals.scoring.means import percent
+
+_GRADE = (
+    r"(1\.0+|0?\.\d+|0\.\d+|[01](?=\.?\s*(?:$|[^\w\s.]|\n|(?:because|since|as)\b)))(?: ?/ ?1(?:\.0+)?)?"
+    r"(?![\d.]*\d|\w|%| ?(?:/|or\b|of\b|out of\b|to\b|- ?\d))"
+)
+"""A number of 0 to 1 that is no part of another, of no range, and counts nothing."""
+_CALLED = re.compile(rf"(?i:\b(?:correctness|score|grade|rating)\b)[^.\d\n]{{0,40}}?{_GRADE}")
 
 
 def _prompt(doc: Doc) -> str:
@@ -39,6 +47,14 @@ def _read(doc: Doc, reply: str, answer: str) -> Graded | None:
     return None
 
 
+def _strict_read(doc: Doc, reply: str, answer: str) -> Graded | None:
+    """The grade that the answer begins with, or else the only one that it calls so."""
+    text = re.sub(r"[*_`|]", "", answer).strip()
+    begins = re.match(rf"[\s\"'(\[]*{_GRADE}", text)
+    grades = {float(begins[1])} if begins else {float(grade) for grade in _CALLED.findall(text)}
+    return Graded(grades.pop(), reply, "judge") if len(grades) == 1 else None
+
+
 def _aggregate(samples: Sequence[Sample]) -> Metrics:
     """The mean grade over all, by ability, and by combination of abilities as `score/ocr+math`."""
     groups: dict[str, list[Sample]] = {}
@@ -60,7 +76,7 @@ MMVET = Benchmark(
     max_new_tokens=1024,
     score=_contained,
     stand_in="gold answer contained in the reply",
-    judge=Judge(_ask, _read, max_tokens=128),
+    judge=Judge(_ask, _read, max_tokens=128, verdict_first=True, strict_read=_strict_read),
     facets=("capability",),
     aggregate=_aggregate,
     headline="score",

@@ -76,4 +76,5 @@ MMVP = Benchmark(
     cluster=_pair,
     aggregate=_aggregate,
     headline="pair accuracy",
+    notes=("Four answers were put right in `lmms-lab-eval/MMVP`; papers that used `MMVP/MMVP` differ slightly.",),
 )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
 from cli_ray.evals.scoring.means import grouped, percent
+from cli_ray.evals.scoring.statement import NARROW
 
 POINTS = {
     "Regular Text Recognition": 50,
@@ -18,8 +19,6 @@ POINTS = {
     "Handwritten Mathematical Expression Recognition": 100,
 }
 """Questions of each type, one point each."""
-
-_NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: ord(" ")}
 
 
 def _prompt(doc: Doc) -> str:
@@ -40,7 +39,7 @@ def _without_spaces(text: str) -> str:
 
 def _folded(text: str) -> str:
     """Wide forms of ASCII made narrow, lower case, one line."""
-    return text.translate(_NARROW).lower().strip().replace("\n", " ")
+    return text.translate(NARROW).lower().strip().replace("\n", " ")
 
 
 def _aggregate(samples: Sequence[Sample]) -> Metrics:

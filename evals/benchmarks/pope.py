@@ -1,6 +1,7 @@
 """POPE: does the model see objects that are not there? (arXiv 2305.10355)"""
 
 from collections.abc import Callable, Sequence
+from statistics import fmean
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
 from cli_ray.evals.scoring.means import grouped, percent
@@ -27,7 +28,7 @@ def _strict(doc: Doc, reply: str) -> Graded:
 
 
 def _aggregate(missed: Callable[[Sample], bool]) -> Callable[[Sequence[Sample]], Metrics]:
-    """Metrics over all, and accuracy and F1 for each category.
+    """Metrics over all, accuracy and F1 for each category, and the mean of these F1.
 
     Args:
         missed: whether an item whose gold answer is "yes" counts as a miss.
@@ -37,10 +38,11 @@ def _aggregate(missed: Callable[[Sample], bool]) -> Callable[[Sequence[Sample]],
         metrics = _rates(samples, missed) | {
             "yes_share": 100 * sum(sample.parsed == "yes" for sample in samples) / len(samples)
         }
-        for name, group in grouped(samples, lambda sample: str(sample.facets["category"])).items():
-            rates = _rates(group, missed)
-            metrics |= {f"f1/{name}": rates["f1"], f"accuracy/{name}": rates["accuracy"]}
-        return metrics
+        groups = grouped(samples, lambda sample: str(sample.facets["category"]))
+        rates = {name: _rates(group, missed) for name, group in groups.items()}
+        for name, each in rates.items():
+            metrics |= {f"f1/{name}": each["f1"], f"accuracy/{name}": each["accuracy"]}
+        return metrics | {"mean f1": fmean(each["f1"] for each in rates.values())}
 
     return aggregate
 
@@ -72,6 +74,6 @@ POPE = Benchmark(
     aggregate=_aggregate(lambda sample: sample.parsed == "no"),
     strict_aggregate=_aggregate(lambda sample: sample.parsed != "yes"),
     headline="f1",
-    # The paper's is the mean of the three categories' F1.
+    notes=("Published numbers are `mean f1`, the mean of the three categories' F1; `f1` is that over all questions.",),
     references={"LLaVA-1.5-7B": 85.9},
 )

@@ -4,20 +4,23 @@ from collections.abc import Callable
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Source
 from cli_ray.evals.scoring.choice import graded
-from cli_ray.evals.scoring.letter import find_letter, read_letter
+from cli_ray.evals.scoring.letter import find_letter
 from cli_ray.evals.scoring.means import accuracy
+from cli_ray.evals.scoring.statement import read_letter, unwrapped
 
 
 def _prompt(doc: Doc) -> str:
     return str(doc["question"].strip())
 
 
-def _graded(doc: Doc, reply: str, read: Callable[[str, str], tuple[str, str]]) -> Graded:
+def _graded(
+    doc: Doc, reply: str, read: Callable[[str, str], tuple[str, str]], whole: Callable[[str], str] = str
+) -> Graded:
     """Equality of letters where the gold answer is one, else of texts but for case and dots at the end."""
     gold = doc["answer"].strip()
     if gold.upper() in tuple("ABCD"):
         return graded(gold.upper(), *read(reply, "ABCD"))
-    text = reply.lower().rstrip(".")
+    text = whole(reply).lower().rstrip(".")
     return Graded(float(text == gold.lower()), text, "text", "ok" if text else "unparsed")
 
 
@@ -26,7 +29,7 @@ def _score(doc: Doc, reply: str) -> Graded:
 
 
 def _strict(doc: Doc, reply: str) -> Graded:
-    return _graded(doc, reply, read_letter)
+    return _graded(doc, reply, read_letter, unwrapped)
 
 
 REALWORLDQA = Benchmark(

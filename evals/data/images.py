@@ -1,7 +1,6 @@
 """The encoded images of a document: bytes in its row, files beside it, or a table that several items share."""
 
 import base64
-import binascii
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -16,6 +15,12 @@ from cli_ray.evals.data.location import MINIATURE, Location, Part, split_query
 
 SHARED_COLUMNS = ("id", "image")
 """Of a table of images that items share."""
+_LONGEST_PATH = 4096
+"""Characters, of Linux."""
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+"""What encoded images begin with."""
+_SHOWN = 200
+"""Characters of a name that are shown."""
 _MAX_BYTES = int(DataConfig.model_fields["max_image_MiB"].default * 2**20)
 
 
@@ -38,7 +43,7 @@ def images_of(benchmark: Benchmark, location: Location, doc: Doc) -> list[bytes]
 
 
 def _image(location: Location, name: str, cell: Any) -> bytes:
-    """The bytes of one cell: of a struct `{bytes, path}`, plain or base64 bytes, or a file in the folder."""
+    """The bytes of one cell: of a struct `{bytes, path}`, plain or in base64, or a file in the folder."""
     path = cell
     if isinstance(cell, Mapping):
         cell, path = cell.get("bytes"), cell.get("path")
@@ -46,20 +51,37 @@ def _image(location: Location, name: str, cell: Any) -> bytes:
             return _from_base64(name, cell)
     if isinstance(cell, bytes):
         return cell
+    if isinstance(path, str) and _is_no_name(path):
+        return _from_base64(name, path)
     if not isinstance(path, str) or not path or location.kind != "folder":
         raise BadDataError("missing image", f"{name}: no bytes and no file name")
     try:
         folder, query = split_query(location.where)
         return read_small(join_inside(folder, path) + query, _MAX_BYTES)
     except OSError as error:
-        raise BadDataError("missing image", f"{name}: {path!r} is not in {location.where}") from error
+        raise BadDataError("missing image", f"{name}: {path[:_SHOWN]!r} is not in {location.where}") from error
+
+
+def _is_no_name(text: str) -> bool:
+    """Whether a text is an image in base64, as far as its begin tells, or too long for the name of a file."""
+    if text.startswith("data:") or len(text) > _LONGEST_PATH:
+        return True
+    try:
+        begin = base64.b64decode(text[:16], validate=True)
+    except ValueError:
+        return False
+    return begin.startswith(_SIGNATURES) or begin[4:8] in (b"ftyp", b"jP  ")
 
 
 def _from_base64(name: str, text: str) -> bytes:
+    """The bytes of a base64 text, which may be a data URI and have line breaks. No message holds the text."""
+    bare = "".join(text.rpartition(",")[2].split() if text.startswith("data:") else text.split())
     try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise BadDataError("broken image", f"{name}: no base64: {error}") from error
+        return base64.b64decode(bare, validate=True)
+    except ValueError as error:
+        raise BadDataError(
+            "broken image", f"{name}: {len(text):,} characters that are neither base64 nor a file name: {error}"
+        ) from error
 
 
 def _shared_image(location: Location, key: str) -> Any:

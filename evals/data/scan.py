@@ -85,7 +85,7 @@ def _entry(benchmark: Benchmark, location: Location, row: int, doc: Doc, decodin
     except BadDataError as error:
         fault = str(error)
     except Exception as error:  # a prompt builder on a row that is not as the benchmark says
-        fault = f"prompt: {type(error).__name__}: {error}"
+        fault = f"prompt: {type(error).__name__}: {str(error)[:300]}"
     prompt_hash = digest(prompt)
     key = key_of(benchmark.name, name, prompt_hash, image_hash, decoding, model)
     return Entry(name, row, key, prompt_hash, image_hash, len(prompt), sizes, fault)

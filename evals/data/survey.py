@@ -79,7 +79,7 @@ def _listed(one: Benchmark) -> tuple[str, ...]:
     config = f" ({one.source.config})" if one.source.config else ""
     scored_by = "judge" if one.judge else "server" if one.submission else "rules"
     hub_id = one.source.ids[0] + config
-    return one.name, one.title, f"{one.count:,}", one.headline, scored_by, hub_id, one.source.split
+    return one.name, one.title, f"{one.count:,}", one.headlines, scored_by, hub_id, one.source.split
 
 
 def _survey(one: Benchmark, data_root: str, miniature: bool, thorough: bool) -> tuple[Finding, Location | None]:

@@ -2,10 +2,12 @@
 
 import re
 import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 import httpx
 from pydantic import SecretStr
@@ -22,12 +24,17 @@ from tenacity import (
 
 from cli_ray.config.evaluation import JudgeConfig
 from cli_ray.errors import UserError
+from cli_ray.evals.judging.dialect import Dialect
+from cli_ray.evals.judging.refusal import said
 from cli_ray.evals.judging.verdicts import Question
 
 FIRST_PAUSE_S = 1.0
 """Before the second try; it doubles from try to try; up to as much is added at random, so that
 questions do not come back all at once."""
 LONGEST_PAUSE_S = 120.0
+
+ROOM = 8192
+"""Tokens beyond its own that a question gets whose answer was cut: judges may reason before they answer."""
 
 _AGAIN = {408, 409, 425, 429}
 """Statuses that may pass, beside those from 500 on."""
@@ -45,6 +52,18 @@ class _PassingError(UnansweredError):
     def __init__(self, reason: str, pause_s: float = 0.0) -> None:
         super().__init__(reason)
         self.pause_s = pause_s
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a judge says to a question."""
+
+    text: str
+    """Empty if it says nothing."""
+    cut: bool
+    """Whether its end is missing, for want of tokens."""
+    decoding: Mapping[str, Any]
+    """The fields of the request that say how it was drawn."""
 
 
 class Endpoint:
@@ -70,6 +89,7 @@ class Endpoint:
             raise UserError("judge.base_url must begin with http:// or https:// and name a host")
         self._name = f"the judge {config.model!r} at {address.copy_with(userinfo=b'')}"
         self._model, self._key, self._variable, self._stop = config.model, key, variable, stop
+        self._dialect = Dialect()
         self._client = httpx.Client(
             base_url=address,
             headers={"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
@@ -90,56 +110,81 @@ class Endpoint:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._client.close()
 
-    def answer(self, question: Question) -> str:
-        """What the judge answers; empty if it says nothing.
+    @property
+    def draws(self) -> bool:
+        """Whether answers are drawn although no question asks for it, as the endpoint takes no temperature."""
+        return self._dialect.draws
+
+    def answer(self, question: Question) -> Answer:
+        """What the judge answers. One that is cut before its verdict is asked for once more, with room to reason.
 
         Raises:
             UnansweredError: it did not answer in as many tries as are allowed.
             UserError: it refuses all questions.
         """
-        return self._again.copy()(self._once, question)
+        answer = self._again.copy()(self._once, question, question.max_tokens)
+        if question.is_read_from(answer.text, cut=answer.cut) or not answer.cut:
+            return answer
+        return self._again.copy()(self._once, question, question.max_tokens + ROOM)
 
-    def _once(self, question: Question) -> str:
-        if self._stop.is_set():
-            raise UnansweredError("given up, as the judge answers nothing")
-        body = {
-            "model": self._model,
-            "messages": [dict(message) for message in question.messages],
-            "max_tokens": question.max_tokens,
-            "temperature": question.temperature,
-        }
-        try:
-            reply = self._client.post("chat/completions", json=body)
-        except httpx.RequestError as error:
-            raise _PassingError(self._clean(f"{type(error).__name__}: {error}")) from None
+    def _once(self, question: Question, max_tokens: int) -> Answer:
+        decoding = self._dialect.decoding(question, max_tokens)
+        reply = self._post(question, decoding)
+        while reply.status_code in _OF_THE_QUESTION and self._dialect.learn(decoding, reply.text):
+            decoding = self._dialect.decoding(question, max_tokens)
+            reply = self._post(question, decoding)
         if not reply.is_success:
             self._refuse(reply)
         try:
-            content = reply.json()["choices"][0]["message"]["content"]
-        except (ValueError, KeyError, IndexError, TypeError):
-            raise _PassingError("status 200 without an answer") from None
-        return self._clean(content) if isinstance(content, str) else ""
+            choice = reply.json()["choices"][0]
+            message = choice["message"]
+            text, refusal = _joined(message.get("content")), message.get("refusal")
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+            raise _PassingError(f"status {reply.status_code} without an answer{self._said(reply)}") from None
+        if refusal and not text:
+            raise UnansweredError(f"refused: {self._clean(str(refusal))[:200]}")
+        return Answer(self._clean(text), choice.get("finish_reason") == "length", decoding)
+
+    def _post(self, question: Question, decoding: Mapping[str, Any]) -> httpx.Response:
+        if self._stop.is_set():
+            raise UnansweredError("given up, as the judge answers nothing")
+        messages = [dict(message) for message in question.messages]
+        try:
+            return self._client.post("chat/completions", json={"model": self._model, "messages": messages, **decoding})
+        except httpx.RequestError as error:
+            raise _PassingError(self._clean(f"{type(error).__name__}: {error}")) from None
 
     def _refuse(self, reply: httpx.Response) -> NoReturn:
         """Raises what a status means."""
-        status = f"status {reply.status_code}"
+        status, why = f"status {reply.status_code}", self._said(reply)
         if reply.status_code in _AGAIN or reply.status_code >= 500:
             pause = _asked_pause(reply.headers.get("Retry-After", ""))
             if pause > LONGEST_PAUSE_S:
-                raise UnansweredError(f"{status}, try again in {pause:.0f} s")
-            raise _PassingError(status, pause)
+                raise UnansweredError(f"{status}, try again in {pause:.0f} s{why}")
+            raise _PassingError(f"{status}{why}", pause)
         if reply.status_code in _OF_THE_QUESTION:
-            raise UnansweredError(f"{status}: {self._clean(reply.text)[:200]}")
+            raise UnansweredError(f"{status}{why}")
         self._stop.set()
-        sent = "the key in" if self._key else "no key was sent; put one into"
-        raise UserError(
-            f"{self._name} refuses all questions ({status}). Check judge.base_url, judge.model and {sent} the "
-            f"environment variable {self._variable}"
-        )
+        fix = f"Check judge.base_url, judge.model and the key in the environment variable {self._variable}"
+        if not self._key:
+            fix = f"No key was sent: put it into the environment variable {self._variable} if the endpoint wants one"
+            fix += ", and check judge.base_url and judge.model"
+        raise UserError(f"{self._name} refuses all questions ({status}{why}). {fix}")
+
+    def _said(self, reply: httpx.Response) -> str:
+        return said(reply, self._key.get_secret_value())
 
     def _clean(self, text: str) -> str:
         """The text without the key, which some servers send back."""
         return text.replace(self._key.get_secret_value(), "***") if self._key else text
+
+
+def _joined(content: Any) -> str:
+    """The text of a message, whose content may be absent or a list of parts; parts of reasoning are none of it."""
+    if isinstance(content, str):
+        return content
+    texts = [part["text"] for part in content or () if part.get("type", "text") in ("text", "output_text")]
+    return "".join(texts)
 
 
 def _pause(state: RetryCallState) -> float:

@@ -12,10 +12,11 @@ from pydantic import SecretStr
 
 from cli_ray.config.evaluation import JudgeConfig
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark, Doc, Reply
-from cli_ray.evals.judging.endpoint import Endpoint, UnansweredError
+from cli_ray.evals.benchmark import Benchmark, Doc, Profile, Reply
+from cli_ray.evals.judging.endpoint import Answer, Endpoint, UnansweredError
 from cli_ray.evals.judging.verdicts import Question, Verdicts
 from cli_ray.evals.record import digest
+from cli_ray.evals.scoring.reasoning import without_reasoning
 
 __all__ = ["KEY_VARIABLE", "Question", "Tally", "Verdicts", "ask_all", "prompt_hash", "question_about", "tell"]
 
@@ -26,6 +27,8 @@ PAUSE_S = 10.0
 """Seconds between lines of progress at least."""
 
 _REASONS_TOLD = 3
+_SHOWN = 200
+"""Characters of an answer that is shown."""
 
 
 @dataclass
@@ -39,11 +42,13 @@ class Tally:
     answered: int = 0
     """Answered now, in a way that can be read."""
     nonsense: int = 0
-    """Answered now, in a way that cannot be read."""
+    """Answered now, in a way that cannot be read; the same call again asks them again, too."""
     failed: int = 0
     """Not answered; the same call again asks them again."""
     reasons: Counter[str] = field(default_factory=Counter)
     """Why questions failed, and how many."""
+    example: str = ""
+    """An answer that cannot be read, and whose it is."""
 
     def __str__(self) -> str:
         """A sentence, such as `3 asked: 2 answered, 1 failed (status 500 x1); 12 known before`."""
@@ -61,9 +66,15 @@ class Tally:
         return f"{now}; {self.known:,} known before" if self.known else now
 
 
-def question_about(benchmark: Benchmark, doc: Doc, sample_id: str, reply: Reply) -> Question | None:
-    """What the judge of a benchmark is to be asked about a reply; None where rules decide or there is no reply."""
-    judge, text = benchmark.judge, reply.text.strip()
+def question_about(
+    benchmark: Benchmark, doc: Doc, sample_id: str, reply: Reply, profile: Profile = "lmms-eval/0.7.3"
+) -> Question | None:
+    """What the judge of a benchmark is to be asked about a reply; None where rules decide or there is no reply.
+
+    Args:
+        profile: by which the answer has to be readable.
+    """
+    judge, text = benchmark.judge, without_reasoning(reply.text)
     messages = judge.prompt(doc, text) if judge and reply.finish != "error" else None
     if judge is None or messages is None:
         return None
@@ -72,7 +83,8 @@ def question_about(benchmark: Benchmark, doc: Doc, sample_id: str, reply: Reply)
         messages,
         judge.max_tokens,
         judge.temperature,
-        lambda answer: judge.read(doc, text, answer) is not None,
+        lambda answer: judge.reader(profile)(doc, text, answer) is not None,
+        judge.verdict_first,
     )
 
 
@@ -150,25 +162,28 @@ def tell(pause_s: float = PAUSE_S, clock: Callable[[], float] = time.monotonic) 
     return told
 
 
-def _ask(endpoint: Endpoint, question: Question, attempts: int) -> str:
+def _ask(endpoint: Endpoint, question: Question, attempts: int) -> Answer:
     """The answer of the judge; nonsense is asked for again where another answer may come."""
-    answer = ""
-    for _ in range(attempts if question.temperature > 0 else 1):
-        answer = endpoint.answer(question)
-        if question.readable(answer):
+    answer = endpoint.answer(question)
+    for _ in range(attempts - 1):
+        drawn = question.temperature > 0 or endpoint.draws
+        if not drawn or question.is_read_from(answer.text, cut=answer.cut):
             break
+        answer = endpoint.answer(question)
     return answer
 
 
-def _count(tally: Tally, question: Question, result: Callable[[], str], verdicts: Verdicts) -> None:
+def _count(tally: Tally, question: Question, result: Callable[[], Answer], verdicts: Verdicts) -> None:
     try:
         answer = result()
     except UnansweredError as error:
         tally.failed += 1
         tally.reasons[str(error)] += 1
         return
-    verdicts.add(question, answer)
-    if question.readable(answer):
+    if verdicts.add(question, answer.text, answer.decoding, cut=answer.cut):
         tally.answered += 1
-    else:
-        tally.nonsense += 1
+        return
+    tally.nonsense += 1
+    if not tally.example:
+        text = repr(answer.text[:_SHOWN] + "..." * (len(answer.text) > _SHOWN)) if answer.text.strip() else "nothing"
+        tally.example = f"{text} about {question.item}{', cut at its longest' if answer.cut else ''}"

@@ -1,9 +1,10 @@
 """What judges answered, kept so that no question is paid for twice."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 from uuid import uuid4
 
 from cli_ray.data.folder import Folder
@@ -27,7 +28,15 @@ class Question:
     max_tokens: int
     temperature: float
     readable: Callable[[str], bool]
-    """Whether an answer says anything; without that it is nonsense."""
+    """Whether a whole answer says anything; without that it is nonsense."""
+    verdict_first: bool = False
+    """Whether the verdict is on the first line."""
+
+    def is_read_from(self, answer: str, *, cut: bool) -> bool:
+        """Whether an answer holds a verdict: of one that is cut only whole lines may, if the verdict comes first."""
+        if not cut:
+            return self.readable(answer)
+        return self.verdict_first and self.readable(answer.rpartition("\n")[0])
 
 
 class Verdicts:
@@ -42,6 +51,7 @@ class Verdicts:
         self.model = model
         self._file = f"{FOLDER}/verdicts{'' if folder.is_local else f'-{uuid4().hex}'}.jsonl"
         self._answers: dict[str, str] = {}
+        self._drawn: dict[str, set[str]] = {}
         self._lines: list[str] = []
         self._written = 0
         for name in folder.names(FOLDER):
@@ -53,9 +63,11 @@ class Verdicts:
         if name == self._file and text and not text.endswith("\n"):
             self.folder.append(name, [""])  # ends the line that was cut off, so that the next one is whole
         for line in text.splitlines():
-            with suppress(ValueError, KeyError, TypeError):
+            with suppress(ValueError, KeyError, TypeError, AttributeError):
                 row = json.loads(line)
-                self._answers[row["key"]] = row["answer"]
+                known = row["key"] in self._answers
+                if row["answer"].strip() and not row.get("cut") and not (known and row.get("nonsense")):
+                    self._keep(row["key"], row["answer"], row["item"], row.get("decoding", {}))
 
     def key(self, messages: Messages, max_tokens: int, temperature: float) -> str:
         """Of all that an answer depends on: the judge, the question and how the answer is drawn."""
@@ -63,17 +75,31 @@ class Verdicts:
         return digest(self.model, asked, str(max_tokens), repr(float(temperature)))
 
     def find(self, question: Question) -> str | None:
-        """The answer to a question, nonsense included; None if it has none yet."""
-        return self._answers.get(self.key(question.messages, question.max_tokens, question.temperature))
+        """The answer to a question; None if it has none yet that can be read."""
+        answer = self._answers.get(self.key(question.messages, question.max_tokens, question.temperature))
+        return answer if answer is not None and question.readable(answer) else None
 
-    def add(self, question: Question, answer: str) -> None:
-        """Keeps an answer."""
+    def add(self, question: Question, answer: str, decoding: Mapping[str, Any], *, cut: bool = False) -> bool:
+        """Keeps an answer, but for an empty one.
+
+        Args:
+            decoding: how it was drawn.
+            cut: whether its end is missing.
+
+        Returns:
+            Whether it can be read. Otherwise it is kept for people to look at, and its question is asked again.
+        """
         key = self.key(question.messages, question.max_tokens, question.temperature)
-        self._answers[key] = answer
-        row = {"key": key, "judge": self.model, "item": question.item, "answer": answer}
-        self._lines.append(json.dumps(row if question.readable(answer) else row | {"nonsense": True}))
+        readable = question.is_read_from(answer, cut=cut)
+        row = {"key": key, "judge": self.model, "item": question.item, "answer": answer, "decoding": dict(decoding)}
+        if readable or not cut:
+            self._keep(key, answer, question.item, decoding)
+        if answer.strip():
+            marks = {"nonsense": not readable, "cut": cut and not readable}
+            self._lines.append(json.dumps(row | {name: True for name, holds in marks.items() if holds}))
         if self.folder.is_local or len(self._lines) - self._written >= _FLUSH:
             self.flush()
+        return readable
 
     def flush(self) -> None:
         """Writes what is not written yet."""
@@ -83,6 +109,21 @@ class Verdicts:
         elif len(self._lines) > self._written:
             self.folder.write(self._file, "".join(f"{line}\n" for line in self._lines))
             self._written = len(self._lines)
+
+    def drawn(self, benchmark: str) -> str:
+        """How the answers about a benchmark were drawn, such as `temperature 0`; empty where none says."""
+        return " or ".join(sorted(self._drawn.get(benchmark, ())))
+
+    @property
+    def place(self) -> str:
+        """Where people find the answers."""
+        return f"{self.folder.uri}/{self._file}"
+
+    def _keep(self, key: str, answer: str, item: str, decoding: Mapping[str, Any]) -> None:
+        self._answers[key] = answer
+        if decoding:
+            drawn = f"temperature {decoding['temperature']:g}" if "temperature" in decoding else "default temperature"
+            self._drawn.setdefault(item.partition("/")[0], set()).add(drawn)
 
     def lookup(self, judge: Judge) -> Callable[[Messages], str | None]:
         """The answers to a benchmark's questions, as `cli_ray.evals.score` asks for them: None where there is none."""

@@ -64,11 +64,17 @@ class Row(BaseModel):
     """Name of the judge; empty for benchmarks that need none and when there is none."""
     judge_prompt: str
     """Hash of what it is asked."""
+    judge_decoding: str = ""
+    """How its answers were drawn, such as `temperature 0`; empty where that is not known."""
     stand_in: StandIn | None
     """Where samples are unjudged."""
     references: dict[str, float]
     complete: bool
     """Whether every item has a record and none is an error."""
+    doubtful: bool = False
+    """Whether the headline is beyond what it can honestly be."""
+    notes: tuple[str, ...] = ()
+    """How the protocol departs from the authors'."""
 
 
 def row(
@@ -79,6 +85,7 @@ def row(
     judge_name: str = "",
     judge_prompt: str = "",
     *,
+    judge_decoding: str = "",
     decoding: str = "",
     where: str = "",
 ) -> Row:
@@ -88,6 +95,7 @@ def row(
         expected: items of the benchmark, with or without a record.
         judge_name: of the run; ignored for benchmarks that need no judge.
         judge_prompt: hash of what the judge is asked.
+        judge_decoding: how its answers were drawn.
         decoding: of the replies.
         where: the items lie.
 
@@ -101,11 +109,13 @@ def row(
     # Those that rules decide are no fair sample of a benchmark whose others wait for a judge.
     counted = [] if states["unjudged"] and not judge_name else countable(samples)
     metrics = benchmark.aggregator(profile)(counted) if counted else {}
+    metric = benchmark.headline_of(profile)
+    value = metrics.get(metric)
     return Row(
         benchmark=benchmark.name,
         title=benchmark.title,
-        metric=benchmark.headline,
-        value=metrics.get(benchmark.headline),
+        metric=metric,
+        value=value,
         standard_error=standard_error(benchmark, counted, profile),
         full_marks=benchmark.full_marks,
         official=benchmark.count,
@@ -122,9 +132,12 @@ def row(
         profile=profile,
         judge=judge_name if judged else "",
         judge_prompt=judge_prompt if judged else "",
+        judge_decoding=judge_decoding if judged else "",
         stand_in=_stand_in(benchmark, samples, profile),
         references=dict(benchmark.references),
         complete=len(samples) == expected and not states["error"],
+        doubtful=value is not None and benchmark.doubtful_above is not None and value > benchmark.doubtful_above,
+        notes=benchmark.notes_of(profile),
     )
 
 
@@ -140,8 +153,8 @@ def waits_for_judge(row: Row) -> bool:
 
 def headline(benchmark: Benchmark, profile: Profile) -> Headline:
     """The headline as a function of samples, none of which lacks a score; None for no samples."""
-    aggregate = benchmark.aggregator(profile)
-    return lambda samples: aggregate(samples).get(benchmark.headline) if samples else None
+    aggregate, metric = benchmark.aggregator(profile), benchmark.headline_of(profile)
+    return lambda samples: aggregate(samples).get(metric) if samples else None
 
 
 def standard_error(benchmark: Benchmark, samples: Sequence[Sample], profile: Profile) -> float | None:
@@ -150,7 +163,7 @@ def standard_error(benchmark: Benchmark, samples: Sequence[Sample], profile: Pro
     Of a mean, see `clustered_error`; otherwise the standard deviation of the headline over resamples by clusters.
     None for fewer than two clusters.
     """
-    if benchmark.linear:
+    if benchmark.is_linear(profile):
         return _percent_error(samples)
     labels = blocks(samples)
     if labels.max(initial=-1) < 1:
@@ -175,7 +188,7 @@ def _stand_in(benchmark: Benchmark, samples: Sequence[Sample], profile: Profile)
     try:
         return StandIn(
             label=benchmark.stand_in,
-            value=benchmark.aggregator(profile)(counted)[benchmark.headline],
+            value=benchmark.aggregator(profile)(counted)[benchmark.headline_of(profile)],
             standard_error=standard_error(benchmark, counted, profile),
             n=ruled,
         )

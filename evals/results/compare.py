@@ -164,6 +164,10 @@ def _check_alike(a: Row, b: Row) -> None:
 
 def _contrast(one: Benchmark, pairs: Pairs, sides: Sequence[Side], rows: Sequence[Row]) -> Contrast | None:
     notes = [f"{name} is incomplete" for name, row in zip("AB", rows, strict=True) if not row.complete]
+    notes += [f"{name} is doubtful" for name, row in zip("AB", rows, strict=True) if row.doubtful]
+    if rows[0].judge_decoding != rows[1].judge_decoding:
+        drawn = [row.judge_decoding or "unknown" for row in rows]
+        notes.append(f"the judge's decoding differs: {drawn[0]} in A, {drawn[1]} in B")
     decodings = [", ".join(sorted(side.decodings)) for side in sides]
     if decodings[0] != decodings[1]:
         notes.append(f"decoding differs: {decodings[0]} in A, {decodings[1]} in B")

@@ -64,7 +64,7 @@ def contrast(benchmark: Benchmark, pairs: Pairs, profile: Profile, notes: Sequen
     return Contrast(
         benchmark=benchmark.name,
         title=benchmark.title,
-        metric=benchmark.headline,
+        metric=benchmark.headline_of(profile),
         full_marks=benchmark.full_marks,
         a=value_a,
         b=value_b,
@@ -88,7 +88,7 @@ def _interval(
 ) -> tuple[float | None, float | None]:
     if labels.max() < 1:
         return None, None
-    if benchmark.linear:
+    if benchmark.is_linear(profile):
         return interval(100 * resampled_mean(scores(b) - scores(a), labels))
     values = resampled(headline(benchmark, profile), [a, b], labels)
     return interval(values[:, 1] - values[:, 0]) if len(values) else (None, None)
@@ -96,7 +96,7 @@ def _interval(
 
 def _test(benchmark: Benchmark, profile: Profile, a: list[Sample], b: list[Sample], labels: Labels) -> Significance:
     """McNemar for right or wrong without clusters; otherwise a permutation of the two models within clusters."""
-    if not benchmark.linear:
+    if not benchmark.is_linear(profile):
         return _swap_headlines(benchmark, profile, a, b, labels)
     change = scores(b) - scores(a)
     binary = np.isin(scores(a), (0, 1)).all() and np.isin(scores(b), (0, 1)).all()

@@ -12,6 +12,7 @@ from cli_ray.evals.results.aggregate import Row
 from cli_ray.evals.results.samples import samples_table
 from cli_ray.evals.results.scorecard import Scorecard
 from cli_ray.evals.results.table import markdown, read_results, results
+from cli_ray.evals.scoring.reasoning import without_reasoning
 from cli_ray.evals.suite import BENCHMARKS
 
 
@@ -66,7 +67,8 @@ class Output:
         path = f"{self.folder.uri}/samples/{name}.parquet"
         samples_table(path, (records[sample.id] for sample in card.samples), card.samples, card.row)
         if benchmark.submission:
-            answers = [Answer(one.id, records[one.id].reply, one.parsed, one.facets) for one in card.samples]
+            replies = {one.id: without_reasoning(records[one.id].reply) for one in card.samples}
+            answers = [Answer(one.id, replies[one.id], one.parsed, one.facets) for one in card.samples]
             file = ("" if card.row.complete else "incomplete-") + benchmark.submission.filename
             self.folder.write_bytes(f"submissions/{name}/{file}", benchmark.submission.write(answers))
         self.folder.write(f"rows/{name}.json", card.row.model_dump_json(indent=2))

@@ -22,6 +22,8 @@ class Grader:
     judge_name: str = ""
     judge_prompt: str = ""
     """Hash of what the judge is asked."""
+    judge_decoding: str = ""
+    """How the verdicts were drawn."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def scorecard(
             grader.profile,
             grader.judge_name,
             grader.judge_prompt,
+            judge_decoding=grader.judge_decoding,
             decoding=asked.decoding,
             where=asked.where,
         ),
@@ -78,5 +81,5 @@ def _sample(benchmark: Benchmark, doc: Doc, record: Record, grader: Grader) -> S
     try:
         return score_one(benchmark, doc, name, record.as_reply(), grader.judge, grader.profile, images)
     except Exception as error:  # a document that is not as the benchmark says; the others are scored
-        rule = f"the document cannot be scored: {type(error).__name__}: {error}"
+        rule = f"the document cannot be scored: {type(error).__name__}: {str(error)[:300]}"
         return Sample(name, None, "", rule, "error", unit=name, cluster=images or name)

@@ -24,7 +24,7 @@ class Mean(BaseModel):
     benchmarks: tuple[str, ...]
     """Titles."""
     left_out: tuple[str, ...]
-    """Titles of those that nothing or not all is scored of."""
+    """Titles of those that nothing or not all is scored of, or whose score is doubtful."""
     scaled: tuple[str, ...]
     """Titles with full marks, for those that are not in percent."""
 
@@ -68,7 +68,9 @@ def read_results(folder: str) -> Results:
 def suite_mean(rows: Sequence[Row]) -> Mean | None:
     """The mean over official sets that are wholly scored. None for fewer than two, and while a row is incomplete:
     it would be the mean of whatever happened to finish."""
-    whole = [row for row in rows if row.value is not None and row.n_scored == row.n and is_whole(row)]
+    whole = [
+        row for row in rows if row.value is not None and row.n_scored == row.n and is_whole(row) and not row.doubtful
+    ]
     if len(whole) < 2 or not all(row.complete for row in rows):
         return None
     shares = [100 * (row.value or 0.0) / row.full_marks for row in whole]
@@ -126,7 +128,8 @@ def grid(head: Sequence[str], body: Sequence[Sequence[str]], left: int) -> str:
 def score(row: Row) -> str:
     """The headline with its standard error, or what there is instead."""
     if row.value is not None:
-        return _with_error(row.value, row.standard_error, decimals(row.full_marks))
+        doubtful = " (doubtful)" if row.doubtful else ""
+        return _with_error(row.value, row.standard_error, decimals(row.full_marks)) + doubtful
     return "unjudged" if row.unjudged else NOTHING
 
 
@@ -174,9 +177,16 @@ def _notes(rows: Sequence[Row], mean: Mean | None) -> list[str]:
     judges: dict[str, list[str]] = {}
     for row in rows:
         if row.judge:
-            judges.setdefault(f"{row.judge} (prompt {row.judge_prompt[:8]})", []).append(row.title)
+            drawn = f", {row.judge_decoding}" if row.judge_decoding else ""
+            judges.setdefault(f"{row.judge} (prompt {row.judge_prompt[:8]}{drawn})", []).append(row.title)
     notes += [f"Judge of {', '.join(titles)}: {judge}." for judge, titles in judges.items()]
+    notes += [f"{row.title}: {note}" for row in rows for note in row.notes]
     for row in rows:
+        if row.doubtful:
+            notes.append(
+                f"{row.title}: {row.metric} {row.value or 0:.2f} is beyond what replies can earn, so the judge's "
+                "answers were hardly read as they were meant; look into `judge/`, and score with `--profile strict`."
+            )
         if row.unjudged:
             notes.append(f"{row.title}: {row.unjudged:,} of {row.n:,} unjudged{_stand_in(row)}.")
         if not row.complete:
@@ -185,7 +195,7 @@ def _notes(rows: Sequence[Row], mean: Mean | None) -> list[str]:
     if mean:
         parts = [f"Mean of {len(mean.benchmarks)} benchmarks, each in percent of its full marks"]
         parts += [f"scaled: {', '.join(mean.scaled)}"] if mean.scaled else []
-        parts += [f"not wholly scored and left out: {', '.join(mean.left_out)}"] if mean.left_out else []
+        parts += [f"left out, as not wholly scored or doubtful: {', '.join(mean.left_out)}"] if mean.left_out else []
         notes.append("; ".join(parts) + ".")
     return notes
 

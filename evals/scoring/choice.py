@@ -4,8 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 
 from cli_ray.evals.benchmark import Doc, Graded
-from cli_ray.evals.scoring.letter import denials, read_letter
-from cli_ray.evals.scoring.option_text import only_option
+from cli_ray.evals.scoring.option_text import bounded, only_option, spaced
+from cli_ray.evals.scoring.statement import denials, read_letter, unwrapped
+
+_FITS = r" (?:is |are )?(?:more|most) (?:accurate|correct|close|precise|likely|plausible|suitable|appropriate)(?:ly)?\b"
+"""What says that an option answers the question, whatever that is."""
 
 
 def lettered(options: Sequence[str]) -> dict[str, str]:
@@ -29,14 +32,15 @@ def graded(gold: str, letter: str, rule: str) -> Graded:
 
 
 def stated(reply: str, options: Mapping[str, str]) -> tuple[str, str]:
-    """Our strict reading: the letter that the reply states without doubt, else that of the one option it quotes.
+    """Our strict reading: the letter that the reply states without doubt, else that of the one option that it says fits
+    best, as "Box A more accurately encloses it" does, or quotes, in its `<answer>` or box if it has one.
 
     An option whose letter or text the reply denies, as "not a dog" does, is not quoted.
 
     Returns:
         The letter and the rule that read it; both empty when neither applies.
     """
-    letter, rule = read_letter(reply, tuple(options))
+    letter, rule = read_letter(_without_texts(reply, options), tuple(options))
     if letter:
         return letter, rule
     denied = " ".join(denials(reply, (*options, *(text.strip() for text in options.values()))))
@@ -45,5 +49,25 @@ def stated(reply: str, options: Mapping[str, str]) -> tuple[str, str]:
         for letter, text in options.items()
         if not re.search(rf"\b{letter}\b", denied) and not only_option(denied, {letter: text})
     }
-    letter = only_option(reply, left)
+    fitting = [
+        letter for letter, text in left.items() if text.strip() and re.search(bounded(text) + _FITS, spaced(reply))
+    ]
+    if len(fitting) == 1:
+        return fitting[0], "option said to fit"
+    letter = only_option(unwrapped(reply), left)
     return letter, "option text" if letter else ""
+
+
+def _without_texts(reply: str, options: Mapping[str, str]) -> str:
+    """The reply with `(B)` alone where it has a letter and the text of its option, such as `B. a dog` or `a dog (B)`.
+
+    So what is said of both is read, and an option on a line of its own is. A and I before a text may be words.
+    """
+    reply = spaced(reply)
+    for letter, text in options.items():
+        words = spaced(text)
+        if words and words in reply:
+            bare = "" if letter in "AI" else f"|{letter}(?= )"
+            before = rf"(?<![\w(])(?:\({letter}\)|{letter}[).:]{bare})[ \t]*{re.escape(words)}(?!\w)"
+            reply = re.sub(rf"{before}|{bounded(words)} \({letter}\)", f"({letter})", reply)
+    return reply

@@ -1,6 +1,5 @@
-"""The letter of an option in a reply: as `_task_utils/mcq_extract.py` of lmms-eval 0.7.3, and our stricter reading."""
+"""The letter of an option in a reply, as `_task_utils/mcq_extract.py` of lmms-eval 0.7.3 finds it."""
 
-import re
 from collections.abc import Sequence
 
 _PHRASES = (
@@ -55,68 +54,3 @@ def _after_phrases(text: str, choices: Sequence[str]) -> list[tuple[int, str]]:
     lower = text.lower()
     ends = [lower.find(phrase) + len(phrase) for phrase in _PHRASES if phrase in lower]
     return [(text.find(letter, end), letter) for end in ends for letter in choices]
-
-
-_STATED = "letter stated as answer"
-_BEFORE = (
-    r"\b(?:not|\w+n't|cannot|neither|wrong|incorrect|rather than|instead of|eliminat\w+|exclud\w+|rul\w+ out)"
-    r"(?: (?:be|is|are|to|the|an?|options?|choices?|answers?|think|say|choose|pick|select))*"
-)
-_AFTER = (
-    r"(?:(?:is|are|was|were|seems?|do|does|can|could|would|should|must)(?: (?:be|been|also|\w+ly))*"
-    r" (?:not|wrong|incorrect|false|eliminated|excluded|ruled out)|cannot|\w+n't)\b"
-)
-"""What denies the names behind it, such as `not` and `rather than`, or before it, such as `is wrong`."""
-
-
-def denials(reply: str, names: Sequence[str]) -> list[str]:
-    """The passages of a reply that deny one of the names, or several: `not (A)`, `A and C are wrong`.
-
-    Case counts in names of one character only: the article in "not a dog" is no letter.
-    """
-    return [found[0] for found in _denial(names).finditer(_plain(reply))]
-
-
-def _plain(reply: str) -> str:
-    """Without marks of emphasis and quotation, and with straight apostrophes."""
-    return re.sub(r"[*_`\"“”]", "", reply).replace("\u2019", "'")
-
-
-def _denial(names: Sequence[str]) -> re.Pattern[str]:
-    known = "|".join(re.escape(name) if len(name) == 1 else f"(?i:{re.escape(name)})" for name in names if name)
-    one = rf"\(?(?<!\w)(?:{known})(?!\w)\)?"
-    # Lists are bounded, as otherwise each place in a reply that is one long list would be tried to its end.
-    some = rf"{one}(?:(?:, {one}){{0,7}},? (?:and|or|nor|&) {one}){{0,7}}"
-    return re.compile(rf"{some} (?i:{_AFTER})|(?i:{_BEFORE}) {some}")
-
-
-def read_letter(reply: str, choices: Sequence[str] = "ABCD") -> tuple[str, str]:
-    """The letter that a reply states without doubt and the rule that read it; both empty when there is none.
-
-    In this order: it has a line of its own; it is said to be the answer (the last counts); it starts a line, with a
-    dot, colon or bracket behind it; it is the only one in brackets or behind a word such as "option". Where a rule
-    finds several letters, the next is tried. A letter of a word, an article, or a letter that the reply denies is none.
-    """
-    text = _denial(choices).sub(" ", _plain(reply))
-    letters = "".join(choices)
-    for rule, pattern in _readings(letters):
-        found = ["".join(groups).upper() for groups in re.findall(pattern, text)]
-        if len(set(found)) == 1 or (found and rule == _STATED):
-            return found[-1], rule
-    return "", ""
-
-
-def _readings(letters: str) -> tuple[tuple[str, str], ...]:
-    """Our rules, the surest first, each with a pattern whose two groups hold the letter."""
-    one = rf"\(?([{letters}])\)?(?![\w)'/&-])"
-    ends = r" *(?:$|[^\w ]|(?:because|since|as)\b)"
-    said = r"(?i:\b(?:(?:answer|option|choice)(?: is\b|:)|(?:choose|pick|select|so|thus|therefore|hence)\b,?))"
-    before = rf"{said}[^\w.,;!?]*(?i:option |choice )?{one}(?!, ?\(?[{letters}]\b)(?={ends})"
-    right = rf"(?:(?:correct|right)(?={ends})|the (?:(?:correct|right|best) )?(?:answer|option|choice)\b)"
-    behind = rf"(?<!\bor )(?<!\band )(?<![\w(]){one} is (?:{right})"
-    return (
-        ("letter alone", rf"(?m)^[^\w\n]*([{letters}{letters.lower()}])[^\w\n]*$()"),
-        (_STATED, f"{before}|{behind}"),
-        ("letter at start", rf"(?m)^[^\w\n]*([{letters}])[.:)](?![\w/&]| (?:or|and)\b)()"),
-        ("only letter named", rf"\(([{letters}])\)|\b(?i:answer|option|choice) \(?([{letters}])(?![\w'-])"),
-    )

@@ -10,6 +10,13 @@ from rapidfuzz.distance import Levenshtein
 from cli_ray.evals.benchmark import Doc
 from cli_ray.evals.scoring.choice import lettered, stated
 
+NO_ANSWER = re.compile(
+    r"(?:none|n/?a|null|unanswerable|unknown|not (?:given|provided|specified|answered|applicable)"
+    r"|(?:there is )?no (?:\w+ )?(?:answer|number|value|option)(?: is| was)?"
+    r"(?: (?:given|found|provided|stated|present))?)\W*",
+    re.IGNORECASE,
+)
+"""What a judge says that finds no answer in a reply."""
 _NUMBER = r"-?\d[\d,]*(?:\.\d+)?|-?\.\d+"
 
 
@@ -38,6 +45,19 @@ def extracted(doc: Doc, reply: str) -> tuple[str, str]:
         return number[0].replace(",", ""), "number after answer"
     numbers = re.findall(_NUMBER, reply)
     return (numbers[-1].replace(",", ""), "last number") if numbers else ("", "")
+
+
+def the_only(doc: Doc, extraction: str) -> str:
+    """The letter of the one option that an extraction names or quotes, its one list, or its one number; empty where it
+    has none or several."""
+    if doc["question_type"] == "multi_choice":
+        return stated(extraction, lettered(doc["choices"]))[0]
+    if doc["answer_type"] == "list":
+        found = re.findall(r"\[[^\[\]]*\]", extraction)
+    else:
+        numbers = re.findall(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?|-?\d+(?:\.\d+)?|-?\.\d+", extraction)
+        found = [number.replace(",", "") for number in numbers]
+    return found[0] if len(found) == 1 else ""
 
 
 def normalised(doc: Doc, extraction: str, *, strict: bool = False) -> str | None:

@@ -1,8 +1,11 @@
 """Relaxed accuracy (ChartQA): numbers may be off by 5 percent. As `chartqa/utils.py` of lmms-eval 0.7.3."""
 
+import re
+
 from cli_ray.evals.benchmark import Graded
 
 TOLERANCE = 0.05
+_FIGURE = re.compile(r"([-+]?)[$€£¥]?((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d*)?|\.\d+) ?%?")
 
 
 def relaxed(gold: str, reply: str) -> Graded:
@@ -13,8 +16,36 @@ def relaxed(gold: str, reply: str) -> Graded:
     return Graded(float(reply.lower() == gold.lower()), reply, "text", "ok" if reply else "unparsed")
 
 
+def relaxed_as_written(gold: str, reply: str) -> Graded:
+    """Our strict reading: `relaxed` for what people write, such as `1,000`, `$5`, `Yes.` and 0.0 for 0.
+
+    A percent sign on one side only may be meant either way, as charts have 2 in a column of percents: `2%` is near 2
+    and near 0.02.
+    """
+    text, wanted_text = _trimmed(reply), _trimmed(gold)
+    given, wanted = _figure(text), _figure(wanted_text)
+    if given is None or wanted is None:
+        return Graded(float(text.lower() == wanted_text.lower()), text, "text", "ok" if text else "unparsed")
+    pairs = [(given, wanted)]
+    if text.endswith("%") != wanted_text.endswith("%"):
+        pairs.append((given, 100 * wanted) if text.endswith("%") else (100 * given, wanted))
+    near = any(abs(one - other) <= TOLERANCE * abs(other) for one, other in pairs)
+    return Graded(float(near), text, "number")
+
+
 def _number(text: str) -> float | None:
     try:
         return float(text.rstrip("%")) / 100 if text.endswith("%") else float(text)
     except ValueError:
         return None
+
+
+def _trimmed(text: str) -> str:
+    """Without marks of quotation and emphasis around it, and without a dot at the end."""
+    return text.strip(" \t\n*_`\"'“”").removesuffix(".").strip(" *_`\"'“”").replace("\u2212", "-")
+
+
+def _figure(text: str) -> float | None:
+    """The number of a text that is nothing else, in percent where it has that sign."""
+    found = _FIGURE.fullmatch(text)
+    return float(found[1] + found[2].replace(",", "")) if found else None

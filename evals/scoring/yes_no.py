@@ -3,15 +3,19 @@
 import re
 
 from cli_ray.evals.benchmark import Graded
+from cli_ray.evals.scoring.statement import STATES, plain
 
 _WORDS = {"y": "yes", "n": "no"}
+_SAID = re.compile(rf"{STATES}((?i:yes|no))\b(?! or\b)")
 
 
 def first_word(reply: str) -> tuple[str, str]:
-    """Our reading: y or n alone, else the first "yes" or "no" that stands as a word, and the rule; both empty when
-    there is none."""
+    """Our reading: y or n alone, else the word that is last said to be the answer, else the first "yes" or "no" that
+    stands as a word, and the rule; both empty when there is none."""
     if alone := re.fullmatch(r"\W*([yn])\W*", reply.lower()):
         return _WORDS[alone[1]], "letter alone"
+    if said := _SAID.findall(plain(reply)):
+        return said[-1].lower(), "stated as answer"
     found = re.search(r"\b(yes|no)\b", reply.lower())
     return (found[1], "first yes or no") if found else ("", "")
 

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from string import ascii_uppercase
 from typing import Any
 
@@ -45,7 +46,7 @@ def _ai2d(doc: Document, reply: str) -> float:
     utils, settings = oracle.load("tasks.ai2d.utils"), oracle.settings("ai2d/ai2d.yaml")
     arguments = {key: value for key, value in settings["filter_list"][0]["filter"][0].items() if key != "function"}
     filtered = utils.MultiChoiceRegexFilter(**arguments).apply([[reply]], [doc])
-    return _exact(filtered, utils.ai2d_doc_to_target(doc, "mcq"))
+    return _exact([oracle.without_reasoning(one) for one in filtered], utils.ai2d_doc_to_target(doc, "mcq"))
 
 
 def _exact(predictions: list[str], gold: str) -> float:
@@ -162,7 +163,10 @@ def _simple(
 
 
 PARITIES = [
-    _simple("ai2d", _ai2d_doc, lambda doc: _lettered(doc["options"], ascii_uppercase[int(doc["answer"])]), _ai2d),
+    replace(
+        _simple("ai2d", _ai2d_doc, lambda doc: _lettered(doc["options"], ascii_uppercase[int(doc["answer"])]), _ai2d),
+        cuts_reasoning=True,
+    ),
     Parity(
         name="chartqa",
         docs=_documents(_chartqa_doc),

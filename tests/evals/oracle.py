@@ -6,7 +6,9 @@ Installed with `pip install --no-deps lmms-eval==0.7.3`; tests that need it are 
 import importlib
 import importlib.metadata
 import importlib.util
+import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -77,6 +79,20 @@ def _stubs() -> Iterator[None]:
             else:
                 sys.modules[name] = module
         os.environ.pop("OPENAI_API_KEY") if key is None else os.environ.update(OPENAI_API_KEY=key)
+
+
+def without_reasoning(reply: str) -> str:
+    """A reply as the harness hands it to a task, by the default of its flag `--reasoning_tags`."""
+    return str(load("api.reasoning").strip_reasoning_tags(reply, _reasoning_tags()))
+
+
+@cache
+def _reasoning_tags() -> list[list[str]]:
+    flag = r'"--reasoning_tags",\s+type=str,\s+default=\'(.+?)\''
+    found = re.search(flag, (root() / "__main__.py").read_text())
+    assert found
+    tags: list[list[str]] = json.loads(found[1])
+    return tags
 
 
 class _Loader(yaml.SafeLoader):

@@ -16,6 +16,7 @@ from typing import Any
 from cli_ray import evals
 from cli_ray.evals.benchmark import Metrics
 from cli_ray.evals.score import AskJudge
+from tests.evals import oracle
 from tests.evals.replies import made_up
 
 Document = dict[str, Any]
@@ -33,6 +34,9 @@ class Parity:
     theirs: Callable[[Document, str], float] | None = None
     """Upstream's score of a stripped reply, 0 to 1; it may write to the document. Without it only aggregates are
     compared."""
+    cuts_reasoning: bool = False
+    """Whether upstream's functions cut reasoning themselves, since a filter of the task comes before; else they are
+    given replies without it."""
     aggregates: Callable[[list[Document], list[str]], Metrics] | None = None
     """Upstream's metrics under our names and in our units, for all documents and their stripped replies."""
     judge: AskJudge | None = None
@@ -57,19 +61,20 @@ def compare(parity: Parity, rounds: int, seed: int = 0) -> Outcome:
     for _ in range(rounds):
         docs = parity.docs(rng)
         replies = [made_up(rng, parity.words(doc)).strip() for doc in docs]
+        given = replies if parity.cuts_reasoning else [oracle.without_reasoning(reply) for reply in replies]
         before = copy.deepcopy(docs)
         ours = evals.score(parity.name, docs, replies, parity.judge)
         assert docs == before, "documents were changed"
         assert evals.score(parity.name, docs, replies, parity.judge) == ours, "another call gave other scores"
         if parity.theirs:
             outcome.replies += len(replies)
-            for doc, reply, sample in zip(docs, replies, ours.samples, strict=True):
+            for doc, reply, sample in zip(docs, given, ours.samples, strict=True):
                 theirs = parity.theirs(copy.deepcopy(doc), reply)
                 outcome.right += sample.score or 0.0
                 if sample.score is None or not isclose(sample.score, theirs, rel_tol=0, abs_tol=1e-9):
                     outcome.disagreements.append(f"{reply!r} on {doc}: ours {sample.score}, theirs {theirs}")
         if parity.aggregates:
-            for name, value in parity.aggregates(copy.deepcopy(docs), replies).items():
+            for name, value in parity.aggregates(copy.deepcopy(docs), given).items():
                 outcome.metrics += 1
                 if not isclose(ours.metrics[name], value, rel_tol=0, abs_tol=1e-6):
                     outcome.disagreements.append(f"{name}: ours {ours.metrics[name]}, theirs {value}")

@@ -44,6 +44,21 @@ def _nudged(rng: random.Random, text: str) -> str:
     return re.sub(r"\d+(\.\d+)?", lambda found: f"{float(found[0][:15]) * share:g}", text)
 
 
+def _thought(rng: random.Random, text: str) -> str:
+    """With reasoning around it, or tags of it that do not fit together."""
+    start, end = rng.choice((("<think>", "</think>"), ("<analysis>", "</analysis>"), ("<THINK>", "</THINK>")))
+    frames = (
+        "{0}So B? yes{1}{2}",
+        "{0}\nA.\n{1}\n\n{2}",
+        "no, 12{1}{2}",
+        "{0}{2}",
+        "{2}{0}",
+        "{1}{2}{0}",
+        "{0}{0}C{1}{2}{1}",
+    )
+    return rng.choice(frames).replace("{0}", start).replace("{1}", end).replace("{2}", text)
+
+
 def _thousands(rng: random.Random, text: str) -> str:
     return re.sub(r"\d{4,}", lambda found: f"{int(found[0][:15]):,}", text)
 
@@ -67,6 +82,7 @@ CHANGES: tuple[Change, ...] = (
     _digits,
     _nudged,
     _thousands,
+    _thought,
 )  # fmt: skip
 
 

@@ -46,6 +46,12 @@ GOLD: dict[str, Callable[[Doc], str]] = {
 }
 """How to answer right, where it is not to give back the column `answer`."""
 
+
+def right(name: str, doc: Doc) -> str:
+    """A right answer to an item."""
+    return GOLD.get(name, _first("answer"))(doc)
+
+
 NAMES = sorted(BENCHMARKS)
 SCORED_BY_RULES = [name for name in NAMES if not (BENCHMARKS[name].submission or BENCHMARKS[name].judge)]
 
@@ -69,7 +75,7 @@ def test_items_are_whole(name: str) -> None:
 def test_right_answers_score_in_full(name: str) -> None:
     one = benchmark(name)
     docs = [doc for doc in miniature.docs(name) if one.keep is None or one.keep(doc)]
-    scored = score(name, docs, [GOLD.get(name, _first("answer"))(doc) for doc in docs])
+    scored = score(name, docs, [right(name, doc) for doc in docs])
     short = [(sample.id, sample.parsed) for sample in scored.samples if sample.score != pytest.approx(1.0)]
     assert short == []
     assert {sample.state for sample in scored.samples} == {"ok"}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cli_ray import evals
-from cli_ray.evals.benchmark import Benchmark
+from cli_ray.evals.benchmark import PROFILES, Benchmark
 from cli_ray.evals.score import Scored
 from cli_ray.evals.suite import BENCHMARKS
 from tests.evals import cases_short, cases_yes_no
@@ -92,11 +92,23 @@ def test_an_empty_reply_is_unparsed_and_wrong(name: str) -> None:
         ("hallusionbench", "No: yes would be wrong", 1.0, 0.0),
         ("mme", "There is no doubt. Yes", 0.0, 0.0),
         ("mme", "It is: yes", 0.0, 1.0),
+        ("mme", "There is no doubt. Answer: Yes", 0.0, 1.0),
+        ("pope", "\\boxed{yes}", 0.0, 1.0),
+        ("pope", "No cat, but a dog. The answer is **yes**.", 0.0, 1.0),
+        ("hallusionbench", "Yes or no? The answer is no.", 1.0, 0.0),
     ],
 )
 def test_strict_readings(name: str, reply: str, upstream: float, ours: float) -> None:
     assert profile(name, reply).samples[0].score == upstream
     assert strict(name, reply).samples[0].score == ours
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in DOCS if "dog" in str(DOCS[name].get("answers", DOCS[name].get("answer")))]
+)
+def test_strictly_the_answer_in_a_tag_or_box_counts(name: str) -> None:
+    for reply in ("I see a cat first. <answer>dog</answer>", "So $\\boxed{\\text{dog}}$ it is"):
+        assert strict(name, reply).metrics[BENCHMARKS[name].headline] == BENCHMARKS[name].full_marks
 
 
 def test_replies_that_are_neither_yes_nor_no_do_not_vanish_from_the_strict_recall() -> None:
@@ -153,3 +165,12 @@ def test_hidden_answers_give_no_score(name: str) -> None:
     found = evals.score(name, [{key: value for key, value in DOCS[val].items() if key != "answers"}], ["A dog."])
     assert (found.samples[0].score, found.samples[0].state) == (None, "ok")
     assert found.metrics == {}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_strictly_a_server_gets_what_is_in_a_tag(name: str) -> None:
+    val = name.replace("-test", "-val")
+    doc = {key: value for key, value in DOCS[val].items() if key != "answers"}
+    for profile, parsed in zip(PROFILES, (False, True), strict=True):
+        (sample,) = evals.score(name, [doc], ["I see. <answer>dog</answer>"], profile=profile).samples
+        assert (sample.parsed == "dog") == parsed

@@ -16,6 +16,7 @@ from huggingface_hub import constants
 from cli_ray.data.sample import BadDataError
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark
+from cli_ray.evals.data import tables
 from cli_ray.evals.data.sources import Location, MissingError, WrongColumnsError, images_of, locate, read
 from cli_ray.evals.suite import BENCHMARKS, benchmark
 from tests.evals.data.hub_cache import REVISION, cached_repo, charts, png, write_jsonl, write_parquet
@@ -182,6 +183,11 @@ def test_a_file_cut_short_after_it_was_found(tmp_path: Path) -> None:
         {"bytes": png(), "path": "x.png"},
         png(),
         {"bytes": base64.b64encode(png()).decode()},
+        {"bytes": base64.encodebytes(png()).decode()},
+        base64.b64encode(png()).decode(),
+        [base64.encodebytes(png()).decode()],
+        f"data:image/png;base64,{base64.b64encode(png()).decode()}",
+        {"bytes": None, "path": base64.b64encode(png()).decode()},
         "pictures/a.png",
         {"bytes": None, "path": "pictures/a.png"},
         [png()],
@@ -203,6 +209,11 @@ def test_images_in_every_form(tmp_path: Path, cell: Any) -> None:
         ("/etc/passwd", "forbidden path"),
         ("link.png", "forbidden path"),
         ({"bytes": "no base64!"}, "broken image"),
+        ("x!" * 600_000, "broken image"),
+        ({"bytes": "x!" * 600_000}, "broken image"),
+        (base64.b64encode(png()).decode()[:-3], "broken image"),
+        ("data:image/png;base64,x!", "broken image"),
+        ("x/" * 2000, "missing image"),
         ({"bytes": None, "path": None}, "missing image"),
     ],
 )
@@ -214,6 +225,18 @@ def test_images_that_cannot_be_had(tmp_path: Path, cell: Any, reason: str) -> No
     with pytest.raises(BadDataError) as caught:
         images_of(CHARTQA, Location("chartqa", "folder", str(folder), ()), {"image": cell})
     assert caught.value.reason == reason
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("name", ["gqa", "blink-val", "mathvista-testmini"])
+def test_base64_is_read_wherever_images_are(tmp_path: Path, name: str) -> None:
+    """A shared table, one of several columns, a column of another name."""
+    one, text = benchmark(name), base64.b64encode(png()).decode()
+    column = "image" if one.images_from else one.image_columns[0]
+    pq.write_table(pa.table({"id": ["a"], column: [text]}), tmp_path / "x.parquet")
+    parts = tables.survey(str(tmp_path / "x.parquet"), 0).parts
+    location = Location(name, "folder", str(tmp_path), parts, parts)
+    assert images_of(one, location, {"imageId": "a", column: text}) == [png()]
 
 
 def test_several_images_come_in_the_order_of_their_columns() -> None:

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Answer = tuple[int, str, dict[str, str]]
-"""Status, the content of the judge's message (the whole body for other statuses than 200), and headers."""
+Answer = tuple[int, Any, dict[str, str]]
+"""Status, the content of the judge's message (the whole body for other statuses than 200, or if it is a dictionary),
+and headers."""
 
 
 class JudgeServer:
@@ -42,8 +43,10 @@ def serving(behave: Callable[[dict[str, Any], int], Answer]) -> Iterator[JudgeSe
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             status, content, headers = judge.handle(self.path, self.headers.get("Authorization", ""), asked)
-            if status == 200:
-                content = json.dumps({"choices": [{"message": {"content": content}}]})
+            if status == 200 and not isinstance(content, dict):
+                content = {"choices": [{"message": {"content": content}}]}
+            if isinstance(content, dict):
+                content = json.dumps(content)
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)

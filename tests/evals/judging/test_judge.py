@@ -1,5 +1,6 @@
 """The judge stage asks each question once, bears what endpoints do, and lets no key out."""
 
+import json
 import logging
 import socket
 import threading
@@ -81,7 +82,7 @@ def test_equal_questions_are_asked_once(tmp_path: Path) -> None:
 
 def test_another_judge_or_decoding_is_another_question(tmp_path: Path) -> None:
     verdicts = kept(tmp_path)
-    verdicts.add(a_question(1), "answer 1")
+    verdicts.add(a_question(1), "answer 1", {})
     assert verdicts.find(a_question(1)) == "answer 1"
     assert verdicts.find(a_question(1, temperature=0.5)) is None
     assert Verdicts(Folder(str(tmp_path)), "other").find(a_question(1)) is None
@@ -89,13 +90,13 @@ def test_another_judge_or_decoding_is_another_question(tmp_path: Path) -> None:
 
 def test_a_line_cut_off_is_asked_again_and_harms_no_other(tmp_path: Path) -> None:
     verdicts = kept(tmp_path)
-    verdicts.add(a_question(1), "answer 1")
-    verdicts.add(a_question(2), "answer 2")
+    verdicts.add(a_question(1), "answer 1", {})
+    verdicts.add(a_question(2), "answer 2", {})
     file = tmp_path / "judge" / "verdicts.jsonl"
     file.write_bytes(file.read_bytes()[:-9])
     cut = kept(tmp_path)
     assert (cut.find(a_question(1)), cut.find(a_question(2))) == ("answer 1", None)
-    cut.add(a_question(3), "answer 3")
+    cut.add(a_question(3), "answer 3", {})
     assert [kept(tmp_path).find(a_question(number)) for number in (1, 2, 3)] == ["answer 1", None, "answer 3"]
 
 
@@ -105,7 +106,7 @@ def test_an_object_store_gets_a_file_a_session(tmp_path: Path, monkeypatch: pyte
         verdicts = kept(tmp_path)
         assert sum(verdicts.find(a_question(number)) is not None for number in range(6)) == 2 * session
         for number in (2 * session, 2 * session + 1):
-            verdicts.add(a_question(number), f"answer {number}")
+            verdicts.add(a_question(number), f"answer {number}", {})
             verdicts.flush()
     assert len(list((tmp_path / "judge").iterdir())) == 3
     assert [kept(tmp_path).find(a_question(number)) for number in range(6)] == [f"answer {n}" for n in range(6)]
@@ -174,18 +175,89 @@ def test_a_dead_judge_is_given_up_and_gives_no_score(tmp_path: Path) -> None:
     assert scored.metrics == {}
 
 
-def test_nonsense_is_kept_and_seen(tmp_path: Path) -> None:
+def test_nonsense_is_seen_and_asked_again_by_the_next_call(tmp_path: Path) -> None:
     one, reply = benchmark("llava-wild"), Reply("a dog")
     question = question_about(one, LLAVA, "1", reply)
     assert question
     assert one.judge
     with serving(lambda body, number: (200, "as a language model", {})) as server:
-        for nonsense, known in ((1, 0), (0, 1)):
+        for calls in (1, 2):
             tally = ask_all(a_config(server.url), [question], kept(tmp_path))
-            assert (tally.nonsense, tally.known, len(server.bodies)) == (nonsense, known, 1)
-    assert '"nonsense": true' in (tmp_path / "judge" / "verdicts.jsonl").read_text()
-    (sample,) = score("llava-wild", [LLAVA], [reply], kept(tmp_path).lookup(one.judge)).samples
-    assert (sample.state, sample.rule, sample.score) == ("unjudged", "judge answered nonsense", None)
+            assert (tally.nonsense, tally.known, len(server.bodies)) == (1, 0, calls)
+            assert tally.example == "'as a language model' about llava-wild/1"
+        assert '"nonsense": true' in (tmp_path / "judge" / "verdicts.jsonl").read_text()
+        (sample,) = score("llava-wild", [LLAVA], [reply], kept(tmp_path).lookup(one.judge)).samples
+        assert (sample.state, sample.rule, sample.score) == ("unjudged", "judge answered nonsense", None)
+        server.behave = lambda body, number: (200, "8 6", {})
+        tally = ask_all(a_config(server.url), [question], kept(tmp_path))
+        assert (tally.answered, tally.known) == (1, 0)
+    assert kept(tmp_path).find(question) == "8 6"
+
+
+def test_what_an_earlier_version_stored_and_nobody_can_read_is_asked_again(tmp_path: Path) -> None:
+    verdicts = kept(tmp_path)
+    key = verdicts.key(a_question(1).messages, 16, 0.0)
+    for answer in ("", "well", None, ["parts"]):
+        verdicts.folder.append(
+            "judge/verdicts.jsonl", [json.dumps({"key": key, "judge": "grader", "item": "set/1", "answer": answer})]
+        )
+        assert kept(tmp_path).find(a_question(1)) is None
+    with serving(good) as server:
+        assert ask_all(a_config(server.url), [a_question(1)], kept(tmp_path)).answered == 1
+    assert kept(tmp_path).find(a_question(1)) == "answer 1"
+
+
+def test_an_answer_in_parts_is_joined(tmp_path: Path) -> None:
+    parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "answer"}, {"type": "text", "text": " 1"}]
+    with serving(lambda body, number: (200, parts, {})) as server:
+        assert ask_all(a_config(server.url), [a_question(1)], kept(tmp_path)).answered == 1
+    assert kept(tmp_path).find(a_question(1)) == "answer 1"
+
+
+@pytest.mark.parametrize("content", [None, "", " \n", []])
+def test_an_empty_answer_is_not_stored(tmp_path: Path, content: Any) -> None:
+    with serving(lambda body, number: (200, content, {})) as server:
+        tally = ask_all(a_config(server.url), [a_question(1)], kept(tmp_path))
+    assert (tally.nonsense, tally.example) == (1, "nothing about set/1")
+    assert not any(path.stat().st_size for path in (tmp_path / "judge").iterdir())
+
+
+def test_a_judge_that_refuses_a_question_says_so(tmp_path: Path) -> None:
+    message = {"content": None, "refusal": "I cannot judge that."}
+    with serving(lambda body, number: (200, {"choices": [{"message": message}]}, {})) as server:
+        tally = ask_all(a_config(server.url), [a_question(1)], kept(tmp_path))
+    assert tally.reasons == {"refused: I cannot judge that.": 1}
+
+
+def cut(text: str) -> Answer:
+    """An answer whose end is missing."""
+    return 200, {"choices": [{"message": {"content": text}, "finish_reason": "length"}]}, {}
+
+
+def test_an_answer_that_is_cut_is_asked_for_with_room_to_reason(tmp_path: Path) -> None:
+    def reasons(body: dict[str, Any], number: int) -> Answer:
+        return cut("answer, as") if body["max_tokens"] == 16 else good(body, number)
+
+    with serving(reasons) as server:
+        assert ask_all(a_config(server.url), [a_question(1)], kept(tmp_path)).answered == 1
+        assert [body["max_tokens"] for body in server.bodies] == [16, 16 + endpoint.ROOM]
+        server.behave = lambda body, number: cut("answer, as")
+        tally = ask_all(a_config(server.url), [a_question(2)], kept(tmp_path))
+    assert (tally.nonsense, tally.example) == (1, "'answer, as' about set/2, cut at its longest")
+    assert kept(tmp_path).find(a_question(1)) == "answer 1"
+    assert kept(tmp_path).find(a_question(2)) is None
+    assert '"cut": true' in (tmp_path / "judge" / "verdicts.jsonl").read_text()
+
+
+def test_an_answer_may_be_cut_behind_its_verdict(tmp_path: Path) -> None:
+    question = question_about(benchmark("llava-wild"), LLAVA, "1", Reply("a dog"))
+    assert question
+    with serving(lambda body, number: cut("8 6\nAssistant 1 is bet")) as server:
+        assert ask_all(a_config(server.url), [question], kept(tmp_path)).answered == 1
+        assert len(server.bodies) == 1
+    found = kept(tmp_path).find(question)
+    assert found
+    assert found.startswith("8 6\n")
 
 
 def test_nonsense_is_asked_again_where_answers_are_drawn(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark, Sample
+from cli_ray.evals.benchmark import Benchmark, Profile, Sample
 from cli_ray.evals.results.compare import Comparison, Flip, compare, flip_lines, markdown, write
 from cli_ray.evals.results.significance import mcnemar
 from cli_ray.evals.suite import BENCHMARKS
@@ -211,3 +211,17 @@ def test_folders_that_cannot_be_compared(tmp_path: Path) -> None:
     (tmp_path / "b" / "samples" / "toy.parquet").unlink()
     with pytest.raises(UserError, match=r"toy.parquet: cannot be read"):
         compare(a, b)
+
+
+@pytest.mark.parametrize(
+    ("profile", "metric", "difference"), [("lmms-eval/0.7.3", "accuracy", 25), ("strict", "task mean", 50)]
+)
+def test_the_headline_is_that_of_the_profile(tmp_path: Path, profile: Profile, metric: str, difference: float) -> None:
+    tasks = ("Jigsaw", "Jigsaw", "Jigsaw", "IQ_Test")
+    for name, scores in (("a", (0, 0, 0, 0)), ("b", (0, 0, 0, 1))):
+        found = [sample(i, scores[i], facets={"sub_task": task}) for i, task in enumerate(tasks)]
+        (tmp_path / name).mkdir()
+        write_output(tmp_path / name, name, {"blink-val": (BENCHMARKS["blink-val"], found)}, profile=profile)
+    (one,) = compare(str(tmp_path / "a"), str(tmp_path / "b")).contrasts
+    assert (one.metric, one.difference) == (metric, difference)
+    assert one.low is not None

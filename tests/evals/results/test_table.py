@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Profile
+from cli_ray.evals.benchmark import PROFILES, Profile
 from cli_ray.evals.results.aggregate import Row, row
 from cli_ray.evals.results.table import Results, line, markdown, read_results, results, suite_mean
+from cli_ray.evals.suite import benchmark
 from tests.evals.results.outputs import by_units, judged, made, sample, samples
 
 PROFILE: Profile = "lmms-eval/0.7.3"
@@ -57,7 +58,7 @@ def test_the_mean_is_in_percent_of_full_marks() -> None:
     assert found.standard_error == pytest.approx(sqrt(25**2 + ((POINTS.standard_error or 0) / 28) ** 2) / 2)
     text = markdown([PLAIN, POINTS, UNJUDGED], "m")
     assert cells(text, "mean")[1:4] == ["percent", f"{found.value:.2f} ± {found.standard_error:.2f}", "2/3 sets"]
-    assert "scaled: MME of 2,800; not wholly scored and left out: JUDGED." in text
+    assert "scaled: MME of 2,800; left out, as not wholly scored or doubtful: JUDGED." in text
 
 
 def test_no_mean_of_whatever_happened_to_finish() -> None:
@@ -91,6 +92,26 @@ def test_part_of_a_set_is_no_official_score() -> None:
     assert (mean.benchmarks, mean.left_out) == (("TOY", "MME"), ("PART",))
     assert "LLaVA-1.5-7B" not in markdown([PART], "m")
     assert "Decoding: greedy, bf16." in markdown([PART], "m")
+
+
+def test_a_score_that_no_reply_can_earn_is_marked_and_left_out_of_the_mean() -> None:
+    wild = row(judged("wild", doubtful_above=50.0), samples([1, 1, 0, 1]), 4, PROFILE, "gpt", "ab" * 9)
+    text = markdown([PLAIN, POINTS, wild], "m")
+    assert cells(text, "WILD")[2] == f"75.00 ± {wild.standard_error:.2f} (doubtful)"
+    assert "WILD: accuracy 75.00 is beyond what replies can earn" in text
+    mean = suite_mean([PLAIN, POINTS, wild])
+    assert mean is not None
+    assert mean.left_out == ("WILD",)
+    assert benchmark("llava-wild").doubtful_above == 200
+
+
+def test_departures_from_the_authors_stand_under_the_table() -> None:
+    one = made(notes=("Read by rules.",), upstream_notes=("As upstream.",))
+    rows: dict[Profile, Row] = {profile: row(one, samples([1, 0]), 2, profile) for profile in PROFILES}
+    assert "- TOY: Read by rules.\n- TOY: As upstream.\n" in markdown([rows["lmms-eval/0.7.3"]], "m")
+    assert "As upstream." not in markdown([rows["strict"]], "m")
+    for name in ("hallusionbench", "mathvista-testmini"):
+        assert benchmark(name).notes_of("strict")
 
 
 def test_an_empty_table() -> None:

@@ -1,12 +1,16 @@
 """Benchmarks with options: where our strict reading differs from upstream's, and how scores are put together."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from cli_ray import evals
-from cli_ray.evals.benchmark import Reply
+from cli_ray.evals.benchmark import PROFILES, Reply, Sample
+from cli_ray.evals.results.aggregate import row
 from cli_ray.evals.scoring.choice import stated
+from cli_ray.evals.suite import benchmark
 
 DOCS: dict[str, dict[str, Any]] = {
     "mmstar": {
@@ -23,6 +27,11 @@ DOCS: dict[str, dict[str, Any]] = {
     },
     "vstar": {"question_id": "1", "text": "What? (A) a cat (B) a dog", "label": "B", "category": "direct_attributes"},
 }  # fmt: skip
+
+
+def named(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples, each an item of its own."""
+    return [replace(one, id=str(i), unit=str(i), cluster=str(i)) for i, one in enumerate(samples)]
 
 
 @pytest.mark.parametrize("name", DOCS)
@@ -52,6 +61,25 @@ def test_strictly_articles_and_words_are_no_letters(name: str, reply: str, profi
     (read,) = evals.score(name, [DOCS[name]], [reply], profile="strict").samples
     assert (ours.parsed, read.parsed) == (profile, strict)
     assert read.state == ("ok" if strict else "unparsed")
+
+
+FORMS = (
+    "\u7b54\u6848\uff1aB",
+    "\u6545\u9009B\u3002",
+    "$\\boxed{\\text{B}}$",
+    "<answer>B</answer>",
+    "(A) a cat\n(B) a dog\nAnswer: (B) a dog",
+    "A\nThe correct answer is:\n(B) a dog",
+)
+QUOTES = ("Answer: B a dog", "<answer>a dog</answer> It is no A or B.")
+"""Read where the options are known; those of MMStar stand in the question."""
+
+
+@pytest.mark.parametrize("name", DOCS)
+def test_strictly_forms_that_models_give_are_read(name: str) -> None:
+    replies = FORMS if name == "mmstar" else FORMS + QUOTES
+    scored = evals.score(name, [DOCS[name]] * len(replies), replies, profile="strict").samples
+    assert [(one.score, one.state) for one in scored] == [(1, "ok")] * len(replies)
 
 
 @pytest.mark.parametrize("name", DOCS)
@@ -90,12 +118,34 @@ def test_a_pair_with_a_failed_half_does_not_count() -> None:
     assert found.metrics == {"pair accuracy": 0.0, "accuracy": 50.0}
 
 
-def test_mmstar_is_the_mean_of_its_classes() -> None:
+def test_mmstar_is_the_mean_of_its_classes_upstream_and_of_its_items_for_its_authors() -> None:
     docs = [
         DOCS["mmstar"] | {"l2_category": kind, "category": kind[0]} for kind in ("m1", "m1", "m1", "m2", "l1", "l1")
     ]
-    metrics = evals.score("mmstar", docs, ["B", "A", "A", "B", "A", "A"]).metrics
-    assert metrics == pytest.approx({"average": 100 * 4 / 9, "average/m": 100 * 2 / 3, "average/l": 0.0})
+    found = evals.score("mmstar", docs, ["B", "A", "A", "B", "A", "A"])
+    assert found.metrics == pytest.approx(
+        {
+            "average": 100 * 4 / 9, "average/m": 100 * 2 / 3, "average/l": 0.0,
+            "accuracy": 100 / 3, "accuracy/m": 50.0, "accuracy/l": 0.0,
+        }
+    )  # fmt: skip
+    rows = {profile: row(benchmark("mmstar"), named(found.samples), 6, profile) for profile in PROFILES}
+    assert {profile: one.metric for profile, one in rows.items()} == {PROFILES[0]: "average", PROFILES[1]: "accuracy"}
+    assert rows["strict"].value == pytest.approx(100 / 3)
+    assert rows["strict"].standard_error == pytest.approx(100 * (2 / 9 / 5) ** 0.5)
+
+
+def test_blink_is_the_mean_of_its_items_upstream_and_of_its_tasks_for_its_authors() -> None:
+    docs = [DOCS["blink-val"] | {"sub_task": task} for task in ("Jigsaw", "Jigsaw", "Jigsaw", "IQ_Test")]
+    found = evals.score("blink-val", docs, ["B", "A", "A", "B"])
+    assert found.metrics == pytest.approx(
+        {"accuracy": 50.0, "accuracy/IQ_Test": 100.0, "accuracy/Jigsaw": 100 / 3, "task mean": 100 * 2 / 3}
+    )
+    rows = {profile: row(benchmark("blink-val"), named(found.samples), 4, profile) for profile in PROFILES}
+    assert [(one.metric, one.value) for one in rows.values()] == [
+        ("accuracy", 50.0),
+        ("task mean", pytest.approx(100 * 2 / 3)),
+    ]
 
 
 def test_cv_bench_is_strictly_half_flat_and_half_deep() -> None:

@@ -99,3 +99,12 @@ def test_the_test_split_has_no_score_and_a_submission() -> None:
     submission = benchmark("mmmu-test").submission
     assert submission
     assert submission.write([Answer(sample.id, "(C)", sample.parsed, {})]) == b'{"validation_Art_Theory_1": "C"}'
+
+
+def test_a_hidden_choice_that_cannot_be_read_is_drawn_as_upstream_and_strictly_left_empty() -> None:
+    doc = {"id": "test_Art_1", "question": "Which?", "options": "['cat', 'dog']", "question_type": "multiple-choice"}
+    (drawn,) = evals.score("mmmu-test", [doc], ["Who knows"]).samples
+    (left,) = evals.score("mmmu-test", [doc], ["Who knows"], profile="strict").samples
+    assert (drawn.rule, drawn.state, left.parsed, left.state) == ("random", "unparsed", "", "unparsed")
+    assert drawn.parsed in "AB"
+    assert evals.score("mmmu-test", [doc], ["\\boxed{B}"], profile="strict").samples[0].parsed == "B"

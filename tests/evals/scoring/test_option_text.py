@@ -49,3 +49,19 @@ def test_options_with_marks_are_taken_literally() -> None:
 )
 def test_a_stated_letter_goes_before_a_quoted_option(reply: str, expected: tuple[str, str]) -> None:
     assert stated(reply, PETS) == expected
+
+
+@pytest.mark.parametrize(
+    ("reply", "letter"),
+    [
+        ("\u8fd9\u662f\u732b\u3002", "A"),
+        ("\u732b", "A"),
+        ("\u8fd9\u662f\u718a\u732b", ""),
+        ("\u8fd9\u4e0d\u662f\u732b", ""),
+        ("\u4e0d\u662f\u732b\uff0c\u662f\u72d7", "B"),
+        ("\u732b\u548c\u72d7", ""),
+    ],
+)
+def test_chinese_options_are_quoted_as_words(reply: str, letter: str) -> None:
+    """A cat and a dog; a panda has the character of the cat in its name."""
+    assert stated(reply, {"A": "\u732b", "B": "\u72d7"})[0] == letter

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli_ray.evals.scoring.relaxed import relaxed
+from cli_ray.evals.scoring.relaxed import relaxed, relaxed_as_written
 
 
 @pytest.mark.parametrize(
@@ -30,3 +30,36 @@ def test_tolerance(gold: str, reply: str, score: float) -> None:
 def test_what_was_read_is_told() -> None:
     assert (relaxed("100", "98").parsed, relaxed("100", "98").rule) == ("98.0", "number")
     assert relaxed("dog", "").state == "unparsed"
+
+
+@pytest.mark.parametrize(
+    ("gold", "reply", "score"),
+    [
+        ("Yes", "Yes.", 1.0),
+        ("2", "2%", 1.0),
+        ("0.02", "2%", 1.0),
+        ("2%", "2", 1.0),
+        ("2%", "0.02", 1.0),
+        ("2%", "2%", 1.0),
+        ("2", "200%", 1.0),
+        ("2%", "200%", 0.0),
+        ("2", "0.02", 0.0),
+        ("1000", "1,000", 1.0),
+        ("1,234,567.5", "1234567.5", 1.0),
+        ("1000", "1,000.", 1.0),
+        ("1000", "$1,000", 1.0),
+        ("12", "**12**", 1.0),
+        ("-10", "\u221210.4", 1.0),
+        ("0", "0.0", 1.0),
+        ("0", "0.01", 0.0),
+        ("100", "105.1", 0.0),
+        ("1", "1,2", 0.0),
+        ("12", "12 dogs", 0.0),
+        ("Yes", "No.", 0.0),
+        ("Dog", "“dog”", 1.0),
+        ("nan", "nan", 1.0),
+        ("5", "", 0.0),
+    ],
+)
+def test_numbers_and_texts_as_people_write_them(gold: str, reply: str, score: float) -> None:
+    assert relaxed_as_written(gold, reply).score == score

@@ -1,0 +1,111 @@
+"""`cli-ray judge` on stored replies: what is read, what is asked again, how it ends."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli_ray.commands.main import main
+from cli_ray.config import EvaluationConfig
+from cli_ray.evals import miniature
+from cli_ray.evals.benchmark import Profile
+from cli_ray.evals.data.scan import scan
+from cli_ray.evals.data.sources import locate
+from cli_ray.evals.record import Record
+from cli_ray.evals.results.asked import Asked
+from cli_ray.evals.results.table import read_results
+from cli_ray.evals.run import Evaluation
+from cli_ray.evals.suite import benchmark
+from tests.evals.judging.judge_server import JudgeServer, serving
+
+
+def evaluated(folder: Path, name: str, profile: Profile = "lmms-eval/0.7.3") -> str:
+    """The output of an evaluation whose model sees a dog in every item."""
+    config = EvaluationConfig(model="m", output=str(folder), benchmarks=(name,), miniature=True, profile=profile)
+    location = locate(benchmark(name), "", miniature=True)
+    evaluation = Evaluation(config, "hash", {name: location})
+    (part,) = location.parts
+    entries = scan(benchmark(name), location, part, "greedy", "hash")
+    Asked.of(config, location, "greedy", entries).write(evaluation.output.folder)
+    known: dict[str, Any] = {
+        "prompt_hash": "p",
+        "image_hash": "i",
+        "decoding": "greedy",
+        "model": "hash",
+        "finish": "stop",
+    }
+    evaluation.store.append(
+        [Record(key=one.key, benchmark=name, sample_id=one.id, reply=f"A dog, {one.id}.", **known) for one in entries]
+    )
+    evaluation.score(name)
+    return str(folder)
+
+
+def judged(folder: str, server: JudgeServer) -> int:
+    """The exit code of `cli-ray judge`."""
+    return main(["judge", folder, "--judge.model", "grader", "--judge.base-url", server.url, "--judge.attempts", "1"])
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.mark.parametrize("answer", [None, "I would rather not say.", "<think>0.5</think>"])
+@pytest.mark.parametrize("name", ["mm-vet", "llava-wild", "mathverse-testmini"])
+def test_a_judge_that_nobody_can_read_ends_in_an_error_with_an_example(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, answer: str | None
+) -> None:
+    folder = evaluated(tmp_path, name)
+    items = len(miniature.docs(name))
+    with serving(lambda body, number: (200, answer, {})) as server:
+        for calls in (1, 2):
+            assert judged(folder, server) == 1
+            assert len(server.bodies) == calls * items
+    told = capsys.readouterr().err
+    assert "judge.model = 'grader' gave no answer that can be read" in told
+    assert f"it said {repr(answer) if answer else 'nothing'} about {name}/" in told
+    assert f"{folder}/judge/verdicts.jsonl has all that it said" in told
+    (row,) = read_results(folder).rows
+    assert (row.value, row.unjudged) == (None, items)
+
+
+def test_some_that_cannot_be_read_are_told_and_asked_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = evaluated(tmp_path, "mm-vet")
+    with serving(lambda body, number: (200, "well" if number == 0 else "0.5", {})) as server:
+        assert judged(folder, server) == 0
+        out = capsys.readouterr().out
+        assert "judge grader: 4 asked: 3 answered, 1 in a way that cannot be read" in out
+        assert "Of 1 answers that cannot be read, one: it said 'well' about mm-vet/" in out
+        assert judged(folder, server) == 0
+        assert len(server.bodies) == 4 + 1
+    assert "judge grader: 1 asked: 1 answered; 3 known before" in capsys.readouterr().out
+    (row,) = read_results(folder).rows
+    assert (row.value, row.unjudged, row.judge_decoding) == (50.0, 0, "temperature 0")
+    assert "Judge of MM-Vet: grader (prompt " in (tmp_path / "table.md").read_text()
+
+
+@pytest.mark.parametrize(("profile", "value"), [("lmms-eval/0.7.3", 800.0), ("strict", 75.0)])
+def test_labelled_points_are_read_strictly_and_flagged_where_upstream_reads_labels(
+    tmp_path: Path, profile: Profile, value: float
+) -> None:
+    folder = evaluated(tmp_path, "llava-wild", profile)
+    with serving(lambda body, number: (200, "Assistant 1: 8, Assistant 2: 6", {})) as server:
+        assert judged(folder, server) == 0
+    (row,) = read_results(folder).rows
+    assert row.value == pytest.approx(value)
+    assert row.doubtful == (value > 200)
+    assert ("800.00 is beyond what replies can earn" in (tmp_path / "table.md").read_text()) == row.doubtful
+
+
+def test_the_decoding_of_an_endpoint_that_takes_no_temperature_is_in_the_table(tmp_path: Path) -> None:
+    def own(body: dict[str, Any], number: int) -> Any:
+        return (400, "temperature is not supported", {}) if "temperature" in body else (200, "1", {})
+
+    folder = evaluated(tmp_path, "mm-vet")
+    with serving(own) as server:
+        assert judged(folder, server) == 0
+    assert ", default temperature)." in (tmp_path / "table.md").read_text()
+    lines = (tmp_path / "judge" / "verdicts.jsonl").read_text().splitlines()
+    assert {tuple(json.loads(line)["decoding"]) for line in lines} == {("max_tokens",)}
