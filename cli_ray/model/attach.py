@@ -36,6 +36,8 @@ def attach(model: PreTrainedModel, injection: InjectionConfig) -> PreTrainedMode
     model.config = model.model.config = config
     inner = model.model
     inner.install()
+    for name in ("_no_split_modules", "_skip_keys_device_placement"):
+        getattr(model, name).update(getattr(inner, name))
     reference = inner.multi_modal_projector.linear_1.weight
     for module in inner.injected_modules():
         module.to(device=reference.device, dtype=reference.dtype)

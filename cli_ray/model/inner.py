@@ -15,11 +15,13 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutp
 from cli_ray.config import InjectionConfig
 from cli_ray.model.agf import Agf, FoldedGates
 from cli_ray.model.amp import Amp
-from cli_ray.model.baselines import ExternalWeights, fixed_gates, widen_projector
-from cli_ray.model.injection import Injection, upgrade_layers
+from cli_ray.model.baselines import EXTERNAL_PROJECTORS, ExternalWeights, fixed_gates, widen_projector
+from cli_ray.model.injection import UPGRADES, Injection, upgrade_layers
 from cli_ray.model.layout import lay_out, lay_out_dummy
 from cli_ray.model.zero3 import is_partitioned
 
+UNCUT = {kind.__name__ for kind in (*UPGRADES.values(), *EXTERNAL_PROJECTORS, Amp, Agf)}
+"""Modules that stay on one device when a model is spread over several."""
 FIXED_ARGUMENTS = ("vision_feature_layer", "vision_feature_select_strategy", "vision_aspect_ratio")
 
 
@@ -81,6 +83,8 @@ class CliModel(InitializesInjection):
             widen_projector(self.multi_modal_projector, len(vision))
         self.amp = Amp(self.injection.amp, len(vision), *widths) if injects else None
         self.agf = Agf(self.injection.agf, len(vision), len(decoder), widths[1]) if kind == "cli" else None
+        self._no_split_modules = {*self._no_split_modules, *UNCUT}
+        self._skip_keys_device_placement = {*self._skip_keys_device_placement, "projector"}
 
     @property
     def tapped(self) -> tuple[int, ...]:
@@ -106,7 +110,8 @@ class CliModel(InitializesInjection):
             return None
         first = 1 if self.config.vision_feature_select_strategy == "default" else 0
         layers = [outputs.hidden_states[layer][:, first:] for layer in self.tapped]
-        v_hat_NRD: Tensor = self.amp(layers, self.multi_modal_projector)
+        # By its name, which accelerate is told to leave where it is.
+        v_hat_NRD: Tensor = self.amp(layers, projector=self.multi_modal_projector)
         return v_hat_NRD
 
     def injected_modules(self) -> list[nn.Module]:
@@ -176,7 +181,7 @@ class CliModel(InitializesInjection):
         h_BTD = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
         injection = None
         if encoded is not None:
-            placeholder_BT = self._placeholders(input_ids, inputs_embeds)
+            placeholder_BT = self._placeholders(input_ids, inputs_embeds).to(h_BTD.device)
             h_BTD = _merge(h_BTD, placeholder_BT, encoded)
             injection = self._injection(encoded, placeholder_BT, _context(context_mask, attention_mask, h_BTD))
         outputs = self.language_model(
