@@ -38,8 +38,8 @@ class TrainConfig(Section):
         # applies weight decay once too often, and adds gradients up in bf16.
         if self.zero_stage == 0 and self.precision == "bf16":
             raise ValueError(
-                "zero_stage = 0 keeps no fp32 gradients for precision = 'bf16': set zero_stage = 1, which shards nothing "
-                "on one worker either, or precision = 'fp32'"
+                "zero_stage = 0 keeps no fp32 gradients for precision = 'bf16': set zero_stage = 1, which shards "
+                "nothing on one worker either, or precision = 'fp32'"
             )
         return self
 

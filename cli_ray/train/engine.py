@@ -207,8 +207,8 @@ class Engine:
         return StepResult(forwards, float(norm), samples, tokens, bad, votes)
 
     def _unsharded_grad_norm(self) -> Tensor | None:
-        """The gradient norm at ZeRO stage 0 in fp32, where DeepSpeed clips but does not tell it."""
-        if self.config.train.zero_stage or self.dtype != torch.float32:
+        """The gradient norm at ZeRO stage 0, where DeepSpeed clips but does not tell it."""
+        if self.config.train.zero_stage:
             return None
         return get_total_norm([p.grad for p in self.deepspeed.module.parameters() if p.grad is not None])
 

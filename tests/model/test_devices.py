@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -74,7 +75,7 @@ def test_modules_that_are_fetched_from_disk_give_the_same(
     "changes", [{"agf": {"context": "visual"}}, *({"kind": kind} for kind in ("cli", "amp_only", "deepstack"))], ids=str
 )
 def test_what_is_injected_follows_the_layers(
-    family: Family, processor: ProcessorMixin, changes: dict[str, object]
+    family: Family, processor: ProcessorMixin, changes: dict[str, Any]
 ) -> None:
     """The device `meta` refuses to compute with tensors of the first device, as a second GPU does."""
     model = cli_model(family, **changes)
