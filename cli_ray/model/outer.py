@@ -106,6 +106,12 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
             kwargs["context_mask"] = ones if mask is None else mask.bool()
         return super().generate(inputs, generation_config=generation_config, **kwargs)
 
+    def _get_candidate_generator(self, *args: Any, model_kwargs: dict[str, Any], **kwargs: Any) -> Any:
+        # A draft model without gates knows no context.
+        if not isinstance(kwargs.get("assistant_model"), CliForConditionalGeneration):
+            model_kwargs = {name: value for name, value in model_kwargs.items() if name != "context_mask"}
+        return super()._get_candidate_generator(*args, model_kwargs=model_kwargs, **kwargs)
+
     def prepare_inputs_for_generation(
         self, input_ids: Tensor, inputs_embeds: Tensor | None = None, **kwargs: Any
     ) -> dict[str, Any]:
