@@ -12,7 +12,8 @@ class Layers(Section):
     """One of `layers`, `count` and `stride`; in TOML a bare list stands for `{layers = [...]}`."""
 
     layers: tuple[int, ...] = ()
-    """Explicit layer indices; negative ones count from the end."""
+    """Explicit layer indices; negative ones count from the end of the whole stack, as in Python: of 24 vision blocks,
+    -2 is the output of block 23, as in `hidden_states` of transformers and in LLaVA."""
     count: int | None = Field(default=None, ge=1)
     """This many layers, spread evenly."""
     stride: int | None = Field(default=None, ge=1)
@@ -29,24 +30,25 @@ class Layers(Section):
             raise ValueError("give exactly one of layers = [...], count = n and stride = n")
         return self
 
-    def resolve(self, choices: Sequence[int], anchor: str, stack: str) -> tuple[int, ...]:
+    def resolve(self, choices: Sequence[int], anchor: str, stack: str, length: int) -> tuple[int, ...]:
         """The chosen indices, ascending.
 
         Args:
             choices: the indices that may be tapped, ascending and contiguous.
             anchor: "first" keeps the first choice in a count or stride, "last" the last one.
             stack: the name of the field, for the error message.
+            length: number of indices of the whole stack, from whose end negative ones count.
 
         Raises:
             ValueError: an index outside `choices`, one given twice, or a count above their number.
         """
         span = f"{choices[0]}..{choices[-1]}"
         if self.layers:
-            size = choices[-1] + 1
-            chosen = [layer + size if layer < 0 else layer for layer in self.layers]
+            chosen = [layer + length if layer < 0 else layer for layer in self.layers]
             wrong = [layer for layer in chosen if layer not in choices]
             if wrong or len(set(chosen)) != len(chosen):
-                raise ValueError(f"{stack}: {list(self.layers)} must be distinct indices in {span}")
+                counted = f", which are {chosen}," if chosen != list(self.layers) else ""
+                raise ValueError(f"{stack}: {list(self.layers)}{counted} must be distinct indices in {span}")
             return tuple(sorted(chosen))
         ordered = list(choices) if anchor == "first" else list(reversed(choices))
         if self.stride is not None:

@@ -22,13 +22,26 @@ class TrainConfig(Section):
     max_steps: int | None = Field(default=None, ge=1)
     """Stop after this many optimiser steps, before the epochs are over."""
     zero_stage: Literal[0, 1, 2, 3] = 2
-    """DeepSpeed ZeRO stage: 1 shards optimiser states, 2 gradients too, 3 parameters too."""
+    """DeepSpeed ZeRO stage: 1 shards optimiser states, 2 gradients too, 3 parameters too. 0, which shards nothing, is
+    for fp32 alone."""
     precision: Literal["bf16", "fp32"] = "bf16"
-    """Parameters and activations; masters and optimiser states are fp32 either way."""
+    """Parameters and activations; masters, optimiser states and the sums of gradients over micro-batches are fp32
+    either way."""
     stop_on_nan: bool = True
     """Stop at a gradient that is not finite, naming the samples, instead of training on with broken weights."""
     activation_checkpointing: bool = False
     """Recompute decoder and vision layers in the backward pass (non-reentrant)."""
+
+    @model_validator(mode="after")
+    def _stage_fits_precision(self) -> Self:
+        # DeepSpeed's optimiser of this pair starts with an AdamW step of zeros, which weakens the first updates and
+        # applies weight decay once too often, and adds gradients up in bf16.
+        if self.zero_stage == 0 and self.precision == "bf16":
+            raise ValueError(
+                "zero_stage = 0 keeps no fp32 gradients for precision = 'bf16': set zero_stage = 1, which shards "
+                "nothing on one worker either, or precision = 'fp32'"
+            )
+        return self
 
 
 class ValidationConfig(Section):

@@ -31,13 +31,13 @@ from transformers import initialization as init
 
 from cli_ray.config import AgfConfig
 from cli_ray.model.context import Contexts
-from cli_ray.model.layout import Layout
+from cli_ray.model.layout import Layout, PassState
 
 EPS = 1e-6
 
 
 @dataclass(frozen=True)
-class FoldedGates:
+class FoldedGates(PassState):
     """Everything the decoder layers need to gate; no parameters, so it may cross module borders under ZeRO-3."""
 
     config: AgfConfig

@@ -59,7 +59,7 @@ class Amp(nn.Module):
         if self.config.projector == "full":
             stacked_NRD: Tensor = self.projectors(v_NRC, projector.act)
             return stacked_NRD
-        v_hat_NRD: Tensor = projector(v_NRC)
+        v_hat_NRD: Tensor = projector(v_NRC).to(v_NRC.device)
         if self.config.projector == "low_rank":
             return torch.baddbmm(v_hat_NRD, v_NRC @ self.down, self.up, alpha=self.scale)
         return v_hat_NRD

@@ -23,6 +23,7 @@ from cli_ray.config import ModelConfig
 from cli_ray.errors import UserError
 from cli_ray.model.processor import CliLlavaOnevisionProcessor, CliLlavaProcessor
 from cli_ray.model.tiny import CHAT_TEMPLATES
+from cli_ray.model.zero3 import partitioning_off, whole
 
 TOWERS: dict[str, tuple[str, Any]] = {
     "llava": ("clip", CLIPVisionModel),
@@ -61,24 +62,41 @@ def assemble_processor(model: ModelConfig) -> ProcessorMixin:
 
 
 def assemble(model: ModelConfig, dtype: torch.dtype) -> PreTrainedModel:
-    """A plain LLaVA of `model.family`, its projector drawn from the global generator.
+    """A plain LLaVA of `model.family`, its projector and new tokens drawn from the global generator.
+
+    What they draw depends on its state alone, not on the ZeRO stage, at which the parts may load in other ways.
 
     Raises:
         UserError: the vision tower is not of the kind that the family has.
     """
+    tokenizer, config = _tokenizer(model), joined_config(model)
+    with partitioning_off():
+        joined = _frame(model, config.vision_config, config.text_config, tokenizer).to(dtype)
+    after_frame = torch.get_rng_state()
     loading = {"revision": model.revision, "dtype": dtype, "attn_implementation": model.attention}
     vision = TOWERS[model.family][1].from_pretrained(model.vision_tower, config=_vision_config(model), **loading)
     language = AutoModelForCausalLM.from_pretrained(model.language_model, **loading)
-    tokenizer = _tokenizer(model)
-    joined = _frame(model, vision.config, language.config, tokenizer).to(dtype)
     joined.model.vision_tower, joined.model.language_model = vision, language.model
     joined.lm_head, joined.generation_config = language.lm_head, language.generation_config
     joined.config.vision_config, joined.config.text_config = vision.config, language.config
     joined.config.tie_word_embeddings = language.config.tie_word_embeddings
     joined.tie_weights()
-    if len(tokenizer) > language.config.vocab_size:
+    known = language.config.vocab_size
+    if len(tokenizer) > known:
         joined.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+        torch.set_rng_state(after_frame)
+        _draw_rows(joined, known)
     return joined.eval()
+
+
+@torch.no_grad()
+def _draw_rows(joined: PreTrainedModel, known: int) -> None:
+    """The embeddings and output rows of new tokens, as a language model draws its own."""
+    weights = {id(module.weight): module.weight for module in (joined.get_input_embeddings(), joined.lm_head)}
+    for weight in weights.values():
+        with whole([weight]):
+            rows = torch.empty(len(weight) - known, weight.shape[1])
+            weight[known:] = rows.normal_(std=joined.config.text_config.initializer_range).to(weight)
 
 
 def joined_config(model: ModelConfig) -> LlavaConfig | LlavaOnevisionConfig:

@@ -5,11 +5,8 @@ from typing import Any
 from transformers import LlavaForConditionalGeneration, LlavaOnevisionForConditionalGeneration, PreTrainedModel
 
 from cli_ray.config import InjectionConfig
-from cli_ray.model.amp import Amp
-from cli_ray.model.inner import CliModel
 from cli_ray.model.llava import CliLlavaForConditionalGeneration
 from cli_ray.model.llava_onevision import CliLlavaOnevisionForConditionalGeneration
-from cli_ray.model.zero3 import whole
 
 CLI_CLASSES: dict[type[PreTrainedModel], Any] = {
     LlavaForConditionalGeneration: CliLlavaForConditionalGeneration,
@@ -17,10 +14,11 @@ CLI_CLASSES: dict[type[PreTrainedModel], Any] = {
 }
 
 
-def attach(model: PreTrainedModel, injection: InjectionConfig) -> PreTrainedModel:
-    """Give a plain LLaVA or LLaVA-OneVision the modules of `injection`, freshly initialised, and return it.
+def attach(model: PreTrainedModel, injection: InjectionConfig, seed: int = 0) -> PreTrainedModel:
+    """Give a plain LLaVA or LLaVA-OneVision the modules of `injection`, drawn from `seed`, and return it.
 
-    Its own weights are neither copied nor changed. New parameters take the projector's dtype and device.
+    Its own weights are neither copied nor changed. New parameters take the projector's dtype and device. No global
+    generator is touched.
 
     Raises:
         ValueError: another model class, another text model than Llama and Qwen2, or layers that do not exist.
@@ -36,17 +34,10 @@ def attach(model: PreTrainedModel, injection: InjectionConfig) -> PreTrainedMode
     model.config = model.model.config = config
     inner = model.model
     inner.install()
+    for name in ("_no_split_modules", "_skip_keys_device_placement"):
+        getattr(model, name).update(getattr(inner, name))
     reference = inner.multi_modal_projector.linear_1.weight
     for module in inner.injected_modules():
         module.to(device=reference.device, dtype=reference.dtype)
-        module.initialize()
-    copy_projector(inner)
+    inner.draw(seed)
     return model.train(model.training)
-
-
-def copy_projector(inner: CliModel) -> None:
-    """Start full projectors, where the model has them, as copies of the shared one."""
-    if isinstance(inner.amp, Amp) and inner.amp.config.projector == "full":
-        shared, projectors = inner.multi_modal_projector, inner.amp.projectors
-        with whole([*shared.parameters(), *projectors.parameters()]):
-            projectors.copy_from(shared)

@@ -63,6 +63,9 @@ class ExternalLlavaOnevisionProjector(_ExternalProjector, LlavaOnevisionMultiMod
     """LLaVA-OneVision's projector over joined layers."""
 
 
+EXTERNAL_PROJECTORS = (ExternalLlavaProjector, ExternalLlavaOnevisionProjector)
+
+
 def widen_projector(projector: Any, num_layers: int) -> None:
     """Give the projector, in place, zero weights for `num_layers` more vision layers."""
     onevision = isinstance(projector, LlavaOnevisionMultiModalProjector)

@@ -10,7 +10,7 @@ from cli_ray.config import InjectionConfig, LoraConfig, ModelConfig
 from cli_ray.errors import UserError
 from cli_ray.model import tiny
 from cli_ray.model.assemble import assemble, assemble_processor, joined_config
-from cli_ray.model.attach import attach, copy_projector
+from cli_ray.model.attach import attach
 from cli_ray.model.config import InjectionSection, resolve
 from cli_ray.model.llava import CliLlavaForConditionalGeneration
 from cli_ray.model.llava_onevision import CliLlavaOnevisionForConditionalGeneration
@@ -76,24 +76,33 @@ def build_model(
         if model.checkpoint == "tiny":
             plain = tiny.build_tiny(model.family, seed)
             plain.set_attn_implementation(model.attention)
-            built = attach(plain.to(dtype), _checked(injection, plain.config))
+            built = attach(with_parameters_in(plain, dtype), _checked(injection, plain.config), seed)
         elif model.checkpoint:
-            built = _load(model, injection, dtype)
+            built = _load(model, injection, dtype, seed)
         else:
             plain = assemble(model, dtype)
-            built = attach(plain, _checked(injection, plain.config))
+            built = attach(plain, _checked(injection, plain.config), seed)
         freeze_unused(built)
         if lora.rank:
             inject_lora(built, lora)
     return built
 
 
+def with_parameters_in(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """The model, its parameters cast in place; buffers stay, RoPE's frequencies among them, as in a checkpoint's."""
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    model.config.dtype = dtype
+    return model
+
+
 def freeze_unused(model: PreTrainedModel) -> None:
     """Freeze what no output depends on, lest optimisers wait for its gradient: vision blocks past the one
     that feeds the projector, the tower's last norm and its pooling head."""
     config = model.config
-    base = config.vision_feature_layer
-    used = base if base >= 0 else config.vision_config.num_hidden_layers + 1 + base
+    bases = config.vision_feature_layer
+    indices = range(config.vision_config.num_hidden_layers + 1)
+    used = max(indices[base] for base in ([bases] if isinstance(bases, int) else bases))
     tower = model.model.vision_tower
     tower.requires_grad_(False)
     for name, module in tower.named_modules():
@@ -124,7 +133,7 @@ def _config_of(model: ModelConfig, injection: InjectionConfig) -> Any:
     return MODELS[model.family].config_class.from_plain(found, injection)
 
 
-def _load(model: ModelConfig, injection: InjectionConfig, dtype: torch.dtype) -> PreTrainedModel:
+def _load(model: ModelConfig, injection: InjectionConfig, dtype: torch.dtype, seed: int) -> PreTrainedModel:
     built, report = MODELS[model.family].from_pretrained(
         model.checkpoint,
         revision=model.revision,
@@ -133,14 +142,15 @@ def _load(model: ModelConfig, injection: InjectionConfig, dtype: torch.dtype) ->
         attn_implementation=model.attention,
         output_loading_info=True,
     )
-    lacking = [name for name in report["missing_keys"] if part_of(name) not in ("amp", "agf")]
-    if lacking:
+    new = {name for name, _ in built.named_parameters() if part_of(name) in ("amp", "agf")}
+    missing = set(report["missing_keys"])
+    if lacking := sorted(missing - new if missing >= new else missing):
         raise UserError(
             f"model.checkpoint = {model.checkpoint!r} lacks {len(lacking)} weights of a {model.family}, "
             f"such as {lacking[0]}"
         )
-    if report["missing_keys"]:
-        copy_projector(built.model)
+    if missing:
+        built.model.draw(seed)
     return built
 
 

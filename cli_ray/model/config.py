@@ -21,12 +21,16 @@ def resolve(injection: InjectionConfig, config: Any) -> InjectionConfig:
     base = config.vision_feature_layer
     if not isinstance(base, int):
         raise ValueError(f"vision_feature_layer = {base}: injection needs one base layer, not several joined ones")
-    taps = vision_choices(base, config.vision_config.num_hidden_layers)
-    vision = injection.vision_layers.resolve(taps, "last", "injection.vision_layers")
+    blocks = config.vision_config.num_hidden_layers
+    vision = injection.vision_layers.resolve(
+        vision_choices(base, blocks), "last", "injection.vision_layers", length=blocks + 1
+    )
     layers = {"vision_layers": Layers(layers=vision)}
     if injection.kind != "external":
-        targets = decoder_choices(config.text_config.num_hidden_layers)
-        decoder = injection.decoder_layers.resolve(targets, "first", "injection.decoder_layers")
+        depth = config.text_config.num_hidden_layers
+        decoder = injection.decoder_layers.resolve(
+            decoder_choices(depth), "first", "injection.decoder_layers", length=depth
+        )
         layers["decoder_layers"] = Layers(layers=decoder)
         if injection.kind == "static" and (len(vision), len(decoder)) != (1, 1):
             raise ValueError(
@@ -98,12 +102,18 @@ class CliLlavaOnevisionConfig(InjectionSection, LlavaOnevisionConfig):
 def layer_map(injection: InjectionConfig) -> str:
     """The resolved map in words, for the log: which vision layers go into which decoder layers."""
     vision, decoder = list(injection.vision_layers.layers), list(injection.decoder_layers.layers)
+    # Index k of `hidden_states` is the output of the k-th block, counted from 1.
     match injection.kind:
         case "none":
             return "injection: none"
         case "external":
-            return f"injection: external, vision layers {vision} into the projector's input"
+            return f"injection: external, outputs of vision blocks {vision} (from 1) into the projector's input"
         case "deepstack" | "static":
             pairs = ", ".join(f"{v} -> {d}" for v, d in zip(vision, decoder, strict=True))
-            return f"injection: {injection.kind}, vision layer -> output of decoder layer: {pairs}"
-    return f"injection: {injection.kind}, vision layers {vision} -> outputs of decoder layers {decoder}, every pair"
+            return (
+                f"injection: {injection.kind}, vision block (the first is 1) -> decoder layer (the first is 0): {pairs}"
+            )
+    return (
+        f"injection: {injection.kind}, outputs of vision blocks {vision} (from 1) -> outputs of decoder layers "
+        f"{decoder} (from 0), every pair"
+    )

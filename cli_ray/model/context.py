@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cli_ray.model.layout import Layout
+from cli_ray.model.layout import Layout, PassState
 
 IGNORED = -100
 PADDING = -1
 
 
 @dataclass(frozen=True)
-class Contexts:
+class Contexts(PassState):
     """The positions that are read. Images that no reply parts share a context, so mostly there is one a sample."""
 
     mask_BKS: Tensor
@@ -40,14 +40,14 @@ def turns_or_default(turn_ids: Tensor | None, attention_mask: Any, batch: int, l
     Raises:
         ValueError: the turns do not cover this pass and the cache.
     """
-    turn_BS = torch.zeros(batch, length, dtype=torch.long, device=device) if turn_ids is None else turn_ids
+    turn_BS = torch.zeros(batch, length, dtype=torch.long, device=device) if turn_ids is None else turn_ids.to(device)
     if turn_BS.shape != (batch, length):
         raise ValueError(
             f"turn_ids is {list(turn_BS.shape)}, but the tokens are {batch} x {length}: with a cache, turn_ids and "
             "attention_mask are those of the whole conversation"
         )
     if isinstance(attention_mask, Tensor) and attention_mask.shape == turn_BS.shape:
-        turn_BS = turn_BS.masked_fill(attention_mask == 0, PADDING)
+        turn_BS = turn_BS.masked_fill(attention_mask.to(device) == 0, PADDING)
     return turn_BS
 
 

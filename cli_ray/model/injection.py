@@ -16,12 +16,12 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
 from cli_ray.model.agf import FoldedGates
 from cli_ray.model.context import Contexts
-from cli_ray.model.layout import Layout
+from cli_ray.model.layout import Layout, PassState
 from cli_ray.model.memory import ContextMemory
 
 
-@dataclass
-class Injection:
+@dataclass(frozen=True)
+class Injection(PassState):
     """What one forward pass adds to the hidden states. Lives as long as that pass, so passes never mix."""
 
     features_NRD: Tensor
@@ -35,18 +35,30 @@ class Injection:
     """Positions before this pass, and where to keep those of it."""
     applied: dict[int, Tensor] = field(default_factory=dict)
     """Gates by slot, Float32[I, N], detached."""
+    copies: dict[torch.device, "Injection"] = field(default_factory=dict)
+    """The same state by device."""
+
+    def to(self, device: torch.device | int | str) -> "Injection":
+        """As the base class; copied once to each device, whatever the number of layers there."""
+        device = torch.device(device)
+        self.copies.setdefault(self.features_NRD.device, self)
+        if device not in self.copies:
+            self.copies[device] = super().to(device)
+        return self.copies[device]
 
     def add(self, h_BTD: Tensor, slot: int) -> Tensor:
         """The hidden states with `Σ_k g[k] V̂_k` added at the image positions."""
         before = None if self.memory is None else self.memory.extend(h_BTD, slot)
         gate_IN = self._gate(h_BTD, slot, before)
         self.applied[slot] = gate_IN.detach()
-        update_RD = mix(self.features_NRD, gate_IN.to(h_BTD.dtype)[self.layout.image_R])
-        return h_BTD.flatten(0, 1).index_add(0, self.layout.position_R, update_RD).view_as(h_BTD)
+        update_RD = mix(self.features_NRD, gate_IN.to(self.features_NRD.dtype)[self.layout.image_R])
+        # Under autocast the product is in less precision than the hidden states.
+        return h_BTD.flatten(0, 1).index_add(0, self.layout.position_R, update_RD.to(h_BTD.dtype)).view_as(h_BTD)
 
     def applied_gates(self) -> Tensor:
-        """Float32[M, I, N], detached."""
-        return torch.stack([self.applied[slot] for slot in sorted(self.applied)])
+        """Float32[M, I, N], detached, on the device of the last layer."""
+        gates = [self.applied[slot] for slot in sorted(self.applied)]
+        return torch.stack([gate_IN.to(gates[-1].device) for gate_IN in gates])
 
     def _gate(self, h_BTD: Tensor, slot: int, before: tuple[Tensor, Tensor] | None) -> Tensor:
         layout = self.layout

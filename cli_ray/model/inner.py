@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
@@ -16,13 +17,15 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, BaseModelOutp
 from cli_ray.config import InjectionConfig
 from cli_ray.model.agf import Agf, FoldedGates
 from cli_ray.model.amp import Amp
-from cli_ray.model.baselines import ExternalWeights, fixed_gates, widen_projector
+from cli_ray.model.baselines import EXTERNAL_PROJECTORS, ExternalWeights, fixed_gates, widen_projector
 from cli_ray.model.context import contexts_of, turns_or_default
-from cli_ray.model.injection import Injection, upgrade_layers
+from cli_ray.model.injection import UPGRADES, Injection, upgrade_layers
 from cli_ray.model.layout import lay_out, lay_out_dummy
 from cli_ray.model.memory import ContextMemory, memory_layers
-from cli_ray.model.zero3 import is_partitioned
+from cli_ray.model.zero3 import is_partitioned, whole
 
+UNCUT = {kind.__name__ for kind in (*UPGRADES.values(), *EXTERNAL_PROJECTORS, Amp, Agf)}
+"""Modules that stay on one device when a model is spread over several."""
 FIXED_ARGUMENTS = ("vision_feature_layer", "vision_feature_select_strategy", "vision_aspect_ratio")
 
 
@@ -70,20 +73,52 @@ class CliModel(InitializesInjection):
 
     amp: Amp | None
     agf: Agf | None
+    _no_split_modules: set[str]
+    _skip_keys_device_placement: set[str]
 
     def install(self) -> None:
         """Add the modules of `config.injection` to a freshly built or loaded plain model."""
         config = self.config
         self.injection: InjectionConfig = config.injection
         config.store(self.injection)
-        kind, vision, decoder = self.injection.kind, self.tapped, self.injection.decoder_layers.layers
-        injects = kind not in ("none", "external")
-        upgrade_layers(self.language_model, decoder if injects else ())
-        widths = config.vision_config.hidden_size, config.text_config.hidden_size
-        if kind == "external":
-            widen_projector(self.multi_modal_projector, len(vision))
-        self.amp = Amp(self.injection.amp, len(vision), *widths) if injects else None
-        self.agf = Agf(self.injection.agf, len(vision), len(decoder), widths[1]) if kind == "cli" else None
+        if self.injection.kind == "external":
+            widen_projector(self.multi_modal_projector, len(self.tapped))
+        self.amp, self.agf = self._new_modules()
+        if self.amp is not None:
+            upgrade_layers(self.language_model, self.injection.decoder_layers.layers)
+        self._no_split_modules = {*self._no_split_modules, *UNCUT}
+        self._skip_keys_device_placement = {*self._skip_keys_device_placement, "projector"}
+
+    def _new_modules(self) -> tuple[Amp | None, Agf | None]:
+        injection, vision, text = self.injection, self.config.vision_config, self.config.text_config
+        taps, targets = len(self.tapped), len(injection.decoder_layers.layers)
+        injects = injection.kind not in ("none", "external")
+        amp = Amp(injection.amp, taps, vision.hidden_size, text.hidden_size) if injects else None
+        agf = Agf(injection.agf, taps, targets, text.hidden_size) if injection.kind == "cli" else None
+        return amp, agf
+
+    def draw(self, seed: int) -> None:
+        """Give the new modules the initial weights of `seed`, the same on any device, in any dtype and ZeRO stage."""
+        with torch.random.fork_rng(devices=[]):
+            # Another stream than that of the weights around them, which the plain seed draws.
+            torch.manual_seed(int(np.random.SeedSequence((seed, 1)).generate_state(1, np.uint64)[0]))
+            for module, drawn in zip((self.amp, self.agf), self._new_modules(), strict=True):
+                if module is not None and drawn is not None:
+                    drawn.initialize()
+                    with whole([*module.parameters()]):
+                        module.load_state_dict(drawn.state_dict())
+        if self.injection.kind == "external":
+            external = self.multi_modal_projector.external
+            with whole([external.weight]):
+                external.initialize()
+        self._copy_projector()
+
+    def _copy_projector(self) -> None:
+        """Start full projectors, where the model has them, as copies of the shared one."""
+        if self.amp is not None and self.injection.amp.projector == "full":
+            shared, projectors = self.multi_modal_projector, self.amp.projectors
+            with whole([*shared.parameters(), *projectors.parameters()]):
+                projectors.copy_from(shared)
 
     @property
     def tapped(self) -> tuple[int, ...]:
@@ -109,7 +144,8 @@ class CliModel(InitializesInjection):
             return None
         first = 1 if self.config.vision_feature_select_strategy == "default" else 0
         layers = [outputs.hidden_states[layer][:, first:] for layer in self.tapped]
-        v_hat_NRD: Tensor = self.amp(layers, self.multi_modal_projector)
+        # By its name, which accelerate is told to leave where it is.
+        v_hat_NRD: Tensor = self.amp(layers, projector=self.multi_modal_projector)
         return v_hat_NRD
 
     def injected_modules(self) -> list[nn.Module]:
@@ -132,9 +168,14 @@ class CliModel(InitializesInjection):
         pixel_values: Tensor,
         image_sizes: Tensor | None = None,
         batch_num_images: Tensor | None = None,
-        **_: Any,
+        **kwargs: Any,
     ) -> CliImageFeatures:
-        """Base features per image and the projected tapped layers, as `generate` hands them back to `forward`."""
+        """Base features per image and the projected tapped layers, as `generate` hands them back to `forward`.
+
+        Raises:
+            ValueError: a setting of the vision features that differs from the config's.
+        """
+        self._check_fixed(kwargs)
         encoded = self.encode(pixel_values, image_sizes, batch_num_images)
         layers = None
         if encoded.features_NRD is not None:
@@ -162,17 +203,15 @@ class CliModel(InitializesInjection):
 
         Raises:
             ValueError: not exactly one of input_ids and inputs_embeds, image tokens that do not match the
-                images, a video, or an image after a cache whose context was not kept.
+                images, a video, a setting of the vision features that differs from the config's, or an image after
+                a cache whose context was not kept.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
         given = mm_encoder_outputs or {}
         if pixel_values_videos is not None or given.get("video") is not None:
             raise ValueError("video input is not supported by CLI models: pass images only")
-        if fixed := [name for name in FIXED_ARGUMENTS if kwargs.pop(name, None) is not None]:
-            raise ValueError(
-                f"{fixed[0]} cannot be passed to a CLI model: its injection is built for the one in config"
-            )
+        self._check_fixed(kwargs)
         if pixel_values is not None:
             encoded: Encoded | None = self.encode(pixel_values, image_sizes, batch_num_images)
         else:
@@ -182,7 +221,7 @@ class CliModel(InitializesInjection):
         h_BTD = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
         injection: Injection | ContextMemory | None = None
         if encoded is not None:
-            placeholder_BT = self._placeholders(input_ids, inputs_embeds)
+            placeholder_BT = self._placeholders(input_ids, inputs_embeds).to(h_BTD.device)
             h_BTD = _merge(h_BTD, placeholder_BT, encoded)
             past = 0 if past_key_values is None else int(past_key_values.get_seq_length())
             turn_BS = turns_or_default(turn_ids, attention_mask, len(h_BTD), past + h_BTD.shape[1], h_BTD.device)
@@ -193,7 +232,7 @@ class CliModel(InitializesInjection):
             attention_mask=attention_mask,
             past_key_values=past_key_values,
             inputs_embeds=h_BTD,
-            injection=injection,
+            **({} if injection is None else {"injection": injection}),
             **kwargs,
         )
         output = CliModelOutput(**outputs)
@@ -201,6 +240,16 @@ class CliModel(InitializesInjection):
             output.image_hidden_states = torch.cat(tuple(encoded.base))
             output.gates = injection.applied_gates() if isinstance(injection, Injection) else None
         return output.to_tuple() if return_dict is False else output
+
+    def _check_fixed(self, kwargs: dict[str, Any]) -> None:
+        """Takes settings out of `kwargs` that the injection is built for; they may only repeat the config's."""
+        for name in FIXED_ARGUMENTS:
+            value = kwargs.pop(name, None)
+            if value is not None and value != getattr(self.config, name):
+                raise ValueError(
+                    f"{name} = {value!r}, but the injection of this model is built for the config's "
+                    f"{getattr(self.config, name)!r}: leave the argument out"
+                )
 
     def _encoded(self, given: dict[str, Any], cache: Any) -> Encoded | None:
         """What `generate` encoded before, a dummy where one is due, else None."""

@@ -5,14 +5,25 @@ rows of the longest image.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Layout:
+class PassState:
+    """Tensors of one forward pass that follow the modules of a model spread over several devices."""
+
+    def to(self, device: torch.device | int | str) -> Self:
+        """The same with all tensors on `device`; accelerate's hooks call it before a module that is there."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: value.to(device) for name, value in values.items() if hasattr(value, "to")})
+
+
+@dataclass(frozen=True)
+class Layout(PassState):
     """Index tensors between packed rows, images and positions; they serve any number of images a sample."""
 
     position_R: Tensor

@@ -4,15 +4,18 @@ Shapes: B samples, T positions of this pass, P positions in the cache before the
 H heads, N vision layers.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
 from cli_ray.model.agf import FoldedGates
+from cli_ray.model.layout import PassState
 
 
-class ContextMemory:
+@dataclass(frozen=True)
+class ContextMemory(PassState):
     """What the gates of images to come read of the positions before them, kept in the cache beside keys and values.
 
     A softmax over positions needs their scores and values only, so these are what is kept: 4 H (1 + N) bytes a
@@ -20,9 +23,9 @@ class ContextMemory:
     reorders, repeats or cuts a cache does it to them too.
     """
 
-    def __init__(self, layers: list[Any], gates: FoldedGates) -> None:
-        self._layers = layers
-        self._gates = gates
+    layers: list[Any]
+    """Of the cache, one for each decoder layer that injects, on its device."""
+    gates: FoldedGates
 
     def add(self, h_BTD: Tensor, slot: int) -> Tensor:
         """Keeps the positions of a pass without images; the hidden states stay as they are."""
@@ -31,11 +34,11 @@ class ContextMemory:
 
     def extend(self, h_BTD: Tensor, slot: int) -> tuple[Tensor, Tensor] | None:
         """Keeps the positions of a pass; scores Float32[B, P, H] and values [B, P, N, H] of those before."""
-        layer, shape = self._layers[slot], self._gates.value_MNHD.shape[1:3]
+        layer, shape = self.layers[slot], self.gates.value_MNHD.shape[1:3]
         before = None
         if layer.get_seq_length():
             before = layer.keys.squeeze(1), layer.values.squeeze(1).unflatten(-1, shape)
-        score_BTH, value_BTNH = self._gates.of_positions(slot, h_BTD)
+        score_BTH, value_BTNH = self.gates.of_positions(slot, h_BTD)
         layer.update(score_BTH.unsqueeze(1), value_BTNH.flatten(2).unsqueeze(1))
         return before
 

@@ -118,6 +118,13 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
         kwargs.setdefault("keep_context", bool(returned) or kwargs.get("past_key_values") is not None)
         return super().generate(inputs, generation_config=generation_config, **kwargs)
 
+    def _get_candidate_generator(self, *args: Any, model_kwargs: dict[str, Any], **kwargs: Any) -> Any:
+        # A draft model without gates knows no turns.
+        if not isinstance(kwargs.get("assistant_model"), CliForConditionalGeneration):
+            unknown = ("turn_ids", "keep_context")
+            model_kwargs = {name: value for name, value in model_kwargs.items() if name not in unknown}
+        return super()._get_candidate_generator(*args, model_kwargs=model_kwargs, **kwargs)
+
     def prepare_inputs_for_generation(
         self,
         input_ids: Tensor,

@@ -21,3 +21,17 @@ def whole(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
 
     with deepspeed.zero.GatheredParameters(list(parameters), modifier_rank=0):
         yield
+
+
+@contextmanager
+def partitioning_off() -> Iterator[None]:
+    """Models of transformers that are built within are whole, also while `HfDeepSpeedConfig` is in force."""
+    from transformers.integrations import deepspeed as integration
+
+    kept = integration.deepspeed_config() and integration._hf_deepspeed_config_weak_ref()
+    integration.unset_hf_deepspeed_config()
+    try:
+        yield
+    finally:
+        if kept:
+            integration.set_hf_deepspeed_config(kept)

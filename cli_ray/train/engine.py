@@ -64,13 +64,18 @@ def import_deepspeed(device: torch.device) -> Any:
 
 def deepspeed_config(config: RunConfig, accumulation: int) -> dict[str, Any]:
     """The DeepSpeed config of a run; `accumulation` is the number of micro-batches per rank and step."""
-    return {
+    stage = config.train.zero_stage
+    # Once a step, ZeRO-1 sums over the workers what each has added up, and would round it to bf16 for that.
+    exchange = {"communication_data_type": "fp32"} if stage == 1 else {}
+    return exchange | {
         "train_micro_batch_size_per_gpu": config.train.micro_batch_size,
         "gradient_accumulation_steps": accumulation,
         "gradient_clipping": config.optim.max_grad_norm,
-        "zero_optimization": {"stage": config.train.zero_stage},
+        "zero_optimization": {"stage": stage},
         "zero_allow_untested_optimizer": True,
         "bf16": {"enabled": config.train.precision == "bf16"},
+        # DeepSpeed would add micro-batches up in the precision of the parameters.
+        "data_types": {"grad_accum_dtype": "fp32"},
         "steps_per_print": 2**31,
     }
 
@@ -202,8 +207,8 @@ class Engine:
         return StepResult(forwards, float(norm), samples, tokens, bad, votes)
 
     def _unsharded_grad_norm(self) -> Tensor | None:
-        """The gradient norm at ZeRO stage 0 in fp32, where DeepSpeed clips but does not tell it."""
-        if self.config.train.zero_stage or self.dtype != torch.float32:
+        """The gradient norm at ZeRO stage 0, where DeepSpeed clips but does not tell it."""
+        if self.config.train.zero_stage:
             return None
         return get_total_norm([p.grad for p in self.deepspeed.module.parameters() if p.grad is not None])
 

@@ -34,6 +34,7 @@ def test_shipped_configs_are_all_there() -> None:
     [
         ({"optim": {"llm": {"rate": 1}}}, r"optim\.llm\.rate: unknown field"),
         ({"train": {"global_batch_size": 10}}, r"train\.global_batch_size = 10 must be a multiple of .* = 1 x 4 = 4"),
+        ({"train": {"global_batch_size": 8, "zero_stage": 0}}, r"train: zero_stage = 0 .* set zero_stage = 1"),
         ({"data": {"sources": []}}, r"data: sources is empty"),
         ({"data": {"sources": [{"path": "x/a"}, {"path": "y/a"}]}}, "distinct names"),
         ({"data": {"sources": [{"path": "a"}], "lanes": 1}, "cluster": {"num_workers": 2}},

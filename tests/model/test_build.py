@@ -6,11 +6,18 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PreTrainedModel,
+    ProcessorMixin,
+)
 
 from cli_ray.config import LoraConfig, ModelConfig
 from cli_ray.errors import UserError
-from cli_ray.model.build import build_model, load_processor
+from cli_ray.model import attach
+from cli_ray.model.build import build_model, freeze_unused, load_processor
 from cli_ray.model.parts import decays, part_of
 from cli_ray.model.tiny import Family, build_tiny, tiny_processor
 from tests.model.batches import batch, cli_model, image, injection, logits
@@ -75,6 +82,39 @@ def test_the_seed_decides_new_weights_and_nothing_else(family: Family) -> None:
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(one.model.agf.value, same.model.agf.value)
     assert not torch.equal(one.model.agf.value, other.model.agf.value)
+
+
+def test_attaching_touches_no_global_generator(family: Family) -> None:
+    before = torch.get_rng_state()
+    first, again, other = (attach(build_tiny(family), injection(), seed) for seed in (3, 3, 4))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.model.amp.down, again.model.amp.down)
+    assert not torch.equal(first.model.amp.down, other.model.amp.down)
+
+
+def test_bf16_rounds_weights_alone(family: Family) -> None:
+    """The frequencies of RoPE stay fp32, as in a checkpoint that is loaded in bf16."""
+    tiny = ModelConfig(family=family, checkpoint="tiny")
+    rounded = build_model(tiny, injection(), PLAIN, dtype=torch.bfloat16, seed=0)
+    exact = built(tiny)
+    assert {parameter.dtype for parameter in rounded.parameters()} == {torch.bfloat16}
+    assert all(torch.equal(a, b) for a, b in zip(rounded.buffers(), exact.buffers(), strict=True))
+    assert torch.equal(rounded.model.agf.value, exact.model.agf.value.bfloat16())
+
+
+def test_several_joined_base_layers_need_no_injection(family: Family, processor: ProcessorMixin) -> None:
+    """As in some published LLaVA: `vision_feature_layer` is a list, whose features the projector joins."""
+    config = build_tiny(family).config
+    config.vision_feature_layer = [-3, -2]
+    plain = AutoModelForImageTextToText.from_config(config).eval()
+    inputs = batch(processor, [1])
+    expected = logits(plain, inputs)
+    model = attach(plain, injection(kind="none"))
+    freeze_unused(model)
+    assert torch.equal(logits(model, inputs), expected)
+    blocks = model.model.vision_tower.named_parameters()
+    frozen = {name.split("layers.")[1][0] for name, p in blocks if "layers." in name and not p.requires_grad}
+    assert frozen == {"5"}
 
 
 def test_full_projectors_start_as_copies_from_a_checkpoint(family: Family, tmp_path: Path) -> None:

@@ -94,3 +94,10 @@ def test_logits_to_keep_with_a_mask_gives_the_same_loss(model: PreTrainedModel, 
         whole, kept = model(**inputs, labels=labels), model(**inputs, labels=labels, logits_to_keep=keep)
     assert torch.equal(kept.logits, whole.logits[keep])
     assert torch.allclose(kept.loss, whole.loss)
+
+
+def test_a_plain_draft_model_changes_nothing(
+    model: PreTrainedModel, plain_model: PreTrainedModel, processor: ProcessorMixin
+) -> None:
+    inputs = batch(processor, [1])
+    assert torch.equal(new_tokens(model, inputs, assistant_model=plain_model), new_tokens(model, inputs))

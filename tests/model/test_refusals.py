@@ -1,5 +1,7 @@
 """What cannot work is said in words."""
 
+import copy
+
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, PreTrainedModel, ProcessorMixin
@@ -8,7 +10,7 @@ from transformers.models.llava import LlavaConfig, LlavaForConditionalGeneration
 from cli_ray.config import InjectionConfig
 from cli_ray.model import attach
 from cli_ray.model.tiny import Family, build_tiny
-from tests.model.batches import batch, cli_model, injection
+from tests.model.batches import batch, cli_model, injection, logits
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +39,16 @@ def test_video(model: PreTrainedModel, processor: ProcessorMixin) -> None:
 
 
 def test_another_base_layer_than_the_config(model: PreTrainedModel, processor: ProcessorMixin) -> None:
-    with pytest.raises(ValueError, match="vision_feature_layer"):
-        model(**batch(processor, [1]), vision_feature_layer=-3)
+    inputs = batch(processor, [1])
+    pixels = {name: value for name, value in inputs.items() if name not in ("input_ids", "attention_mask")}
+    same = {"vision_feature_layer": model.config.vision_feature_layer}
+    assert torch.equal(logits(model, inputs, **same), logits(model, inputs))
+    [found], [expected] = (model.get_image_features(**pixels, **given).pooler_output for given in (same, {}))
+    assert torch.equal(found, expected)
+    with pytest.raises(ValueError, match="vision_feature_layer = -3"):
+        model(**inputs, vision_feature_layer=-3)
+    with pytest.raises(ValueError, match="vision_feature_layer = -3"):
+        model.get_image_features(**pixels, vision_feature_layer=-3)
 
 
 def test_tokens_that_do_not_match_the_images(model: PreTrainedModel, processor: ProcessorMixin) -> None:
@@ -48,11 +58,14 @@ def test_tokens_that_do_not_match_the_images(model: PreTrainedModel, processor: 
         model(input_ids=inputs.pop("input_ids"), **{k: v for k, v in inputs.items() if k != "attention_mask"})
 
 
-def test_an_unknown_text_model() -> None:
+def test_an_unknown_text_model_is_refused_where_something_is_injected() -> None:
     tiny = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     text = MistralConfig(vocab_size=99, num_key_value_heads=2, **tiny)
     vision = build_tiny("llava").config.vision_config
     plain = LlavaForConditionalGeneration(LlavaConfig(vision_config=vision, text_config=text, image_token_index=7))
+    inputs = {"input_ids": torch.tensor([[1, 2, 3]])}
+    expected = logits(plain, inputs)
+    assert torch.equal(logits(attach(copy.deepcopy(plain), injection(kind="none")), inputs), expected)
     with pytest.raises(ValueError, match="MistralDecoderLayer: injection knows the layers Llama"):
         attach(plain, injection(decoder_layers=[0]))
 

@@ -115,9 +115,9 @@ def save(folder: RunFolder, step: int, trained: "ScenarioRun") -> None:
 
 
 class ScenarioRun:
-    """This rank's engine and batches."""
+    """This rank's engine and batches; `micro_batches` per step in place of its share of the global batch."""
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, micro_batches: int | None = None) -> None:
         self.case, self.config = case, config_of(case)
         device = torch.device("cpu")
         partitioning = partition_while_loading(self.config, device)
@@ -128,7 +128,7 @@ class ScenarioRun:
         )
         self.encoder = Encoder(processor, self.config.data)
         self.slots = math.ceil(GLOBAL_BATCH / case.micro_batch / dist.get_world_size())
-        self.engine = Engine(model, processor, self.config, self.slots, device)
+        self.engine = Engine(model, processor, self.config, micro_batches or self.slots, device)
         del partitioning
 
     def step(self, step: int) -> float:

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from cli_ray.train.engine import deepspeed_config
+from tests.train.accumulation import STAGES, accumulation_errors
 from tests.train.ranks import on_ranks
 from tests.train.scenario import Case, config_of, step_losses
 
@@ -22,6 +23,7 @@ PAIRS = {
     "external": Case(kind="external"),
 }
 """Each is run at ZeRO 2 and 3."""
+BF16 = {f"bf16, zero {stage}": Case(zero_stage=stage, precision="bf16") for stage in STAGES}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def reference() -> list[float]:
 
 @pytest.fixture(scope="module")
 def two_ranks() -> dict[str, list[float]]:
-    cases = ALIKE | PAIRS | {f"{name}, zero 3": replace(case, zero_stage=3) for name, case in PAIRS.items()}
+    cases = ALIKE | BF16 | PAIRS | {f"{name}, zero 3": replace(case, zero_stage=3) for name, case in PAIRS.items()}
     first, second = on_ranks(2, step_losses, list(cases.values()))
     assert first == second
     return dict(zip(cases, first, strict=True))
@@ -45,6 +47,18 @@ def test_losses_do_not_depend_on_ranks_stage_or_accumulation(
 ) -> None:
     assert reference[-1] < reference[0]
     assert two_ranks[name] == pytest.approx(reference, rel=2e-5)
+
+
+@pytest.mark.parametrize("name", BF16)
+def test_bf16_goes_the_way_of_fp32_at_every_stage(
+    name: str, reference: list[float], two_ranks: dict[str, list[float]]
+) -> None:
+    assert two_ranks[name] == pytest.approx(reference, rel=1e-2)
+
+
+def test_gradients_of_micro_batches_are_added_up_in_fp32() -> None:
+    [errors] = on_ranks(1, accumulation_errors, STAGES, 8)
+    assert max(errors) < 1e-7
 
 
 @pytest.mark.parametrize("name", PAIRS)
