@@ -87,15 +87,17 @@ class FoldedGates(PassState):
         scores_XSH = self._scores(slot, h_XCD, inverse_XC1)
         if before is not None:
             scores_XSH = torch.cat([before[0], scores_XSH], 1)
-        weight_XKSH = masked_softmax(scores_XSH.unsqueeze(1), mask_XKS.unsqueeze(-1), dim=2)
-        own_XKCH = weight_XKSH[:, :, -h_XCD.shape[1] :] * inverse_XC1.unsqueeze(1)
+        mask_XKS1, length = mask_XKS.unsqueeze(-1), h_XCD.shape[1]
+        weight_XKSH = masked_softmax(scores_XSH.unsqueeze(1), mask_XKS1, dim=2)
+        # Times the mask, an empty context gives 0; in the small factor that costs no copy of the weights.
+        own_XKCH = weight_XKSH[:, :, -length:] * (inverse_XC1.unsqueeze(1) * mask_XKS1[:, :, -length:])
         contexts, heads = own_XKCH.shape[1], own_XKCH.shape[3]
         summary_XGD = own_XKCH.to(h_XCD.dtype).transpose(2, 3).flatten(1, 2) @ h_XCD
         summary_XKHD = summary_XGD.unflatten(1, (contexts, heads))
         term_XKN = precise(summary_XKHD.flatten(2) @ self.value_MNHD[slot].flatten(1).T)
         if before is None:
             return term_XKN
-        weight_XKAH = weight_XKSH[:, :, : before[1].shape[1]]
+        weight_XKAH = (weight_XKSH * mask_XKS1)[:, :, :-length]
         return term_XKN + torch.einsum("xkah,xanh->xkn", weight_XKAH, before[1])
 
 
@@ -177,5 +179,5 @@ def inverse_rms(x: Tensor) -> Tensor:
 
 
 def masked_softmax(scores: Tensor, mask: Tensor, dim: int) -> Tensor:
-    """Softmax over the entries where `mask` holds; 0 where it holds nowhere."""
-    return scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim) * mask
+    """Softmax over the entries where `mask` holds; where it holds nowhere, what is weighted must be 0 itself."""
+    return scores.masked_fill(~mask, torch.finfo(scores.dtype).min).softmax(dim)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cli_ray.config import AgfConfig
-from cli_ray.model.agf import EPS, Agf, FoldedGates, masked_softmax
+from cli_ray.model.agf import EPS, Agf, FoldedGates
 from cli_ray.model.context import Contexts
 from cli_ray.model.layout import Layout, lay_out
 from tests.perf.transcription import DirectAgf
@@ -88,7 +88,11 @@ def test_an_empty_context_gives_finite_gates_and_gradients() -> None:
     features, layout, hidden, mask = example()
     config = AgfConfig(num_heads=4, hidden_size=8)
     _, folded = direct_and_folded(config)
-    found = FoldedGates(config, *folded(features * 0, layout))(0, hidden, of_samples(mask & False, layout))
+    gates = FoldedGates(config, *folded(features * 0, layout))
+    found = gates(0, hidden, of_samples(mask & False, layout))
+    cached = gates.of_positions(0, hidden)
+    longer = Contexts((mask & False).repeat(1, 2)[:, None], layout.sample_I)
+    assert torch.equal(gates(0, hidden, longer, cached), found)
     torch.autograd.backward(found.sum())
     assert torch.equal(found, folded.bias[0].tanh().expand_as(found))
     gradients = [parameter.grad for parameter in folded.parameters()]
@@ -101,12 +105,3 @@ def test_gates_are_computed_in_fp32_under_bf16() -> None:
     _, folded = direct_and_folded(config)
     gates = FoldedGates(config, *folded.bfloat16()(features.bfloat16(), layout))
     assert gates(0, hidden.bfloat16(), of_samples(mask, layout)).dtype == torch.float32
-
-
-def test_the_masked_softmax_is_the_softmax_of_what_the_mask_holds() -> None:
-    scores = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
-    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 0, 1, 1, 0], [0, 0, 0, 0, 0]]).bool()
-    found = masked_softmax(scores, mask, dim=1)
-    assert torch.equal(found[0], scores[0].softmax(0))
-    assert torch.equal(found[1, mask[1]], scores[1, mask[1]].softmax(0))
-    assert not found[~mask].any()
