@@ -24,13 +24,15 @@ class ModelConfig(Section):
     family: Literal["llava", "llava_onevision"] = "llava"
     """`llava` is LLaVA-1.5 (CLIP, Llama), `llava_onevision` SigLIP and Qwen2 with anyres tiles."""
     checkpoint: str = ""
-    """Hub id or folder of a LLaVA or CLI checkpoint; `tiny` builds a small random model."""
+    """Hub id or folder of a LLaVA or CLI checkpoint, in Hugging Face's or in LLaVA's original format; `tiny` builds a
+    small random model."""
     vision_tower: str = ""
-    """Hub id or folder of the vision tower, when there is no checkpoint."""
+    """Hub id or folder of the vision tower, when there is no checkpoint; beside one in LLaVA's original format, the
+    tower instead of its `mm_vision_tower`."""
     language_model: str = ""
     """Hub id or folder of the language model, when there is no checkpoint."""
     revision: str = "main"
-    """Revision of the checkpoint (or of both parts) on the hub."""
+    """Revision of the checkpoint (or of both parts) on the hub; `id@revision` gives one of them its own."""
     pad_to_square: bool = True
     """LLaVA-1.5 only: pad images to a square with the mean colour, as the published numbers do,
     instead of cropping the centre."""
@@ -39,7 +41,7 @@ class ModelConfig(Section):
 
     @model_validator(mode="after")
     def _checkpoint_or_parts(self) -> Self:
-        parts = bool(self.vision_tower) + bool(self.language_model)
-        if bool(self.checkpoint) == bool(parts) or parts == 1:
+        is_joined = bool(self.vision_tower and self.language_model)
+        if bool(self.checkpoint) == is_joined or (self.language_model and not is_joined):
             raise ValueError("give either checkpoint, or both vision_tower and language_model")
         return self

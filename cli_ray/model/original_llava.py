@@ -1,0 +1,264 @@
+"""Checkpoints in the original LLaVA layout, as the code of LLaVA and LLaVA-NeXT saves them.
+
+They are a language model with keys of the projector and of the vision tower among its own, one flat config whose
+`mm_*` fields describe the images, and a tokenizer that knows no image token. Keys are renamed onto the classes here;
+a tower that the files lack comes from its own id. Source of names: `convert_llava_weights_to_hf.py` and
+`convert_llava_onevision_weights_to_hf.py` of transformers, LLaVA's `llava_arch.py` and `siglip_encoder.py`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+import torch
+from transformers import (
+    AutoTokenizer,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaOnevisionConfig,
+    PreTrainedModel,
+    ProcessorMixin,
+    Qwen2Config,
+)
+
+from cli_ray.config import ModelConfig
+from cli_ray.errors import UserError
+from cli_ray.model.assemble import family_template, join_processor, load_tower, rows_of, vision_config
+from cli_ray.model.location import located
+from cli_ray.model.tiny import Family
+from cli_ray.model.zero3 import whole
+
+RENAMES = {
+    r"^model\.vision_tower\.vision_tower\.vision_model\.": "model.vision_tower.",
+    r"^model\.mm_projector\.0\.": "model.multi_modal_projector.linear_1.",
+    r"^model\.mm_projector\.2\.": "model.multi_modal_projector.linear_2.",
+    r"^model\.embed_tokens\.": "model.language_model.embed_tokens.",
+    r"^model\.layers\.": "model.language_model.layers.",
+    r"^model\.norm\.": "model.language_model.norm.",
+}
+"""From the original name of a weight to ours."""
+_UNUSED = re.compile(r"inv_freq$|position_ids$|^model\.image_newline$|vision_tower\.(encoder\.layers\.\d+|head)\.")
+"""Weights of the files that no part reads: buffers, LLaVA-1.5's newline, the tower's blocks after the one that feeds
+the projector."""
+TEXTS: dict[str, tuple[Family, Any]] = {
+    "LlavaLlamaForCausalLM": ("llava", LlamaConfig),
+    "LlavaQwenForCausalLM": ("llava_onevision", Qwen2Config),
+}
+_KINDS = {
+    "llava": "LlavaLlamaForCausalLM",
+    "llava_llama": "LlavaLlamaForCausalLM",
+    "llava_qwen": "LlavaQwenForCausalLM",
+}
+_COMMON = {
+    "mm_projector_type": "mlp2x_gelu",
+    "mm_resampler_type": "None",
+    "mm_use_im_start_end": "False|None",
+}
+_READ: dict[Family, dict[str, str]] = {
+    "llava": _COMMON | {"mm_vision_select_feature": "patch|cls_patch|None"},
+    "llava_onevision": _COMMON
+    | {
+        "mm_vision_select_feature": "patch|None",
+        "mm_patch_merge_type": "spatial_unpad",
+        "image_aspect_ratio": r"anyres_max_\d+",
+    },
+}
+"""Patterns of the settings that are read; others make another model."""
+_ROUNDING = 64
+"""Embeddings that grow do so to a multiple of this, as in the converted checkpoints on the hub."""
+
+
+def is_original(values: Mapping[str, Any]) -> bool:
+    """Whether the content of a config.json is that of an original LLaVA."""
+    return "mm_vision_tower" in values
+
+
+def architecture(values: Mapping[str, Any]) -> str:
+    """The class that an original checkpoint was saved from; empty if its config does not say."""
+    named = values.get("architectures") or [_KINDS.get(str(values.get("model_type")), "")]
+    return str(named[0])
+
+
+def original_config(model: ModelConfig, values: Mapping[str, Any]) -> LlavaConfig | LlavaOnevisionConfig:
+    """The config of the plain LLaVA that an original checkpoint is, the image token among its embeddings.
+
+    Args:
+        values: the content of its config.json.
+
+    Raises:
+        UserError: it has parts or settings that are not read.
+        OSError: its vision tower cannot be read.
+    """
+    family, text_class = _check(model, values)
+    vision, tokenizer = _vision(model, values), original_tokenizer(model, values)
+    known = {field.name for field in fields(text_class)} | {"rope_theta", "rope_scaling"}
+    text = text_class(**{key: value for key, value in values.items() if key in known - {"architectures"}})
+    if rows_of(tokenizer) > text.vocab_size:
+        text.vocab_size = -(-rows_of(tokenizer) // _ROUNDING) * _ROUNDING
+    tokens = {
+        "image_token_index": tokenizer.convert_tokens_to_ids("<image>"),
+        "bos_token_id": text.bos_token_id,
+        "eos_token_id": text.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    if family == "llava":
+        whole_image = values.get("mm_vision_select_feature") == "cls_patch"
+        return LlavaConfig(
+            vision_config=vision,
+            text_config=text,
+            vision_feature_layer=values.get("mm_vision_select_layer", -2),
+            vision_feature_select_strategy="full" if whole_image else "default",
+            image_seq_length=(vision.image_size // vision.patch_size) ** 2 + whole_image,
+            **tokens,
+        )
+    return LlavaOnevisionConfig(
+        vision_config=vision,
+        text_config=text,
+        # The original tower lacks its last block, and reads the last one that is left whatever the config says.
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="full",
+        video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
+        image_grid_pinpoints=_grid(values, vision.image_size),
+        vision_aspect_ratio=values["image_aspect_ratio"],
+        **tokens,
+    )
+
+
+def original_processor(model: ModelConfig, values: Mapping[str, Any]) -> ProcessorMixin:
+    """Tokenizer of the checkpoint, images as its vision tower reads them, chat template of the family.
+
+    Raises:
+        UserError: as `original_config`.
+        OSError: as `original_config`.
+    """
+    family, _ = _check(model, values)
+    vision, tokenizer = _vision(model, values), original_tokenizer(model, values)
+    template = family_template(family, tokenizer)
+    if family == "llava":
+        processor = join_processor(family, tokenizer, vision, template, [])
+        if values.get("mm_vision_select_feature") == "cls_patch":
+            processor.vision_feature_select_strategy = "full"
+        return processor
+    grid = _grid(values, vision.image_size)
+    return join_processor(family, tokenizer, vision, template, grid, values["image_aspect_ratio"])
+
+
+def original_tokenizer(model: ModelConfig, values: Mapping[str, Any]) -> Any:
+    """The checkpoint's tokenizer with the tokens that the converted checkpoints on the hub add to it."""
+    family, text_class = TEXTS[architecture(values)]
+    tokenizer = AutoTokenizer.from_pretrained(**located(model.checkpoint, model.revision), config=text_class())
+    tokenizer.add_tokens(["<image>"] if family == "llava" else ["<image>", "<video>"], special_tokens=True)
+    # Vicuna's pad token is <unk>, which texts may hold too.
+    if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.unk_token:
+        tokenizer.add_special_tokens({"pad_token": "<pad>"})
+    return tokenizer
+
+
+def tower_of(model: ModelConfig, values: Mapping[str, Any]) -> tuple[str, str]:
+    """Folder or hub id of the vision tower, and the field that names it."""
+    if model.vision_tower:
+        return model.vision_tower, "model.vision_tower"
+    return str(values["mm_vision_tower"]), f"mm_vision_tower in the config.json of {model.checkpoint}"
+
+
+def load_original(kind: Any, model: ModelConfig, config: Any, values: Mapping[str, Any], dtype: torch.dtype) -> Any:
+    """An original checkpoint as a CLI model.
+
+    Args:
+        kind: class of the model.
+        config: of the model, from `original_config`.
+        values: the content of the checkpoint's config.json.
+
+    Returns:
+        The model, and the names of its parameters that the checkpoint lacks.
+
+    Raises:
+        UserError: the files hold weights that the model lacks.
+    """
+    rows = config.text_config.vocab_size
+    config.text_config.vocab_size = values["vocab_size"]
+    built, report = kind.from_pretrained(
+        **located(model.checkpoint, model.revision),
+        config=config,
+        dtype=dtype,
+        attn_implementation=model.attention,
+        key_mapping=RENAMES,
+        output_loading_info=True,
+    )
+    # The renaming is undone at saving where it is remembered, but what is saved is in Hugging Face's layout.
+    del built._weight_conversions
+    unread = sorted(name for name in report["unexpected_keys"] if not _UNUSED.search(name))
+    if unread:
+        raise UserError(
+            f"model.checkpoint = {model.checkpoint!r} holds {len(unread)} weights that a {model.family} lacks, such as "
+            f"{unread[0]}"
+        )
+    missing = set(report["missing_keys"])
+    tower = {f"model.vision_tower.{name}" for name, _ in built.model.vision_tower.named_parameters()}
+    if tower <= missing:
+        built.model.vision_tower = load_tower(model, tower_of(model, values)[0], config.vision_config, dtype)
+        missing -= tower
+    if rows != values["vocab_size"]:
+        _grow(built, values["vocab_size"], rows)
+    return built, sorted(missing)
+
+
+@torch.no_grad()
+def _grow(model: PreTrainedModel, old: int, new: int) -> None:
+    """Gives embeddings and head rows for the added tokens: the mean of those that are there, which no token stands
+    out from."""
+    model.resize_token_embeddings(new, mean_resizing=False)
+    for matrix in {model.get_input_embeddings().weight, model.get_output_embeddings().weight}:
+        with whole([matrix]):
+            matrix[old:] = matrix[:old].float().mean(0).to(matrix)
+
+
+def _vision(model: ModelConfig, values: Mapping[str, Any]) -> Any:
+    name, field = tower_of(model, values)
+    try:
+        vision = vision_config(model.family, name, model.revision if model.vision_tower else "main", field)
+    except OSError as error:
+        raise UserError(
+            f"{field} = {name!r} cannot be read, as a folder or from the hub; set model.vision_tower to where it "
+            f"lies: {error}"
+        ) from error
+    if values.get("mm_hidden_size", vision.hidden_size) != vision.hidden_size:
+        raise UserError(
+            f"{field} = {name!r} has hidden_size = {vision.hidden_size}, but mm_hidden_size = "
+            f"{values['mm_hidden_size']} in the config.json of {model.checkpoint}: name its own tower"
+        )
+    return vision
+
+
+def _check(model: ModelConfig, values: Mapping[str, Any]) -> tuple[Family, Any]:
+    """The family and the text config's class of a checkpoint that can be read; UserError for the others."""
+    kind = architecture(values)
+    where = f"model.checkpoint = {model.checkpoint!r}, in LLaVA's original format,"
+    if kind not in TEXTS:
+        raise UserError(f"{where} is a {kind or values.get('model_type')}; those that are read are {', '.join(TEXTS)}")
+    family, text_class = TEXTS[kind]
+    anyres = str(values.get("image_aspect_ratio", "")).startswith("anyres")
+    if family == "llava" and anyres:
+        raise UserError(
+            f"{where} is a LLaVA-NeXT (image_aspect_ratio = {values['image_aspect_ratio']!r} on a Llama), which is not "
+            "read; the nearest are liuhaotian/llava-v1.5-7b and, with tiles, llava-hf/llava-onevision-qwen2-7b-si-hf"
+        )
+    if family != model.family:
+        raise UserError(f"{where} is a {kind}, but model.family = {model.family!r}: set it to {family!r}")
+    for field, read in _READ[family].items():
+        if not re.fullmatch(read, str(values.get(field))):
+            raise UserError(f"{where} has {field} = {values.get(field)!r} in config.json, which is not read: {read} is")
+    return family, text_class
+
+
+def _grid(values: Mapping[str, Any], side: int) -> list[list[int]]:
+    """Resolutions that an image may be cut into, (height, width) in pixels; the original has (width, height), or the
+    first and the last number of tiles as text, `(1x1),...,(6x6)`."""
+    stored = values["image_grid_pinpoints"]
+    if isinstance(stored, str):
+        pairs = [tuple(map(int, pair)) for pair in re.findall(r"\((\d+)x(\d+)\)", stored)]
+        (first_w, first_h), (last_w, last_h) = pairs[0], pairs[-1]
+        columns, rows = range(first_w, last_w + 1), range(first_h, last_h + 1)
+        stored = [(column * side, row * side) for column in columns for row in rows]
+    return [[height, width] for width, height in stored]
