@@ -6,6 +6,14 @@ from pydantic import Field, model_validator
 
 from cli_ray.config.base import Section
 
+FLASH = "flash_attention_2"
+
+
+def refuse_flash(field: str, attention: str, precision_field: str, precision: str) -> None:
+    """Raises ValueError for FlashAttention in a precision that it does not have."""
+    if attention == FLASH and precision == "fp32":
+        raise ValueError(f"{field} = {FLASH!r} knows bf16 alone, but {precision_field} = 'fp32': take 'sdpa' or 'bf16'")
+
 
 class LoraConfig(Section):
     """LoRA on the language model, through peft. Its learning rate is `optim.lora.lr`."""
@@ -37,11 +45,13 @@ class ModelConfig(Section):
     """LLaVA-1.5 only: pad images to a square with the mean colour, as the published numbers do,
     instead of cropping the centre."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
-    """Attention kernels of the language model and the vision tower."""
+    """Attention kernels of the language model and the vision tower; `flash_attention_2` needs the package flash-attn on
+    all nodes, GPUs and bf16."""
 
     @model_validator(mode="after")
     def _checkpoint_or_parts(self) -> Self:
-        is_joined = bool(self.vision_tower and self.language_model)
-        if bool(self.checkpoint) == is_joined or (self.language_model and not is_joined):
+        parts = bool(self.vision_tower), bool(self.language_model)
+        of_original = self.checkpoint not in ("", "tiny") and parts == (True, False)
+        if not of_original and (bool(self.checkpoint), *parts) not in ((True, False, False), (False, True, True)):
             raise ValueError("give either checkpoint, or both vision_tower and language_model")
         return self

@@ -109,7 +109,7 @@ def assemble(model: ModelConfig, dtype: torch.dtype) -> PreTrainedModel:
 
 def rows_of(tokenizer: Any) -> int:
     """Embeddings that a tokenizer needs; its ids may have gaps."""
-    return 1 + max(tokenizer.get_vocab().values())
+    return 1 + int(max(tokenizer.get_vocab().values()))
 
 
 def joined_config(model: ModelConfig) -> LlavaConfig | LlavaOnevisionConfig:

@@ -4,9 +4,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 from packaging.version import Version
 
+from cli_ray.config.model import FLASH
 from cli_ray.errors import UserError
 
-FLASH = "flash_attention_2"
 _LEAST = Version("2.3.3")
 """Of flash-attn, by transformers."""
 
@@ -31,6 +31,6 @@ def check_attention(attention: str, field: str) -> None:
         state = "not installed" if installed is None else f"installed in version {installed}"
         raise UserError(
             f"{field} = {FLASH!r} needs the package flash-attn {_LEAST} or newer, which is {state} here: on all nodes, "
-            "pip install --no-build-isolation flash-attn (compiled against the CUDA of torch, which needs nvcc), or set "
-            f"{field} = 'sdpa', which uses the FlashAttention kernels of torch"
+            "pip install --no-build-isolation flash-attn (which compiles it against the CUDA of torch, with nvcc), or "
+            f"set {field} = 'sdpa', which uses the FlashAttention kernels of torch"
         )

@@ -9,10 +9,11 @@ import sentencepiece
 import torch
 from transformers import AutoModelForCausalLM, AutoProcessor, PreTrainedModel, ProcessorMixin
 
-from cli_ray.config import DataConfig, LoraConfig, ModelConfig, SourceConfig
+from cli_ray.config import DataConfig, InjectionConfig, LoraConfig, ModelConfig, SourceConfig
 from cli_ray.data.conversation import Encoder
 from cli_ray.errors import UserError
-from cli_ray.model.build import build_model, load_processor
+from cli_ray.model.attention import check_attention
+from cli_ray.model.build import build_model, load_processor, resolve_injection
 from cli_ray.model.parts import decays, part_of
 from cli_ray.model.tiny import Family, build_tiny, tiny_processor
 from tests.model.batches import batch, cli_model, image, injection, logits
@@ -141,6 +142,22 @@ def test_missing_weights_are_refused(tmp_path: Path) -> None:
 def test_layers_out_of_range_are_a_user_error() -> None:
     with pytest.raises(UserError, match=r"injection\.vision_layers"):
         built(ModelConfig(checkpoint="tiny"), vision_layers=[7])
+
+
+def test_the_default_injection_fits_a_model_with_fewer_layers(family: Family) -> None:
+    tiny = ModelConfig(family=family, checkpoint="tiny")
+    _, resolved = resolve_injection(tiny, InjectionConfig())
+    deepest = 5 if family == "llava" else 6
+    assert resolved.vision_layers.layers == tuple(range(1, deepest + 1))
+    assert resolved.decoder_layers.layers == (0, 1, 2, 3, 4)
+    with pytest.raises(UserError, match="count = 8 but only"):
+        resolve_injection(tiny, InjectionConfig.model_validate({"vision_layers": {"count": 8}}))
+
+
+def test_flash_attention_is_looked_for_with_the_way_to_get_it() -> None:
+    with pytest.raises(UserError, match=r"model\.attention = .* not installed here: .* pip install .* flash-attn"):
+        check_attention("flash_attention_2", "model.attention")
+    check_attention("sdpa", "model.attention")
 
 
 def test_images_are_padded_to_a_square_when_asked() -> None:
