@@ -20,7 +20,8 @@ from cli_ray.model.llava import CliLlavaForConditionalGeneration
 from cli_ray.model.llava_onevision import CliLlavaOnevisionForConditionalGeneration
 from cli_ray.model.location import located
 from cli_ray.model.lora import inject_lora
-from cli_ray.model.original_llava import is_original, load_original, original_processor
+from cli_ray.model.original_llava import is_original, original_processor
+from cli_ray.model.original_weights import load_original
 from cli_ray.model.parts import part_of
 from cli_ray.model.processor import CliLlavaOnevisionProcessor
 
@@ -38,9 +39,12 @@ def load_processor(model: ModelConfig) -> ProcessorMixin:
         UserError: it cannot be found or read, or does not fit the model's config.
     """
     with explained(model):
-        processor = _read_processor(model)
-        if model.checkpoint:
-            fit(processor, plain_config(model), model.checkpoint)
+        if model.checkpoint == "tiny":
+            processor = tiny.tiny_processor(model.family)
+        elif model.checkpoint:
+            processor = _checkpoint_processor(model)
+        else:
+            processor = assemble_processor(model)
     if processor.chat_template is None:
         processor.chat_template = tiny.CHAT_TEMPLATES[model.family]
     if model.family == "llava":
@@ -90,16 +94,15 @@ def explained(model: ModelConfig) -> Iterator[None]:
         raise UserError(f"model: {named} cannot be read, as a folder or from the hub: {error}") from error
 
 
-def _read_processor(model: ModelConfig) -> ProcessorMixin:
-    if model.checkpoint == "tiny":
-        return tiny.tiny_processor(model.family)
-    if not model.checkpoint:
-        return assemble_processor(model)
+def _checkpoint_processor(model: ModelConfig) -> ProcessorMixin:
     values = checkpoint_values(model)
+    config = checkpoint_config(model, values)
     if is_original(values):
-        return original_processor(model, values)
-    checkpoint_config(model, values)  # a family that has another processor is refused before that is read
-    return PROCESSORS[model.family].from_pretrained(**located(model.checkpoint, model.revision))
+        processor = original_processor(model, values)
+    else:
+        processor = PROCESSORS[model.family].from_pretrained(**located(model.checkpoint, model.revision))
+    fit(processor, config, model.checkpoint)
+    return processor
 
 
 def build_model(

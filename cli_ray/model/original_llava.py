@@ -1,46 +1,24 @@
-"""Checkpoints in the original LLaVA layout, as the code of LLaVA and LLaVA-NeXT saves them.
+"""Checkpoints in the original LLaVA layout, as the code of LLaVA and LLaVA-NeXT saves them: config and processor.
 
-They are a language model with keys of the projector and of the vision tower among its own, one flat config whose
-`mm_*` fields describe the images, and a tokenizer that knows no image token. Keys are renamed onto the classes here;
-a tower that the files lack comes from its own id. Source of names: `convert_llava_weights_to_hf.py` and
-`convert_llava_onevision_weights_to_hf.py` of transformers, LLaVA's `llava_arch.py` and `siglip_encoder.py`.
+They have one flat config, that of the language model, whose `mm_*` fields describe the images, and a tokenizer that
+knows no image token. Source of the fields' meaning: LLaVA's `llava_arch.py` and `siglip_encoder.py`, and the scripts
+`convert_llava_weights_to_hf.py` and `convert_llava_onevision_weights_to_hf.py` of transformers.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import (
-    AutoTokenizer,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaOnevisionConfig,
-    PreTrainedModel,
-    ProcessorMixin,
-    Qwen2Config,
-)
+from transformers import AutoTokenizer, LlamaConfig, LlavaConfig, LlavaOnevisionConfig, ProcessorMixin, Qwen2Config
 
 from cli_ray.config import ModelConfig
 from cli_ray.errors import UserError
-from cli_ray.model.assemble import family_template, join_processor, load_tower, rows_of, vision_config
+from cli_ray.model.assemble import family_template, join_processor, rows_of, vision_config
 from cli_ray.model.location import located
 from cli_ray.model.tiny import Family
-from cli_ray.model.zero3 import whole
 
-RENAMES = {
-    r"^model\.vision_tower\.vision_tower\.vision_model\.": "model.vision_tower.",
-    r"^model\.mm_projector\.0\.": "model.multi_modal_projector.linear_1.",
-    r"^model\.mm_projector\.2\.": "model.multi_modal_projector.linear_2.",
-    r"^model\.embed_tokens\.": "model.language_model.embed_tokens.",
-    r"^model\.layers\.": "model.language_model.layers.",
-    r"^model\.norm\.": "model.language_model.norm.",
-}
-"""From the original name of a weight to ours."""
-_UNUSED = re.compile(r"inv_freq$|position_ids$|^model\.image_newline$|vision_tower\.(encoder\.layers\.\d+|head)\.")
-"""Weights of the files that no part reads: buffers, LLaVA-1.5's newline, the tower's blocks after the one that feeds
-the projector."""
 TEXTS: dict[str, tuple[Family, Any]] = {
     "LlavaLlamaForCausalLM": ("llava", LlamaConfig),
     "LlavaQwenForCausalLM": ("llava_onevision", Qwen2Config),
@@ -91,6 +69,7 @@ def original_config(model: ModelConfig, values: Mapping[str, Any]) -> LlavaConfi
         OSError: its vision tower cannot be read.
     """
     family, text_class = _check(model, values)
+    _refuse_projector(model.checkpoint)
     vision, tokenizer = _vision(model, values), original_tokenizer(model, values)
     known = {field.name for field in fields(text_class)} | {"rope_theta", "rope_scaling"}
     text = text_class(**{key: value for key, value in values.items() if key in known - {"architectures"}})
@@ -162,56 +141,15 @@ def tower_of(model: ModelConfig, values: Mapping[str, Any]) -> tuple[str, str]:
     return str(values["mm_vision_tower"]), f"mm_vision_tower in the config.json of {model.checkpoint}"
 
 
-def load_original(kind: Any, model: ModelConfig, config: Any, values: Mapping[str, Any], dtype: torch.dtype) -> Any:
-    """An original checkpoint as a CLI model.
-
-    Args:
-        kind: class of the model.
-        config: of the model, from `original_config`.
-        values: the content of the checkpoint's config.json.
-
-    Returns:
-        The model, and the names of its parameters that the checkpoint lacks.
-
-    Raises:
-        UserError: the files hold weights that the model lacks.
-    """
-    rows = config.text_config.vocab_size
-    config.text_config.vocab_size = values["vocab_size"]
-    built, report = kind.from_pretrained(
-        **located(model.checkpoint, model.revision),
-        config=config,
-        dtype=dtype,
-        attn_implementation=model.attention,
-        key_mapping=RENAMES,
-        output_loading_info=True,
-    )
-    # The renaming is undone at saving where it is remembered, but what is saved is in Hugging Face's layout.
-    del built._weight_conversions
-    unread = sorted(name for name in report["unexpected_keys"] if not _UNUSED.search(name))
-    if unread:
+def _refuse_projector(checkpoint: str) -> None:
+    """What LLaVA's first stage leaves is a projector beside the config of the whole."""
+    folder = Path(checkpoint)
+    if folder.is_dir() and not any(folder.glob("*.safetensors")) and not any(folder.glob("pytorch_model*.bin")):
         raise UserError(
-            f"model.checkpoint = {model.checkpoint!r} holds {len(unread)} weights that a {model.family} lacks, such as "
-            f"{unread[0]}"
+            f"model.checkpoint = {checkpoint!r} has no weights (*.safetensors, pytorch_model*.bin) but, if any, those "
+            "of a projector (mm_projector.bin), which is not read alone: train one with model.vision_tower and "
+            "model.language_model, or name a whole checkpoint"
         )
-    missing = set(report["missing_keys"])
-    tower = {f"model.vision_tower.{name}" for name, _ in built.model.vision_tower.named_parameters()}
-    if tower <= missing:
-        built.model.vision_tower = load_tower(model, tower_of(model, values)[0], config.vision_config, dtype)
-        missing -= tower
-    if rows != values["vocab_size"]:
-        _grow(built, values["vocab_size"], rows)
-    return built, sorted(missing)
-
-
-@torch.no_grad()
-def _grow(model: PreTrainedModel, old: int, new: int) -> None:
-    """Gives embeddings and head rows for the added tokens: the mean of those that are there, which no token stands
-    out from."""
-    model.resize_token_embeddings(new, mean_resizing=False)
-    for matrix in {model.get_input_embeddings().weight, model.get_output_embeddings().weight}:
-        with whole([matrix]):
-            matrix[old:] = matrix[:old].float().mean(0).to(matrix)
 
 
 def _vision(model: ModelConfig, values: Mapping[str, Any]) -> Any:

@@ -108,20 +108,24 @@ def original(
         rows, image = VICUNA_ROWS, VICUNA_ROWS
     else:
         rows, image = QWEN_ROWS, qwen_tokenizer(target)
-    twin = _twin(family, rows if image < rows else -(-(rows + 2) // 64) * 64, image)
+    tied = changes.get("tie_word_embeddings", False)
+    twin = _twin(family, rows if image < rows else -(-(rows + 2) // 64) * 64, image, tied=tied)
     _write_tower(twin, family, folder / "tower")
     state = {_original_name(name): weight for name, weight in twin.state_dict().items()}
     state = {name: weight for name, weight in state.items() if tower_inside or "vision_tower" not in name}
     state["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
         state[name] = state[name][:rows].clone()
+    if tied:
+        del state["lm_head.weight"]
     (target / "config.json").write_text(json.dumps(_config(twin, family, rows, folder / "tower") | changes))
     _write_weights(target, state, binary=binary)
     return target, twin
 
 
-def _twin(family: Family, rows: int, image: int) -> PreTrainedModel:
+def _twin(family: Family, rows: int, image: int, *, tied: bool) -> PreTrainedModel:
     config = build_tiny(family).config
+    config.tie_word_embeddings = config.text_config.tie_word_embeddings = tied
     config.text_config.vocab_size = rows
     config.image_token_index, config.pad_token_id = image, None
     config.text_config.pad_token_id = None

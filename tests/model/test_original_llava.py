@@ -23,11 +23,13 @@ def built(model: ModelConfig) -> Any:
     return build_model(model, injection(), PLAIN, dtype=torch.float32, seed=0).eval()
 
 
-@pytest.mark.parametrize(("tower_inside", "binary"), [(True, False), (False, True)])
+@pytest.mark.parametrize(
+    ("tower_inside", "binary", "tied"), [(True, False, False), (False, True, False), (True, False, True)]
+)
 def test_an_original_gives_the_logits_of_its_twin(
-    family: Family, tower_inside: bool, binary: bool, tmp_path: Path
+    family: Family, tower_inside: bool, binary: bool, tied: bool, tmp_path: Path
 ) -> None:
-    folder, twin = original(tmp_path, family, tower_inside=tower_inside, binary=binary)
+    folder, twin = original(tmp_path, family, tower_inside=tower_inside, binary=binary, tie_word_embeddings=tied)
     rows = json.loads((folder / "config.json").read_text())["vocab_size"]
     model = ModelConfig(family=family, checkpoint=str(folder))
     processor, read = load_processor(model), built(model)
@@ -84,6 +86,13 @@ def test_other_originals_are_refused_before_weights_are_read(
     with pytest.raises(UserError, match=message) as error:
         resolve_injection(ModelConfig(checkpoint=str(folder)), injection())
     assert "\n" not in str(error.value).split(": We couldn't")[0]
+
+
+def test_a_projector_alone_is_refused(tmp_path: Path) -> None:
+    folder, _ = original(tmp_path, "llava", tower_inside=True)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"has no weights .* projector \(mm_projector\.bin\), which is not read alone"):
+        resolve_injection(ModelConfig(checkpoint=str(folder)), injection())
 
 
 def test_another_tower_may_be_named(tmp_path: Path) -> None:
