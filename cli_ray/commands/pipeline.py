@@ -33,10 +33,10 @@ class PipelineArguments(RunConfig, SuiteConfig):
 
 def main(words: list[str]) -> None:
     """Runs the stages that are not complete, and prints the table."""
+    if {"-h", "--help"} & set(words):
+        print(help_text(PipelineArguments, f"{PROG} --output DIR"))
+        return
     if not words or words[0].startswith("-"):
-        if {"-h", "--help"} & set(words):
-            print(help_text(PipelineArguments, f"{PROG} --output DIR"))
-            return
         raise UserError(f"name a config first: {PROG} --output DIR [--section.field value ...]")
     settings = _override(load(words[0]), words[1:])
 

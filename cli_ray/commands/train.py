@@ -10,10 +10,10 @@ PROG = "cli-ray train CONFIG.toml"
 
 def main(arguments: list[str]) -> None:
     """Trains the run that a TOML file and overrides describe; prints what came out."""
+    if {"-h", "--help"} & set(arguments):
+        print(help_text(RunConfig, PROG))
+        return
     if not arguments or arguments[0].startswith("-"):
-        if {"-h", "--help"} & set(arguments):
-            print(help_text(RunConfig, PROG))
-            return
         raise UserError(f"name a config first: {PROG} [--section.field value ...]")
     config = load(arguments[0], arguments[1:])
 

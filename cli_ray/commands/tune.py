@@ -16,10 +16,10 @@ PROG = "cli-ray tune SWEEP.toml"
 
 def main(words: list[str]) -> None:
     """Runs the sweep that a TOML file describes; prints its trials and where the best config is."""
+    if {"-h", "--help"} & set(words):
+        print(help_text(SweepConfig, PROG))
+        return
     if not words or words[0].startswith("-"):
-        if {"-h", "--help"} & set(words):
-            print(help_text(SweepConfig, PROG))
-            return
         raise UserError(f"name a sweep first: {PROG} [--field value ...]")
     config, base = load_sweep(words[0], words[1:])
 

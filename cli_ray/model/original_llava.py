@@ -68,11 +68,10 @@ def original_config(model: ModelConfig, values: Mapping[str, Any]) -> LlavaConfi
         UserError: it has parts or settings that are not read.
         OSError: its vision tower cannot be read.
     """
-    family, text_class = _check(model, values)
+    family = _check(model, values)
     _refuse_projector(model.checkpoint)
     vision, tokenizer = _vision(model, values), original_tokenizer(model, values)
-    known = {field.name for field in fields(text_class)} | {"rope_theta", "rope_scaling"}
-    text = text_class(**{key: value for key, value in values.items() if key in known - {"architectures"}})
+    text = text_config(values)
     if rows_of(tokenizer) > text.vocab_size:
         text.vocab_size = -(-rows_of(tokenizer) // _ROUNDING) * _ROUNDING
     tokens = {
@@ -104,6 +103,13 @@ def original_config(model: ModelConfig, values: Mapping[str, Any]) -> LlavaConfi
     )
 
 
+def text_config(values: Mapping[str, Any]) -> Any:
+    """The config of the language model as it is stored, before the image token is added."""
+    _, text_class = TEXTS[architecture(values)]
+    known = {field.name for field in fields(text_class)} - {"architectures"} | {"rope_theta", "rope_scaling"}
+    return text_class(**{key: value for key, value in values.items() if key in known})
+
+
 def original_processor(model: ModelConfig, values: Mapping[str, Any]) -> ProcessorMixin:
     """Tokenizer of the checkpoint, images as its vision tower reads them, chat template of the family.
 
@@ -111,14 +117,11 @@ def original_processor(model: ModelConfig, values: Mapping[str, Any]) -> Process
         UserError: as `original_config`.
         OSError: as `original_config`.
     """
-    family, _ = _check(model, values)
+    family = _check(model, values)
     vision, tokenizer = _vision(model, values), original_tokenizer(model, values)
     template = family_template(family, tokenizer)
     if family == "llava":
-        processor = join_processor(family, tokenizer, vision, template, [])
-        if values.get("mm_vision_select_feature") == "cls_patch":
-            processor.vision_feature_select_strategy = "full"
-        return processor
+        return join_processor(family, tokenizer, vision, template, [])
     grid = _grid(values, vision.image_size)
     return join_processor(family, tokenizer, vision, template, grid, values["image_aspect_ratio"])
 
@@ -169,13 +172,13 @@ def _vision(model: ModelConfig, values: Mapping[str, Any]) -> Any:
     return vision
 
 
-def _check(model: ModelConfig, values: Mapping[str, Any]) -> tuple[Family, Any]:
-    """The family and the text config's class of a checkpoint that can be read; UserError for the others."""
+def _check(model: ModelConfig, values: Mapping[str, Any]) -> Family:
+    """The family of a checkpoint that can be read; UserError for the others."""
     kind = architecture(values)
     where = f"model.checkpoint = {model.checkpoint!r}, in LLaVA's original format,"
     if kind not in TEXTS:
         raise UserError(f"{where} is a {kind or values.get('model_type')}; those that are read are {', '.join(TEXTS)}")
-    family, text_class = TEXTS[kind]
+    family, _ = TEXTS[kind]
     anyres = str(values.get("image_aspect_ratio", "")).startswith("anyres")
     if family == "llava" and anyres:
         raise UserError(
@@ -187,16 +190,17 @@ def _check(model: ModelConfig, values: Mapping[str, Any]) -> tuple[Family, Any]:
     for field, read in _READ[family].items():
         if not re.fullmatch(read, str(values.get(field))):
             raise UserError(f"{where} has {field} = {values.get(field)!r} in config.json, which is not read: {read} is")
-    return family, text_class
+    return family
 
 
 def _grid(values: Mapping[str, Any], side: int) -> list[list[int]]:
     """Resolutions that an image may be cut into, (height, width) in pixels; the original has (width, height), or the
     first and the last number of tiles as text, `(1x1),...,(6x6)`."""
-    stored = values["image_grid_pinpoints"]
+    stored = values.get("image_grid_pinpoints") or []
     if isinstance(stored, str):
         pairs = [tuple(map(int, pair)) for pair in re.findall(r"\((\d+)x(\d+)\)", stored)]
-        (first_w, first_h), (last_w, last_h) = pairs[0], pairs[-1]
-        columns, rows = range(first_w, last_w + 1), range(first_h, last_h + 1)
-        stored = [(column * side, row * side) for column in columns for row in rows]
+        spans = [range(first, last + 1) for first, last in zip(pairs[0], pairs[-1], strict=True)] if pairs else [[], []]
+        stored = [(column * side, row * side) for column in spans[0] for row in spans[1]]
+    if not stored:
+        raise UserError(f"image_grid_pinpoints = {values.get('image_grid_pinpoints')!r} in config.json names no sizes")
     return [[height, width] for width, height in stored]

@@ -16,7 +16,7 @@ from cli_ray.config import ModelConfig
 from cli_ray.errors import UserError
 from cli_ray.model.assemble import load_tower
 from cli_ray.model.location import located
-from cli_ray.model.original_llava import tower_of
+from cli_ray.model.original_llava import text_config, tower_of
 from cli_ray.model.zero3 import whole
 
 RENAMES = {
@@ -47,8 +47,8 @@ def load_original(kind: Any, model: ModelConfig, config: Any, values: Mapping[st
     Raises:
         UserError: the files hold weights that the model lacks.
     """
-    rows = config.text_config.vocab_size
-    config.text_config.vocab_size = values["vocab_size"]
+    rows, stored = config.text_config.vocab_size, text_config(values).vocab_size
+    config.text_config.vocab_size = stored
     built, report = kind.from_pretrained(
         **located(model.checkpoint, model.revision),
         config=config,
@@ -70,8 +70,8 @@ def load_original(kind: Any, model: ModelConfig, config: Any, values: Mapping[st
     if tower <= missing:
         built.model.vision_tower = load_tower(model, tower_of(model, values)[0], config.vision_config, dtype)
         missing -= tower
-    if rows != values["vocab_size"]:
-        _grow(built, values["vocab_size"], rows)
+    if rows != stored:
+        _grow(built, stored, rows)
     return built, sorted(missing)
 
 

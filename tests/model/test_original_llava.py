@@ -14,7 +14,7 @@ from cli_ray.errors import UserError
 from cli_ray.model.build import build_model, load_processor, resolve_injection
 from cli_ray.model.tiny import Family
 from tests.model.batches import batch, injection, logits
-from tests.model.originals import original
+from tests.model.originals import VICUNA_ROWS, original
 
 PLAIN = LoraConfig()
 
@@ -57,11 +57,20 @@ def test_an_original_is_saved_in_the_layout_of_hugging_face(family: Family, tmp_
     assert torch.equal(logits(again, inputs), logits(read, inputs))
 
 
+def test_the_class_token_is_kept_where_the_checkpoint_keeps_it(tmp_path: Path) -> None:
+    folder, twin = original(tmp_path, "llava", tower_inside=True, mm_vision_select_feature="cls_patch")
+    twin.config.vision_feature_select_strategy = "full"
+    model = ModelConfig(checkpoint=str(folder))
+    inputs = batch(load_processor(model), [1])
+    assert int((inputs["input_ids"] == twin.config.image_token_id).sum()) == 17
+    assert torch.equal(logits(built(model), inputs)[..., :VICUNA_ROWS], logits(twin, inputs)[..., :VICUNA_ROWS])
+
+
 def test_new_tokens_stand_out_from_nothing(tmp_path: Path) -> None:
     folder, _ = original(tmp_path, "llava", tower_inside=True)
     read = built(ModelConfig(checkpoint=str(folder)))
     for matrix in (read.get_input_embeddings().weight, read.lm_head.weight):
-        assert torch.allclose(matrix[320:], matrix[:320].mean(0), atol=1e-6)
+        assert torch.allclose(matrix[VICUNA_ROWS:], matrix[:VICUNA_ROWS].mean(0), atol=1e-6)
 
 
 @pytest.mark.parametrize(
