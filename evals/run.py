@@ -17,7 +17,6 @@ from cli_ray.evals.data.survey import require
 from cli_ray.evals.generation.fingerprint import config_of, fingerprint, resolve
 from cli_ray.evals.generation.job import Job, decoding
 from cli_ray.evals.generation.lengths import ImageTokens, image_tokens
-from cli_ray.evals.generation.load import read_processor
 from cli_ray.evals.generation.pool import run_pool
 from cli_ray.evals.generation.schedule import Batch, Queue, plan
 from cli_ray.evals.judging.judge import Question, ask_all, prompt_hash, question_about
@@ -31,7 +30,6 @@ from cli_ray.evals.results.scorecard import Grader, answered, scorecard
 from cli_ray.evals.store import Records, Store
 from cli_ray.evals.suite import benchmark as named
 from cli_ray.evals.suite import chosen
-from cli_ray.model.attention import check_attention
 
 
 def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = False) -> Output:
@@ -51,9 +49,8 @@ def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = 
     """
     locations = require(chosen(config.suite, config.benchmarks), config.data_root, config.miniature, config.limit)
     tokens = image_tokens(config_of(config.model))
-    check_attention(config.replica.attention, "replica.attention")
     folder, revision = resolve(config.model)
-    read_processor(config.model, revision)
+    check_model(config, revision)
     job = Job(config.model, fingerprint(str(folder)), config.replica, locations, revision)
     evaluation = Evaluation(config, job.model_hash, locations)
     connect(config.replica.cpus * max(1, config.replica.count))
@@ -61,6 +58,23 @@ def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = 
     if config.judge.model:
         evaluation.judge()
     return evaluation.output
+
+
+def check_model(config: EvaluationConfig, revision: str) -> None:
+    """Faults of model, processor and attention kernels that show before a replica is started.
+
+    Args:
+        revision: commit of a hub model.
+
+    Raises:
+        UserError: a replica could not load it.
+    """
+    # Both import torch, which judging does without.
+    from cli_ray.evals.generation.load import read_processor
+    from cli_ray.model.attention import check_attention
+
+    check_attention(config.replica.attention, "replica.attention")
+    read_processor(config.model, revision)
 
 
 def judge(folder: str, config: JudgeConfig) -> Output:
