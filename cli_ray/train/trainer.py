@@ -103,6 +103,8 @@ def check_model(config: RunConfig) -> None:
             image, a processor that does not fit its model.
     """
     check_attention(config.model.attention, "model.attention")
+    if config.evaluation.every:
+        check_attention(config.evaluation.replica.attention, "evaluation.replica.attention")
     resolve_injection(config.model, config.injection)
     longest_batch(Encoder(load_processor(config.model), config.data), config)
 
