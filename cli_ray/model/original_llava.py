@@ -199,8 +199,9 @@ def _grid(values: Mapping[str, Any], side: int) -> list[list[int]]:
     stored = values.get("image_grid_pinpoints") or []
     if isinstance(stored, str):
         pairs = [tuple(map(int, pair)) for pair in re.findall(r"\((\d+)x(\d+)\)", stored)]
-        spans = [range(first, last + 1) for first, last in zip(pairs[0], pairs[-1], strict=True)] if pairs else [[], []]
-        stored = [(column * side, row * side) for column in spans[0] for row in spans[1]]
+        (first_column, first_row), (last_column, last_row) = (pairs[0], pairs[-1]) if pairs else ((1, 1), (0, 0))
+        columns, rows = range(first_column, last_column + 1), range(first_row, last_row + 1)
+        stored = [(column * side, row * side) for column in columns for row in rows]
     if not stored:
         raise UserError(f"image_grid_pinpoints = {values.get('image_grid_pinpoints')!r} in config.json names no sizes")
     return [[height, width] for width, height in stored]
