@@ -120,7 +120,7 @@ def test_tiles_may_be_written_as_their_first_and_last(tmp_path: Path) -> None:
 @pytest.mark.parametrize("grid", [None, [], "anyres"])
 def test_an_original_without_tiles_is_refused(grid: object, tmp_path: Path) -> None:
     folder, _ = original(tmp_path, "llava_onevision", tower_inside=True, image_grid_pinpoints=grid)
-    with pytest.raises(UserError, match="image_grid_pinpoints = .* names no sizes"):
+    with pytest.raises(UserError, match=r"image_grid_pinpoints = .* names no sizes"):
         resolve_injection(ModelConfig(family="llava_onevision", checkpoint=str(folder)), injection())
 
 
