@@ -91,7 +91,7 @@ def assemble(model: ModelConfig, dtype: torch.dtype) -> PreTrainedModel:
     Raises:
         UserError: the vision tower is not of the kind that the family has.
     """
-    vision = load_tower(model, model.vision_tower, _vision_config(model), dtype)
+    vision = load_tower(model, located(model.vision_tower, model.revision), _vision_config(model), dtype)
     language = AutoModelForCausalLM.from_pretrained(
         **located(model.language_model, model.revision), dtype=dtype, attn_implementation=model.attention
     )
@@ -174,10 +174,14 @@ def vision_config(family: Family, name: str, revision: str, field: str) -> Any:
     return vision
 
 
-def load_tower(model: ModelConfig, name: str, config: Any, dtype: torch.dtype) -> PreTrainedModel:
-    """The vision tower of a folder or hub id, with the layers that `config` has."""
+def load_tower(model: ModelConfig, where: dict[str, str], config: Any, dtype: torch.dtype) -> PreTrainedModel:
+    """A vision tower with the layers that `config` has.
+
+    Args:
+        where: folder or hub id, from `located`.
+    """
     tower: PreTrainedModel = TOWERS[model.family][1].from_pretrained(
-        **located(name, model.revision), config=config, dtype=dtype, attn_implementation=model.attention
+        **where, config=config, dtype=dtype, attn_implementation=model.attention
     )
     return tower
 

@@ -137,11 +137,11 @@ def original_tokenizer(model: ModelConfig, values: Mapping[str, Any]) -> Any:
     return tokenizer
 
 
-def tower_of(model: ModelConfig, values: Mapping[str, Any]) -> tuple[str, str]:
-    """Folder or hub id of the vision tower, and the field that names it."""
+def tower_of(model: ModelConfig, values: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Folder or hub id of the vision tower, its revision there, and the field that names it."""
     if model.vision_tower:
-        return model.vision_tower, "model.vision_tower"
-    return str(values["mm_vision_tower"]), f"mm_vision_tower in the config.json of {model.checkpoint}"
+        return model.vision_tower, model.revision, "model.vision_tower"
+    return str(values["mm_vision_tower"]), "main", f"mm_vision_tower in the config.json of {model.checkpoint}"
 
 
 def _refuse_projector(checkpoint: str) -> None:
@@ -156,9 +156,9 @@ def _refuse_projector(checkpoint: str) -> None:
 
 
 def _vision(model: ModelConfig, values: Mapping[str, Any]) -> Any:
-    name, field = tower_of(model, values)
+    name, revision, field = tower_of(model, values)
     try:
-        vision = vision_config(model.family, name, model.revision if model.vision_tower else "main", field)
+        vision = vision_config(model.family, name, revision, field)
     except OSError as error:
         raise UserError(
             f"{field} = {name!r} cannot be read, as a folder or from the hub; set model.vision_tower to where it "

@@ -68,7 +68,8 @@ def load_original(kind: Any, model: ModelConfig, config: Any, values: Mapping[st
     missing = set(report["missing_keys"])
     tower = {f"model.vision_tower.{name}" for name, _ in built.model.vision_tower.named_parameters()}
     if tower <= missing:
-        built.model.vision_tower = load_tower(model, tower_of(model, values)[0], config.vision_config, dtype)
+        name, revision, _ = tower_of(model, values)
+        built.model.vision_tower = load_tower(model, located(name, revision), config.vision_config, dtype)
         missing -= tower
     if rows != stored:
         _grow(built, stored, rows)

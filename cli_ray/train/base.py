@@ -85,11 +85,11 @@ def base_of(model: ModelConfig) -> dict[str, Origin]:
     Raises:
         UserError: a model that cannot be found.
     """
-    names = {field: getattr(model, field) for field in _FIELDS}
+    names = {field: (getattr(model, field), model.revision) for field in _FIELDS}
     with explained(model):
         if model.checkpoint not in ("", "tiny") and is_original(values := checkpoint_values(model)):
-            names["vision_tower"] = tower_of(model, values)[0]
-        return {field: _origin(name, model.revision) for field, name in names.items() if name not in ("", "tiny")}
+            names["vision_tower"] = tower_of(model, values)[:2]
+        return {field: _origin(*named) for field, named in names.items() if named[0] not in ("", "tiny")}
 
 
 def _origin(name: str, revision: str) -> Origin:
