@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "train": {"cluster", "config", "errors", "data", "model", "plan"},
     "drill": {"config", "errors"},
     "tune": {"cluster", "config", "errors", "data", "model", "plan", "train"},
-    "doctor": {"cluster", "config", "data", "errors"},
+    "doctor": {"cluster", "config", "data", "errors", "model"},
     "commands": {"cluster", "config", "doctor", "errors", "data", "model", "plan", "train", "drill", "tune"},
 }
 USES_RAY = {

@@ -100,8 +100,8 @@ def _config(settings: DataCheckArguments) -> RunConfig | None:
         return load(settings.path)
     if not settings.model:
         return None
-    family, injection = _described(settings)
-    model = ModelConfig(family=family, checkpoint=settings.model)
+    model = _described(settings)
+    injection = _injection_of(model)
     trained = OptimConfig(projector=PartConfig(lr=1e-3))  # no run config is without; nothing here depends on it
     return RunConfig(name="check", model=model, injection=injection, data=_data(settings), optim=trained)
 
@@ -117,23 +117,28 @@ def _data(settings: DataCheckArguments) -> DataConfig:
     return DataConfig(sources=(source,), **{name: getattr(settings, name) for name in names})
 
 
-def _described(settings: DataCheckArguments) -> tuple[Literal["llava", "llava_onevision"], InjectionConfig]:
-    """Family and injection of the checkpoint as its own config has them, which a run of it must name."""
-    from transformers import AutoConfig
+def _described(settings: DataCheckArguments) -> ModelConfig:
+    """The checkpoint, with the family that its own config says."""
+    from cli_ray.model.build import explained
+    from cli_ray.model.checkpoint import checkpoint_values, family_of
 
+    model = ModelConfig(checkpoint=settings.model)
+    if settings.family != "auto":
+        return model.model_copy(update={"family": settings.family})
+    if settings.model == "tiny":
+        return model
+    with explained(model):
+        return model.model_copy(update={"family": family_of(checkpoint_values(model))})
+
+
+def _injection_of(model: ModelConfig) -> InjectionConfig:
+    """The injection of a checkpoint, which a run of it must name."""
+    from cli_ray.model.build import explained, plain_config
     from cli_ray.model.config import InjectionSection
 
-    family, injection = settings.family, InjectionConfig(kind="none")
-    if settings.model != "tiny":
-        try:
-            found = AutoConfig.from_pretrained(settings.model, trust_remote_code=False)
-        except (OSError, ValueError):
-            found = None  # what is wrong with it is said when the run's own checks read it
-        if isinstance(found, InjectionSection):
-            injection = found.injection
-        if family == "auto" and found is not None and "onevision" in found.model_type:
-            family = "llava_onevision"
-    return "llava" if family == "auto" else family, injection
+    with explained(model):
+        config = plain_config(model)
+    return config.injection if isinstance(config, InjectionSection) else InjectionConfig(kind="none")
 
 
 def _encoder(config: RunConfig) -> "Encoder":

@@ -23,7 +23,7 @@ STYLES = {"ok": "green", "warning": "yellow", "error": "red"}
 
 class DoctorArguments(Section):
     """Looks at the Ray cluster that runs, on every node of it, or at this machine alone; starts no cluster, downloads
-    nothing and takes no GPU."""
+    no weights and takes no GPU."""
 
     config: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[CONFIG.toml]")] = ""
     """Config of the run to come, whose needs are compared with what there is."""

@@ -6,11 +6,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from cli_ray.commands.train import placeholder
 from cli_ray.config import EvaluationConfig, JudgeConfig, RunConfig
 from cli_ray.config.evaluation import SuiteConfig
 from cli_ray.config.load import arguments, load
 from cli_ray.config.paths import absolute
+from cli_ray.config.table import help_text
 from cli_ray.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,9 +33,10 @@ class PipelineArguments(RunConfig, SuiteConfig):
 
 def main(words: list[str]) -> None:
     """Runs the stages that are not complete, and prints the table."""
+    if {"-h", "--help"} & set(words):
+        print(help_text(PipelineArguments, f"{PROG} --output DIR"))
+        return
     if not words or words[0].startswith("-"):
-        if {"-h", "--help"} & set(words):
-            _override(placeholder(), ["--help"])
         raise UserError(f"name a config first: {PROG} --output DIR [--section.field value ...]")
     settings = _override(load(words[0]), words[1:])
 

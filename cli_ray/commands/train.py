@@ -1,7 +1,8 @@
 """`cli-ray train CONFIG.toml [--section.field value ...]`"""
 
-from cli_ray.config import DataConfig, ModelConfig, RunConfig, SourceConfig
-from cli_ray.config.load import load, override
+from cli_ray.config import RunConfig
+from cli_ray.config.load import load
+from cli_ray.config.table import help_text
 from cli_ray.errors import UserError
 
 PROG = "cli-ray train CONFIG.toml"
@@ -9,9 +10,10 @@ PROG = "cli-ray train CONFIG.toml"
 
 def main(arguments: list[str]) -> None:
     """Trains the run that a TOML file and overrides describe; prints what came out."""
+    if {"-h", "--help"} & set(arguments):
+        print(help_text(RunConfig, PROG))
+        return
     if not arguments or arguments[0].startswith("-"):
-        if {"-h", "--help"} & set(arguments):
-            override(placeholder(), ["--help"], PROG)
         raise UserError(f"name a config first: {PROG} [--section.field value ...]")
     config = load(arguments[0], arguments[1:])
 
@@ -23,9 +25,3 @@ def main(arguments: list[str]) -> None:
         f"{summary['tokens']} tokens, {summary['bad_samples']} quarantined\n"
         f"next: cli-ray export {summary['run']} --output DIR"
     )
-
-
-def placeholder() -> RunConfig:
-    """A valid config whose defaults `--help` shows."""
-    data = DataConfig(sources=(SourceConfig(path="shards/*.tar"),))
-    return RunConfig(name="name", model=ModelConfig(checkpoint="llava-hf/llava-1.5-7b-hf"), data=data)

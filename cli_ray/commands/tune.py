@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from cli_ray.config import RunConfig, SweepConfig
 from cli_ray.config.load import arguments, load, read
+from cli_ray.config.table import help_text
 from cli_ray.errors import RunFailedError, UserError
 
 if TYPE_CHECKING:
@@ -15,9 +16,10 @@ PROG = "cli-ray tune SWEEP.toml"
 
 def main(words: list[str]) -> None:
     """Runs the sweep that a TOML file describes; prints its trials and where the best config is."""
+    if {"-h", "--help"} & set(words):
+        print(help_text(SweepConfig, PROG))
+        return
     if not words or words[0].startswith("-"):
-        if {"-h", "--help"} & set(words):
-            arguments(SweepConfig, ["--help"], PROG, default=_placeholder())
         raise UserError(f"name a sweep first: {PROG} [--field value ...]")
     config, base = load_sweep(words[0], words[1:])
 
@@ -68,8 +70,3 @@ def table(config: SweepConfig, records: "list[Record]") -> str:
 
 def _cell(value: object) -> str:
     return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _placeholder() -> SweepConfig:
-    """A valid sweep whose defaults `--help` shows."""
-    return SweepConfig(name="name", base="run.toml", arms={"as it is": {}})

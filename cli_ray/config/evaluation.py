@@ -1,10 +1,11 @@
 """An evaluation: which model on which benchmarks, on what of the cluster, judged by whom."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from cli_ray.config.base import Section
+from cli_ray.config.model import FLASH, refuse_flash
 from cli_ray.config.uri import EndpointUrl, Uri
 
 
@@ -36,13 +37,20 @@ class ReplicaConfig(Section):
     dtype: Literal["bf16", "fp32"] = "bf16"
     """Weights and activations."""
     attention: Literal["eager", "sdpa", "flash_attention_2"] = "sdpa"
-    """Attention kernels."""
+    """Attention kernels; `flash_attention_2` needs the package flash-attn on all nodes, GPUs and bf16."""
     batch_size: int = Field(default=16, ge=1)
     """Samples generated together at most."""
     batch_tokens: int = Field(default=65536, ge=1)
     """Prompt and reply tokens of a batch at most, image tokens included; a single longer sample still runs."""
     attempts: int = Field(default=3, ge=1)
     """Tries of a sample, dead replicas included; then it is recorded as `error`."""
+
+    @model_validator(mode="after")
+    def _flash_attention_can_run(self) -> Self:
+        refuse_flash("replica.attention", self.attention, "replica.dtype", self.dtype)
+        if self.attention == FLASH and not self.gpus:
+            raise ValueError(f"replica.attention = {FLASH!r} needs GPUs, but replica.gpus = 0: take 'sdpa'")
+        return self
 
 
 class SuiteConfig(Section):
@@ -73,7 +81,8 @@ class EvaluationConfig(SuiteConfig):
     """Evaluates a model on a suite of benchmarks. The same command again resumes."""
 
     model: str
-    """Exported folder, run folder (its newest checkpoint is exported first) or hub id of a LLaVA or CLI model."""
+    """Exported folder, run folder (its newest checkpoint is exported first) or hub id of a LLaVA or CLI model in
+    Hugging Face's format."""
     output: Uri = ""
     """Folder or pyarrow URI for records and results; `evals/` of a run folder, or `results/<model>`, when empty."""
     retry_errors: bool = False

@@ -59,9 +59,9 @@ class InjectionConfig(Section):
     """`cli`: the method. `none`: plain LLaVA. `amp_only`: the mean of all projected layers, ungated.
     `deepstack`: the j-th vision layer ungated into the j-th decoder layer. `static`: one vision layer
     into one decoder layer, ungated. `external`: all layers fused at the projector's input."""
-    vision_layers: Layers = Layers(count=8)
+    vision_layers: Layers = Layers(at_most=8)
     """Tapped vision layers: 1..L, index k is the output of encoder block k."""
-    decoder_layers: Layers = Layers(count=8)
+    decoder_layers: Layers = Layers(at_most=8)
     """Decoder layers whose output receives features: 0..L-2."""
     amp: AmpConfig = AmpConfig()
     agf: AgfConfig = AgfConfig()

@@ -9,25 +9,33 @@ from cli_ray.config.base import Section
 
 
 class Layers(Section):
-    """One of `layers`, `count` and `stride`; in TOML a bare list stands for `{layers = [...]}`."""
+    """One of `layers`, `count`, `at_most` and `stride`; in TOML a bare list stands for `{layers = [...]}`."""
 
     layers: tuple[int, ...] = ()
     """Explicit layer indices; negative ones count from the end of the whole stack, as in Python: of 24 vision blocks,
     -2 is the output of block 23, as in `hidden_states` of transformers and in LLaVA."""
     count: int | None = Field(default=None, ge=1)
     """This many layers, spread evenly."""
+    at_most: int | None = Field(default=None, ge=1)
+    """As `count`, and all of them in a model that has fewer; one of the others takes its place."""
     stride: int | None = Field(default=None, ge=1)
     """Every n-th layer."""
 
     @model_validator(mode="before")
     @classmethod
     def _accept_a_bare_list(cls, value: Any) -> Any:
-        return {"layers": value} if isinstance(value, list | tuple) else value
+        if isinstance(value, list | tuple):
+            return {"layers": value}
+        # The command line hands the default on beside what is set there.
+        if isinstance(value, dict) and any(value.get(name) for name in ("layers", "count", "stride")):
+            return value | {"at_most": None}
+        return value
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if sum([bool(self.layers), self.count is not None, self.stride is not None]) != 1:
-            raise ValueError("give exactly one of layers = [...], count = n and stride = n")
+        given = [bool(self.layers), *(one is not None for one in (self.count, self.at_most, self.stride))]
+        if sum(given) != 1:
+            raise ValueError("give exactly one of layers = [...], count = n, at_most = n and stride = n")
         return self
 
     def resolve(self, choices: Sequence[int], anchor: str, stack: str, length: int) -> tuple[int, ...]:
@@ -53,10 +61,10 @@ class Layers(Section):
         ordered = list(choices) if anchor == "first" else list(reversed(choices))
         if self.stride is not None:
             return tuple(sorted(ordered[:: self.stride]))
-        assert self.count is not None
-        if self.count > len(ordered):
-            raise ValueError(f"{stack}: count = {self.count} but only {len(ordered)} layers ({span}) can be chosen")
-        return tuple(sorted(ordered[i * len(ordered) // self.count] for i in range(self.count)))
+        count = self.count or min(self.at_most or 0, len(ordered))
+        if count > len(ordered):
+            raise ValueError(f"{stack}: count = {count} but only {len(ordered)} layers ({span}) can be chosen")
+        return tuple(sorted(ordered[i * len(ordered) // count] for i in range(count)))
 
 
 def vision_choices(vision_feature_layer: int, num_layers: int) -> range:

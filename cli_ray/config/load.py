@@ -1,7 +1,9 @@
 """A config from TOML or from command-line arguments."""
 
+import re
 import tomllib
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -17,9 +19,13 @@ from tyro.constructors import (
 
 from cli_ray.config.base import Section
 from cli_ray.config.run import RunConfig
+from cli_ray.config.sweep import SweepConfig
+from cli_ray.config.table import fields_of
 from cli_ray.errors import UserError
 
 Config = TypeVar("Config", bound=Section)
+_TYPES = re.compile(r"function-before\[|tuple\[|(int|float|bool)$")
+"""What pydantic calls the types of a field in the path to a fault."""
 
 
 class ConfigError(UserError):
@@ -57,7 +63,7 @@ def validated(section: type[Config], values: object, where: str) -> Config:
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(explain(error, where)) from None
+        raise ConfigError(explain(error, where, section)) from None
 
 
 def override(config: RunConfig, words: Sequence[str], prog: str) -> RunConfig:
@@ -90,24 +96,44 @@ def arguments(section: type[Config], args: Sequence[str], prog: str, default: Co
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        lines = [": ".join(filter(None, [_argument(section, path), told])) for path, told in _faults(error)]
+        lines = [": ".join(filter(None, [_argument(section, path), told])) for path, told in _faults(error, section)]
         raise ConfigError("\n".join(lines)) from None
 
 
-def explain(error: ValidationError, where: str) -> str:
+def explain(error: ValidationError, where: str, section: type[Section]) -> str:
     """A line per fault: `file: section.field: what is wrong`."""
-    return "\n".join(": ".join(filter(None, [where, ".".join(path), told])) for path, told in _faults(error))
+    return "\n".join(": ".join(filter(None, [where, ".".join(path), told])) for path, told in _faults(error, section))
 
 
-def _faults(error: ValidationError) -> list[tuple[list[str], str]]:
+def _faults(error: ValidationError, section: type[Section]) -> list[tuple[list[str], str]]:
     """Path to the field and what is wrong with it, without its value, which may be a secret."""
-    faults = []
+    faults: dict[tuple[str, ...], str] = {}
     for fault in error.errors(include_url=False, include_input=False):
         told = fault["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        # Where a field takes one of several types, the path names each that was tried.
+        path = tuple(str(part) for part in fault["loc"] if not _TYPES.match(str(part)))
         if fault["type"] == "extra_forbidden":
-            told = "unknown field; `cli-ray train --help` lists them all"
-        faults.append(([str(part) for part in fault["loc"]], told))
-    return faults
+            told = f"unknown field{_guess(path, section)}; `{_help_of(section)}` lists them all"
+        faults.setdefault(path, told)
+    return [(list(path), told) for path, told in faults.items()]
+
+
+def _guess(path: tuple[str, ...], section: type[Section]) -> str:
+    """The known field that a path may mean: one beside it that reads alike, or one of its name elsewhere."""
+    known = fields_of(section)
+    plain = ".".join(re.sub(r"^\d+$", "[]", part) for part in path).replace(".[]", "[]")
+    parent, _, name = plain.rpartition(".")
+    beside = {field.rpartition(".")[2]: field for field in known if field.rpartition(".")[0] == parent}
+    beside |= {field.removeprefix(f"{parent}.").split(".")[0]: field for field in known if not parent and "." in field}
+    alike = get_close_matches(name, beside, n=1)
+    if alike:
+        return f", perhaps {alike[0]!r} is meant"
+    elsewhere = [field for field in known if field.rpartition(".")[2] == name]
+    return f", perhaps {elsewhere[0]!r} is meant" if len(elsewhere) == 1 else ""
+
+
+def _help_of(section: type[Section]) -> str:
+    return "cli-ray tune --help" if section is SweepConfig else "cli-ray train --help"
 
 
 def _argument(section: type[Section], path: list[str]) -> str:

@@ -9,7 +9,7 @@ from cli_ray.config.base import Section
 from cli_ray.config.data import DataConfig
 from cli_ray.config.evaluation import CheckpointEvaluationConfig
 from cli_ray.config.injection import InjectionConfig
-from cli_ray.config.model import LoraConfig, ModelConfig
+from cli_ray.config.model import FLASH, LoraConfig, ModelConfig, refuse_flash
 from cli_ray.config.optim import OptimConfig
 from cli_ray.config.train import CheckpointConfig, ClusterConfig, LogConfig, TrainConfig, ValidationConfig
 from cli_ray.config.uri import Uri
@@ -88,6 +88,13 @@ class RunConfig(Section):
             rates |= {"amp": self.optim.amp.lr, "agf": self.optim.agf.lr}
         if not any(rates.values()):
             raise ValueError(f"nothing is trained: set one of {', '.join(f'optim.{part}.lr' for part in rates)}")
+        return self
+
+    @model_validator(mode="after")
+    def _flash_attention_can_run(self) -> Self:
+        refuse_flash("model.attention", self.model.attention, "train.precision", self.train.precision)
+        if self.model.attention == FLASH and not self.cluster.gpus_per_worker:
+            raise ValueError(f"model.attention = {FLASH!r} needs GPUs, but cluster.gpus_per_worker = 0: take 'sdpa'")
         return self
 
     @model_validator(mode="after")

@@ -1,7 +1,8 @@
-"""Data and models: there, on every node, before a run looks for them. Nothing is downloaded."""
+"""Data and models: there, on every node, before a run looks for them. No weights are downloaded."""
 
 import os
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, try_to_load_from_cache
 
@@ -23,8 +24,35 @@ def check_sources(config: RunConfig, timeout_s: float) -> list[Finding]:
     models = model_names(config.model)
     if models:
         found = on_every_node(find_models, models, config.model.revision, timeout_s=timeout_s)
-        findings += [one for model in models for one in _check_model(model, found.found)]
-    return [*silent_nodes(seen), *findings]
+        absent = [one for model in models for one in _check_model(model, found.found)]
+        findings += absent
+        if any(one.level == "error" for one in absent):
+            return [*silent_nodes(seen), *findings]
+    read = on_every_node(try_model, config.model_dump(mode="json"), timeout_s=timeout_s)
+    return [*silent_nodes(seen), *findings, *silent_nodes(read), *_check_read(read.found)]
+
+
+def try_model(name: str, values: dict[str, Any]) -> str:
+    """Why this node cannot read config, tokenizer and processor of a model as a run would; empty where it can.
+
+    Args:
+        name: of the node; not used.
+        values: of the run's config.
+    """
+    from cli_ray.data.conversation import Encoder
+    from cli_ray.model.attention import check_attention
+    from cli_ray.model.build import load_processor, resolve_injection
+
+    config = RunConfig.model_validate(values)
+    try:
+        check_attention(config.model.attention, "model.attention")
+        resolve_injection(config.model, config.injection)
+        Encoder(load_processor(config.model), config.data)
+    except UserError as error:
+        return str(error)
+    except Exception as error:  # whatever a broken file makes of a tokenizer
+        return f"the tokenizer or the processor cannot be loaded: {first_line(error)}"
+    return ""
 
 
 def model_names(model: ModelConfig) -> list[str]:
@@ -65,6 +93,8 @@ def _missing(model: str, revision: str) -> str:
         return "" if (Path(model) / "config.json").is_file() else "the folder has no config.json"
     if model.startswith(("/", ".", "~")):
         return "no such folder"
+    model, _, own = model.partition("@")
+    revision = own or revision
     if isinstance(try_to_load_from_cache(model, "config.json", revision=revision), str):
         return ""
     if os.environ.get("HF_HUB_OFFLINE") == "1":
@@ -88,6 +118,16 @@ def _check(label: str, path: str, seen: dict[str, dict[str, int | str]]) -> list
         told = ", ".join(f"{count} on {name}" for name, count in counts.items())
         return [Finding("data", "error", f"{label}: nodes see different numbers of files in {path}: {told}", fix)]
     return [Finding("data", "ok", f"{label}: {next(iter(counts.values()))} file(s) in {path}")] if counts else []
+
+
+def _check_read(seen: dict[str, str]) -> list[Finding]:
+    faults = [
+        Finding("model", "error", f"{name}: {fault}", "correct the model section, or the file that is named")
+        for name, fault in seen.items()
+        if fault
+    ]
+    told = f"config, tokenizer and processor load on {len(seen)} node(s)"
+    return faults or ([Finding("model", "ok", told)] if seen else [])
 
 
 def _check_model(model: str, found: dict[str, dict[str, str]]) -> list[Finding]:

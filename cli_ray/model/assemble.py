@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     CLIPVisionModel,
@@ -21,8 +20,9 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 
 from cli_ray.config import ModelConfig
 from cli_ray.errors import UserError
+from cli_ray.model.location import located, read_config
 from cli_ray.model.processor import CliLlavaOnevisionProcessor, CliLlavaProcessor
-from cli_ray.model.tiny import CHAT_TEMPLATES
+from cli_ray.model.tiny import CHAT_TEMPLATES, Family
 from cli_ray.model.zero3 import partitioning_off, whole
 
 TOWERS: dict[str, tuple[str, Any]] = {
@@ -39,10 +39,33 @@ def assemble_processor(model: ModelConfig) -> ProcessorMixin:
     The chat template is the tokenizer's, or the family's where it has none.
     """
     tokenizer, vision = _tokenizer(model), _vision_config(model)
+    template = tokenizer.chat_template or family_template(model.family, tokenizer)
+    return join_processor(model.family, tokenizer, vision, template, pinpoints(vision.image_size))
+
+
+def family_template(family: Family, tokenizer: Any) -> str:
+    """The chat template of a family, with the tokenizer's own end token."""
+    return CHAT_TEMPLATES[family].replace("</s>", tokenizer.eos_token)
+
+
+def join_processor(
+    family: Family,
+    tokenizer: Any,
+    vision: Any,
+    template: str,
+    grid: list[list[int]],
+    aspect_ratio: str = "anyres_max_9",
+) -> ProcessorMixin:
+    """A processor for a vision tower.
+
+    Args:
+        vision: config of the tower.
+        grid: OneVision only, resolutions that an image may be cut into, (height, width) in pixels.
+        aspect_ratio: OneVision only, `anyres_max_N`: above N tiles the features are scaled down.
+    """
     side = vision.image_size
     square = {"height": side, "width": side}
-    template = tokenizer.chat_template or CHAT_TEMPLATES[model.family].replace("</s>", tokenizer.eos_token)
-    if model.family == "llava":
+    if family == "llava":
         return CliLlavaProcessor(
             LlavaImageProcessorPil(size={"shortest_edge": side}, crop_size=square),
             tokenizer,
@@ -53,11 +76,12 @@ def assemble_processor(model: ModelConfig) -> ProcessorMixin:
         )
     mean = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
     return CliLlavaOnevisionProcessor(
-        LlavaOnevisionImageProcessorPil(size=square, image_grid_pinpoints=_pinpoints(side), **mean),
+        LlavaOnevisionImageProcessorPil(size=square, image_grid_pinpoints=grid, **mean),
         tokenizer,
         num_image_tokens=(side // vision.patch_size) ** 2,
         vision_feature_select_strategy="full",
         chat_template=template,
+        vision_aspect_ratio=aspect_ratio,
     )
 
 
@@ -73,17 +97,18 @@ def assemble(model: ModelConfig, dtype: torch.dtype) -> PreTrainedModel:
     with partitioning_off():
         joined = _frame(model, config.vision_config, config.text_config, tokenizer).to(dtype)
     after_frame = torch.get_rng_state()
-    loading = {"revision": model.revision, "dtype": dtype, "attn_implementation": model.attention}
-    vision = TOWERS[model.family][1].from_pretrained(model.vision_tower, config=_vision_config(model), **loading)
-    language = AutoModelForCausalLM.from_pretrained(model.language_model, **loading)
+    vision = load_tower(model, located(model.vision_tower, model.revision), _vision_config(model), dtype)
+    language = AutoModelForCausalLM.from_pretrained(
+        **located(model.language_model, model.revision), dtype=dtype, attn_implementation=model.attention
+    )
     joined.model.vision_tower, joined.model.language_model = vision, language.model
     joined.lm_head, joined.generation_config = language.lm_head, language.generation_config
     joined.config.vision_config, joined.config.text_config = vision.config, language.config
     joined.config.tie_word_embeddings = language.config.tie_word_embeddings
     joined.tie_weights()
     known = language.config.vocab_size
-    if len(tokenizer) > known:
-        joined.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    if rows_of(tokenizer) > known:
+        joined.resize_token_embeddings(rows_of(tokenizer), mean_resizing=False)
         torch.set_rng_state(after_frame)
         _draw_rows(joined, known)
     return joined.eval()
@@ -99,13 +124,18 @@ def _draw_rows(joined: PreTrainedModel, known: int) -> None:
             weight[known:] = rows.normal_(std=joined.config.text_config.initializer_range).to(weight)
 
 
+def rows_of(tokenizer: Any) -> int:
+    """Embeddings that a tokenizer needs; its ids may have gaps."""
+    return 1 + int(max(tokenizer.get_vocab().values()))
+
+
 def joined_config(model: ModelConfig) -> LlavaConfig | LlavaOnevisionConfig:
     """The config that `assemble` gives its model, but for special tokens; reads no weights.
 
     Raises:
         UserError: the vision tower is not of the kind that the family has.
     """
-    text = AutoConfig.from_pretrained(model.language_model, revision=model.revision)
+    text = read_config(model.language_model, model.revision, "model.language_model")
     kind = LlavaConfig if model.family == "llava" else LlavaOnevisionConfig
     return kind(vision_config=_vision_config(model), text_config=text)
 
@@ -120,12 +150,12 @@ def _frame(model: ModelConfig, vision: Any, text: Any, tokenizer: Any) -> PreTra
         patches = (vision.image_size // vision.patch_size) ** 2
         return LlavaForConditionalGeneration(LlavaConfig(**parts, **tokens, image_seq_length=patches))
     tokens["video_token_index"] = tokenizer.convert_tokens_to_ids("<video>")
-    config = LlavaOnevisionConfig(**parts, **tokens, image_grid_pinpoints=_pinpoints(vision.image_size))
+    config = LlavaOnevisionConfig(**parts, **tokens, image_grid_pinpoints=pinpoints(vision.image_size))
     return LlavaOnevisionForConditionalGeneration(config)
 
 
 def _tokenizer(model: ModelConfig) -> Any:
-    tokenizer = AutoTokenizer.from_pretrained(model.language_model, revision=model.revision)
+    tokenizer = AutoTokenizer.from_pretrained(**located(model.language_model, model.revision))
     tokens = ["<image>"] if model.family == "llava" else ["<image>", "<video>"]
     tokenizer.add_tokens(tokens, special_tokens=True)
     if tokenizer.pad_token is None:
@@ -134,21 +164,46 @@ def _tokenizer(model: ModelConfig) -> Any:
 
 
 def _vision_config(model: ModelConfig) -> Any:
-    kind, _ = TOWERS[model.family]
-    config = AutoConfig.from_pretrained(model.vision_tower, revision=model.revision)
+    return vision_config(model.family, model.vision_tower, model.revision, "model.vision_tower")
+
+
+def vision_config(family: Family, name: str, revision: str, field: str) -> Any:
+    """The config of a family's vision tower.
+
+    Args:
+        name: folder or hub id.
+        field: that names it, for the message.
+
+    Raises:
+        UserError: it is not of the kind that the family has.
+    """
+    kind, _ = TOWERS[family]
+    config = read_config(name, revision, field)
     if config.model_type.removesuffix("_vision_model") != kind:
         raise UserError(
-            f"model.vision_tower = {model.vision_tower!r} is a {config.model_type}, but model.family = "
-            f"{model.family!r} has a {kind} tower"
+            f"{field} = {name!r} is a {config.model_type}, but model.family = {family!r} has a {kind} tower"
         )
     vision = getattr(config, "vision_config", config)
-    if model.family == "llava_onevision":
+    if family == "llava_onevision":
         # OneVision reads the last block but one; its published towers lack the last block and the head.
         vision.num_hidden_layers -= 1
         vision.vision_use_head = False
     return vision
 
 
-def _pinpoints(side: int) -> list[list[int]]:
+def load_tower(model: ModelConfig, where: dict[str, str], config: Any, dtype: torch.dtype) -> PreTrainedModel:
+    """A vision tower with the layers that `config` has.
+
+    Args:
+        where: folder or hub id, from `located`.
+    """
+    tower: PreTrainedModel = TOWERS[model.family][1].from_pretrained(
+        **where, config=config, dtype=dtype, attn_implementation=model.attention
+    )
+    return tower
+
+
+def pinpoints(side: int) -> list[list[int]]:
+    """The resolutions of `GRID` tiles of `side` pixels, (height, width) in pixels."""
     sizes = [side * count for count in range(1, GRID + 1)]
     return [[height, width] for height in sizes for width in sizes]

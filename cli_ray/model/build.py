@@ -1,20 +1,27 @@
 """From the config sections to a model and its processor."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel, ProcessorMixin
+from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
 from cli_ray.config import InjectionConfig, LoraConfig, ModelConfig
 from cli_ray.errors import UserError
 from cli_ray.model import tiny
 from cli_ray.model.assemble import assemble, assemble_processor, joined_config
 from cli_ray.model.attach import attach
+from cli_ray.model.checkpoint import check_text, checkpoint_config, checkpoint_values
 from cli_ray.model.config import InjectionSection, resolve
+from cli_ray.model.fit import fit
 from cli_ray.model.llava import CliLlavaForConditionalGeneration
 from cli_ray.model.llava_onevision import CliLlavaOnevisionForConditionalGeneration
+from cli_ray.model.location import located
 from cli_ray.model.lora import inject_lora
+from cli_ray.model.original_llava import is_original, original_processor
+from cli_ray.model.original_weights import load_original
 from cli_ray.model.parts import part_of
 from cli_ray.model.processor import CliLlavaOnevisionProcessor, CliLlavaProcessor
 
@@ -26,18 +33,37 @@ PROCESSORS = {"llava": CliLlavaProcessor, "llava_onevision": CliLlavaOnevisionPr
 
 
 def load_processor(model: ModelConfig) -> ProcessorMixin:
-    """Image processor, tokenizer and chat template of a model; needs no torchvision."""
-    if model.checkpoint == "tiny":
-        processor = tiny.tiny_processor(model.family)
-    elif model.checkpoint:
-        processor = PROCESSORS[model.family].from_pretrained(model.checkpoint, revision=model.revision)
-    else:
-        processor = assemble_processor(model)
+    """Image processor, tokenizer and chat template of a model; needs no torchvision.
+
+    Raises:
+        UserError: it cannot be found or read, or does not fit the model's config.
+    """
+    with explained(model):
+        if model.checkpoint == "tiny":
+            processor = tiny.tiny_processor(model.family)
+        elif model.checkpoint:
+            processor = _checkpoint_processor(model)
+        else:
+            processor = assemble_processor(model)
     if processor.chat_template is None:
         processor.chat_template = tiny.CHAT_TEMPLATES[model.family]
     if model.family == "llava":
         processor.image_processor.do_pad = model.pad_to_square
     return processor
+
+
+def plain_config(model: ModelConfig) -> Any:
+    """The config of the model before injection, with the one of a CLI checkpoint among them; reads no weights.
+
+    Raises:
+        UserError: a format, a family or a part that is not read.
+        OSError: a model that cannot be found.
+    """
+    if model.checkpoint == "tiny":
+        return tiny.build_tiny(model.family).config
+    if model.checkpoint:
+        return checkpoint_config(model, checkpoint_values(model))
+    return joined_config(model)
 
 
 def resolve_injection(model: ModelConfig, injection: InjectionConfig) -> tuple[Any, InjectionConfig]:
@@ -47,16 +73,36 @@ def resolve_injection(model: ModelConfig, injection: InjectionConfig) -> tuple[A
         UserError: a model that cannot be found, layers that do not exist, a checkpoint of another family or with
             another injection.
     """
+    with explained(model):
+        config = plain_config(model)
+    check_text(config)
+    injection = _checked(injection, config)
+    if model.checkpoint and model.checkpoint != "tiny":
+        config = _cli_config(model, config, injection)
+        return config, config.injection
+    return config, injection
+
+
+@contextmanager
+def explained(model: ModelConfig) -> Iterator[None]:
+    """Turns an error of reading files into one that names the fields."""
     try:
-        if model.checkpoint and model.checkpoint != "tiny":
-            config = _config_of(model, injection)
-            return config, config.injection
-        config = tiny.build_tiny(model.family).config if model.checkpoint else joined_config(model)
-        return config, _checked(injection, config)
+        yield
     except OSError as error:
         names = [getattr(model, name) for name in ("checkpoint", "vision_tower", "language_model")]
         named = " or ".join(filter(None, names))
         raise UserError(f"model: {named} cannot be read, as a folder or from the hub: {error}") from error
+
+
+def _checkpoint_processor(model: ModelConfig) -> ProcessorMixin:
+    values = checkpoint_values(model)
+    config = checkpoint_config(model, values)
+    if is_original(values):
+        processor = original_processor(model, values)
+    else:
+        processor = PROCESSORS[model.family].from_pretrained(**located(model.checkpoint, model.revision))
+    fit(processor, config, model.checkpoint)
+    return processor
 
 
 def build_model(
@@ -83,6 +129,7 @@ def build_model(
             plain = assemble(model, dtype)
             built = attach(plain, _checked(injection, plain.config), seed)
         freeze_unused(built)
+        _mend_generation(built.generation_config)
         if lora.rank:
             inject_lora(built, lora)
     return built
@@ -120,30 +167,30 @@ def _checked(injection: InjectionConfig, config: Any) -> InjectionConfig:
         raise UserError(str(error)) from None
 
 
-def _config_of(model: ModelConfig, injection: InjectionConfig) -> Any:
-    """The config of the CLI model that a checkpoint and an injection make; UserError when they cannot."""
-    found = AutoConfig.from_pretrained(model.checkpoint, revision=model.revision)
-    if found.model_type.removeprefix("cli_") != model.family:
-        raise UserError(
-            f"model.checkpoint = {model.checkpoint!r} is a {found.model_type}, but model.family = {model.family!r}"
-        )
-    injection = _checked(injection, found)
+def _cli_config(model: ModelConfig, found: Any, injection: InjectionConfig) -> Any:
+    """The config of the CLI model that a checkpoint's config and a resolved injection make; UserError when they
+    cannot."""
     if isinstance(found, InjectionSection):
         _refuse_another(model, found.injection, injection)
     return MODELS[model.family].config_class.from_plain(found, injection)
 
 
 def _load(model: ModelConfig, injection: InjectionConfig, dtype: torch.dtype, seed: int) -> PreTrainedModel:
-    built, report = MODELS[model.family].from_pretrained(
-        model.checkpoint,
-        revision=model.revision,
-        config=_config_of(model, injection),
-        dtype=dtype,
-        attn_implementation=model.attention,
-        output_loading_info=True,
-    )
+    values, kind = checkpoint_values(model), MODELS[model.family]
+    found = checkpoint_config(model, values)
+    config = _cli_config(model, found, _checked(injection, found))
+    if is_original(values):
+        built, missing = load_original(kind, model, config, values, dtype)
+    else:
+        built, report = kind.from_pretrained(
+            **located(model.checkpoint, model.revision),
+            config=config,
+            dtype=dtype,
+            attn_implementation=model.attention,
+            output_loading_info=True,
+        )
+        missing = set(report["missing_keys"])
     new = {name for name, _ in built.named_parameters() if part_of(name) in ("amp", "agf")}
-    missing = set(report["missing_keys"])
     if lacking := sorted(missing - new if missing >= new else missing):
         raise UserError(
             f"model.checkpoint = {model.checkpoint!r} lacks {len(lacking)} weights of a {model.family}, "
@@ -152,6 +199,13 @@ def _load(model: ModelConfig, injection: InjectionConfig, dtype: torch.dtype, se
     if missing:
         built.model.draw(seed)
     return built
+
+
+def _mend_generation(config: GenerationConfig) -> None:
+    """Takes out what a greedy generation does not read. Some checkpoints, such as Vicuna's, come with a temperature and
+    no sampling, which transformers reads and refuses to save."""
+    if not config.do_sample:
+        config.temperature = config.top_p = config.top_k = config.min_p = config.typical_p = None
 
 
 def _refuse_another(model: ModelConfig, stored: InjectionConfig, asked: InjectionConfig) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from cli_ray.errors import UserError
 from cli_ray.model.build import build_model, load_processor
 from cli_ray.model.lora import merge_lora, save_lora
+from cli_ray.train.base import check_base
 from cli_ray.train.checkpoint import TAG, Checkpoint, complete_checkpoints, read_from
 from cli_ray.train.folder import RunFolder, load_config
 from cli_ray.train.quiet import quiet
@@ -28,16 +29,17 @@ def export(run: str, output: Path, step: int | None, *, best: bool, keep_lora: b
         The name of the checkpoint that was exported.
 
     Raises:
-        UserError: `output` holds files, or the run has no such checkpoint.
+        UserError: `output` holds files, the run has no such checkpoint, or its base has changed.
     """
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output} is not empty: name a new folder")
     quiet()
     folder = RunFolder(run)
     config = load_config(folder)
+    base = check_base(folder, config.model)
     checkpoint = _choose(folder, step, best)
     dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
-    model = build_model(config.model, config.injection, config.lora, dtype=dtype, seed=config.seed)
+    model = build_model(base, config.injection, config.lora, dtype=dtype, seed=config.seed)
     with read_from(folder, checkpoint.name) as local:
         load_trained(model, consolidated(local, checkpoint.zero_stage))
     # A folder cut short by a full disk must not look like a model.
@@ -48,7 +50,7 @@ def export(run: str, output: Path, step: int | None, *, best: bool, keep_lora: b
     elif config.lora.rank:
         merge_lora(model)
     model.save_pretrained(partial)
-    load_processor(config.model).save_pretrained(partial)
+    load_processor(base).save_pretrained(partial)
     if output.exists():
         output.rmdir()
     partial.rename(output)

@@ -13,7 +13,9 @@ from cli_ray.data.conversation import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.data.quarantine import refuse_lost
 from cli_ray.errors import RunFailedError, StorageError, UserError
+from cli_ray.model.attention import check_attention
 from cli_ray.model.build import load_processor, resolve_injection
+from cli_ray.train.base import pin_base
 from cli_ray.train.callbacks.trackers import check_sinks
 from cli_ray.train.environment import environment
 from cli_ray.train.evaluator import Evaluator
@@ -77,13 +79,15 @@ def lease_of(folder: RunFolder) -> Lease:
 
 
 def prepare(config: RunConfig, folder: RunFolder) -> RunConfig:
-    """Config, indices and environment in the run folder; the config with the lanes of the run's first start.
+    """Config, base, indices and environment in the run folder; the config with the lanes and the models of the run's
+    first start.
 
     Raises:
-        UserError: the folder holds another run, or the data cannot be read or changed.
+        UserError: the folder holds another run, or the data cannot be read or changed, or the models changed.
     """
     resumed = folder.claim(config)
     config = with_lanes(config, load_config(folder).lanes)
+    config = config.model_copy(update={"model": pin_base(folder, config.model)})
     prepare_index(folder, "index.json", config.data)
     if config.validation.sources:
         prepare_index(folder, "validation-index.json", config.validation_data)
@@ -96,9 +100,12 @@ def check_model(config: RunConfig) -> None:
     """Faults of model, processor and lengths that show before a worker, or a GPU, is taken.
 
     Raises:
-        UserError: layers that do not exist, more tokens than positions, a chat template that cannot be used, no room
-            for an image.
+        UserError: layers or attention kernels that do not exist, more tokens than positions, a chat template that
+            cannot be used, no room for an image, a processor that does not fit its model.
     """
+    check_attention(config.model.attention, "model.attention")
+    if config.evaluation.every:
+        check_attention(config.evaluation.replica.attention, "evaluation.replica.attention")
     described, _ = resolve_injection(config.model, config.injection)
     positions = described.text_config.max_position_embeddings
     if config.data.max_length > positions:

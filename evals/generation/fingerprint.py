@@ -1,10 +1,12 @@
 """What a model is, in 32 hex digits: records of one model are never taken for those of another."""
 
 import hashlib
-from collections.abc import Iterable
+import json
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from cli_ray.errors import UserError
 from cli_ray.evals.record import digest
@@ -18,6 +20,25 @@ PATTERNS = (
 _PIECE_BYTES = 256 * 2**20
 _READ_BYTES = 4 * 2**20
 _THREADS = 8
+
+
+def config_of(model: str) -> dict[str, Any]:
+    """The content of a model's config.json, before the rest of one on the hub is downloaded.
+
+    Args:
+        model: folder or hub id.
+
+    Raises:
+        UserError: there is no such folder and no such model on the hub, or it has no config.
+    """
+    if Path(model).is_dir():
+        path = Path(model) / "config.json"
+        if not path.is_file():
+            raise UserError(f"{model} holds no model: it needs config.json and *.safetensors; export the run first")
+    else:
+        path = _of_hub(model, ["config.json"]) / "config.json"
+    values: dict[str, Any] = json.loads(path.read_text())
+    return values
 
 
 def resolve(model: str) -> tuple[Path, str]:
@@ -34,13 +55,7 @@ def resolve(model: str) -> tuple[Path, str]:
     """
     if Path(model).is_dir():
         return Path(model), ""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        folder = Path(snapshot_download(model, allow_patterns=list(PATTERNS)))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(f"model = {model!r} is neither a folder nor a model that the hub gives: {error}") from error
+    folder = _of_hub(model, PATTERNS)
     return folder, folder.name
 
 
@@ -62,6 +77,17 @@ def fingerprint(model: str) -> str:
         hashes = list(pool.map(lambda piece: _hash(*piece), pieces))
     names = [path.relative_to(folder).as_posix() for path, _ in pieces]
     return digest(*(part for pair in zip(names, hashes, strict=True) for part in pair))
+
+
+def _of_hub(model: str, patterns: Sequence[str]) -> Path:
+    """The folder of those files of a hub model that match."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=list(patterns)))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(f"model = {model!r} is neither a folder nor a model that the hub gives: {error}") from error
 
 
 def _inside(folder: Path) -> Iterable[Path]:

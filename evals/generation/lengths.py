@@ -29,8 +29,15 @@ def image_tokens(config: Mapping[str, Any]) -> ImageTokens:
         config: the content of its `config.json`.
 
     Raises:
-        UserError: it is neither a LLaVA-1.5 nor a LLaVA-OneVision, plain or with injection.
+        UserError: it is neither a LLaVA-1.5 nor a LLaVA-OneVision, plain or with injection, or in LLaVA's original
+            format.
     """
+    if "mm_vision_tower" in config:
+        raise UserError(
+            "model is in LLaVA's original format, which `cli-ray train` reads and evaluation does not: evaluate the "
+            "export of a run on it (cli-ray export), or its twin in Hugging Face's format, such as "
+            "llava-hf/llava-1.5-7b-hf"
+        )
     kind = str(config.get("model_type", "")).removeprefix("cli_")
     if kind not in ("llava", "llava_onevision"):
         raise UserError(f"model is a {config.get('model_type')!r}; only llava and llava_onevision can be evaluated")

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConf
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import UserError
 from cli_ray.model.build import PROCESSORS
+from cli_ray.model.fit import fit
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -27,12 +28,8 @@ def load(model: str, replica: ReplicaConfig, revision: str = "") -> tuple[Any, P
     transformers.utils.logging.disable_progress_bar()
     if replica.gpus and not torch.cuda.is_available():
         raise UserError(f"replica.gpus = {replica.gpus:g}, but torch {torch.__version__} finds no GPU; 0 runs on CPU")
+    config, processor = read_processor(model, revision)
     try:
-        config = AutoConfig.from_pretrained(model, revision=revision or None)
-        family = config.model_type.removeprefix("cli_")
-        if family not in PROCESSORS:
-            raise UserError(f"{model} is a {config.model_type}; only llava and llava_onevision can be evaluated")
-        processor = _processor(model, family, revision or None)
         loaded, report = AutoModelForImageTextToText.from_pretrained(
             model,
             revision=revision or None,
@@ -43,11 +40,37 @@ def load(model: str, replica: ReplicaConfig, revision: str = "") -> tuple[Any, P
             output_loading_info=True,
         )
     except (OSError, ImportError) as error:
-        raise UserError(f"the model {model} cannot be read, as a folder or from the hub: {error}") from error
+        raise _unreadable(model, error) from error
     if missing := sorted(report["missing_keys"]):
         raise UserError(f"the model {model} lacks {len(missing)} weights, such as {missing[0]}; export it again")
     loaded.generation_config = _greedy(loaded, processor)
     return loaded.eval(), processor
+
+
+def read_processor(model: str, revision: str = "") -> tuple[Any, ProcessorMixin]:
+    """The config of a model and its processor, held against each other; reads no weights.
+
+    Args:
+        model: folder or hub id.
+        revision: commit of a hub model; its newest state if none is given.
+
+    Raises:
+        UserError: they cannot be read, are of another family, contradict each other, or there is no chat template.
+    """
+    try:
+        config = AutoConfig.from_pretrained(model, revision=revision or None)
+        family = config.model_type.removeprefix("cli_")
+        if family not in PROCESSORS:
+            raise UserError(f"{model} is a {config.model_type}; only llava and llava_onevision can be evaluated")
+        processor = _processor(model, family, revision or None)
+    except (OSError, ImportError) as error:
+        raise _unreadable(model, error) from error
+    fit(processor, config, model)
+    return config, processor
+
+
+def _unreadable(model: str, error: Exception) -> UserError:
+    return UserError(f"the model {model} cannot be read, as a folder or from the hub: {error}")
 
 
 def _devices(replica: ReplicaConfig) -> str | None:

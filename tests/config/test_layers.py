@@ -9,6 +9,8 @@ def test_count_keeps_the_anchor_and_spreads_evenly() -> None:
     assert clip == range(1, 24)
     assert Layers(count=8).resolve(clip, "last", "vision_layers", 25) == (3, 6, 9, 12, 15, 18, 21, 23)
     llama = decoder_choices(32)
+    assert Layers(at_most=8).resolve(clip, "last", "vision_layers", 25) == (3, 6, 9, 12, 15, 18, 21, 23)
+    assert Layers(at_most=8).resolve(range(5), "first", "decoder_layers", 6) == (0, 1, 2, 3, 4)
     assert Layers(count=8).resolve(llama, "first", "decoder_layers", 32) == (0, 3, 7, 11, 15, 19, 23, 27)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sentencepiece
 import torch
 from transformers import (
     AutoModelForCausalLM,
@@ -14,15 +15,19 @@ from transformers import (
     ProcessorMixin,
 )
 
-from cli_ray.config import LoraConfig, ModelConfig
+from cli_ray.config import DataConfig, InjectionConfig, LoraConfig, ModelConfig, SourceConfig
+from cli_ray.data.conversation import Encoder
 from cli_ray.errors import UserError
 from cli_ray.model import attach
-from cli_ray.model.build import build_model, freeze_unused, load_processor
+from cli_ray.model.attention import check_attention
+from cli_ray.model.build import build_model, freeze_unused, load_processor, resolve_injection
 from cli_ray.model.parts import decays, part_of
 from cli_ray.model.tiny import Family, build_tiny, tiny_processor
 from tests.model.batches import batch, cli_model, image, injection, logits
+from tests.model.originals import VICUNA_ROWS, vicuna_tokenizer
 
 PLAIN = LoraConfig()
+DATA = DataConfig(sources=(SourceConfig(path="none"),))
 
 
 def built(model: ModelConfig, seed: int = 0, **changes: Any) -> PreTrainedModel:
@@ -67,6 +72,30 @@ def test_joined_models_save_and_load(family: Family, parts: ModelConfig, tmp_pat
     again = built(ModelConfig(family=family, checkpoint=str(tmp_path)))
     inputs = dict(AutoProcessor.from_pretrained(tmp_path)(images=[[image(0)]], text=["<image> b"], return_tensors="pt"))
     assert torch.equal(logits(again, inputs), logits(model, inputs))
+
+
+def test_a_language_model_as_vicuna_is_stored_can_be_joined_and_saved(tmp_path: Path) -> None:
+    """Its tokenizer is a SentencePiece model alone, and its generation config has a temperature without sampling."""
+    vicuna_tokenizer(tmp_path / "text")
+    plain = build_tiny("llava")
+    text = plain.config.text_config
+    text.vocab_size = VICUNA_ROWS
+    AutoModelForCausalLM.from_config(text).save_pretrained(tmp_path / "text")
+    sampling = {"_from_model_config": True, "eos_token_id": 2, "temperature": 0.9, "top_p": 0.6}
+    (tmp_path / "text" / "generation_config.json").write_text(json.dumps(sampling))
+    plain.model.vision_tower.save_pretrained(tmp_path / "vision")
+    vicuna = ModelConfig(vision_tower=str(tmp_path / "vision"), language_model=str(tmp_path / "text"))
+    processor, model = load_processor(vicuna), built(vicuna).eval()
+    tokenizer = processor.tokenizer
+    stored = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "text" / "tokenizer.model"))
+    question = "describe this image. ASSISTANT: the 漢 dog\nsees"
+    assert tokenizer(question)["input_ids"] == [stored.bos_id(), *stored.encode(question)]
+    assert tokenizer.convert_tokens_to_ids("<image>") == VICUNA_ROWS
+    model.save_pretrained(tmp_path / "saved")
+    processor.save_pretrained(tmp_path / "saved")
+    again, inputs = built(ModelConfig(checkpoint=str(tmp_path / "saved"))), batch(processor, [1])
+    assert torch.equal(logits(again, inputs), logits(model, inputs))
+    assert Encoder(load_processor(ModelConfig(checkpoint=str(tmp_path / "saved"))), DATA)
 
 
 def test_the_wrong_tower_is_refused(family: Family, parts: ModelConfig) -> None:
@@ -155,6 +184,22 @@ def test_layers_out_of_range_are_a_user_error() -> None:
         built(ModelConfig(checkpoint="tiny"), vision_layers=[7])
 
 
+def test_the_default_injection_fits_a_model_with_fewer_layers(family: Family) -> None:
+    tiny = ModelConfig(family=family, checkpoint="tiny")
+    _, resolved = resolve_injection(tiny, InjectionConfig())
+    deepest = 5 if family == "llava" else 6
+    assert resolved.vision_layers.layers == tuple(range(1, deepest + 1))
+    assert resolved.decoder_layers.layers == (0, 1, 2, 3, 4)
+    with pytest.raises(UserError, match="count = 8 but only"):
+        resolve_injection(tiny, InjectionConfig.model_validate({"vision_layers": {"count": 8}}))
+
+
+def test_flash_attention_is_looked_for_with_the_way_to_get_it() -> None:
+    with pytest.raises(UserError, match=r"model\.attention = .* not installed here: .* pip install .* flash-attn"):
+        check_attention("flash_attention_2", "model.attention")
+    check_attention("sdpa", "model.attention")
+
+
 def test_images_are_padded_to_a_square_when_asked() -> None:
     found = {}
     for pad in (True, False):
@@ -197,6 +242,7 @@ def test_a_processor_loads_from_the_layout_of_the_hub(
     settings = {key: getattr(processor, key) for key in names if hasattr(processor, key)}
     video = {"video_processor_type": "LlavaOnevisionVideoProcessor", "size": {"height": 32, "width": 32}}
     processor.tokenizer.save_pretrained(tmp_path)
+    build_tiny(family).config.save_pretrained(tmp_path)
     files = {
         "preprocessor_config": images,
         "processor_config": settings | {"processor_class": f"{name}Processor"},

@@ -9,6 +9,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from cli_ray.data.collate import collate, normalize
 from cli_ray.data.conversation import Encoder
 from cli_ray.train.export import export
+from tests.model.originals import original
 from tests.train.ranks import on_ranks
 from tests.train.scenario import Case, config_of, samples, train_and_save
 
@@ -41,3 +42,13 @@ def test_an_exported_model_is_the_trained_one(case: Case, tmp_path: Path) -> Non
         assert loss_of(base, tmp_path / "apart", case) != pytest.approx(trained, rel=1e-3)
         adapted = PeftModel.from_pretrained(base, tmp_path / "apart" / "adapter")
         assert loss_of(adapted, tmp_path / "apart", case) == pytest.approx(trained, rel=1e-5)
+
+
+def test_a_run_on_an_original_checkpoint_is_exported_in_the_format_of_hugging_face(tmp_path: Path) -> None:
+    folder, _ = original(tmp_path, "llava", tower_inside=False, binary=True)
+    case = Case(zero_stage=3, checkpoint=str(folder))
+    trained = on_ranks(2, train_and_save, case, str(tmp_path / "run"))[0]
+    export(str(tmp_path / "run"), tmp_path / "model", None, best=False, keep_lora=False)
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
+    assert model.config.model_type == "cli_llava"
+    assert loss_of(model, tmp_path / "model", case) == pytest.approx(trained, rel=1e-5)

@@ -70,7 +70,7 @@ def read(windows: Iterable[list[Task]], bad: set[int]) -> Iterator[list[Row]]:
         yield [
             BadSample(f"x#{number}", "s0", "x", "messages", "no answer")
             if number in bad
-            else Encoded(f"x#{number}", "s0", ids, ids, [], sizes)
+            else Encoded(f"x#{number}", "s0", ids, ids, [], sizes, np.zeros_like(ids))
             for number in numbers
         ]
 

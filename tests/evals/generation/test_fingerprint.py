@@ -1,5 +1,6 @@
 """The hash of a model changes with what it answers by, and with nothing else."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -9,8 +10,8 @@ from huggingface_hub import constants
 
 from cli_ray.errors import UserError
 from cli_ray.evals.generation import fingerprint as module
-from cli_ray.evals.generation.fingerprint import fingerprint, resolve
-from cli_ray.evals.generation.load import load
+from cli_ray.evals.generation.fingerprint import config_of, fingerprint, resolve
+from cli_ray.evals.generation.load import load, read_processor
 from tests.evals.generation.charts import REPLICA, save_model
 
 
@@ -114,6 +115,16 @@ def test_the_resolved_revision_is_loaded_when_the_hub_has_moved_on(repo: Path) -
     assert processor.chat_template == (snapshot / "chat_template.jinja").read_text()
     with pytest.raises(UserError, match="is a bert"):
         load("some/model", REPLICA)
+
+
+def test_a_processor_that_contradicts_the_config_is_told_before_weights_are_read(tmp_path: Path) -> None:
+    save_model(tmp_path, "llava")
+    (tmp_path / "model.safetensors").unlink()
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"image_token_index": 2}))
+    with pytest.raises(UserError, match=r"'<image>' is token 3 .* image_token_index = 2"):
+        read_processor(str(tmp_path))
+    assert config_of(str(tmp_path))["image_token_index"] == 2
 
 
 def test_a_model_that_is_nowhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

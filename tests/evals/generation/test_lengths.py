@@ -56,3 +56,8 @@ def test_text_is_estimated_on_the_long_side() -> None:
 def test_another_family_is_refused() -> None:
     with pytest.raises(UserError, match="'qwen2_vl'"):
         image_tokens({"model_type": "qwen2_vl"})
+
+
+def test_an_original_checkpoint_is_told_to_be_exported_first() -> None:
+    with pytest.raises(UserError, match="original format, which `cli-ray train` reads and evaluation does not"):
+        image_tokens({"model_type": "llava", "mm_vision_tower": "openai/clip-vit-large-patch14-336"})

@@ -1,0 +1,103 @@
+"""Which format a checkpoint has. What is not read is refused in one line, with the nearest that is."""
+
+import json
+from typing import Any
+
+from transformers.utils import cached_file
+
+from cli_ray.config import ModelConfig
+from cli_ray.errors import UserError
+from cli_ray.model.location import config_values, located, read_config
+from cli_ray.model.original_llava import TEXTS, architecture, is_original, original_config
+from cli_ray.model.tiny import Family
+
+FAMILIES: dict[str, Family] = {"llava": "llava", "llava_onevision": "llava_onevision"}
+READ = "llava (LLaVA-1.5) and llava_onevision are read, in Hugging Face's and in LLaVA's original format"
+_TEXTS = ("llama", "qwen2")
+_TOWERS = ("clip", "clip_vision_model", "siglip", "siglip_vision_model")
+
+
+def checkpoint_values(model: ModelConfig) -> dict[str, Any]:
+    """The content of the checkpoint's config.json.
+
+    Raises:
+        UserError: it is an adapter, without the model that it belongs to.
+        OSError: there is no such checkpoint.
+    """
+    _refuse_adapter(model)
+    return config_values(model.checkpoint, model.revision)
+
+
+def family_of(values: dict[str, Any]) -> Family:
+    """The family that the content of a config.json says; LLaVA-1.5 where it says none that is read."""
+    if is_original(values):
+        return TEXTS[architecture(values)][0] if architecture(values) in TEXTS else "llava"
+    return FAMILIES.get(str(values.get("model_type")).removeprefix("cli_"), "llava")
+
+
+def checkpoint_config(model: ModelConfig, values: dict[str, Any]) -> Any:
+    """The config of a checkpoint in either format, as that of a plain or a CLI model.
+
+    Args:
+        values: from `checkpoint_values`.
+
+    Raises:
+        UserError: a format that is not read, or another family than `model.family`.
+    """
+    if is_original(values):
+        return original_config(model, values)
+    if model.vision_tower:
+        raise UserError(
+            f"model.checkpoint = {model.checkpoint!r} has a vision tower of its own: leave model.vision_tower out, "
+            "which is for checkpoints in LLaVA's original format"
+        )
+    kind = str(values.get("model_type"))
+    family = kind.removeprefix("cli_")
+    if family not in FAMILIES:
+        raise UserError(f"model.checkpoint = {model.checkpoint!r} is a {kind}, which is not read: {_nearest(kind)}")
+    if family != model.family:
+        raise UserError(f"model.checkpoint = {model.checkpoint!r} is a {kind}, but model.family = {model.family!r}")
+    return read_config(model.checkpoint, model.revision, "model.checkpoint")
+
+
+def check_text(config: Any) -> None:
+    """Refuses a language model that injection does not know.
+
+    Raises:
+        UserError: it is neither a Llama nor a Qwen2.
+    """
+    kind = config.text_config.model_type
+    if kind not in _TEXTS:
+        raise UserError(f"the language model is a {kind}; those that features can be injected into are Llama and Qwen2")
+
+
+def _nearest(kind: str) -> str:
+    if kind.startswith("llava_next"):
+        return (
+            f"{READ}; the nearest are llava-hf/llava-1.5-7b-hf and, with tiles, llava-hf/llava-onevision-qwen2-7b-si-hf"
+        )
+    if kind in _TEXTS:
+        return "it is a language model alone, give it as model.language_model with a model.vision_tower"
+    if kind in _TOWERS:
+        return "it is a vision tower alone, give it as model.vision_tower with a model.language_model"
+    return READ
+
+
+def _refuse_adapter(model: ModelConfig) -> None:
+    path = cached_file(
+        located(model.checkpoint, model.revision)["pretrained_model_name_or_path"],
+        "adapter_config.json",
+        revision=located(model.checkpoint, model.revision)["revision"],
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    if path is None:
+        return
+    with open(path) as file:
+        base = json.load(file).get("base_model_name_or_path")
+    raise UserError(
+        f"model.checkpoint = {model.checkpoint!r} is an adapter (adapter_config.json) of {base!r}, which is not read "
+        "alone: merge it into that model (peft's merge_and_unload, or LLaVA's scripts/merge_lora_weights.py) and name "
+        "the merged folder"
+    )

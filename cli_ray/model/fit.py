@@ -1,0 +1,92 @@
+"""A processor beside the model that it is for: what the model's config says for certain is put right, what they
+contradict each other in is refused. Reads no weights."""
+
+from typing import Any
+
+from transformers import ProcessorMixin
+
+from cli_ray.errors import UserError
+
+_SHOWN = 5
+"""Tokens that a message names."""
+_CLS = ("clip_vision_model", "clip")
+"""Towers that put a token of their own before the patches."""
+
+
+def fit(processor: ProcessorMixin, config: Any, where: str) -> None:
+    """Gives a processor the settings by which it counts image tokens, and checks the rest.
+
+    How many tokens an image takes follows from the model alone. Many processors do not store it, or store what an
+    older release of transformers took.
+
+    Args:
+        processor: of a LLaVA or LLaVA-OneVision; changed in place.
+        config: of the model.
+        where: folder or hub id, for messages.
+
+    Raises:
+        UserError: another image size than the tower's, other tiles, another image token, or tokens that the model has
+            no embeddings for.
+    """
+    vision = config.vision_config
+    processor.vision_feature_select_strategy = config.vision_feature_select_strategy
+    if hasattr(processor, "num_image_tokens"):
+        processor.num_image_tokens = (vision.image_size // vision.patch_size) ** 2
+        processor.vision_aspect_ratio = config.vision_aspect_ratio
+        _check_tiles(processor, config, where)
+    else:
+        processor.patch_size = vision.patch_size
+        processor.num_additional_image_tokens = int(vision.model_type in _CLS)
+    _check_size(processor, vision.image_size, where)
+    _check_image_token(processor, config, where)
+    _check_embeddings(processor.tokenizer, config.text_config.vocab_size, where)
+
+
+def _check_tiles(processor: ProcessorMixin, config: Any, where: str) -> None:
+    cut = [list(size) for size in processor.image_processor.image_grid_pinpoints]
+    if cut != [list(size) for size in config.image_grid_pinpoints]:
+        raise UserError(
+            f"{where}: image_grid_pinpoints in preprocessor_config.json names {len(cut)} resolutions that are not "
+            f"those of config.json ({len(config.image_grid_pinpoints)}): give both files the same"
+        )
+
+
+def _check_size(processor: ProcessorMixin, side: int, where: str) -> None:
+    images = processor.image_processor
+    if getattr(images, "do_center_crop", False) and images.crop_size:
+        field, size = "crop_size", dict(images.crop_size)
+    else:
+        field, size = "size", dict(images.size)
+    if set(size.values()) != {side}:
+        raise UserError(
+            f"{where}: {field} = {size} in preprocessor_config.json, but the vision tower takes images of {side} x "
+            f"{side} (vision_config.image_size in config.json): set it to that"
+        )
+
+
+def _check_image_token(processor: ProcessorMixin, config: Any, where: str) -> None:
+    tokenizer, token = processor.tokenizer, processor.image_token
+    known = tokenizer.get_vocab().get(token)
+    expected = config.image_token_id
+    if known is None:
+        raise UserError(
+            f"{where}: the tokenizer has no token {token!r}, but image_token_index = {expected} in config.json: add it "
+            "to the tokenizer as a special token with that id"
+        )
+    if known != expected:
+        raise UserError(
+            f"{where}: {token!r} is token {known} of the tokenizer, but image_token_index = {expected} in config.json, "
+            f"which is {tokenizer.convert_ids_to_tokens(expected)!r}: set it to {known}"
+        )
+
+
+def _check_embeddings(tokenizer: Any, rows: int, where: str) -> None:
+    beyond = sorted((i, token) for token, i in tokenizer.get_vocab().items() if i >= rows)
+    if beyond:
+        shown = ", ".join(f"{token!r} ({i})" for i, token in beyond[:_SHOWN])
+        more = f" and {len(beyond) - _SHOWN} more" if len(beyond) > _SHOWN else ""
+        raise UserError(
+            f"{where}: the tokenizer has {len(beyond)} token(s) beyond the model's {rows:,} embeddings "
+            f"(text_config.vocab_size in config.json): {shown}{more}; save a model with resized embeddings "
+            "(resize_token_embeddings), or take the tokens out of the tokenizer"
+        )
