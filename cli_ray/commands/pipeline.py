@@ -39,10 +39,11 @@ def main(words: list[str]) -> None:
         raise UserError(f"name a config first: {PROG} --output DIR [--section.field value ...]")
     settings = _override(load(words[0]), words[1:])
 
-    from cli_ray.cluster import refuse_to_lose
+    from cli_ray.commands.output import check_output
     from cli_ray.train.folder import RunFolder
 
-    refuse_to_lose("--output", str(settings.output))
+    check_output("--runs-dir", settings.runs_dir)
+    check_output("--output", str(settings.output))
     run = RunConfig.model_validate({name: getattr(settings, name) for name in RunConfig.model_fields})
     folder = RunFolder(run.folder)
     stage("train", lambda: train(run, folder))

@@ -15,6 +15,10 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"name a config first: {PROG} [--section.field value ...]")
     config = load(arguments[0], arguments[1:])
 
+    from cli_ray.commands.output import check_output
+
+    check_output("--runs-dir", config.runs_dir)
+
     from cli_ray.train.trainer import train
 
     summary = train(config)

@@ -10,7 +10,7 @@ from cli_ray.train.callbacks.metrics_file import MetricsFile
 from cli_ray.train.callbacks.pauser import Pauser
 from cli_ray.train.callbacks.quarantiner import Quarantiner
 from cli_ray.train.callbacks.result_joiner import ResultJoiner
-from cli_ray.train.callbacks.trackers import SINKS
+from cli_ray.train.callbacks.trackers import Tracker
 from cli_ray.train.callbacks.validator import Validator
 
 
@@ -20,10 +20,12 @@ def callbacks_of(config: RunConfig, validation: Stream | None, rank: int) -> lis
     if validation is not None:
         callbacks.append(Validator(validation, config.validation.max_samples))
     if rank == 0:
-        callbacks += [MetricsFile(), Console(), *(SINKS[name]() for name in config.log.sinks)]
+        callbacks += [MetricsFile(), Console()]
         if config.evaluation.every:
             callbacks.append(ResultJoiner())
     ledger = Ledger() if config.log.ids else None
     if ledger is not None:
         callbacks.append(ledger)
-    return [*callbacks, Pauser(), Checkpointer(ledger)]
+    # Trackers come last, for their end may take seconds, which a checkpoint before a pause has not.
+    trackers = [Tracker(name) for name in config.log.sinks] if rank == 0 else []
+    return [*callbacks, Pauser(), Checkpointer(ledger), *trackers]
