@@ -70,6 +70,16 @@ def is_job(environment: Mapping[str, str]) -> bool:
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in environment
 
 
+def copy_note(path: str) -> str:
+    """What explains why a path is not there, to be put behind the error; empty where it is no job's, or absolute."""
+    if not is_job(os.environ) or "://" in path or Path(path).is_absolute():
+        return ""
+    return (
+        f". {path} is relative, and the working directory of a Ray job is a copy of what was submitted, without what "
+        ".rayignore and .gitignore name, such as shards and weights: give an absolute path or a URI that all nodes see"
+    )
+
+
 def refuse_to_lose(option: str, folder: str) -> None:
     """A job's working directory is a copy that Ray deletes, so nothing must be kept in it.
 

@@ -30,7 +30,7 @@ def main(words: list[str]) -> None:
     """Exports a checkpoint and prints where it lies."""
     settings = arguments(ExportArguments, words, "cli-ray export")
 
-    from cli_ray.commands.output import check_output
+    from cli_ray.commands.places import check_output
 
     check_output("--output", str(settings.output))
 

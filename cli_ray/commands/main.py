@@ -76,7 +76,7 @@ def _run(words: list[str]) -> int:
         if isinstance(error, KeyboardInterrupt) or received() is not None:
             stop = StoppedError(received() or signal.SIGINT, "stopped")
             print(stop)
-            exec("")  # else Python, which an interrupt left by way of an exec, ends itself by SIGINT instead of this code
+            exec("")  # else Python, which remembers an interrupt that came out of an exec, ends by SIGINT instead
             return stop.exit_code
         told = reason(error)
         if told is None:

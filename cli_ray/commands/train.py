@@ -15,9 +15,9 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"name a config first: {PROG} [--section.field value ...]")
     config = load(arguments[0], arguments[1:])
 
-    from cli_ray.commands.output import check_output
+    from cli_ray.commands.places import check_run
 
-    check_output("--runs-dir", config.runs_dir)
+    check_run(config)
 
     from cli_ray.train.trainer import train
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from cli_ray.cluster import copy_note
 from cli_ray.errors import UserError
 from cli_ray.evals.record import digest
 
@@ -40,7 +41,10 @@ def resolve(model: str) -> tuple[Path, str]:
     try:
         folder = Path(snapshot_download(model, allow_patterns=list(PATTERNS)))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(f"model = {model!r} is neither a folder nor a model that the hub gives: {error}") from error
+        note = copy_note(model)
+        raise UserError(
+            f"model = {model!r} is neither a folder nor a model that the hub gives: {error}{note}"
+        ) from error
     return folder, folder.name
 
 

@@ -10,7 +10,7 @@ import pytest
 from ray.exceptions import RayTaskError
 
 from cli_ray.commands import compare, main
-from cli_ray.commands.output import check_output
+from cli_ray.commands.places import check_output
 from cli_ray.errors import UserError
 
 # Runs a verb and prints the heavy modules that it imported.
@@ -163,7 +163,10 @@ def test_output_without_a_reader_is_no_error() -> None:
     os.close(reader)
     with os.fdopen(writer, "w") as nobody:
         done = subprocess.run(
-            [sys.executable, "-m", "cli_ray.commands.main", "--help"], stdout=nobody, stderr=subprocess.PIPE, check=False
+            [sys.executable, "-m", "cli_ray.commands.main", "--help"],
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            check=False,
         )
     assert (done.returncode, done.stderr) == (0, b"")
 
@@ -204,9 +207,7 @@ def test_a_folder_that_cannot_be_written_is_told_first(
 
 
 @pytest.mark.parametrize("folder", ["/proc/x", "file", "file/below", "foo://x"])
-def test_looking_at_a_folder_leaves_nothing_there(
-    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_looking_at_a_folder_leaves_nothing_there(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("")
     check_output("--output", "there/and/below")

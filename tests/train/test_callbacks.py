@@ -1,6 +1,7 @@
 import json
 import math
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -71,6 +72,7 @@ def test_metrics_file_drops_the_steps_that_are_redone(tmp_path: Path) -> None:
     callback.on_step(loop, [], None)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
+    assert datetime.fromisoformat(lines[-1]["time"]).utcoffset() == timedelta(0)
     assert lines[-1]["loss/text"] is None
     assert lines[-1]["gate_max"] == [[0.3, -0.4]]
 

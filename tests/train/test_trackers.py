@@ -188,7 +188,7 @@ def unavailable() -> Iterator[str]:
 
         do_POST = do_GET
 
-        def log_message(self, format: str, *arguments: Any) -> None:
+        def log_message(self, *arguments: Any) -> None:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)

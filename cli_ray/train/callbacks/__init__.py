@@ -5,6 +5,7 @@ from cli_ray.data.stream import Stream
 from cli_ray.train.callbacks.callback import Callback
 from cli_ray.train.callbacks.checkpointer import Checkpointer
 from cli_ray.train.callbacks.console import Console
+from cli_ray.train.callbacks.environment_recorder import EnvironmentRecorder
 from cli_ray.train.callbacks.ledger import Ledger
 from cli_ray.train.callbacks.metrics_file import MetricsFile
 from cli_ray.train.callbacks.pauser import Pauser
@@ -16,7 +17,7 @@ from cli_ray.train.callbacks.validator import Validator
 
 def callbacks_of(config: RunConfig, validation: Stream | None, rank: int) -> list[Callback]:
     """The callbacks of a rank. Those with collectives stand in the same order on every rank."""
-    callbacks: list[Callback] = [Quarantiner()]
+    callbacks: list[Callback] = [EnvironmentRecorder(), Quarantiner()]
     if validation is not None:
         callbacks.append(Validator(validation, config.validation.max_samples))
     if rank == 0:

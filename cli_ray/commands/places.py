@@ -1,10 +1,11 @@
-"""The folders that a command writes to: kept after it, and writable, before anything is begun."""
+"""Where a command reads and writes: looked at before anything is begun."""
 
 import os
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from cli_ray.config import RunConfig
 from cli_ray.data.folder import Folder
 from cli_ray.errors import UserError
 
@@ -34,6 +35,32 @@ def check_output(option: str, folder: str) -> None:
         ) from error
     except ValueError as error:
         raise UserError(f"{option} {folder} cannot be used: {error}; name a path or a URI such as s3://") from error
+
+
+def check_run(config: RunConfig) -> None:
+    """Looks at the run folder and the sources of a run.
+
+    Raises:
+        UserError: the one cannot be written, or, in a job, one of the others is not there.
+    """
+    from cli_ray.cluster import copy_note
+    from cli_ray.data.source import open_source
+
+    check_output("--runs-dir", config.runs_dir)
+    for source in (*config.data.sources, *config.validation.sources):
+        if note := copy_note(source.path):
+            try:
+                open_source(source)
+            except UserError as error:
+                raise UserError(f"{error}{note}") from error
+
+
+def check_data_root(data_root: str) -> None:
+    """Raises UserError when this is a job in whose copy of the working directory the folder of benchmarks is not."""
+    from cli_ray.cluster import copy_note
+
+    if data_root and not Path(data_root).exists() and (note := copy_note(data_root)):
+        raise UserError(f"--data-root {data_root} is not there{note}")
 
 
 def _try(folder: Path) -> None:
