@@ -15,6 +15,9 @@ from cli_ray.train.folder import RunFolder
 
 State = Literal["finished", "stopped", "failed"]
 """What came of a run in this start of it; one that was stopped or has failed may go on."""
+INIT_S = "30"
+"""What wandb waits for its server at the start, where the environment says nothing else; its own 90 s would hold up the
+end of a short run."""
 ANSWER_S = "10"
 """What MLflow waits for an answer, where the environment says nothing else; its own 120 s would be tried 7 times."""
 
@@ -77,6 +80,7 @@ class Wandb:
     _run: Any = None
 
     def open(self, run: Run, first_step: int) -> None:
+        os.environ.setdefault("WANDB_INIT_TIMEOUT", INIT_S)
         import wandb
 
         self._run = wandb.init(
