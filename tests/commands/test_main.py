@@ -3,13 +3,10 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import ray
 from ray.exceptions import RayTaskError
 
 from cli_ray.commands import compare, main
@@ -148,23 +145,6 @@ def test_sigterm_ends_with_its_sentence(
     assert main.main(["compare", "a", "b"]) == 143
     assert capsys.readouterr() == ("stopped by SIGTERM; the same command goes on\n", "")
     assert signal.getsignal(signal.SIGTERM) is before
-
-
-@pytest.mark.parametrize("call", ["wait", "get"])
-def test_sigterm_comes_out_of_rays_compiled_parts(
-    call: str, cluster: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def run(words: list[str]) -> None:
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        task = ray.remote(time.sleep).remote(30)
-        try:
-            ray.get(task) if call == "get" else ray.wait([task], timeout=30)
-        finally:
-            ray.cancel(task, force=True)
-
-    monkeypatch.setattr(compare, "main", run)
-    assert main.main(["compare", "a", "b"]) == 143
-    assert capsys.readouterr().out == "stopped by SIGTERM; the same command goes on\n"
 
 
 def test_sigterm_during_an_import_is_143() -> None:
