@@ -2,25 +2,23 @@
 
 import math
 import os
-import signal
 import socket
-import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import ray
 from ray._private.services import get_ray_address_from_environment
 
-from cli_ray.errors import StoppedError, UserError
+from cli_ray.errors import UserError
+from cli_ray.signals import ray_connects
 
 PROBE_S = 5.0
 
 
 def connect(cpus: float, *, log_to_driver: bool = True) -> None:
-    """Joins the running Ray cluster, or starts one on this machine. From then on SIGTERM raises StoppedError in the
-    main thread, where Ray would exit without a word.
+    """Joins the running Ray cluster, or starts one on this machine. From then on SIGTERM raises KeyboardInterrupt in
+    the main thread, where Ray would exit without a word.
 
     Args:
         cpus: logical CPUs that workers hold all the time; what reads data gets two more.
@@ -31,9 +29,8 @@ def connect(cpus: float, *, log_to_driver: bool = True) -> None:
     """
     if ray.is_initialized():
         return
-    _join(cpus, log_to_driver)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _stop)
+    with ray_connects():
+        _join(cpus, log_to_driver)
 
 
 def _join(cpus: float, log_to_driver: bool) -> None:
@@ -48,10 +45,6 @@ def _join(cpus: float, log_to_driver: bool) -> None:
     except ConnectionError:  # there is none
         pass
     ray.init(address="local", num_cpus=max(os.cpu_count() or 1, math.ceil(cpus) + 2), **shown)
-
-
-def _stop(number: int, frame: FrameType | None) -> NoReturn:
-    raise StoppedError(signal.Signals(number), "stopped")
 
 
 def dead_address() -> str:
@@ -75,6 +68,16 @@ def dead_address() -> str:
 def is_job(environment: Mapping[str, str]) -> bool:
     """Whether a process with these environment variables is the driver of a Ray job."""
     return "RAY_JOB_CONFIG_JSON_ENV_VAR" in environment
+
+
+def copy_note(path: str) -> str:
+    """What explains why a path is not there, to be put behind the error; empty where it is no job's, or absolute."""
+    if not is_job(os.environ) or "://" in path or Path(path).is_absolute():
+        return ""
+    return (
+        f". {path} is relative, and the working directory of a Ray job is a copy of what was submitted, without what "
+        ".rayignore and .gitignore name, such as shards and weights: give an absolute path or a URI that all nodes see"
+    )
 
 
 def refuse_to_lose(option: str, folder: str) -> None:

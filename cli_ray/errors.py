@@ -9,6 +9,9 @@ DISK_FAULTS = {
     errno.EDQUOT: "make room below the quota",
     errno.EROFS: "mount it for writing, or choose another folder",
     errno.EACCES: "let this user read and write there, or choose another folder",
+    errno.EPERM: "choose another folder",
+    errno.ENOTDIR: "choose a folder",
+    errno.EISDIR: "choose a file",
 }
 """Errors that are no fault of the program, and what helps."""
 

@@ -133,6 +133,9 @@ class Evaluation:
             try:
                 if not queue.done:
                     run_pool(queue, job, self._received, self._progress.replicas, spare_only=spare_only)
+            except BaseException:
+                self._scorer.shutdown(wait=False, cancel_futures=True)  # the next call scores what it finds complete
+                raise
             finally:
                 self.store.flush()
         if self._failures:

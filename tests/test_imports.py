@@ -17,8 +17,8 @@ MAY_IMPORT = {
     "train": {"cluster", "config", "errors", "data", "model", "plan"},
     "drill": {"config", "errors"},
     "tune": {"cluster", "config", "errors", "data", "model", "plan", "train"},
-    "doctor": {"cluster", "config", "data", "errors", "model"},
-    "commands": {"cluster", "config", "doctor", "errors", "data", "model", "plan", "train", "drill", "tune"},
+    "doctor": {"cluster", "config", "data", "errors", "model", "signals"},
+    "commands": {"cluster", "config", "doctor", "errors", "data", "model", "plan", "train", "drill", "tune", "signals"},
 }
 USES_RAY = {
     "cluster.py",

@@ -30,8 +30,11 @@ def main(words: list[str]) -> None:
     """Prints the comparison."""
     settings = arguments(CompareArguments, words, "cli-ray compare")
 
+    from cli_ray.commands.places import check_output
     from cli_ray.evals.results.compare import compare, flip_lines, markdown, write
 
+    if settings.output:
+        check_output("--output", settings.output)
     comparison = compare(settings.a, settings.b)
     if settings.output:
         write(comparison, settings.output)

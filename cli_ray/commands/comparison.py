@@ -31,6 +31,7 @@ from cli_ray.config import (
 from cli_ray.data.synthetic import SyntheticSample, Turn, chance_level, synthesize, write_parquet, write_tar
 from cli_ray.errors import UserError
 from cli_ray.model.tiny import TinySize, build_tiny, tiny_processor
+from cli_ray.signals import ray_connects
 from cli_ray.train.export import export
 from cli_ray.train.trainer import train
 
@@ -74,7 +75,8 @@ def compare(settings: DemoArguments) -> str:
     miniatures = settings.output / "miniatures.md"
     if not all(file.exists() for file in (*files.values(), miniatures)):
         # Always a cluster of its own: workers of another one might not see this machine's files.
-        ray.init(address="local", num_cpus=2 * WORKERS, logging_level="warning")
+        with ray_connects():
+            ray.init(address="local", num_cpus=2 * WORKERS, logging_level="warning")
         try:
             for name, file in files.items():
                 if not file.exists():

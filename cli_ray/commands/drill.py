@@ -52,9 +52,12 @@ def main(words: list[str]) -> None:
     own, overrides = split(words[1:])
     settings = arguments(DrillArguments, own, PROG)
     config = load(words[0], overrides)
+    if settings.runs_dir:
+        from cli_ray.commands.places import check_output
+
+        check_output("--runs-dir", str(settings.runs_dir))
     check_drill(config.cluster, settings.kill)
     layout = rooms(config.cluster, settings.nodes, _gpus() if config.cluster.gpus_per_worker else 0)
-
     runs_dir = settings.runs_dir.absolute() if settings.runs_dir else Path(tempfile.mkdtemp(prefix="drill"))
     runs_dir.mkdir(parents=True, exist_ok=True)
     print(_told(config, settings, layout, runs_dir), flush=True)

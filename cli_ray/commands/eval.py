@@ -72,14 +72,15 @@ def run(settings: EvalArguments) -> None:
     Raises:
         UserError: there is no model to evaluate, and all that `evaluate` raises.
     """
-    from cli_ray.cluster import refuse_to_lose
+    from cli_ray.commands.places import check_data_root, check_output
     from cli_ray.evals.run import evaluate
 
     if not settings.model:
         raise UserError("name a model: cli-ray eval --model DIR_OR_RUN (--list shows the benchmarks)")
     model, output = exported(settings.model)
     output = settings.output or output
-    refuse_to_lose("--output", output)
+    check_output("--output", output)
+    check_data_root(settings.data_root)
     fields = settings.model_dump(exclude={"as_list", "check", "model", "output", "data_root"})
     done = evaluate(EvaluationConfig(model=model, output=output, data_root=absolute(settings.data_root), **fields))
     print(f"\n{done.table()}\nSamples, records and results are in {done.folder.uri}")

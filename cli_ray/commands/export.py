@@ -30,6 +30,10 @@ def main(words: list[str]) -> None:
     """Exports a checkpoint and prints where it lies."""
     settings = arguments(ExportArguments, words, "cli-ray export")
 
+    from cli_ray.commands.places import check_output
+
+    check_output("--output", str(settings.output))
+
     from cli_ray.train.export import export
 
     name = export(settings.run, settings.output, settings.step, best=settings.best, keep_lora=settings.keep_lora)

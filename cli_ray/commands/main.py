@@ -3,9 +3,12 @@
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from importlib import import_module
 
+from cli_ray.commands.pipe import Pipe
 from cli_ray.errors import StoppedError, UserError, disk_fault
+from cli_ray.signals import received, sigterm_interrupts
 
 VERBS = {
     "demo": "cli_ray.commands.demo",
@@ -42,8 +45,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, 1 for an error that was explained, 2 for wrong usage, 128 + n when signal n stopped it.
+
+    Raises:
+        SystemExit: of tyro, with 0 or 2, when it has printed help or what is wrong with the words.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with redirect_stdout(Pipe(sys.stdout)) as out, redirect_stderr(Pipe(sys.stderr)), sigterm_interrupts():
+        try:
+            return _run(words)
+        finally:
+            out.flush()
+
+
+def _run(words: list[str]) -> int:
     verb = next((verb for verb in VERBS if words[: len(verb.split())] == verb.split()), None)
     if verb is None:
         if words[:1] in (["--help"], ["-h"]):
@@ -51,25 +65,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         print(f"error: no verb {' '.join(words[:2])!r}\n\n{usage()}", file=sys.stderr)
         return 2
-    run: Callable[[list[str]], None] = import_module(VERBS[verb]).main
     try:
+        run: Callable[[list[str]], None] = import_module(VERBS[verb]).main
         run(words[len(verb.split()) :])
-    except UserError as error:
-        print(explained(str(error), terminal=sys.stderr.isatty()), file=sys.stderr)
-        return 1
     except StoppedError as error:
         print(error)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on")
-        return 128 + signal.SIGINT
-    except OSError as error:
-        told = disk_fault(error)
+    except BaseException as error:
+        # Whatever a handler raises may come out of compiled code as another exception.
+        if isinstance(error, KeyboardInterrupt) or received() is not None:
+            stop = StoppedError(received() or signal.SIGINT, "stopped")
+            print(stop)
+            exec("")  # else Python, which remembers an interrupt that came out of an exec, ends by SIGINT instead
+            return stop.exit_code
+        told = reason(error)
         if told is None:
             raise
-        print(f"error: {told}", file=sys.stderr)
+        print(explained(told, terminal=sys.stderr.isatty()), file=sys.stderr)
         return 1
     return 0
+
+
+def reason(error: BaseException) -> str | None:
+    """What an error that is not the program's fault says to people; None for other errors."""
+    if isinstance(error, UserError):
+        return str(error)
+    return disk_fault(error) if isinstance(error, OSError) else None
 
 
 def explained(reason: str, *, terminal: bool) -> str:

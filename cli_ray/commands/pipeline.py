@@ -24,7 +24,8 @@ Result = TypeVar("Result")
 
 class PipelineArguments(RunConfig, SuiteConfig):
     """Trains a run, exports its last checkpoint and evaluates that. The same command goes on with the first stage that
-    is not complete. The fields of the config change it as in `cli-ray train`."""
+    is not complete. The fields of the config change it as in `cli-ray train`; what is evaluated and how is what its
+    `[evaluation]` says, or flags such as `--benchmarks`, without that prefix, which come first."""
 
     output: Path
     """Folder for the model (`model/`) and its evaluation (`evaluation/`); shared by all nodes."""
@@ -40,16 +41,36 @@ def main(words: list[str]) -> None:
         raise UserError(f"name a config first: {PROG} --output DIR [--section.field value ...]")
     settings = _override(load(words[0]), words[1:])
 
-    from cli_ray.cluster import refuse_to_lose
     from cli_ray.train.folder import RunFolder
 
-    refuse_to_lose("--output", str(settings.output))
     run = RunConfig.model_validate({name: getattr(settings, name) for name in RunConfig.model_fields})
+    check(settings, run)
     folder = RunFolder(run.folder)
     stage("train", lambda: train(run, folder))
     stage("export", lambda: export(folder, settings.output))
     table = stage("evaluate", lambda: evaluate(settings))
     print(f"\n{table}\nThe model is in {settings.output / MODEL}, its results in {settings.output / EVALUATION}")
+
+
+def check(settings: PipelineArguments, run: RunConfig) -> None:
+    """Looks at what the later stages need, so that none fails after a training for what was known before it.
+
+    Raises:
+        UserError: folders cannot be written or hold something else, or benchmarks or their data are not there.
+    """
+    from cli_ray.commands.places import check_data_root, check_output, check_run
+    from cli_ray.evals.data.survey import require
+    from cli_ray.evals.suite import chosen
+    from cli_ray.train.folder import RunFolder
+
+    check_run(run)
+    check_output("--output", str(settings.output))
+    check_data_root(settings.data_root)
+    told, uri = settings.output / SOURCE, RunFolder(run.folder).uri
+    if (settings.output / MODEL).exists() and (not told.exists() or json.loads(told.read_text())["run"] != uri):
+        raise UserError(f"{settings.output / MODEL} is not the model of {uri}: name another --output")
+    benchmarks = chosen(settings.suite, settings.benchmarks)
+    require(benchmarks, absolute(settings.data_root), settings.miniature, settings.limit)
 
 
 def stage(name: str, run: Callable[[], Result]) -> Result:
@@ -120,4 +141,7 @@ def evaluate(settings: PipelineArguments) -> str:
 
 def _override(config: RunConfig, words: list[str]) -> PipelineArguments:
     """The arguments on top of a config, which leaves `--output` to be given."""
-    return arguments(PipelineArguments, words, PROG, default=PipelineArguments.model_construct(**dict(config)))
+    run = dict(config)
+    first = arguments(PipelineArguments, words, PROG, default=PipelineArguments.model_construct(**run))
+    suite = {name: getattr(first.evaluation, name) for name in SuiteConfig.model_fields}
+    return arguments(PipelineArguments, words, PROG, default=PipelineArguments.model_construct(**run, **suite))

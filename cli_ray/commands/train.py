@@ -17,6 +17,10 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"name a config first: {PROG} [--section.field value ...]")
     config = load(arguments[0], arguments[1:])
 
+    from cli_ray.commands.places import check_run
+
+    check_run(config)
+
     from cli_ray.train.trainer import train
 
     summary = train(config)

@@ -5,6 +5,7 @@ import ray
 from cli_ray.cluster import dead_address
 from cli_ray.doctor.finding import Finding, first_line
 from cli_ray.doctor.nodes import node_names
+from cli_ray.signals import ray_connects
 
 RAYS_NOTE = "/tmp/ray/ray_current_cluster"
 """Where Ray keeps the address of the newest cluster of a machine."""
@@ -19,7 +20,8 @@ def join() -> Finding:
                 what = f"{dead} is named as the running cluster and does not answer: only this machine was looked at"
                 fix = f"start it again, or unset RAY_ADDRESS and remove {RAYS_NOTE}, which a killed cluster leaves"
                 return Finding("cluster", "error", what, fix)
-            ray.init(address="auto", logging_level="error", log_to_driver=False)
+            with ray_connects():
+                ray.init(address="auto", logging_level="error", log_to_driver=False)
         except ConnectionError:
             fix = "on a cluster: ray job submit --working-dir . -- python -m cli_ray.commands.main doctor [CONFIG.toml]"
             return Finding("cluster", "warning", "no Ray cluster runs here: only this machine was looked at", fix)

@@ -1,23 +1,67 @@
-"""What a run ran on: versions, git and hardware. Holds no environment variables, which may be secrets."""
+"""What a run ran on, at its first start and at each later one. Holds no environment variables, which may be secrets."""
 
+import hashlib
+import json
+import os
 import platform
+import re
 import subprocess
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import ray
+import torch
+import torch.distributed as dist
 
+from cli_ray.train.folder import RunFolder
+from cli_ray.train.journal import now
+
+ENVIRONMENT = "environment.json"
 PACKAGES = ("cli_ray", "torch", "transformers", "deepspeed", "peft", "ray", "pyarrow", "pillow", "numpy")
+PACKAGE = Path(__file__).parents[1]
+CODE = (".py", ".txt", ".jsonl")
+"""Endings of the files that `code.sha256` is of."""
+JOB = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray describes a job to its driver in it, with what `ray job submit --metadata-json` gave."""
+DRIVER = Path("/proc/driver/nvidia/version")
+
+
+def record_start(folder: RunFolder) -> None:
+    """Writes environment.json, or adds this start to its `resumes`."""
+    text = folder.read(ENVIRONMENT)
+    if text is None:
+        whole = environment() | {"resumes": []}
+    else:
+        whole = json.loads(text)
+        whole.setdefault("resumes", []).append(environment())
+    folder.write(ENVIRONMENT, json.dumps(whole, indent=2))
+
+
+def record_workers(folder: RunFolder) -> None:
+    """Adds the accelerators of all ranks to the newest start in environment.json; called by every rank."""
+    ranks: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(ranks, accelerator())
+    if dist.get_rank():
+        return
+    whole = json.loads(folder.read(ENVIRONMENT) or "{}")
+    start = whole["resumes"][-1] if whole.get("resumes") else whole
+    seen = start.setdefault("workers", [])
+    seen += [group for group in grouped(ranks) if group not in seen]
+    folder.write(ENVIRONMENT, json.dumps(whole, indent=2))
 
 
 def environment() -> dict[str, Any]:
-    """The content of environment.json."""
+    """What the driver knows of a start."""
     return {
+        "time": now(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": versions(),
-        "git": {"commit": _git("rev-parse", "HEAD"), "changed": bool(_git("status", "--porcelain"))},
+        "code": code(),
         "cluster": {name: ray.cluster_resources().get(name, 0) for name in ("CPU", "GPU", "memory")},
         "nodes": sum(node["Alive"] for node in ray.nodes()),
     }
@@ -29,6 +73,64 @@ def versions() -> dict[str, str]:
     return {name: version for name in PACKAGES if (version := _version(name))}
 
 
+def code() -> dict[str, Any]:
+    """Which code runs: its commit, as far as git or the submitter of a job says it, and a hash of its files, which is
+    the same for a checkout, a wheel and the working directory of a job."""
+    checkout = _git("ls-files", "--error-unmatch", "__init__.py") is not None  # not a repository around a .venv
+    commit = _git("rev-parse", "HEAD") if checkout else submitted_commit()
+    changed = bool(_git("status", "--porcelain")) if checkout else commit.endswith("-dirty") if commit else None
+    return {"commit": commit and commit.removesuffix("-dirty"), "changed": changed, "sha256": code_hash(PACKAGE)}
+
+
+def code_hash(package: Path) -> str:
+    """Of the files of an installed or checked out package."""
+    state = hashlib.sha256()
+    files = [Path(folder, name) for folder, _, names in os.walk(package, followlinks=True) for name in names]
+    named = {path.relative_to(package).as_posix(): path for path in files if path.suffix in CODE}
+    for name, path in sorted(named.items()):
+        state.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return state.hexdigest()
+
+
+def submitted_commit() -> str | None:
+    """The commit that the metadata of this Ray job names, with `-dirty` behind it where files were changed."""
+    commit = (json.loads(os.environ.get(JOB, "{}")).get("metadata") or {}).get("commit")
+    return commit if isinstance(commit, str) and commit else None
+
+
+def accelerator() -> dict[str, Any]:
+    """What this rank computes on."""
+    node = ray.get_runtime_context().get_node_id()
+    if not torch.cuda.is_available():
+        return {"node": node, "gpu": None}
+    told = DRIVER.read_text() if DRIVER.exists() else ""
+    return {
+        "node": node,
+        "gpu": torch.cuda.get_device_name(),
+        "driver": driver_version(told),
+        "cuda": torch.version.cuda,
+    }
+
+
+def driver_version(told: str) -> str | None:
+    """The first version in what NVIDIA's kernel module says of itself, such as 570.86.15."""
+    found = re.search(r"\s(\d+\.\d[\d.]*)\s", told)
+    return found[1] if found else None
+
+
+def grouped(ranks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How many ranks, on how many nodes, compute on what."""
+    groups = Counter(json.dumps(rank) for rank in ranks)
+    kinds: dict[str, dict[str, Any]] = {}
+    for text, count in groups.items():
+        kind = json.loads(text)
+        del kind["node"]
+        group = kinds.setdefault(json.dumps(kind), {**kind, "ranks": 0, "nodes": 0})
+        group["ranks"] += count
+        group["nodes"] += 1
+    return list(kinds.values())
+
+
 def _version(package: str) -> str | None:
     with suppress(metadata.PackageNotFoundError):
         return metadata.version(package)
@@ -36,9 +138,9 @@ def _version(package: str) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    """Output of a git command, None outside a checkout or without git."""
+    """Output of a git command in the folder of the package; None outside a checkout or without git."""
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -5,6 +5,7 @@ from typing import Any
 
 from cli_ray.config import RunConfig
 from cli_ray.train.folder import METRICS, RunFolder
+from cli_ray.train.journal import now
 
 COMPLETE = "complete"
 """A file that is written when every benchmark is done."""
@@ -33,7 +34,8 @@ def join_results(folder: RunFolder) -> None:
     """
     lines = [json.loads(line) for line in (folder.read(METRICS) or "").splitlines()]
     joined = {line["step"] for line in lines if "evaluated" in line}
-    folder.append(METRICS, [json.dumps(line) for line in _results(folder) if line["step"] not in joined])
+    news = [line for line in _results(folder) if line["step"] not in joined]
+    folder.append(METRICS, [json.dumps({"time": now(), **line}) for line in news])
 
 
 def _results(folder: RunFolder) -> list[dict[str, Any]]:

@@ -11,13 +11,14 @@ from cli_ray.errors import UserError
 from cli_ray.model.build import build_model, load_processor
 from cli_ray.model.lora import merge_lora, save_lora
 from cli_ray.train.base import check_base
+from cli_ray.train.card import CARD, model_card
 from cli_ray.train.checkpoint import TAG, Checkpoint, complete_checkpoints, read_from
 from cli_ray.train.folder import RunFolder, load_config
 from cli_ray.train.quiet import quiet
 
 
 def export(run: str, output: Path, step: int | None, *, best: bool, keep_lora: bool) -> str:
-    """Writes safetensors, config and processor to `output`.
+    """Writes safetensors, config, processor and a model card to `output`.
 
     Args:
         run: path or URI of the run folder.
@@ -51,10 +52,21 @@ def export(run: str, output: Path, step: int | None, *, best: bool, keep_lora: b
         merge_lora(model)
     model.save_pretrained(partial)
     load_processor(base).save_pretrained(partial)
+    has_adapter = bool(config.lora.rank and keep_lora)
+    (partial / CARD).write_text(model_card(folder, config, checkpoint, has_adapter=has_adapter))
+    readable_as_others(partial)
     if output.exists():
         output.rmdir()
     partial.rename(output)
     return checkpoint.name
+
+
+def readable_as_others(folder: Path) -> None:
+    """Gives all files the mode that this user's files get, 0644 as a rule: safetensors writes its own as 0600."""
+    mode = (folder / "config.json").stat().st_mode
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(mode)
 
 
 def consolidated(checkpoint: Path, zero_stage: int) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from typing import Any
 from cli_ray.config import RunConfig, stored_injection
 from cli_ray.data.folder import Folder
 from cli_ray.errors import UserError
-from cli_ray.train.journal import Journal
+from cli_ray.train.journal import Journal, now
 
 PLACE = ("checkpoint.", "cluster.", "log.")
 """Fields that decide where and how a run goes on, not what comes out; they may differ from start to start."""
@@ -22,8 +22,8 @@ class RunFolder(Folder):
         self._events = Journal(self, "events.jsonl")
 
     def event(self, kind: str, **fields: Any) -> None:
-        """Adds a line to events.jsonl."""
-        self._events.add(json.dumps({"event": kind, **fields}))
+        """Adds a line to events.jsonl, with the time."""
+        self._events.add(json.dumps({"time": now(), "event": kind, **fields}))
 
     def ending(self) -> dict[str, Any] | None:
         """What a run came to; None while it has not ended, ended with an error or went on since."""
@@ -32,6 +32,7 @@ class RunFolder(Folder):
                 event: dict[str, Any] = json.loads(line)
             except ValueError:  # cut by the death of its writer
                 return None
+            event.pop("time", None)
             kind = event.pop("event")
             if kind != "config":
                 return event if kind == "end" and "error" not in event else None

@@ -1,9 +1,15 @@
 """Lines of a file that a run adds to while it goes on."""
 
 import threading
+from datetime import UTC, datetime
 
 from cli_ray.data.folder import Folder
 from cli_ray.train.output import say
+
+
+def now() -> str:
+    """The time in UTC, as lines of journals hold it: `2026-01-31T23:59:59.123+00:00`."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class Journal:

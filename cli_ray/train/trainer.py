@@ -1,6 +1,5 @@
 """The driver: prepares the run folder, checks the cluster and starts Ray Train."""
 
-import json
 from signal import Signals
 from typing import Any
 
@@ -17,7 +16,7 @@ from cli_ray.model.attention import check_attention
 from cli_ray.model.build import load_processor, resolve_injection
 from cli_ray.train.base import pin_base
 from cli_ray.train.callbacks.trackers import check_sinks
-from cli_ray.train.environment import environment
+from cli_ray.train.environment import record_start
 from cli_ray.train.evaluator import Evaluator
 from cli_ray.train.folder import RunFolder, load_config
 from cli_ray.train.launch import Launch
@@ -91,7 +90,7 @@ def prepare(config: RunConfig, folder: RunFolder) -> RunConfig:
     prepare_index(folder, "index.json", config.data)
     if config.validation.sources:
         prepare_index(folder, "validation-index.json", config.validation_data)
-    folder.write("environment.json", json.dumps(environment(), indent=2))
+    record_start(folder)
     folder.event("resume" if resumed else "start")
     return config
 

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from cli_ray.cluster import copy_note
 from cli_ray.errors import UserError
 from cli_ray.evals.record import digest
 
@@ -87,7 +88,10 @@ def _of_hub(model: str, patterns: Sequence[str]) -> Path:
     try:
         return Path(snapshot_download(model, allow_patterns=list(patterns)))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(f"model = {model!r} is neither a folder nor a model that the hub gives: {error}") from error
+        note = copy_note(model)
+        raise UserError(
+            f"model = {model!r} is neither a folder nor a model that the hub gives: {error}{note}"
+        ) from error
 
 
 def _inside(folder: Path) -> Iterable[Path]:

@@ -1,12 +1,17 @@
 import errno
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from ray.exceptions import RayTaskError
 
 from cli_ray.commands import compare, main
+from cli_ray.commands.places import check_output
+from cli_ray.errors import UserError
 
 # Runs a verb and prints the heavy modules that it imported.
 PROBE = """
@@ -76,6 +81,8 @@ def test_importing_the_package_does_not_import_torch() -> None:
         (OSError(errno.EDQUOT, "", "/full"), "/full: Disk quota exceeded; make room"),
         (OSError(errno.EROFS, "", "/cd"), "/cd: Read-only file system; mount it"),
         (PermissionError(errno.EACCES, "", "/root"), "/root: Permission denied; let this user"),
+        (PermissionError(errno.EPERM, "", "/sys/y"), "/sys/y: Operation not permitted; choose another folder"),
+        (NotADirectoryError(errno.ENOTDIR, "", "/a/b"), "/a/b: Not a directory; choose a folder"),
         (RayTaskError("task", "trace", OSError(errno.ENOSPC, "", "/full")).as_instanceof_cause(), "/full: No space"),
     ],
 )  # fmt: skip
@@ -108,3 +115,102 @@ def test_other_faults_of_files_keep_their_traceback(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(compare, "main", fail)
     with pytest.raises(OSError, match="/broken"):
         main.main(["compare", "a", "b"])
+
+
+def sleeping() -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+def in_compiled_code() -> None:
+    """As Ray's compiled parts turn what a handler raises."""
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt as interrupt:
+        raise SystemError("returned a result with an exception set") from interrupt
+
+
+def while_something_else_fails() -> None:
+    try:
+        signal.raise_signal(signal.SIGTERM)
+    except KeyboardInterrupt as interrupt:
+        raise UserError("no reply") from interrupt
+
+
+@pytest.mark.parametrize("run", [sleeping, in_compiled_code, while_something_else_fails])
+def test_sigterm_ends_with_its_sentence(
+    run: Callable[[], None], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compare, "main", lambda words: run())
+    before = signal.getsignal(signal.SIGTERM)
+    assert main.main(["compare", "a", "b"]) == 143
+    assert capsys.readouterr() == ("stopped by SIGTERM; the same command goes on\n", "")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_during_an_import_is_143() -> None:
+    """Classes are made by `exec`, and Python remembers an interrupt there."""
+    code = (
+        "import os, signal, sys; from cli_ray.commands import compare, main\n"
+        "compare.main = lambda words: exec('os.kill(os.getpid(), signal.SIGTERM)', {'os': os, 'signal': signal})\n"
+        "sys.exit(main.main(['compare', 'a', 'b']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (143, "stopped by SIGTERM; the same command goes on\n")
+
+
+def test_output_without_a_reader_is_no_error() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as nobody:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli_ray.commands.main", "--help"],
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("verb", ["train", "tune", "pipeline", "drill", "doctor"])
+def test_a_folder_is_no_config(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main([verb, str(tmp_path), *(["--output", "x"] if verb == "pipeline" else [])]) == 1
+    assert capsys.readouterr().err == f"error: {tmp_path}: cannot be read: Is a directory\n"
+
+
+CONFIG = 'name = "a"\n[model]\ncheckpoint = "tiny"\n[[data.sources]]\npath = "a.tar"\n'
+SWEEP = 'name = "b"\nbase = "run.toml"\n[space]\n"optim.amp.lr" = [1e-4, 1e-3]\n'
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["train", "run.toml"], "--runs-dir"),
+        (["tune", "sweep.toml"], "--sweeps-dir"),
+        (["pipeline", "run.toml", "--output", "out"], "--runs-dir"),
+        (["pipeline", "run.toml"], "--output"),
+        (["drill", "run.toml", "--kill", "worker"], "--runs-dir"),
+        (["export", "run"], "--output"),
+        (["eval", "--model", "x"], "--output"),
+        (["demo"], "--output"),
+        (["compare", "a", "b"], "--output"),
+    ],
+)
+def test_a_folder_that_cannot_be_written_is_told_first(
+    words: list[str], option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("run.toml", CONFIG), ("sweep.toml", SWEEP), ("file", "")):
+        Path(name).write_text(text)
+    assert main.main([*words, option, "file/below"]) == 1
+    told = "cannot be written: Not a directory; name a folder that can"
+    assert capsys.readouterr().err == f"error: {option} file/below {told}\n"
+
+
+@pytest.mark.parametrize("folder", ["/proc/x", "file", "file/below", "foo://x"])
+def test_looking_at_a_folder_leaves_nothing_there(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("")
+    check_output("--output", "there/and/below")
+    with pytest.raises(UserError, match=rf"--output {folder} cannot be (written|used): .*; name a"):
+        check_output("--output", folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

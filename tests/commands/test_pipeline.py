@@ -97,6 +97,50 @@ def test_a_stage_that_failed_is_told_and_done_by_the_next_call(
     assert stages.done == ["train", "export", "evaluate"]
 
 
+def test_what_is_known_is_said_before_the_training(
+    stages: Stages, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for wrong, told in (
+        (["--benchmarks", "mme2"], "there is no benchmark 'mme2'; did you mean mme"),
+        (["--evaluation.benchmarks", "mme2"], "there is no benchmark 'mme2'; did you mean mme"),
+        (["--suite", "paper19"], "there is no suite 'paper19'"),
+        (["--no-miniature", "--data-root", str(tmp_path / "absent"), "--benchmarks", "pope"], "pope"),
+        (["--output", "/proc/x"], "--output /proc/x cannot be written"),
+    ):
+        assert main([*words, *wrong]) == 1
+        assert told in capsys.readouterr().err
+    (tmp_path / "out" / "model").mkdir(parents=True)
+    assert main(words) == 1
+    assert "is not the model of" in capsys.readouterr().err
+    assert stages.done == []
+
+
+def test_the_section_of_the_config_says_what_is_evaluated(
+    stages: Stages, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+
+    def evaluate(config: Any) -> SimpleNamespace:
+        seen.append(config)
+        return SimpleNamespace(table=lambda: "the table")
+
+    monkeypatch.setattr(run, "evaluate", evaluate)
+    config = tmp_path / "run.toml"
+    config.write_text(config.read_text() + '[evaluation]\nbenchmarks = ["pope"]\nreplica = { gpus = 0, count = 3 }\n')
+    words = [word for word in words if word not in ("--replica.gpus", "0")]
+    assert main(words) == 0
+    for name, changes in {
+        "second": ["--evaluation.profile", "strict", "--evaluation.benchmarks", "mme"],
+        "third": ["--evaluation.benchmarks", "mme", "--benchmarks", "gqa", "--replica.count", "2"],
+    }.items():
+        assert main([*words, *changes, "--name", name, "--output", str(tmp_path / name)]) == 0
+    assert [(one.benchmarks, one.profile, one.replica.gpus, one.replica.count, one.limit) for one in seen] == [
+        (("pope",), "lmms-eval/0.7.3", 0, 3, 1),
+        (("mme",), "strict", 0, 3, 1),
+        (("gqa",), "lmms-eval/0.7.3", 0, 2, 1),
+    ]
+
+
 def test_another_config_or_another_run_is_refused(
     stages: Stages, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

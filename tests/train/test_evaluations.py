@@ -152,11 +152,13 @@ def test_a_failed_evaluation_is_told_and_the_others_join_the_metrics(tmp_path: P
     evaluations.refused = "step-00000002"
     with Evaluator(config, run):
         pass
-    assert lines_of(run, "events.jsonl") == [
+    events = lines_of(run, "events.jsonl")
+    assert all(str(event.pop("time")).endswith("+00:00") for event in events)
+    assert events == [
         {"event": "evaluation failed", "step": 2, "reason": "no room"},
         {"event": "evaluation", "step": 4, "path": name_of(4)},
     ]
-    assert [line["step"] for line in lines_of(run, "metrics.jsonl")] == [4]
+    assert [(line["step"], "time" in line) for line in lines_of(run, "metrics.jsonl")] == [(4, True)]
 
 
 def test_a_training_that_failed_waits_for_no_evaluation(tmp_path: Path, evaluations: Evaluations) -> None:
@@ -194,6 +196,7 @@ def test_results_are_joined_once(tmp_path: Path) -> None:
     join_results(folder)
 
     lines = [json.loads(line) for line in (folder.read("metrics.jsonl") or "").splitlines()]
+    assert lines[1].pop("time").endswith("+00:00")
     assert lines[1:] == [{"step": 20, "evaluated": True, "eval/pope": 81.5, "eval/pope_se": 0.5}]
 
 

@@ -90,7 +90,7 @@ def metrics_of(run: Path) -> list[dict[str, Any]]:
 
 def untimed(run: Path) -> list[dict[str, Any]]:
     """What must be the same after every restart."""
-    timed = ("tokens/s", "samples/s", "data_wait_ms", "step_ms", "peak_GiB")
+    timed = ("time", "tokens/s", "samples/s", "data_wait_ms", "step_ms", "peak_GiB")
     return [{key: value for key, value in line.items() if key not in timed} for line in metrics_of(run)]
 
 

@@ -5,25 +5,28 @@ from cli_ray.data.stream import Stream
 from cli_ray.train.callbacks.callback import Callback
 from cli_ray.train.callbacks.checkpointer import Checkpointer
 from cli_ray.train.callbacks.console import Console
+from cli_ray.train.callbacks.environment_recorder import EnvironmentRecorder
 from cli_ray.train.callbacks.ledger import Ledger
 from cli_ray.train.callbacks.metrics_file import MetricsFile
 from cli_ray.train.callbacks.pauser import Pauser
 from cli_ray.train.callbacks.quarantiner import Quarantiner
 from cli_ray.train.callbacks.result_joiner import ResultJoiner
-from cli_ray.train.callbacks.trackers import SINKS
+from cli_ray.train.callbacks.trackers import Tracker
 from cli_ray.train.callbacks.validator import Validator
 
 
 def callbacks_of(config: RunConfig, validation: Stream | None, rank: int) -> list[Callback]:
     """The callbacks of a rank. Those with collectives stand in the same order on every rank."""
-    callbacks: list[Callback] = [Quarantiner()]
+    callbacks: list[Callback] = [EnvironmentRecorder(), Quarantiner()]
     if validation is not None:
         callbacks.append(Validator(validation, config.validation.max_samples))
     if rank == 0:
-        callbacks += [MetricsFile(), Console(), *(SINKS[name]() for name in config.log.sinks)]
+        callbacks += [MetricsFile(), Console()]
         if config.evaluation.every:
             callbacks.append(ResultJoiner())
     ledger = Ledger() if config.log.ids else None
     if ledger is not None:
         callbacks.append(ledger)
-    return [*callbacks, Pauser(), Checkpointer(ledger)]
+    # Trackers come last, for their end may take seconds, which a checkpoint before a pause has not.
+    trackers = [Tracker(name) for name in config.log.sinks] if rank == 0 else []
+    return [*callbacks, Pauser(), Checkpointer(ledger), *trackers]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cli_ray.data.collate import MicroBatch
 from cli_ray.train.callbacks.callback import Callback
 from cli_ray.train.folder import METRICS
-from cli_ray.train.journal import Journal
+from cli_ray.train.journal import Journal, now
 from cli_ray.train.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class MetricsFile(Callback):
 
     def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
         if metrics is not None:
-            self._file.add(json.dumps(finite(metrics), allow_nan=False))
+            self._file.add(json.dumps({"time": now(), **finite(metrics)}, allow_nan=False))
 
     def on_end(self, loop: "TrainLoop") -> None:
         self._file.close()

@@ -6,6 +6,7 @@ from cli_ray.data.collate import MicroBatch
 from cli_ray.train.callbacks.callback import Callback
 from cli_ray.train.evaluations import join_results
 from cli_ray.train.metrics import Metrics
+from cli_ray.train.output import say
 
 if TYPE_CHECKING:
     from cli_ray.train.loop import TrainLoop
@@ -16,4 +17,7 @@ class ResultJoiner(Callback):
 
     def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
         if loop.progress.step % loop.config.checkpoint.every == 0:
-            join_results(loop.folder)
+            try:
+                join_results(loop.folder)
+            except OSError as error:
+                say(f"results of evaluations cannot be joined to metrics.jsonl yet: {error}")

@@ -1,124 +1,192 @@
-"""Optional sinks beside metrics.jsonl: wandb, TensorBoard, MLflow."""
+"""Optional sinks beside metrics.jsonl: services that track experiments, which may fail and never stop a run."""
 
-import os
-import tempfile
-from collections.abc import Sequence
+import json
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from cli_ray.config.train import Sink
 from cli_ray.data.collate import MicroBatch
 from cli_ray.errors import UserError
 from cli_ray.train.callbacks.callback import Callback
 from cli_ray.train.callbacks.metrics_file import flatten
+from cli_ray.train.callbacks.services import SERVICES, Line, Run, Service, State
+from cli_ray.train.folder import RunFolder
 from cli_ray.train.metrics import Metrics
+from cli_ray.train.output import say
 
 if TYPE_CHECKING:
     from cli_ray.train.loop import TrainLoop
 
+KEPT = 1000
+"""Lines that wait for a service that fails; then the oldest go."""
+RETRY_S = 60.0
+"""From a failure to the next try."""
+CLOSE_S = 30.0
+"""What the end of a run waits for a service at most."""
+LONGEST_LABEL = 200
+"""Characters; MLflow takes names of 250."""
+TRACKING = "tracking.json"
+"""Holds the id under which services know the run, for each start of it to go on there."""
+PACKAGES = {
+    "wandb": ("wandb",),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("alembic", "mlflow-skinny", "sqlalchemy"),
+}
+"""What a sink needs installed, as the extras of pyproject.toml say."""
+
+_claim = threading.Lock()
+
 
 class Tracker(Callback):
-    """Hands flat metrics to a service. A subclass opens, logs and closes."""
+    """Hands flat metrics to a service by a thread of its own, so that training waits for none.
 
-    def open(self, loop: "TrainLoop", folder: Path) -> None:
-        """Starts a run; local files go to `folder`."""
-        raise NotImplementedError
+    Args:
+        name: of the service.
+    """
 
-    def log(self, metrics: dict[str, float], step: int) -> None:
-        """Records the metrics of a step."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Ends the run."""
-        raise NotImplementedError
+    def __init__(self, name: Sink) -> None:
+        self._name = name
+        self._delivery: Delivery | None = None
 
     def on_start(self, loop: "TrainLoop") -> None:
-        local = Path(loop.folder.path) if loop.folder.is_local else Path(tempfile.mkdtemp())
-        self.open(loop, local)
+        self._legal = legal_names([source.label for source in loop.config.data.sources])
+        self._delivery = Delivery(self._name, SERVICES[self._name](), loop)
+        self._delivery.start()
 
     def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
-        if metrics is not None:
-            self.log(flatten(metrics, loop.engine.layers), metrics["step"])
+        if metrics is not None and self._delivery is not None:
+            flat = flatten(metrics, loop.engine.layers)
+            named = {self._legal.get(name, name): value for name, value in flat.items()}
+            self._delivery.put(Line(metrics["step"], time.time(), named))
 
     def on_end(self, loop: "TrainLoop") -> None:
-        self.close()
+        self._close("stopped" if loop.pause else "finished")
 
     def on_error(self, loop: "TrainLoop", error: BaseException) -> None:
-        self.close()
+        self._close("failed")
+
+    def _close(self, state: State) -> None:
+        if self._delivery is not None:
+            self._delivery.close(state)
 
 
-class Wandb(Tracker):
-    """Weights & Biases; offline unless WANDB_API_KEY is set."""
+class Delivery(threading.Thread):
+    """Opens a service and gives it the lines; tells its first failure, and tries again later."""
 
-    _run: Any = None
+    def __init__(self, name: str, service: Service, loop: "TrainLoop") -> None:
+        super().__init__(name=f"tracker-{name}", daemon=True)
+        self._service, self._label, self._loop = service, name, loop
+        self._first_step = loop.progress.step + 1
+        self._lines: deque[Line] = deque()
+        self._lost = 0
+        self._news = threading.Condition()
+        self._state: State | None = None
+        self._has_failed = False
 
-    def open(self, loop: "TrainLoop", folder: Path) -> None:
-        import wandb
+    def put(self, line: Line) -> None:
+        """Adds a line; waits for nothing."""
+        with self._news:
+            if len(self._lines) == KEPT:
+                self._lines.popleft()
+                self._lost += 1
+            self._lines.append(line)
+            self._news.notify()
 
-        self._run = wandb.init(
-            project=loop.config.log.project,
-            name=loop.config.name,
-            id=loop.config.name,
-            resume="allow",
-            dir=str(folder),
-            mode="online" if os.environ.get("WANDB_API_KEY") else "offline",
-            config=loop.config.model_dump(mode="json"),
-        )
+    def close(self, state: State) -> None:
+        """Gives the service a last while for the rest; says what did not reach it."""
+        if self._state is not None:
+            return
+        with self._news:
+            self._state = state
+            self._news.notify()
+        self.join(CLOSE_S)
+        lost = self._lost + len(self._lines)
+        if lost:
+            say(f"{lost} logged steps did not reach {self._label}; metrics.jsonl of the run folder has them all")
 
-    def log(self, metrics: dict[str, float], step: int) -> None:
-        self._run.log(metrics, step=step)
+    def run(self) -> None:
+        """Until the end of the run."""
+        is_open = False
+        while True:
+            try:
+                if not is_open:
+                    self._service.open(tracked(self._loop), self._lines[0].step if self._lines else self._first_step)
+                    is_open = True
+                self._hand_over()
+                if self._state is not None and not self._lines:
+                    self._service.close(self._state)
+                    return
+            except Exception as error:  # services raise what they like
+                is_open = False
+                self._fail(error)
+                if self._state is not None:
+                    return
 
-    def close(self) -> None:
-        if self._run is not None:
-            import wandb
+    def _hand_over(self) -> None:
+        """Waits for lines, and gives them to the service one after the other."""
+        with self._news:
+            self._news.wait_for(lambda: self._lines or self._state is not None)
+        while self._lines:
+            line = self._lines[0]
+            self._service.log(line)
+            with self._news:
+                if self._lines and self._lines[0] is line:  # else it was lost meanwhile
+                    self._lines.popleft()
 
-            self._run.finish()
-            wandb.teardown()  # its service writes on after finish, and Ray may end this worker before
-
-
-class TensorBoard(Tracker):
-    """TensorBoard event files in `tensorboard/` of the run folder."""
-
-    _writer: Any = None
-
-    def open(self, loop: "TrainLoop", folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=loop.progress.step + 1)
-
-    def log(self, metrics: dict[str, float], step: int) -> None:
-        for key, value in metrics.items():
-            self._writer.add_scalar(key, value, step)
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-
-
-class MLflow(Tracker):
-    """MLflow; to MLFLOW_TRACKING_URI when it is set, else `mlflow.db` in the run folder."""
-
-    _mlflow: Any = None
-
-    def open(self, loop: "TrainLoop", folder: Path) -> None:
-        import mlflow
-
-        if not os.environ.get("MLFLOW_TRACKING_URI"):
-            mlflow.set_tracking_uri(f"sqlite:///{folder / 'mlflow.db'}")
-        mlflow.set_experiment(loop.config.log.project)
-        mlflow.start_run(run_name=loop.config.name)
-        self._mlflow = mlflow
-
-    def log(self, metrics: dict[str, float], step: int) -> None:
-        self._mlflow.log_metrics(metrics, step=step)
-
-    def close(self) -> None:
-        if self._mlflow is not None:
-            self._mlflow.end_run()
+    def _fail(self, error: Exception) -> None:
+        if not self._has_failed:
+            self._has_failed = True
+            say(
+                f"log.sinks: {self._label} fails and is left out, tried again every {RETRY_S:.0f} s while training "
+                f"goes on: {reason(error)}"
+            )
+        self._service.abandon()
+        with self._news:
+            self._news.wait_for(lambda: self._state is not None, timeout=RETRY_S)
 
 
-SINKS: dict[Sink, type[Tracker]] = {"wandb": Wandb, "tensorboard": TensorBoard, "mlflow": MLflow}
+def tracked(loop: "TrainLoop") -> Run:
+    """What services are told of a run, with the id that is made once and kept in the run folder."""
+    return Run(loop.config, loop.folder, identity(loop.folder))
+
+
+def identity(folder: RunFolder) -> str:
+    """The id under which services know a run."""
+    with _claim:
+        text = folder.read(TRACKING)
+        if text is None:
+            text = json.dumps({"id": uuid4().hex})
+            folder.write(TRACKING, text)
+    known: str = json.loads(text)["id"]
+    return known
+
+
+def legal_names(labels: Iterable[str]) -> dict[str, str]:
+    """By the name of a source's metric, a different name for each that every service takes: letters, digits, `_`, `.`
+    and `-`."""
+    legal: dict[str, str] = {}
+    for label in labels:
+        plain = re.sub(r"[^\w.-]", "_", label)[:LONGEST_LABEL]
+        if not plain.strip("."):
+            plain = "_" * len(plain)
+        name, number = f"loss/{plain}", 1
+        while name in legal.values():
+            number += 1
+            name = f"loss/{plain}_{number}"
+        legal[f"loss/{label}"] = name
+    return legal
+
+
+def reason(error: Exception) -> str:
+    """An error in a line, without the login that an address may hold."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    return re.sub(r"://[^/@\s]*@", "://", said)[:500]
 
 
 def check_sinks(names: Sequence[Sink]) -> None:
@@ -129,4 +197,6 @@ def check_sinks(names: Sequence[Sink]) -> None:
     """
     for name in names:
         if find_spec(name) is None:
-            raise UserError(f"log.sinks names {name!r}, which is not installed: pip install 'cli_ray[{name}]'")
+            raise UserError(
+                f"log.sinks names {name!r}, which is not installed: pip install {' '.join(PACKAGES[name])} on all nodes"
+            )
