@@ -2,6 +2,7 @@
 
 import ray
 
+from cli_ray import autoscaler
 from cli_ray.cluster import dead_address
 from cli_ray.doctor.finding import Finding, first_line
 from cli_ray.doctor.nodes import node_names
@@ -28,4 +29,6 @@ def join() -> Finding:
             return Finding("cluster", "error", f"the running cluster cannot be joined: {first_line(error)}", fix)
     have = ray.cluster_resources()
     told = f"{len(node_names())} node(s), {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs"
+    if autoscaler.version():
+        told += ", and an autoscaler that adds nodes"
     return Finding("cluster", "ok", told)

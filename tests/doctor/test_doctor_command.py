@@ -45,7 +45,7 @@ def test_a_cluster_is_looked_at_node_by_node(
     code = main(["doctor", str(config), "--runs-dir", str(config.parent / "runs")])
     told, error = capsys.readouterr()
     lines = {line.split()[1]: line.split()[0] for line in told.splitlines() if line.startswith(("ok", "warn", "err"))}
-    assert lines["cluster"] == lines["versions"] == lines["storage"] == lines["data"] == lines["CPUs"] == "ok"
+    assert lines["cluster"] == lines["versions"] == lines["storage"] == lines["data"] == lines["room"] == "ok"
     # The cluster of the tests has no dashboard, without which dead drivers keep their workers' place.
     assert lines["dashboard"] == "error"
     assert code == 1
