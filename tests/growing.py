@@ -23,13 +23,16 @@ PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeP
 
 
 @contextmanager
-def growing_cluster(types: Mapping[str, Mapping[str, Any]], *, idle_s: float = 10, v2: bool = True) -> Iterator[str]:
+def growing_cluster(
+    types: Mapping[str, Mapping[str, Any]], *, idle_s: float = 10, v2: bool = True, dashboard: int = 0
+) -> Iterator[str]:
     """The address of a cluster that has a head without CPUs and starts nodes as they are asked for.
 
     Args:
         types: by name, `resources` and `max_workers` of the nodes that the autoscaler may start.
         idle_s: after which it ends a node without work.
         v2: the second version of Ray's autoscaler.
+        dashboard: port of one, which jobs need; none at 0.
     """
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
     port = free_ports(1)[0]
@@ -41,6 +44,8 @@ def growing_cluster(types: Mapping[str, Mapping[str, Any]], *, idle_s: float = 1
     identity = {"RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID, "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID}
     head: dict[str, Any] = {
         "num_cpus": 0,
+        "include_dashboard": bool(dashboard),
+        "dashboard_port": dashboard or None,
         "gcs_server_port": port,
         "temp_dir": folder,
         "object_store_memory": STORE_BYTES,

@@ -36,6 +36,7 @@ def test_nothing_stays_reserved(cluster: None, tmp_path: Path) -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # tests are no package that the controller could import
     trainer = Trainer(
         print,
+        timeout_s=60,
         torch_config=Fatal(backend="gloo"),
         scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
         run_config=RunConfig(storage_path=str(tmp_path), failure_config=FailureConfig(controller_failure_limit=0)),
