@@ -24,9 +24,8 @@ def join() -> Finding:
         try:
             ray.init(address=address, logging_level="error", log_to_driver=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            return Finding(
-                "cluster", "error", f"the running cluster cannot be joined: {first_line(error)}", "see above"
-            )
+            what = f"the cluster at {address} cannot be joined: {first_line(error)}"
+            return Finding("cluster", "error", what, "look at the logs of its head")
     have = ray.cluster_resources()
     told = f"{len(node_names())} node(s), {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs"
     if autoscaler.version():
