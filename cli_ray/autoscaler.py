@@ -88,5 +88,20 @@ def news() -> str:
     return str(outlook()) if found == 2 else "its autoscaler may be starting nodes" if found else ""
 
 
+def start_helpers() -> None:
+    """Starts the helpers of Ray Data and Ray Train that outlive a run on this driver's node, where the cluster grows.
+
+    Whoever needs them first starts them where it is: a rank, say, whose machine would then never be given back."""
+    if not version():
+        return
+    from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
+        get_or_create_autoscaling_coordinator,
+    )
+    from ray.data._internal.stats import get_or_create_stats_actor
+
+    get_or_create_autoscaling_coordinator()
+    get_or_create_stats_actor()
+
+
 def _client() -> Any:
     return GcsClient(address=ray.get_runtime_context().gcs_address)

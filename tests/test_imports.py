@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "plan": {"config", "errors", "model"},
     "train": {"autoscaler", "cluster", "config", "errors", "data", "model", "plan", "room"},
     "drill": {"config", "errors"},
-    "tune": {"cluster", "config", "errors", "data", "model", "plan", "room", "train"},
+    "tune": {"autoscaler", "cluster", "config", "errors", "data", "model", "plan", "room", "train"},
     "doctor": {"autoscaler", "cluster", "config", "data", "errors", "room"},
     "commands": {"cluster", "config", "doctor", "errors", "data", "model", "plan", "train", "drill", "tune"},
 }

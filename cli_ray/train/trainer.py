@@ -6,6 +6,7 @@ from typing import Any
 
 import ray
 
+from cli_ray.autoscaler import start_helpers
 from cli_ray.cluster import connect, refuse_to_lose
 from cli_ray.config import ClusterConfig, DataConfig, RunConfig
 from cli_ray.config.paths import with_absolute_paths
@@ -52,6 +53,7 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
     evaluator = Evaluator(config, folder)
     connect(config.cluster.max_workers * config.cluster.cpus_per_worker)
     check_resources(config.cluster, check)
+    start_helpers()
     with lease_of(folder) as lease:
         config = prepare(config, folder)
         lease.check()

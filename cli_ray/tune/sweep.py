@@ -15,6 +15,7 @@ import tomli_w
 from ray import tune
 from ray.tune import Callback, FailureConfig, Tuner
 
+from cli_ray.autoscaler import start_helpers
 from cli_ray.cluster import connect, refuse_to_lose
 from cli_ray.config import RunConfig, SweepConfig
 from cli_ray.config.paths import with_absolute_paths
@@ -66,6 +67,7 @@ def sweep(config: SweepConfig, base: RunConfig) -> list[Record]:
     connect(needs(trials)[0], log_to_driver=False)
     most = config.max_concurrent or (MOST if config.search == "grid" else min(MOST, config.num_trials))
     at_once = min(most, room([one for _, one in tried], most))
+    start_helpers()
     claim(folder, config, trials)
     runs = Folder(trials.runs_dir)
     prepare_indices(runs, trials)

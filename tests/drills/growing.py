@@ -20,6 +20,7 @@ import ray
 from cli_ray.data.synthetic import synthesize, write_tar
 from cli_ray.evals.results.table import grid
 from tests.drill.test_drill import CONFIG
+from tests.drills.quiet import be_quiet
 from tests.growing import growing_cluster
 from tests.ports import free_ports
 
@@ -41,6 +42,7 @@ REFUSES = "asks for 2 GPUs, the cluster has 0"
 
 def main() -> int:
     """Runs the jobs and prints a table."""
+    be_quiet()
     folder = Path(tempfile.mkdtemp(prefix="growing"))
     write_tar(synthesize(24, seed=0, split="train"), folder / "shards", shard_size=12)
     write_tar(synthesize(4, seed=0, split="held_out"), folder / "held-out", shard_size=4)
