@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import ray
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
 from ray.autoscaler._private.monitor import BASE_READONLY_CONFIG
 from ray.cluster_utils import Cluster
@@ -57,6 +58,7 @@ def growing_cluster(
     try:
         yield address
     finally:
+        ray.shutdown()  # a driver that is still connected ends with its cluster
         descendants = _descendants(process.process.pid for process in cluster.head_node.all_processes["monitor"])
         with others_address_kept():
             cluster.shutdown()

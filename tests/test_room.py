@@ -61,7 +61,6 @@ def growing(request: pytest.FixtureRequest) -> Iterator[None]:
     with growing_cluster({"small": {"resources": {"CPU": 2}, "max_workers": 2}}, idle_s=6) as address:
         ray.init(address=address, logging_level="warning", log_to_driver=False)
         yield
-        ray.shutdown()
     if before:
         ray.init(address=before, logging_level="warning", log_to_driver=False)
 

@@ -83,7 +83,6 @@ def main() -> int:
         for name, words, code, said in jobs:
             rows.append(_submitted(name, words, code, said, f"http://127.0.0.1:{dashboard}", folder))
             print(" | ".join(rows[-1]), flush=True)
-        ray.shutdown()
     print(grid(HEAD, rows, left=1))
     print(f"outputs are in {folder}")
     return int(any(row[-1] != "as expected" for row in rows))
