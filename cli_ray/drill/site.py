@@ -103,6 +103,15 @@ class Site:
         (daemon,) = node.all_processes["raylet"]
         return [one for one in _children(daemon.process.pid) if one.title.startswith(title)]
 
+    def everywhere(self, title: str) -> list[Process]:
+        """The processes of all nodes, the head among them, whose title begins so."""
+        return [one for node in (self._cluster.head_node, *self._rooms) for one in self.workers(node, title)]
+
+    def lives(self, node: Any) -> bool:
+        """Whether the daemon of a node runs."""
+        (daemon,) = node.all_processes["raylet"]
+        return daemon.process.poll() is None
+
     def tidy(self) -> None:
         """Ends what Ray Train left on the head to tidy up after a dead driver; without a dashboard that never ends."""
         for one in self.workers(self._cluster.head_node, "ray::PlacementGroupCleaner"):
