@@ -7,6 +7,7 @@ Ray's own view of it is private, so that this is the one place that reads it: fo
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import ray
@@ -104,4 +105,9 @@ def start_helpers() -> None:
 
 
 def _client() -> Any:
-    return GcsClient(address=ray.get_runtime_context().gcs_address)
+    return _client_of(ray.get_runtime_context().gcs_address)
+
+
+@lru_cache(maxsize=1)
+def _client_of(address: str) -> Any:
+    return GcsClient(address=address)

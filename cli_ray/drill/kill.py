@@ -19,6 +19,7 @@ TITLES: dict[Kind, str] = {
     "watcher": "ray::PreemptionWatcher",
     "cleaner": "ray::PlacementGroupCleaner",
     "barrier": "ray::SynchronizationActor",
+    "datasets": "ray::DatasetManager",
     "statistics": "ray::_StatsActor",
     "coordinator": "ray::_AutoscalingCoordinatorActor",
     "reader": "ray::MapBatches",

@@ -55,6 +55,6 @@ def check_drill(cluster: ClusterConfig, kinds: Sequence[Kind]) -> None:
         )
     if cluster.max_failures == 0 and {"worker", "node", "controller", "agent"} & set(kinds):
         raise UserError(
-            "cluster.max_failures = 0 ends the run when a worker, a node or Ray Train's controller dies: set it to 1 or "
-            "more, or drill --kill driver storage only"
+            "cluster.max_failures = 0 ends the run when a worker, a node or Ray Train's controller dies: set it to 1 "
+            "or more, or drill --kill driver storage only"
         )

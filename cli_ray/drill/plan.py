@@ -7,12 +7,22 @@ from typing import Literal
 
 Kind = Literal[
     "worker", "node", "driver", "storage", "preemption", "interrupt", "controller",
-    "pulse", "watcher", "cleaner", "barrier", "statistics", "coordinator", "reader", "agent",
+    "pulse", "watcher", "cleaner", "barrier", "datasets", "statistics", "coordinator", "reader", "agent",
 ]  # fmt: skip
 Moment = Literal["step", "checkpoint", "start"]
 
 KINDS: tuple[Kind, ...] = ("worker", "node", "driver", "storage", "preemption", "interrupt", "controller")
-HELPERS: tuple[Kind, ...] = ("pulse", "watcher", "cleaner", "barrier", "statistics", "coordinator", "reader", "agent")
+HELPERS: tuple[Kind, ...] = (
+    "pulse",
+    "watcher",
+    "cleaner",
+    "barrier",
+    "datasets",
+    "statistics",
+    "coordinator",
+    "reader",
+    "agent",
+)
 """Processes beside workers and controller, most of whose deaths a run does not feel."""
 MOMENTS: tuple[Moment, ...] = ("step", "checkpoint", "start")
 LEAST_OUTAGE_S, LONGEST_OUTAGE_S = 1.0, 5.0
