@@ -38,11 +38,10 @@ class Outlook:
     """Why nodes could not be started; empty when they could."""
 
     def __str__(self) -> str:
-        if self.failure:
-            return f"its autoscaler could not start nodes: {self.failure}"
         if not self.seen:
             return "its autoscaler gives no sign of life (see monitor.log among the logs of the head)"
-        return f"its autoscaler is starting {self.starting} node(s)"
+        starting = f"its autoscaler is starting {self.starting or 'no'} node(s)"
+        return f"{starting}, and could not start some: {self.failure}" if self.failure else starting
 
 
 def version() -> int:

@@ -134,7 +134,7 @@ def await_room(
         check: called every second; ends the waiting with what it raises.
 
     Returns:
-        How many of the copies the cluster can grow to; 1 where it has an autoscaler of version 1, which does not say.
+        How many of the copies the cluster can grow to; an autoscaler of version 1 does not say, so those with a place.
 
     Raises:
         UserError: the cluster never has this room.

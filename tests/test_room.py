@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import ray
 
 from cli_ray import room
-from cli_ray.autoscaler import adds_nodes
+from cli_ray.autoscaler import Outlook, adds_nodes
 from cli_ray.config import ClusterConfig
 from cli_ray.errors import ClusterError, UserError
 from cli_ray.room import Need, Resources, await_room, lacking, need_of
@@ -51,8 +52,20 @@ def test_an_autoscaler_is_told_from_the_mirror_of_a_fixed_cluster() -> None:
     assert adds_nodes(json.dumps({"autoscaler_report": {"active_nodes": {"head": 1}}}).encode())
 
 
+def test_what_an_autoscaler_does_is_said() -> None:
+    said: dict[str, Any] = {"seen": 4, "starting": 2, "failure": ""}
+    outlooks = [said, said | {"starting": 0}, said | {"failure": "no capacity"}, said | {"seen": 0}]
+    told = [str(Outlook(now=5, hopeless=frozenset(), hopeless_bundles=(), **one)) for one in outlooks]
+    assert told == [
+        "its autoscaler is starting 2 node(s)",
+        "its autoscaler is starting no node(s)",
+        "its autoscaler is starting 2 node(s), and could not start some: no capacity",
+        "its autoscaler gives no sign of life (see monitor.log among the logs of the head)",
+    ]
+
+
 @pytest.fixture
-def growing(request: pytest.FixtureRequest) -> Iterator[None]:
+def growing() -> Iterator[None]:
     """A driver on a cluster that grows to two nodes of two CPUs; the session's own is left for the time."""
     from tests.growing import growing_cluster
 
