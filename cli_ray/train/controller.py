@@ -23,7 +23,8 @@ from ray.util.placement_group import PlacementGroup
 ABORT_S = 30.0
 """For workers to end in order."""
 MARGIN_S = 120
-"""How much later than the driver Ray Train itself ends workers that hang: it does so where the driver cannot."""
+"""How much later than the driver Ray Train itself, and torch's collectives, end workers that hang: they do so where the
+driver cannot."""
 NAMESPACE = b"cli_ray"
 """Of Ray's key-value store, where a controller notes the place of its workers under its own id."""
 
