@@ -22,9 +22,6 @@ from ray.util.placement_group import PlacementGroup
 
 ABORT_S = 30.0
 """For workers to end in order."""
-MARGIN_S = 120
-"""How much later than the driver Ray Train itself, and torch's collectives, end workers that hang: they do so where the
-driver cannot."""
 NAMESPACE = b"cli_ray"
 """Of Ray's key-value store, where a controller notes the place of its workers under its own id."""
 
@@ -57,20 +54,20 @@ class Trainer(TorchTrainer):
     """A TorchTrainer with such a controller, which stands on the driver's node as Ray Train's own does.
 
     Args:
-        timeout_s: after which the driver ends workers that hang.
+        backstop_s: after which it takes workers that do not answer for dead.
     """
 
     _actor: Any = None
 
-    def __init__(self, *arguments: Any, timeout_s: float, **named: Any) -> None:
+    def __init__(self, *arguments: Any, backstop_s: float, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._timeout_s = timeout_s
+        self._backstop_s = backstop_s
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Result:
         node = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
         ours = {
             "RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0",
-            WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR: str(self._timeout_s + MARGIN_S),
+            WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR: str(self._backstop_s),
         }
         runtime_env = {"env_vars": ours | get_env_vars_to_propagate()}
         controller = ray.remote(Controller).options(num_cpus=0, label_selector=node, runtime_env=runtime_env)

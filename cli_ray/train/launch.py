@@ -11,7 +11,7 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, Wor
 
 from cli_ray.config import ClusterConfig, RunConfig
 from cli_ray.errors import ClusterError, RunFailedError
-from cli_ray.train.controller import MARGIN_S, Trainer
+from cli_ray.train.controller import Trainer
 from cli_ray.train.faults import verdict
 from cli_ray.train.folder import RunFolder
 from cli_ray.train.worker import train_worker
@@ -118,9 +118,9 @@ def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> Trainer:
     gpus = config.cluster.gpus_per_worker
     return Trainer(
         train_worker,
-        timeout_s=config.cluster.timeout_s,
+        backstop_s=config.cluster.backstop_s,
         train_loop_config={"config": config.model_dump(mode="json"), "launch": launch},
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=config.cluster.timeout_s + MARGIN_S),
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=config.cluster.backstop_s),
         scaling_config=ScalingConfig(
             num_workers=config.cluster.num_workers,
             use_gpu=gpus > 0,

@@ -53,8 +53,8 @@ def test_the_driver_ends_workers_that_hang_before_ray_train_does(
 ) -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     monkeypatch.setattr(controller, "Controller", Told)
-    trainer = Trainer(print, timeout_s=ClusterConfig().timeout_s)
-    assert trainer._initialize_and_run_controller() == 1800 + controller.MARGIN_S
+    trainer = Trainer(print, backstop_s=ClusterConfig().backstop_s)
+    assert trainer._initialize_and_run_controller() == ClusterConfig().backstop_s > ClusterConfig().timeout_s == 1800
     monkeypatch.setenv(WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR, "7")
     assert trainer._initialize_and_run_controller() == 7, "who sets Ray's own variable means it"
 
@@ -63,7 +63,7 @@ def test_nothing_stays_reserved(cluster: None, tmp_path: Path) -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # tests are no package that the controller could import
     trainer = Trainer(
         print,
-        timeout_s=60,
+        backstop_s=60,
         torch_config=Fatal(backend="gloo"),
         scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
         run_config=RunConfig(storage_path=str(tmp_path), failure_config=FailureConfig(controller_failure_limit=0)),
