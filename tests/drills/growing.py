@@ -5,8 +5,8 @@
 A head without CPUs and Ray's own autoscaler, which may start three nodes of two CPUs, processes of this machine. A
 training, an evaluation, a sweep of which one trial has to wait, a pipeline and `cli-ray doctor` are submitted as jobs,
 each when the last node is gone; then a training that asks for GPUs, which no node type has. The exit code is 1 when one
-of them ends otherwise, finds no word for what it waits for, or leaves a node. The jobs have no working directory, because
-these nodes have one folder for it, and the first that goes empties it.
+of them ends otherwise, finds no word for what it waits for, or leaves a node. The jobs have no working directory,
+because these nodes have one folder for it, and the first that goes empties it.
 """
 
 import subprocess
