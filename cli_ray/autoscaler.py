@@ -12,9 +12,9 @@ from typing import Any
 
 import ray
 from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
-from ray._raylet import GCS_AUTOSCALER_STATE_NAMESPACE, GCS_AUTOSCALER_V2_ENABLED_KEY, GcsClient
 from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
 
+_raylet: Any = ray._raylet
 RPC_S = 10
 READ_ONLY = "node_"
 """How version 1 begins the names of node types where it only mirrors a cluster that somebody else started."""
@@ -47,8 +47,8 @@ class Outlook:
 def version() -> int:
     """1 or 2 of the autoscaler that adds nodes to the connected cluster; 0 where nothing does."""
     client = _client()
-    place = GCS_AUTOSCALER_STATE_NAMESPACE.encode()
-    if client.internal_kv_get(GCS_AUTOSCALER_V2_ENABLED_KEY.encode(), namespace=place, timeout=RPC_S) == b"1":
+    place = _raylet.GCS_AUTOSCALER_STATE_NAMESPACE.encode()
+    if client.internal_kv_get(_raylet.GCS_AUTOSCALER_V2_ENABLED_KEY.encode(), namespace=place, timeout=RPC_S) == b"1":
         return 2
     status = client.internal_kv_get(DEBUG_AUTOSCALING_STATUS.encode(), namespace=None, timeout=RPC_S)
     return int(status is not None and adds_nodes(status))
@@ -109,4 +109,4 @@ def _client() -> Any:
 
 @lru_cache(maxsize=1)
 def _client_of(address: str) -> Any:
-    return GcsClient(address=address)
+    return _raylet.GcsClient(address=address)

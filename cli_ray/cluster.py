@@ -16,12 +16,12 @@ import grpc
 import ray
 from ray._private.gcs_utils import create_gcs_channel
 from ray._private.services import get_ray_address_from_environment
-from ray._raylet import AuthenticationTokenLoader, Config
 from ray.core.generated.gcs_service_pb2 import InternalKVGetRequest
 from ray.core.generated.gcs_service_pb2_grpc import InternalKVGcsServiceStub
 
 from cli_ray.errors import StoppedError, UserError
 
+_raylet: Any = ray._raylet
 PROBE_S = 5.0
 """In which a cluster must answer."""
 
@@ -104,7 +104,7 @@ def fault_of(address: str) -> str:
         versions = _versions(address)
         if versions is None and "RAY_AUTH_MODE" not in os.environ and _has_token():
             os.environ["RAY_AUTH_MODE"] = "token"
-            Config.initialize("")  # has the variable read again
+            _raylet.Config.initialize("")  # has the variable read again
             versions = _versions(address)
     except grpc.RpcError as error:
         return f"{named} does not answer as a Ray cluster of this kind does: {error.code().name}"
@@ -144,7 +144,7 @@ def _versions(address: str) -> tuple[str, str] | None:
 
 
 def _has_token() -> bool:
-    return bool(AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
+    return bool(_raylet.AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
 
 
 def is_job(environment: Mapping[str, str]) -> bool:

@@ -58,7 +58,7 @@ def test_local_names_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_mode(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process in which nobody has set RAY_AUTH_MODE; Ray's copy of it is left alone."""
     before = os.environ.pop("RAY_AUTH_MODE", None)
-    monkeypatch.setattr(cluster, "Config", SimpleNamespace(initialize=lambda text: None))
+    monkeypatch.setattr(cluster, "_raylet", SimpleNamespace(Config=SimpleNamespace(initialize=lambda text: None)))
     yield
     os.environ.pop("RAY_AUTH_MODE", None)
     if before is not None:

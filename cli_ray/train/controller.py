@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import Any
 
 import ray
-from ray._raylet import PlacementGroupID
 from ray.exceptions import RayError
 from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_get, _internal_kv_put
 from ray.train import Result
@@ -18,7 +17,7 @@ from ray.train.v2._internal.constants import WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_V
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.worker_group.worker_group import WorkerGroup
 from ray.util import remove_placement_group
-from ray.util.placement_group import PlacementGroup
+from ray.util.placement_group import PlacementGroup, PlacementGroupID
 
 ABORT_S = 30.0
 """For workers to end in order."""
