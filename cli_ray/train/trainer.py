@@ -124,8 +124,8 @@ def check_resources(cluster: ClusterConfig, check: Check = lambda: None) -> None
     nodes = node_resources()
     refusal = lacking(cluster, nodes)
     if refusal:
-        times = {"notice_s": cluster.notice_s, "timeout_s": cluster.timeout_s}
-        await_room(need_of(cluster), refusal, **times, check=heed)
+        notice_s, timeout_s = cluster.notice_s, cluster.timeout_s
+        await_room(need_of(cluster), refusal, notice_s=notice_s, timeout_s=timeout_s, check=heed)
 
 
 def prepare_index(folder: RunFolder, name: str, data: DataConfig) -> Index:

@@ -133,8 +133,8 @@ def room(tried: Sequence[RunConfig], most: int) -> int:
         f"{have.get('CPU', 0):g} and {have.get('GPU', 0):g}: lower cluster.num_workers or cluster.cpus_per_worker of "
         "the base config"
     )
-    times = {"notice_s": cluster.notice_s, "timeout_s": cluster.timeout_s}
-    return max(at_once, await_room(need, refusal, copies=most, **times))
+    notice_s, timeout_s = cluster.notice_s, cluster.timeout_s
+    return max(at_once, await_room(need, refusal, copies=most, notice_s=notice_s, timeout_s=timeout_s))
 
 
 def claim(folder: Folder, config: SweepConfig, base: RunConfig) -> None:

@@ -128,7 +128,7 @@ def _submitted(name: str, words: list[str], code: int, said: str, url: str, fold
 
 
 def _nodes() -> int:
-    return sum(node["Alive"] for node in ray.nodes()) - 1
+    return sum(bool(node["Alive"]) for node in ray.nodes()) - 1
 
 
 def _until(happened: Callable[[], bool]) -> bool:

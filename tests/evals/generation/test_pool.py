@@ -10,6 +10,7 @@ import ray
 from ray.util import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from cli_ray import autoscaler
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import RunFailedError, UserError
 from cli_ray.evals.data.location import Location
@@ -173,7 +174,7 @@ def test_a_cluster_that_grows_is_asked_for_twice_what_it_holds_until_it_has_no_m
     one = object.__new__(pool._Pool)
     one._config, one._ceiling, one._workers = ReplicaConfig(gpus=0, cpus=2), 0, []
     refused: list[bool] = []
-    monkeypatch.setattr(pool.autoscaler, "refuses", lambda cpus, gpus: bool(refused))
+    monkeypatch.setattr(autoscaler, "refuses", lambda cpus, gpus: bool(refused))
     assert [one._grown(room) for room in (0, 1, 4)] == [1, 2, 8]
     refused.append(True)
     assert [one._grown(room) for room in (6, 6)] == [6, 6]
