@@ -34,6 +34,7 @@ drill: $(INSTALLED)
 	$(BIN)/python -m tests.drills.evaluation
 	$(BIN)/python -m tests.drills.sweep
 	$(BIN)/python -m tests.drills.hostile
+	$(BIN)/python -m tests.drills.growing
 
 # torch comes first, so that pip does not look at other builds of it for its dependents.
 $(INSTALLED): pyproject.toml constraints.txt

@@ -1,31 +1,39 @@
 """The Ray cluster that a command works on."""
 
+import json
 import math
 import os
+import platform
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import grpc
 import ray
+from ray._private.gcs_utils import create_gcs_channel
 from ray._private.services import get_ray_address_from_environment
+from ray.core.generated.gcs_service_pb2 import InternalKVGetRequest
+from ray.core.generated.gcs_service_pb2_grpc import InternalKVGcsServiceStub
 
 from cli_ray.errors import UserError
 from cli_ray.signals import ray_connects
 
+_raylet: Any = ray._raylet
 PROBE_S = 5.0
+"""In which a cluster must answer."""
 
 
 def connect(cpus: float, *, log_to_driver: bool = True) -> None:
-    """Joins the running Ray cluster, or starts one on this machine. From then on SIGTERM raises KeyboardInterrupt in
-    the main thread, where Ray would exit without a word.
+    """Joins the running Ray cluster, or starts one on this machine where there is none. From then on SIGTERM raises
+    KeyboardInterrupt in the main thread, where Ray would exit without a word.
 
     Args:
         cpus: logical CPUs that workers hold all the time; what reads data gets two more.
         log_to_driver: show what workers print.
 
     Raises:
-        UserError: RAY_ADDRESS names a cluster that does not answer.
+        UserError: there is a cluster, by RAY_ADDRESS or on this machine, and it cannot be joined; says what to export.
     """
     if ray.is_initialized():
         return
@@ -35,34 +43,101 @@ def connect(cpus: float, *, log_to_driver: bool = True) -> None:
 
 def _join(cpus: float, log_to_driver: bool) -> None:
     shown: dict[str, Any] = {"logging_level": "warning", "log_to_driver": log_to_driver}
+    address = running_address()
+    if address and not is_named() and not answers(address):  # a cluster that was killed leaves its address behind
+        print(f"the cluster at {address}, the last one of this machine, does not answer: starting one here", flush=True)
+        address = ""
+    if not address:
+        ray.init(address="local", num_cpus=max(os.cpu_count() or 1, math.ceil(cpus) + 2), **shown)
+        return
+    if fault := fault_of(address):
+        raise UserError(fault)
     try:
-        dead = dead_address()
-        if dead and os.environ.get("RAY_ADDRESS"):
-            raise UserError(f"RAY_ADDRESS = {dead} does not answer: start that cluster again, or unset RAY_ADDRESS")
-        if not dead:
-            ray.init(address="auto", **shown)
-            return
-    except ConnectionError:  # there is none
-        pass
-    ray.init(address="local", num_cpus=max(os.cpu_count() or 1, math.ceil(cpus) + 2), **shown)
+        ray.init(address=address, **shown)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(f"the cluster at {address} cannot be joined: {' '.join(str(error).split())}") from error
 
 
-def dead_address() -> str:
-    """The address of the cluster that Ray would join when nothing listens there, which it would try for minutes;
-    empty when something does. A cluster that is killed leaves its address behind.
+def is_named() -> bool:
+    """Whether RAY_ADDRESS says which cluster to use."""
+    return os.environ.get("RAY_ADDRESS", "") not in ("", "auto", "local")
 
-    Raises:
-        ConnectionError: Ray knows of no cluster.
-    """
-    address = get_ray_address_from_environment("auto", None)
-    host, _, port = address.rpartition(":")
-    if not port.isdigit() or "://" in host:
+
+def running_address() -> str:
+    """The address of the cluster that Ray would join; empty where it knows of none or is told to start one."""
+    try:
+        address = str(get_ray_address_from_environment("auto", None))
+    except ConnectionError:
         return ""
+    return "" if address == "local" else address
+
+
+def answers(address: str) -> bool:
+    """Whether something listens at HOST:PORT; where nothing does, Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PROBE_S).close()
-    except OSError:
-        return str(address)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def fault_of(address: str) -> str:
+    """Why a cluster cannot be joined, and what to do; empty when it can. Where it wants a token, RAY_AUTH_MODE is not
+    set and this machine has a token, the mode is set, as `ray start` does."""
+    named = f"RAY_ADDRESS = {address}" if is_named() else f"the cluster at {address}"
+    if "://" in address:
+        return (
+            f"{named} is an address for jobs: export it as RAY_API_SERVER_ADDRESS, which `ray job submit` reads, and "
+            "unset RAY_ADDRESS, or set it to HOST:6379 of the cluster"
+        )
+    if not answers(address):
+        return f"{named} does not answer: start that cluster again, or unset RAY_ADDRESS"
+    try:
+        versions = _versions(address)
+        if versions is None and "RAY_AUTH_MODE" not in os.environ and _has_token():
+            os.environ["RAY_AUTH_MODE"] = "token"
+            _raylet.Config.initialize("")  # has the variable read again
+            versions = _versions(address)
+    except grpc.RpcError as error:
+        return f"{named} does not answer as a Ray cluster of this kind does: {error.code().name}"
+    if versions is None:
+        mode = os.environ.get("RAY_AUTH_MODE", "not set")
+        return (
+            f"{named} refuses this machine, for it wants a token (RAY_AUTH_MODE is {mode} here): export "
+            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN, that of the cluster, or RAY_AUTH_TOKEN_PATH of a file that holds "
+            "it; RAY_ADDRESS=local works on a cluster of its own"
+        )
+    if versions[0] != ray.__version__ or versions[1].split(".")[:2] != platform.python_version().split(".")[:2]:
+        return (
+            f"{named} has Ray {versions[0]} and Python {versions[1]}, this process Ray {ray.__version__} and Python "
+            f"{platform.python_version()}: use those of the cluster (its image, or a job)"
+        )
     return ""
+
+
+def _versions(address: str) -> tuple[str, str] | None:
+    """Those of Ray and Python of a cluster; None where it wants another token than is given.
+
+    Raises:
+        grpc.RpcError: it does not answer.
+    """
+    channel = create_gcs_channel(address)
+    try:
+        request = InternalKVGetRequest(namespace=b"cluster", key=b"CLUSTER_METADATA")
+        reply = InternalKVGcsServiceStub(channel).InternalKVGet(request, timeout=PROBE_S)
+    except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+            return None
+        raise
+    finally:
+        channel.close()
+    found = json.loads(reply.value)
+    return found["ray_version"], found["python_version"]
+
+
+def _has_token() -> bool:
+    return bool(_raylet.AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
 
 
 def is_job(environment: Mapping[str, str]) -> bool:

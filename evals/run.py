@@ -17,7 +17,7 @@ from cli_ray.evals.data.survey import require
 from cli_ray.evals.generation.fingerprint import config_of, fingerprint, resolve
 from cli_ray.evals.generation.job import Job, decoding
 from cli_ray.evals.generation.lengths import ImageTokens, image_tokens
-from cli_ray.evals.generation.pool import run_pool
+from cli_ray.evals.generation.pool import no_room, place_of, run_pool
 from cli_ray.evals.generation.schedule import Batch, Queue, plan
 from cli_ray.evals.judging.judge import Question, ask_all, prompt_hash, question_about
 from cli_ray.evals.judging.verdicts import Verdicts
@@ -30,6 +30,7 @@ from cli_ray.evals.results.scorecard import Grader, answered, scorecard
 from cli_ray.evals.store import Records, Store
 from cli_ray.evals.suite import benchmark as named
 from cli_ray.evals.suite import chosen
+from cli_ray.room import await_room
 
 
 def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = False) -> Output:
@@ -45,7 +46,8 @@ def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = 
     Raises:
         UserError: data, model, cluster and output do not fit each other; says which field to change. Or a benchmark
             cannot be scored; the others are.
-        RunFailedError: replicas die while they load the model, or nothing succeeds.
+        RunFailedError: replicas die while they load the model, nothing succeeds, or a cluster that grows did not grow
+            in time.
     """
     locations = require(chosen(config.suite, config.benchmarks), config.data_root, config.miniature, config.limit)
     tokens = image_tokens(config_of(config.model))
@@ -54,6 +56,8 @@ def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = 
     job = Job(config.model, fingerprint(str(folder)), config.replica, locations, revision)
     evaluation = Evaluation(config, job.model_hash, locations)
     connect(config.replica.cpus * max(1, config.replica.count))
+    if not spare_only:
+        await_room(place_of(config.replica), no_room(config.replica))
     evaluation.generate(job, tokens, live=live, spare_only=spare_only)
     if config.judge.model:
         evaluation.judge()

@@ -14,13 +14,14 @@ MAY_IMPORT = {
     "data": {"config", "errors"},
     "model": {"config", "errors"},
     "plan": {"config", "errors", "model"},
-    "train": {"cluster", "config", "errors", "data", "model", "plan"},
+    "train": {"autoscaler", "cluster", "config", "errors", "data", "model", "plan", "room"},
     "drill": {"config", "errors"},
-    "tune": {"cluster", "config", "errors", "data", "model", "plan", "train"},
-    "doctor": {"cluster", "config", "data", "errors", "model", "signals"},
+    "tune": {"autoscaler", "cluster", "config", "errors", "data", "model", "plan", "room", "train"},
+    "doctor": {"autoscaler", "cluster", "config", "data", "errors", "model", "room", "signals"},
     "commands": {"cluster", "config", "doctor", "errors", "data", "model", "plan", "train", "drill", "tune", "signals"},
 }
 USES_RAY = {
+    "autoscaler.py",
     "cluster.py",
     "commands/comparison.py",
     "data/ray_rows.py",
@@ -29,6 +30,7 @@ USES_RAY = {
     "doctor/nodes.py",
     "doctor/service.py",
     "drill/site.py",
+    "room.py",
     "train/callbacks/pauser.py",
     "train/controller.py",
     "train/environment.py",
@@ -87,7 +89,7 @@ def test_evals_stand_above_data_and_model_and_below_the_commands() -> None:
     below = {
         name.split(".")[1] for path in EVALS.rglob("*.py") for name in imported(path) if name.startswith("cli_ray.")
     }
-    assert below <= {"cluster", "config", "data", "errors", "evals", "model"}
+    assert below <= {"autoscaler", "cluster", "config", "data", "errors", "evals", "model", "room"}
     users = {path for path in importers(PACKAGE, "cli_ray.evals") if not path.startswith("commands/")}
     assert users == {"train/evaluator.py"}
 

@@ -85,6 +85,11 @@ class ClusterConfig(Section):
     workers find no room ends."""
 
     @property
+    def backstop_s(self) -> int:
+        """Seconds after which Ray Train, and torch's collectives, end workers that hang where the driver has not."""
+        return self.timeout_s + 120
+
+    @property
     def min_workers(self) -> int:
         """Fewest workers that the run trains with."""
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]

@@ -13,7 +13,7 @@ from cli_ray.doctor.machine import Machine, look
 from cli_ray.doctor.memory import check_memory
 from cli_ray.doctor.nodes import HERE, node_names, on_every_node, silent_nodes
 from cli_ray.doctor.ops import check_ops
-from cli_ray.doctor.service import check_authentication, check_cpus, check_patience, check_state_api
+from cli_ray.doctor.service import check_authentication, check_patience, check_room, check_state_api
 from cli_ray.doctor.sources import check_sources
 from cli_ray.doctor.storage import check_storage
 from cli_ray.doctor.versions import check_versions, needed_ranges
@@ -28,6 +28,8 @@ def examine(config: RunConfig | None, runs_dir: str, timeout_s: float) -> Iterat
         timeout_s: seconds in which the nodes must answer each question.
     """
     yield join()
+    if config and ray.is_initialized():
+        yield check_room(config.cluster)
     answers = on_every_node(look, timeout_s=timeout_s)
     yield from silent_nodes(answers)
     machines = answers.found
@@ -41,8 +43,6 @@ def examine(config: RunConfig | None, runs_dir: str, timeout_s: float) -> Iterat
     yield check_patience(dict(os.environ))
     if ray.is_initialized():
         yield check_state_api()
-        if config:
-            yield check_cpus(config.cluster, ray.cluster_resources().get("CPU", 0))
     if runs_dir:
         yield from check_storage(runs_dir, timeout_s)
     if config:

@@ -8,6 +8,8 @@ from ray.util.state import list_nodes
 from cli_ray.cluster import is_job
 from cli_ray.config import ClusterConfig
 from cli_ray.doctor.finding import Finding, first_line
+from cli_ray.errors import UserError
+from cli_ray.room import await_room, lacking, need_of, node_resources
 
 PATIENCE = "RAY_JOB_STOP_WAIT_TIME_S"
 RAYS_PATIENCE_S = 3.0
@@ -74,8 +76,19 @@ def check_patience(environment: dict[str, str]) -> Finding:
     return Finding("jobs", "ok", f"`ray job stop` waits {patience_s:g} s for a checkpoint")
 
 
-def check_cpus(cluster: ClusterConfig, cpus: float) -> Finding:
-    """Whether workers leave the stream CPUs to read and decode with.
+def check_room(cluster: ClusterConfig) -> Finding:
+    """Whether the run finds room. A cluster that grows is asked for it, so that there is something to look at."""
+    nodes = node_resources()
+    try:
+        if refusal := lacking(cluster, nodes):
+            await_room(need_of(cluster), refusal, notice_s=cluster.notice_s, timeout_s=cluster.timeout_s)
+    except UserError as error:
+        return Finding("room", "error", str(error), "or add nodes")
+    return spare_cpus(cluster, sum(node.get("CPU", 0) for node in node_resources()))
+
+
+def spare_cpus(cluster: ClusterConfig, cpus: float) -> Finding:
+    """Whether workers leave the stream enough CPUs to read and decode with.
 
     Args:
         cluster: of the run.
@@ -83,12 +96,8 @@ def check_cpus(cluster: ClusterConfig, cpus: float) -> Finding:
     """
     workers = cluster.min_workers * cluster.cpus_per_worker
     left = cpus - workers
-    told = f"{cpus:g} CPUs, workers take {workers:g}"
-    fix = "lower cluster.cpus_per_worker (fractions are allowed) or cluster.num_workers, or add CPU nodes"
-    if left < 1:
-        return Finding("CPUs", "error", f"{told}: the stream needs at least one more and would wait for ever", fix)
-    wanted = 2 * cluster.min_workers * cluster.gpus_per_worker
-    if left < wanted:
-        what = f"{told} and leave the stream {left:g}: two for each GPU keep it fed"
-        return Finding("CPUs", "warning", what, fix)
-    return Finding("CPUs", "ok", f"{told} and leave the stream {left:g}")
+    what = f"{cpus:g} CPUs, workers take {workers:g} and leave the stream {left:g}"
+    if left < 2 * cluster.min_workers * cluster.gpus_per_worker:
+        fix = "lower cluster.cpus_per_worker (fractions are allowed) or cluster.num_workers, or add CPU nodes"
+        return Finding("room", "warning", f"{what}: two for each GPU keep it fed", fix)
+    return Finding("room", "ok", what)

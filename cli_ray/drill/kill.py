@@ -13,6 +13,21 @@ from cli_ray.drill.site import Process, Site
 
 WORKER = "ray::RayTrainWorker"
 """How the title of a Ray Train worker begins."""
+TITLES: dict[Kind, str] = {
+    "controller": "ray::Controller",
+    "pulse": "ray::Pulse",
+    "watcher": "ray::PreemptionWatcher",
+    "cleaner": "ray::PlacementGroupCleaner",
+    "barrier": "ray::SynchronizationActor",
+    "datasets": "ray::DatasetManager",
+    "statistics": "ray::_StatsActor",
+    "coordinator": "ray::_AutoscalingCoordinatorActor",
+    "reader": "ray::MapBatches",
+}
+"""How the titles of the other processes of a run begin: Ray Train's, the driver's pulse, and Ray Data's."""
+AGENT = "ray::RuntimeEnvAgent"
+AGENT_S = 20.0
+"""For a node to follow its agent."""
 NOTICE_S = 30
 """Between the notice of a preemption and the end of the node."""
 
@@ -77,12 +92,37 @@ def _interrupt(kill: Kill, job: Job, site: Site) -> float:
     return dealt
 
 
+def _process(kill: Kill, job: Job, site: Site) -> float:
+    """SIGKILL of another process of the run, wherever it is; of the first one that comes while there is none."""
+    title = TITLES[kill.kind]
+    job.until(lambda: bool(site.everywhere(title)) or job.ended())
+    found, dealt = site.everywhere(title), time.monotonic()
+    if found:
+        with suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(_drawn(found, kill).pid, signal.SIGKILL)
+    return dealt
+
+
+def _agent(kill: Kill, job: Job, site: Site) -> float:
+    """SIGKILL of a node's agent, which prepares environments; where the node follows it, a node like it joins."""
+    busy = [node for node in site.nodes if site.workers(node, WORKER)]
+    node, dealt = _drawn(busy or site.nodes, kill), time.monotonic()
+    for one in site.workers(node, AGENT):
+        os.kill(one.pid, signal.SIGKILL)
+    job.until(lambda: not site.lives(node) or time.monotonic() > dealt + AGENT_S or job.ended())
+    if not site.lives(node):
+        site.grow(site.shrink(node, crash=True))
+    return dealt
+
+
 ENDS: dict[Kind, Callable[[Kill, Job, Site], float]] = {
     "worker": _worker,
     "node": _node,
     "driver": _driver,
     "preemption": _preemption,
     "interrupt": _interrupt,
+    "agent": _agent,
+    **dict.fromkeys(TITLES, _process),
 }
 
 

@@ -53,8 +53,8 @@ def check_drill(cluster: ClusterConfig, kinds: Sequence[Kind]) -> None:
             f"cluster.num_workers = [{cluster.min_workers}, {cluster.max_workers}]: sums over another number of "
             f"workers differ in their last bits, so drill one number: --cluster.num-workers {cluster.max_workers}"
         )
-    if cluster.max_failures == 0 and {"worker", "node"} & set(kinds):
+    if cluster.max_failures == 0 and {"worker", "node", "controller", "agent"} & set(kinds):
         raise UserError(
-            "cluster.max_failures = 0 ends the run when a worker or a node dies: set it to 1 or more, "
-            "or drill --kill driver storage only"
+            "cluster.max_failures = 0 ends the run when a worker, a node or Ray Train's controller dies: set it to 1 "
+            "or more, or drill --kill driver storage only"
         )

@@ -5,10 +5,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["worker", "node", "driver", "storage", "preemption", "interrupt"]
+Kind = Literal[
+    "worker", "node", "driver", "storage", "preemption", "interrupt", "controller",
+    "pulse", "watcher", "cleaner", "barrier", "datasets", "statistics", "coordinator", "reader", "agent",
+]  # fmt: skip
 Moment = Literal["step", "checkpoint", "start"]
 
-KINDS: tuple[Kind, ...] = ("worker", "node", "driver", "storage", "preemption", "interrupt")
+KINDS: tuple[Kind, ...] = ("worker", "node", "driver", "storage", "preemption", "interrupt", "controller")
+HELPERS: tuple[Kind, ...] = (
+    "pulse",
+    "watcher",
+    "cleaner",
+    "barrier",
+    "datasets",
+    "statistics",
+    "coordinator",
+    "reader",
+    "agent",
+)
+"""Processes beside workers and controller, most of whose deaths a run does not feel."""
 MOMENTS: tuple[Moment, ...] = ("step", "checkpoint", "start")
 LEAST_OUTAGE_S, LONGEST_OUTAGE_S = 1.0, 5.0
 
@@ -55,8 +70,9 @@ class Kill:
 def plan(kinds: Sequence[Kind], times: int, seed: int, course: Course) -> list[Kill]:
     """`times` kills of each kind, their moments in turn; the same seed and course give the same kills."""
     draw = random.Random(seed)
+    order = (*KINDS, *HELPERS)
     return [
-        _kill(kind, MOMENTS[(seed + number + KINDS.index(kind)) % len(MOMENTS)], course, draw)
+        _kill(kind, MOMENTS[(seed + number + order.index(kind)) % len(MOMENTS)], course, draw)
         for number in range(times)
         for kind in kinds
     ]

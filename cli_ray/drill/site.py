@@ -55,7 +55,7 @@ class Site:
         shared = {"object_store_memory": STORE_BYTES, "env_vars": self._environment}
         self.head_arguments: dict[str, Any] = {**head, **shared}
         """Of the head's node, for Ray's `Cluster`."""
-        with _others_address_kept():
+        with others_address_kept():
             self._cluster = Cluster(True, head_node_args=self.head_arguments)
         self._rooms: dict[Any, Room] = {}
         for room in rooms:
@@ -103,6 +103,15 @@ class Site:
         (daemon,) = node.all_processes["raylet"]
         return [one for one in _children(daemon.process.pid) if one.title.startswith(title)]
 
+    def everywhere(self, title: str) -> list[Process]:
+        """The processes of all nodes, the head among them, whose title begins so."""
+        return [one for node in (self._cluster.head_node, *self._rooms) for one in self.workers(node, title)]
+
+    def lives(self, node: Any) -> bool:
+        """Whether the daemon of a node runs."""
+        (daemon,) = node.all_processes["raylet"]
+        return daemon.process.poll() is None
+
     def tidy(self) -> None:
         """Ends what Ray Train left on the head to tidy up after a dead driver; without a dashboard that never ends."""
         for one in self.workers(self._cluster.head_node, "ray::PlacementGroupCleaner"):
@@ -111,13 +120,13 @@ class Site:
 
     def close(self) -> None:
         """Ends the cluster."""
-        with _others_address_kept():
+        with others_address_kept():
             self._cluster.shutdown()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
 @contextmanager
-def _others_address_kept() -> Iterator[None]:
+def others_address_kept() -> Iterator[None]:
     """Keeps the file by which commands without RAY_ADDRESS find the user's own cluster, and not a site."""
     file = Path(get_ray_address_file(None))
     file.parent.mkdir(parents=True, exist_ok=True)  # Ray expects it, and makes only the folder of the site

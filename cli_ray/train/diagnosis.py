@@ -52,14 +52,26 @@ def diagnose(seen: Sequence[Seen], free: Mapping[str, float], cluster: ClusterCo
     return f"no rank has moved for {idle_s(seen):.0f} s: {'; '.join(map(_where, seen))}. {end}"
 
 
-def unplaced(waited_s: float, have: Mapping[str, float], free: Mapping[str, float], cluster: ClusterConfig) -> str:
-    """What to say when no worker has begun."""
+def unplaced(
+    waited_s: float, have: Mapping[str, float], free: Mapping[str, float], cluster: ClusterConfig, news: str = ""
+) -> str:
+    """What to say when no worker has begun.
+
+    Args:
+        waited_s: seconds since it was asked for.
+        have: resources of the cluster.
+        free: those that nobody holds.
+        cluster: of the run.
+        news: of the cluster's autoscaler; empty where it has none.
+    """
     asked = [f"{cluster.min_workers} x {cluster.cpus_per_worker:g} CPU"]
     names = ["CPU"]
     if cluster.gpus_per_worker:
         asked.append(f"{cluster.min_workers} x {cluster.gpus_per_worker:g} GPU")
         names.append("GPU")
     left = ", ".join(f"{free.get(name, 0):g} of {have.get(name, 0):g} {name} free" for name in names)
+    if news:
+        left += f", and {news}"
     return (
         f"no worker has begun for {waited_s:.0f} s: asked for {' and '.join(asked)}, the cluster has {left}. Lower "
         "cluster.num_workers, cluster.cpus_per_worker or cluster.gpus_per_worker, add nodes, or end what holds them "

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed import distributed_c10d as c10d
 from torch.nn.utils import get_total_norm
 from transformers import PreTrainedModel
 
@@ -47,6 +48,12 @@ class StepResult:
     bad_samples: int
     votes: list[int]
     """What the ranks gave as `votes`, summed."""
+
+
+def set_timeouts(timeout: timedelta) -> None:
+    """Gives all process groups the same timeout. Those that DeepSpeed made have torch's own: ten minutes under NCCL."""
+    for group in list(c10d._world.pg_map):
+        c10d._set_pg_timeout(timeout, group)
 
 
 def import_deepspeed(device: torch.device) -> Any:
@@ -147,11 +154,12 @@ class Engine:
         optimizer = torch.optim.AdamW(
             groups, betas=config.optim.betas, eps=config.optim.eps, fused=device.type == "cuda"
         )
-        timeout = timedelta(seconds=config.cluster.timeout_s)
+        timeout = timedelta(seconds=config.cluster.backstop_s)
         deepspeed.init_distributed(dist_backend="nccl" if device.type == "cuda" else "gloo", timeout=timeout)
         self.deepspeed, *_ = deepspeed.initialize(
             model=model.to(device).train(), optimizer=optimizer, config=deepspeed_config(config, accumulation)
         )
+        set_timeouts(timeout)
 
     def forward(self, batch: MicroBatch) -> ForwardResult:
         """Runs a micro-batch; logits are computed at supervised positions only."""

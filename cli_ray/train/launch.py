@@ -24,19 +24,28 @@ class Launch:
         self._config, self._folder = config, folder
         self._name = uuid4().hex
         self._trainer: Trainer | None = None
+        self._is_aborted = False
 
     def fit(self) -> dict[str, Any]:
         """Trains to the end or to a stop, from node to node when one is taken away.
 
         Raises:
             RunFailedError: a fault came again on the same samples.
-            ClusterError: workers died too often, or could not be started.
+            ClusterError: workers or controllers died too often, or could not be started.
         """
         config, folder, deaths = self._config, self._folder, 0
         while True:
             self._trainer = ray_trainer(config, folder, self._name)
             try:
                 summary: dict[str, Any] = self._trainer.fit().return_value
+            except RayActorError as error:
+                if self._is_aborted:
+                    raise
+                deaths += 1
+                if deaths > config.cluster.max_failures:
+                    raise ClusterError(controller_died(error, config.cluster)) from error
+                self._again("Ray Train's controller died (for memory, or with its node)")
+                continue
             except TrainingFailedError as error:
                 deaths += died_at_start(error)
                 if not (found_no_room(error) or died_at_start(error)) or deaths > config.cluster.max_failures:
@@ -44,16 +53,20 @@ class Launch:
                         raise RunFailedError(told) from error
                     raise ClusterError(failure(error, config.cluster)) from error
                 if died_at_start(error):
-                    print("a worker died while the workers were being started; starting them again", flush=True)
-                    folder.event("restart", reason="a worker died while the workers were being started")
+                    self._again("a worker died while the workers were being started")
                 continue
             if summary.get("pause") != "preempted":
                 return summary
             print(f"a node is to be taken away: a checkpoint was written at step {summary['step']}, going on elsewhere")
             folder.event("preempted", step=summary["step"])
 
+    def _again(self, reason: str) -> None:
+        print(f"{reason}: starting the workers again", flush=True)
+        self._folder.event("restart", reason=reason)
+
     def abort(self) -> None:
         """Ends a fit of another thread and its workers, where they are."""
+        self._is_aborted = True
         if self._trainer is not None:
             self._trainer.abort()
 
@@ -67,6 +80,14 @@ def died_at_start(error: TrainingFailedError) -> bool:
     """Whether a worker or its node died before training began, for which Ray Train has no budget."""
     deaths = (RayActorError, WorkerGroupStartupFailedError)
     return isinstance(error, ControllerError) and isinstance(error.controller_failure, deaths)
+
+
+def controller_died(error: RayActorError, cluster: ClusterConfig) -> str:
+    """What to say when it did so too often."""
+    return (
+        f"Ray Train's controller died more often than cluster.max_failures = {cluster.max_failures} allows, the last "
+        f"time with: {' '.join(str(error).split())}\nThe same command goes on from the last checkpoint"
+    )
 
 
 def failure(error: TrainingFailedError, cluster: ClusterConfig) -> str:
@@ -97,8 +118,9 @@ def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> Trainer:
     gpus = config.cluster.gpus_per_worker
     return Trainer(
         train_worker,
+        backstop_s=config.cluster.backstop_s,
         train_loop_config={"config": config.model_dump(mode="json"), "launch": launch},
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=config.cluster.timeout_s),
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=config.cluster.backstop_s),
         scaling_config=ScalingConfig(
             num_workers=config.cluster.num_workers,
             use_gpu=gpus > 0,

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from cli_ray import autoscaler
 from cli_ray.config import ClusterConfig
 from cli_ray.errors import ClusterError, StoppedError
 from cli_ray.train.diagnosis import diagnose, idle_s, unplaced
@@ -95,7 +96,7 @@ class Supervisor:
         waited = time.monotonic() - self._moved
         if waited < self._cluster.timeout_s and not self._is_due(waited):
             return
-        told = unplaced(waited, ray.cluster_resources(), ray.available_resources(), self._cluster)
+        told = unplaced(waited, ray.cluster_resources(), ray.available_resources(), self._cluster, autoscaler.news())
         if waited >= self._cluster.timeout_s:
             raise ClusterError(f"the run ends, for {told}")
         self._tell("waiting", told)

@@ -5,15 +5,17 @@ from typing import Any
 
 import ray
 
+from cli_ray.autoscaler import start_helpers
 from cli_ray.cluster import connect, refuse_to_lose
 from cli_ray.config import ClusterConfig, DataConfig, RunConfig
 from cli_ray.config.paths import with_absolute_paths
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.data.quarantine import refuse_lost
-from cli_ray.errors import RunFailedError, StorageError, UserError
+from cli_ray.errors import RunFailedError, StoppedError, StorageError, UserError
 from cli_ray.model.attention import check_attention
 from cli_ray.model.build import load_processor, resolve_injection
+from cli_ray.room import await_room, lacking, need_of, node_resources
 from cli_ray.train.base import pin_base
 from cli_ray.train.callbacks.trackers import check_sinks
 from cli_ray.train.environment import record_start
@@ -52,7 +54,8 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
     check_model(config)
     evaluator = Evaluator(config, folder)
     connect(config.cluster.max_workers * config.cluster.cpus_per_worker)
-    check_resources(config.cluster)
+    check_resources(config.cluster, check)
+    start_helpers()
     with lease_of(folder) as lease:
         config = prepare(config, folder)
         lease.check()
@@ -112,35 +115,28 @@ def check_model(config: RunConfig) -> None:
     longest_batch(Encoder(load_processor(config.model), config.data), config)
 
 
-def check_resources(cluster: ClusterConfig) -> None:
-    """Compares what the run asks for with what the cluster has.
+def check_resources(cluster: ClusterConfig, check: Check = lambda: None) -> None:
+    """Compares what the run asks for with what the cluster has, and where it grows waits until it has that.
+
+    Args:
+        cluster: of the run.
+        check: see `train`.
 
     Raises:
         UserError: it asks for more, or leaves no CPU to the stream, which would wait for ever.
+        ClusterError: a cluster that grows did not grow in time.
+        StoppedError: `check` returned a signal.
     """
-    have = ray.cluster_resources()
-    workers = max(cluster.min_workers, min(cluster.max_workers, _room(have, cluster)))
-    cpus = workers * cluster.cpus_per_worker
-    gpus = workers * cluster.gpus_per_worker
-    if gpus > have.get("GPU", 0):
-        raise UserError(
-            f"cluster.num_workers x cluster.gpus_per_worker asks for {gpus:g} GPUs, the cluster has "
-            f"{have.get('GPU', 0):g}: lower one of them (gpus_per_worker = 0 trains on CPU)"
-        )
-    if cpus + 1 > have.get("CPU", 0):
-        raise UserError(
-            f"cluster.num_workers x cluster.cpus_per_worker asks for {cpus:g} CPUs and the stream for at least one "
-            f"more, the cluster has {have.get('CPU', 0):g}: lower cluster.cpus_per_worker (fractions are allowed) or "
-            "cluster.num_workers, or start Ray with more logical CPUs (ray start --num-cpus)"
-        )
 
+    def heed() -> None:
+        if (number := check()) is not None:
+            raise StoppedError(number, "stopped while it waited for room")
 
-def _room(have: dict[str, float], cluster: ClusterConfig) -> int:
-    """Workers that a cluster with these resources has room for."""
-    rooms = [have.get("CPU", 0) // cluster.cpus_per_worker]
-    if cluster.gpus_per_worker:
-        rooms.append(have.get("GPU", 0) // cluster.gpus_per_worker)
-    return int(min(rooms))
+    nodes = node_resources()
+    refusal = lacking(cluster, nodes)
+    if refusal:
+        notice_s, timeout_s = cluster.notice_s, cluster.timeout_s
+        await_room(need_of(cluster), refusal, notice_s=notice_s, timeout_s=timeout_s, check=heed)
 
 
 def prepare_index(folder: RunFolder, name: str, data: DataConfig) -> Index:

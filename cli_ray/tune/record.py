@@ -20,8 +20,10 @@ from cli_ray.tune.space import Draw
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it tells of every study that is made
 
-LEAST_TRIALS = 4
+LEAST_TRIALS = 10
 """Finished trials below which nothing is said about importance."""
+COMPUTED = ("added_parameters",)
+"""Objectives that are arithmetic on the config: which hyperparameters they hang on is known without a trial."""
 
 State = Literal["finished", "stopped", "failed"]
 STATES: tuple[State, ...] = get_args(State)
@@ -84,7 +86,7 @@ def front(sweep: SweepConfig, records: Sequence[Record]) -> list[Record]:
 def importance(sweep: SweepConfig, records: Sequence[Record]) -> dict[str, dict[str, float]]:
     """By objective, the share of each hyperparameter in what set the best trials apart (PED-ANOVA, arXiv 2304.10255).
 
-    Empty below `LEAST_TRIALS` finished trials.
+    Empty below `LEAST_TRIALS` finished trials, and without objectives that are `COMPUTED`.
     """
     study, finished = study_of(sweep, records)
     if len(finished) < LEAST_TRIALS:
@@ -98,7 +100,8 @@ def importance(sweep: SweepConfig, records: Sequence[Record]) -> dict[str, dict[
         )
 
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # which says that it looks for what is low
-        return {objective: share(number) for number, objective in enumerate(sweep.objectives)}
+        measured = [(number, one) for number, one in enumerate(sweep.objectives) if one not in COMPUTED]
+        return {objective: share(number) for number, objective in measured}
 
 
 def to_parquet(sweep: SweepConfig, records: Sequence[Record]) -> bytes:

@@ -15,6 +15,7 @@ import tomli_w
 from ray import tune
 from ray.tune import Callback, FailureConfig, Tuner
 
+from cli_ray.autoscaler import start_helpers
 from cli_ray.cluster import connect, refuse_to_lose
 from cli_ray.config import RunConfig, SweepConfig
 from cli_ray.config.paths import with_absolute_paths
@@ -22,6 +23,7 @@ from cli_ray.data.folder import Folder
 from cli_ray.data.index import build_index
 from cli_ray.errors import StoppedError, StorageError, UserError
 from cli_ray.model.build import resolve_injection
+from cli_ray.room import STREAM_CPUS, Need, await_room
 from cli_ray.train.folder import differences
 from cli_ray.tune.console import Console
 from cli_ray.tune.figures import draw_figures
@@ -32,8 +34,8 @@ from cli_ray.tune.trial import SHARED, STOP, Trial
 
 DRIVER_BYTES = 1 << 20
 """Ray Tune must reserve something for a driver, which waits; a part of a CPU would keep all others from the rest."""
-STREAM_CPUS = 1.0
-"""What reads the data of a trial needs at least."""
+MOST = 64
+"""Trials that a cluster which grows is asked for at once."""
 ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # its tables, which are of terminals
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # which says nothing of it to its caller
@@ -63,7 +65,9 @@ def sweep(config: SweepConfig, base: RunConfig) -> list[Record]:
         check_candidate(where, one)
     trials = with_absolute_paths(base).model_copy(update={"runs_dir": folder.uri + "/trials", "name": config.name})
     connect(needs(trials)[0], log_to_driver=False)
-    at_once = config.max_concurrent or room([one for _, one in tried])
+    most = config.max_concurrent or (MOST if config.search == "grid" else min(MOST, config.num_trials))
+    at_once = min(most, room([one for _, one in tried], most))
+    start_helpers()
     claim(folder, config, trials)
     runs = Folder(trials.runs_dir)
     prepare_indices(runs, trials)
@@ -107,28 +111,30 @@ def needs(base: RunConfig) -> tuple[float, float]:
     return cpus, cluster.max_workers * cluster.gpus_per_worker
 
 
-def room(tried: Sequence[RunConfig]) -> int:
-    """Trials at once, so that none waits for what another holds.
+def room(tried: Sequence[RunConfig], most: int) -> int:
+    """Trials at once, so that none waits for what another holds; where the cluster grows, as many as it can grow to.
 
     Args:
         tried: configs of which one asks for as much as any trial.
+        most: trials that the sweep could use at once.
 
     Raises:
-        UserError: the cluster has no room for a single one.
+        UserError: the cluster has no room for a single one, and cannot grow to it.
+        ClusterError: it did not grow in time.
     """
-    asked = [needs(one) for one in tried]
-    cpus, gpus = max(one[0] for one in asked), max(one[1] for one in asked)
+    (cpus, gpus), cluster = max(((needs(one), one.cluster) for one in tried), key=lambda pair: pair[0][::-1])
     have = ray.cluster_resources()
     at_once = int(have.get("CPU", 0) // cpus)
     if gpus:
         at_once = min(at_once, int(have.get("GPU", 0) // gpus))
-    if at_once:
-        return at_once
-    raise UserError(
+    need = Need(cluster.max_workers, cluster.cpus_per_worker, cluster.gpus_per_worker, STREAM_CPUS)
+    refusal = (
         f"a trial takes {cpus:g} CPUs ({STREAM_CPUS:g} of them for its stream) and {gpus:g} GPUs, the cluster has "
         f"{have.get('CPU', 0):g} and {have.get('GPU', 0):g}: lower cluster.num_workers or cluster.cpus_per_worker of "
-        "the base config, or, where the cluster grows by itself, set max_concurrent"
+        "the base config"
     )
+    notice_s, timeout_s = cluster.notice_s, cluster.timeout_s
+    return max(at_once, await_room(need, refusal, copies=most, notice_s=notice_s, timeout_s=timeout_s))
 
 
 def claim(folder: Folder, config: SweepConfig, base: RunConfig) -> None:

@@ -11,11 +11,13 @@ import ray
 from ray import ObjectRef
 from ray.exceptions import RayError, RayTaskError
 
+from cli_ray import autoscaler
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import RunFailedError, UserError
 from cli_ray.evals.generation.job import DeviceLostError, Job, record_of
 from cli_ray.evals.generation.schedule import Batch, Queue
 from cli_ray.evals.record import Record
+from cli_ray.room import TIMEOUT_S, Need, held, node_resources, told
 
 IN_FLIGHT = 2
 """Batches of a replica: one is generated while the next is read, decoded and tokenised."""
@@ -23,7 +25,7 @@ LOOK_SECONDS = 2.0
 """Between looks at the size of the cluster."""
 FRUITLESS = 50
 """Batches that may fail one after the other, with no record in between, before the run ends."""
-WAIT_SECONDS = 600.0
+WAIT_SECONDS = TIMEOUT_S
 """How long a cluster may have no room for any replica, as while its nodes start."""
 PENDING_SECONDS = 20.0
 """How long a replica that may only take spare room may wait for its place and its process."""
@@ -145,7 +147,10 @@ class _Pool:
         self._most = 0
         self._lost = 0
         self._look_at = 0.0
-        self._patience = WAIT_SECONDS if self._config.count else 0.0
+        self._grows = not spare_only and autoscaler.version() > 0
+        self._ceiling = 0
+        """Replicas beyond which the autoscaler has no nodes; 0 where it has not said so."""
+        self._patience = WAIT_SECONDS if self._config.count or self._grows else 0.0
         self._roomy = time.monotonic()
         self._free = 0
         self._told: PoolState | None = None
@@ -160,14 +165,31 @@ class _Pool:
         if room or self._ready:
             self._roomy, self._patience = now, WAIT_SECONDS
         elif now - self._roomy >= self._patience:
-            raise UserError(_no_room(self._config))
+            raise UserError(no_room(self._config))
         spare = self._spare(now) if self._spare_only else None
-        wanted = min(self._config.count or room, self._queue.waiting + len(self._of_stream)) - len(self._workers)
+        asked = self._config.count or (self._grown(room) if self._grows else room)
+        wanted = min(asked, self._queue.waiting + len(self._of_stream)) - len(self._workers)
         for _ in range(wanted if spare is None else min(wanted, spare)):
             actor = self._actor_class.remote(self._shared_job)
             up = actor.__ray_ready__.remote()
             self._workers.append(_Worker(actor, actor.load.remote(), up, now))
         self._tell()
+
+    def _grown(self, room: int) -> int:
+        """Replicas to ask for where the cluster grows: twice what it holds, until its autoscaler has no nodes for more;
+        then those that wait are withdrawn."""
+        if self._ceiling and room >= self._ceiling:
+            return room
+        self._ceiling = 0
+        place = self._config.cpus, self._config.gpus
+        if room and autoscaler.refuses(*place):
+            self._ceiling = room
+            loading = {worker.up: worker for worker in self._workers if worker.loading is not None}
+            placed = ray.wait([*loading], num_returns=len(loading), timeout=0, fetch_local=False)[0] if loading else []
+            for worker in [worker for up, worker in loading.items() if up not in placed]:
+                self._end(worker)
+            return room
+        return max(1, 2 * room)
 
     def _spare(self, now: float) -> int:
         """Replicas that there is free room for; withdraws those that waited for theirs in vain."""
@@ -177,7 +199,10 @@ class _Pool:
             if now - worker.asked >= PENDING_SECONDS:
                 self._end(worker)
         # Free at two looks: what is free for a moment may be the place of a training that restarts.
-        before, self._free = self._free, 0 if pending else _held(ray.available_resources(), self._config)
+        before, self._free = (
+            self._free,
+            0 if pending else held(ray.available_resources(), self._config.cpus, self._config.gpus),
+        )
         return min(before, self._free)
 
     def feed(self) -> None:
@@ -312,26 +337,19 @@ class _Pool:
 
 def capacity(config: ReplicaConfig) -> int:
     """Replicas that the cluster could hold at this moment if nothing else ran on it. GPUs of one node each."""
-    return sum(_held(node["Resources"], config) for node in ray.nodes() if node["Alive"])
+    return place_of(config).held(node_resources())
 
 
-def _held(resources: dict[str, float], config: ReplicaConfig) -> int:
-    """Replicas that these resources hold. A fraction of a GPU lies on one GPU."""
-    by_cpus = int(resources.get("CPU", 0) / config.cpus)
-    gpus = resources.get("GPU", 0)
-    if not config.gpus:
-        return by_cpus
-    if config.gpus > 1:
-        return min(by_cpus, int(gpus / config.gpus))
-    return min(by_cpus, int(gpus) * int(1 / config.gpus) + int(gpus % 1 / config.gpus))
+def place_of(config: ReplicaConfig) -> Need:
+    """What one replica needs."""
+    return Need(1, config.cpus, config.gpus)
 
 
-def _no_room(config: ReplicaConfig) -> str:
-    held = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    nodes = ", ".join(f"{one.get('GPU', 0):g} GPUs and {one.get('CPU', 0):g} CPUs" for one in held)
+def no_room(config: ReplicaConfig) -> str:
+    """What to say when no node can hold a replica."""
     return (
         f"no node can hold a replica, which takes replica.gpus = {config.gpus:g} and replica.cpus = {config.cpus:g}; "
-        f"the cluster's nodes have {nodes or 'nothing'}. Lower those, or add nodes; replica.gpus = 0 runs on CPU"
+        f"the cluster's nodes have {told(node_resources())}. Lower those, or add nodes; replica.gpus = 0 runs on CPU"
     )
 
 

@@ -16,6 +16,13 @@ def documents(text: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all(text))
 
 
+def uncommented(path: str, mark: str) -> str:
+    """A file of cluster/ with the lines in it that begin with `#MARK `."""
+    text = (CLUSTER / path).read_text()
+    assert f"#{mark} " in text
+    return text.replace(f"#{mark} ", "")
+
+
 def load(path: str) -> dict[str, Any]:
     """The one document of a file of cluster/."""
     (document,) = documents((CLUSTER / path).read_text())

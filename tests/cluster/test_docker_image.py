@@ -39,7 +39,7 @@ def test_its_user_is_that_of_the_pods() -> None:
 
 def test_no_secret_is_built_in() -> None:
     assert not re.search(r"TOKEN|PASSWORD|SECRET|API_KEY", DOCKERFILE)
-    assert not instructions("ENV")
+    assert instructions("ENV") == ["RAY_TRAIN_ENABLE_STATE_TRACKING=1"]
 
 
 @pytest.mark.parametrize("path", ["runs/first/config.json", ".git/config", ".env", "tests/conftest.py"])

@@ -14,7 +14,7 @@ from cli_ray.doctor.finding import Finding
 from cli_ray.doctor.machine import build_locks, parse_driver_cuda, parse_gpus
 from cli_ray.doctor.memory import check_memory
 from cli_ray.doctor.ops import check_ops
-from cli_ray.doctor.service import check_authentication, check_cpus, check_patience
+from cli_ray.doctor.service import check_authentication, check_patience, spare_cpus
 from cli_ray.doctor.versions import check_versions, needed_ranges
 from tests.doctor.machines import GIB, H100, SOUND, V100, machine
 
@@ -155,6 +155,6 @@ def test_a_job_must_have_time_for_a_checkpoint(environment: dict[str, str], leve
     assert what in found.what
 
 
-@pytest.mark.parametrize(("cpus", "level"), [(8, "error"), (9, "warning"), (24, "ok")])
+@pytest.mark.parametrize(("cpus", "level"), [(9, "warning"), (24, "ok")])
 def test_the_stream_needs_cpus_of_its_own(cpus: float, level: str) -> None:
-    assert check_cpus(ClusterConfig(num_workers=8), cpus).level == level
+    assert spare_cpus(ClusterConfig(num_workers=8), cpus).level == level

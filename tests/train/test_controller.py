@@ -12,9 +12,12 @@ from ray import cloudpickle
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _TorchBackend
+from ray.train.v2._internal.constants import WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR
 from ray.util import placement_group_table
 
-from cli_ray.train.controller import Trainer
+from cli_ray.config import ClusterConfig
+from cli_ray.train import controller
+from cli_ray.train.controller import Controller, Trainer
 from tests.free import await_cpus
 
 
@@ -32,10 +35,35 @@ class FatalBackend(_TorchBackend):
         worker_group.execute_single(0, os._exit, 1)
 
 
+class Told(Controller):
+    """Ends at once, and says after how many seconds it would take workers for dead."""
+
+    def __init__(self, **arguments: Any) -> None:
+        pass
+
+    async def run(self) -> None:
+        pass
+
+    async def get_result(self) -> Any:
+        return float(os.environ[WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR])
+
+
+def test_the_driver_ends_workers_that_hang_before_ray_train_does(
+    cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(controller, "Controller", Told)
+    trainer = Trainer(print, backstop_s=ClusterConfig().backstop_s)
+    assert trainer._initialize_and_run_controller() == ClusterConfig().backstop_s > ClusterConfig().timeout_s == 1800
+    monkeypatch.setenv(WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR, "7")
+    assert trainer._initialize_and_run_controller() == 7, "who sets Ray's own variable means it"
+
+
 def test_nothing_stays_reserved(cluster: None, tmp_path: Path) -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # tests are no package that the controller could import
     trainer = Trainer(
         print,
+        backstop_s=60,
         torch_config=Fatal(backend="gloo"),
         scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
         run_config=RunConfig(storage_path=str(tmp_path), failure_config=FailureConfig(controller_failure_limit=0)),

@@ -1,8 +1,11 @@
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
+import torch
+import torch.distributed as dist
 
-from cli_ray.train.engine import deepspeed_config
+from cli_ray.train.engine import deepspeed_config, set_timeouts
 from tests.train.accumulation import STAGES, accumulation_errors
 from tests.train.ranks import on_ranks
 from tests.train.scenario import Case, config_of, step_losses
@@ -87,3 +90,15 @@ def test_deepspeed_config_carries_the_run_config() -> None:
     assert config["zero_optimization"]["stage"] == 3
     assert (config["train_micro_batch_size_per_gpu"], config["gradient_accumulation_steps"]) == (2, 4)
     assert config["bf16"] == {"enabled": False}
+
+
+def group_timeouts() -> list[float]:
+    """Of the group of all ranks and of one that DeepSpeed would make, in seconds."""
+    dist.new_group([0])
+    set_timeouts(timedelta(seconds=1920))
+    groups = list(dist.distributed_c10d._world.pg_map)
+    return [one._get_backend(torch.device("cpu")).options._timeout.total_seconds() for one in groups]
+
+
+def test_all_groups_wait_as_long_as_the_config_says() -> None:
+    assert on_ranks(1, group_timeouts) == [[1920.0, 1920.0]]

@@ -54,6 +54,28 @@ def test_workers_that_die_at_their_start_are_started_again_a_few_times(outcome: 
         outcome(DIED, DIED, DIED)
 
 
+def test_a_controller_that_dies_is_a_lost_run_like_others(outcome: Fit, capsys: pytest.CaptureFixture[str]) -> None:
+    assert outcome(ActorDiedError(), DIED, {"step": 9}) == {"step": 9}
+    assert "Ray Train's controller died (for memory, or with its node): starting" in capsys.readouterr().out
+    with pytest.raises(RunFailedError, match=r"controller died more often than cluster\.max_failures = 2 allows"):
+        outcome(ActorDiedError(), ActorDiedError(), ActorDiedError())
+
+
+def test_a_controller_that_the_driver_ended_is_not_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Launch(CONFIG, RunFolder(str(tmp_path)))
+
+    def fit() -> Any:
+        run.abort()
+        raise ActorDiedError
+
+    trainer = SimpleNamespace(fit=fit, abort=lambda: None)
+    monkeypatch.setattr(launch, "ray_trainer", lambda config, folder, launch: trainer)
+    with pytest.raises(ActorDiedError):
+        run.fit()
+
+
 def test_workers_without_room_are_waited_for(outcome: Fit) -> None:
     """For as long as the supervisor allows it."""
     assert outcome(*[ControllerError(WorkerGroupStartupTimeoutError(2))] * 9, {"step": 9}) == {"step": 9}

@@ -107,6 +107,7 @@ def fake_ray(monkeypatch: pytest.MonkeyPatch) -> list[Sign]:
         cluster_resources=lambda: {"CPU": 4.0},
     )
     monkeypatch.setattr(supervisor, "ray", fake)
+    monkeypatch.setattr(supervisor, "autoscaler", SimpleNamespace(news=lambda: "its autoscaler is at work"))
     monkeypatch.setattr(supervisor, "LOOK_S", 0.001)
     monkeypatch.setattr(supervisor, "end_ranks", ended.extend)
     return ended
@@ -163,6 +164,6 @@ def test_a_run_whose_workers_find_no_room_ends(tmp_path: Path) -> None:
         return {}
 
     cluster = CLUSTER.model_copy(update={"timeout_s": 0.05})
-    message = r"the run ends, for no worker has begun .* asked for 2 x 1 CPU, the cluster has 3 of 4 CPU free"
+    message = r"no worker has begun .* for 2 x 1 CPU, the cluster has 3 of 4 CPU free, and its autoscaler is at work"
     with pytest.raises(RunFailedError, match=message):
         Supervisor(cluster, RunFolder(str(tmp_path)), FakePulse([]), lambda: None).run(fit, never.set)

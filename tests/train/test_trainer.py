@@ -292,7 +292,9 @@ def test_asking_for_more_than_the_cluster_has_is_an_error(cluster: None, data: P
     cluster_config = config_of(data, tmp_path).cluster
     with pytest.raises(UserError, match=r"asks for 8 GPUs, the cluster has 0"):
         check_resources(cluster_config.model_copy(update={"num_workers": 8, "gpus_per_worker": 1}))
-    check_resources(cluster_config.model_copy(update={"num_workers": (1, 8), "cpus_per_worker": 4}))
+    check_resources(cluster_config.model_copy(update={"num_workers": (1, 2), "cpus_per_worker": 2}))
+    with pytest.raises(UserError, match=r"1 x 4 CPU, and 1 CPU for the stream, each on one node, and the nodes have"):
+        check_resources(cluster_config.model_copy(update={"num_workers": (1, 8), "cpus_per_worker": 4}))
     with pytest.raises(UserError, match=r"cpus_per_worker asks for 6 CPUs and the stream for at least one more"):
         check_resources(cluster_config.model_copy(update={"num_workers": (1, 8)}))
     with pytest.raises(UserError, match=r"cpus_per_worker asks for 8 CPUs"):

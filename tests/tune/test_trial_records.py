@@ -52,7 +52,12 @@ def test_what_decides_is_found() -> None:
     share = importance(ONE, records)["validation_loss"]
     assert share["optim.amp.lr"] > 0.8
     assert sum(share.values()) == pytest.approx(1)
-    assert importance(ONE, records[:3]) == {}
+    assert importance(ONE, records[:9]) == {}
+
+
+def test_nothing_is_said_of_what_the_config_alone_decides() -> None:
+    records = [record(str(i), rank=(2, 4)[i % 2], ai2d=float(i), size=(10, 20)[i % 2]) for i in range(10)]
+    assert importance(TWO, records).keys() == {"eval/ai2d"}
 
 
 def test_records_are_a_table() -> None:

@@ -10,6 +10,7 @@ import ray
 from ray.util import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from cli_ray import autoscaler
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import RunFailedError, UserError
 from cli_ray.evals.data.location import Location
@@ -165,3 +166,18 @@ def test_replies_of_a_pool_with_a_kill_equal_those_of_one_predictor(
     assert {name: (one.key, one.reply, one.finish) for name, one in pooled.items()} == {
         name: (one.key, one.reply, one.finish) for name, one in by_name(alone).items()
     }
+
+
+def test_a_cluster_that_grows_is_asked_for_twice_what_it_holds_until_it_has_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = object.__new__(pool._Pool)
+    one._config, one._ceiling, one._workers = ReplicaConfig(gpus=0, cpus=2), 0, []
+    refused: list[bool] = []
+    monkeypatch.setattr(autoscaler, "refuses", lambda cpus, gpus: bool(refused))
+    assert [one._grown(room) for room in (0, 1, 4)] == [1, 2, 8]
+    refused.append(True)
+    assert [one._grown(room) for room in (6, 6)] == [6, 6]
+    refused.clear()
+    assert one._grown(6) == 6
+    assert one._grown(4) == 8, "nodes have gone, which may come again"

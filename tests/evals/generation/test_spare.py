@@ -8,7 +8,6 @@ import ray
 from ray.exceptions import RayActorError
 from ray.util import placement_group, remove_placement_group
 
-from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.evals.data.location import Location
 from cli_ray.evals.generation import pool
 from cli_ray.evals.generation.pool import PoolState, run_pool
@@ -107,11 +106,3 @@ def test_room_of_a_moment_is_no_room(location: Location, training: Any, monkeypa
     states: list[PoolState] = []
     run_pool(queue_of(location), job_of("", location, TWO), lambda _: None, states.append, Echo, spare_only=True)
     assert states[:2] == [NONE, PoolState(0, 1, 0)]
-
-
-@pytest.mark.parametrize(
-    ("gpus", "free", "held"), [(1, 0.9, 0), (0.5, 0.5, 1), (0.4, 1.9, 4), (0.4, 0.3, 0), (2, 3.5, 1)]
-)
-def test_a_part_of_a_gpu_that_is_free_holds(gpus: float, free: float, held: int) -> None:
-    assert pool._held({"CPU": 9.0, "GPU": free}, ReplicaConfig(gpus=gpus, cpus=1)) == held
-    assert pool._held({}, ReplicaConfig(gpus=gpus, cpus=1)) == 0
