@@ -5,7 +5,7 @@ from typing import Any
 
 import ray
 
-from cli_ray.autoscaler import start_helpers
+from cli_ray import autoscaler
 from cli_ray.cluster import connect, refuse_to_lose
 from cli_ray.config import ClusterConfig, DataConfig, RunConfig
 from cli_ray.config.paths import with_absolute_paths
@@ -55,7 +55,7 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
     evaluator = Evaluator(config, folder)
     connect(config.cluster.max_workers * config.cluster.cpus_per_worker)
     check_resources(config.cluster, check)
-    start_helpers()
+    autoscaler.start_helpers()
     with lease_of(folder) as lease:
         config = prepare(config, folder)
         lease.check()
@@ -135,8 +135,10 @@ def check_resources(cluster: ClusterConfig, check: Check = lambda: None) -> None
     nodes = node_resources()
     refusal = lacking(cluster, nodes)
     if refusal:
+        # A fixed cluster is filled with as many workers as it holds, which must leave room for the stream.
+        need = need_of(cluster, () if autoscaler.version() else nodes)
         notice_s, timeout_s = cluster.notice_s, cluster.timeout_s
-        await_room(need_of(cluster), refusal, notice_s=notice_s, timeout_s=timeout_s, check=heed)
+        await_room(need, refusal, notice_s=notice_s, timeout_s=timeout_s, check=heed)
 
 
 def prepare_index(folder: RunFolder, name: str, data: DataConfig) -> Index:

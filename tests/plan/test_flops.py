@@ -56,7 +56,7 @@ def count(model: PreTrainedModel) -> int:
 def measured(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> int:
     model.set_attn_implementation("eager")  # the counter does not know the CPU's fused attention
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(**inputs, logits_to_keep=1)
+        model(**inputs, logits_to_keep=1, use_cache=False)  # as in training; a kept cache holds the gates' context too
     total: int = counter.get_total_flops()
     return total
 
