@@ -102,8 +102,17 @@ class Index:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """The index that `to_json` wrote."""
+        """The index that `to_json` wrote.
+
+        Raises:
+            UserError: another version wrote it.
+        """
         fields = json.loads(text)
+        if "damages" not in fields:
+            raise UserError(
+                "the index of the run's data was written by a version of cli-ray with other rules for reading it: go "
+                "on with that version, or start a new run under another name"
+            )
         return cls(
             sources=tuple(_source_from(source) for source in fields["sources"]),
             unit_samples=fields["unit_samples"],

@@ -78,7 +78,7 @@ def read(folder: Folder, step: int) -> pa.Table:
     except (pa.ArrowInvalid, OSError) as error:
         raise DamagedLedgerError(f"{folder.uri}/{_name(step)}: {error}") from error
     if table.schema.remove_metadata() != SCHEMA:
-        raise DamagedLedgerError(f"{folder.uri}/{_name(step)}: its columns are not those of a ledger")
+        raise DamagedLedgerError(f"{folder.uri}/{_name(step)}: its columns are not those of this version's ledger")
     return table
 
 

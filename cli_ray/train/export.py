@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cli_ray.errors import UserError
-from cli_ray.model.build import build_model, load_processor
+from cli_ray.model.build import build_model, load_processor, resolve_injection
 from cli_ray.model.lora import merge_lora, save_lora
 from cli_ray.train.base import check_base
 from cli_ray.train.card import CARD, model_card
@@ -38,6 +38,7 @@ def export(run: str, output: Path, step: int | None, *, best: bool, keep_lora: b
     folder = RunFolder(run)
     config = load_config(folder)
     base = check_base(folder, config.model)
+    folder.check_layers(resolve_injection(base, config.injection)[1])
     checkpoint = _choose(folder, step, best)
     dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
     model = build_model(base, config.injection, config.lora, dtype=dtype, seed=config.seed)

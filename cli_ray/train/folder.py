@@ -1,9 +1,10 @@
 """The run folder: the one place a run writes to."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
-from cli_ray.config import RunConfig, stored_injection
+from cli_ray.config import InjectionConfig, RunConfig, stored_injection
 from cli_ray.data.folder import Folder
 from cli_ray.errors import UserError
 from cli_ray.train.journal import Journal, now
@@ -37,6 +38,36 @@ class RunFolder(Folder):
             if kind != "config":
                 return event if kind == "end" and "error" not in event else None
         return None
+
+    def check_layers(self, injection: InjectionConfig) -> None:
+        """Compares the layers that the config comes to with those that the run has trained so far.
+
+        A version that resolves a count or a negative index otherwise would go on with other layers under the same
+        config, and the weights of as many layers fit.
+
+        Args:
+            injection: with explicit layers.
+
+        Raises:
+            UserError: they differ.
+        """
+        if injection.kind == "none":
+            return
+        for line in (self.read("events.jsonl") or "").splitlines():
+            event: dict[str, Any] = {}
+            with suppress(ValueError):  # a line that was cut by the death of its writer
+                event = json.loads(line)
+            if event.get("event") == "begin" and event.get("injection"):
+                self._check_layers(InjectionConfig.model_validate(stored_injection(event["injection"])), injection)
+
+    def _check_layers(self, then: InjectionConfig, injection: InjectionConfig) -> None:
+        for name in ("vision_layers", "decoder_layers"):
+            before, here = list(getattr(then, name).layers), list(getattr(injection, name).layers)
+            if before != here:
+                raise UserError(
+                    f"{self.uri} was trained with injection.{name} = {before} (events.jsonl), and its config now means "
+                    f"{here}: start a new run with the layers written out"
+                )
 
     def claim(self, config: RunConfig) -> bool:
         """Writes config.json, or checks that the one there gives the same training; it takes a new `PLACE`.

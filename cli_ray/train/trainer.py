@@ -52,6 +52,7 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
         return end
     check_sinks(config.log.sinks)
     check_model(config)
+    folder.check_layers(resolve_injection(config.model, config.injection)[1])
     evaluator = Evaluator(config, folder)
     connect(config.cluster.max_workers * config.cluster.cpus_per_worker)
     check_resources(config.cluster, check)

@@ -1,5 +1,6 @@
 """The index survives being stored, and refuses data that changed."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,13 @@ def test_round_trip(data: DataConfig) -> None:
     limits = Limits.of(data)
     assert [again.unit(i) for i in range(len(again))] == [index.unit(i) for i in range(len(index))]
     assert read_unit(again, 2, limits) == read_unit(index, 2, limits)
+
+
+def test_an_index_of_another_version_is_refused(data: DataConfig) -> None:
+    fields = json.loads(build_index(data).to_json())
+    del fields["damages"]
+    with pytest.raises(UserError, match=r"written by a version of cli-ray with other rules.*start a new run"):
+        Index.from_json(json.dumps(fields | {"broken": {}}))
 
 
 def test_changed_data_is_refused(data: DataConfig, tmp_path: Path) -> None:

@@ -4,7 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from cli_ray.config import CheckpointConfig, ClusterConfig, DataConfig, ModelConfig, RunConfig, SourceConfig
+from cli_ray.config import (
+    CheckpointConfig,
+    ClusterConfig,
+    DataConfig,
+    InjectionConfig,
+    Layers,
+    ModelConfig,
+    RunConfig,
+    SourceConfig,
+)
 from cli_ray.errors import UserError
 from cli_ray.train.folder import RunFolder, load_config
 
@@ -63,6 +72,17 @@ def test_a_run_keeps_the_rule_of_gates_that_it_began_with(tmp_path: Path) -> Non
     assert load_config(folder).injection.agf.prompt_end == "first_reply"
     with pytest.raises(UserError, match=r"injection\.agf\.prompt_end: first_reply there, next_reply now"):
         folder.claim(CONFIG)
+
+
+def test_a_run_goes_on_with_the_layers_that_it_was_trained_with(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "a"))
+    layers = InjectionConfig(vision_layers=Layers(layers=(2, 3)), decoder_layers=Layers(layers=(0,)))
+    folder.check_layers(layers)
+    folder.event("begin", injection=layers.model_dump(mode="json"))
+    folder.append("events.jsonl", ['{"event": "beg'])
+    folder.check_layers(layers)
+    with pytest.raises(UserError, match=r"injection\.vision_layers = \[2, 3\].*means \[1, 2\]"):
+        folder.check_layers(layers.model_copy(update={"vision_layers": Layers(layers=(1, 2))}))
 
 
 def test_a_folder_belongs_to_one_config(tmp_path: Path) -> None:
