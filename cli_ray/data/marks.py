@@ -30,8 +30,11 @@ def settle_marks(turns: Sequence[Turn], num_images: int, llava: bool) -> tuple[i
         How many images belong to the sample, and what was read otherwise than it stands.
 
     Raises:
-        BadDataError: marks and images do not agree, or a mark of another kind stands for a picture, video or sound.
+        BadDataError: marks and images do not agree, a mark of another kind stands for a picture, video or sound, or a
+            text holds `LITERAL_MARK` itself.
     """
+    if any(LITERAL_MARK in text for turn in turns for text in turn.texts()):
+        raise BadDataError("broken record", f"a message holds {LITERAL_MARK!r}, which is no character")
     asked = [turn for turn in turns if turn.role != "assistant"]
     answers = [turn for turn in turns if turn.role == "assistant"]
     remarks = _check_tags(asked)

@@ -11,7 +11,7 @@ IMAGE_MARK = "<image>"
 
 LITERAL_MARK = "\ufdd0"
 """Stands in the text of a message for the characters `<image>` where no image belongs. A code point that Unicode
-reserves for such use within programs, so that it is in nobody's text."""
+reserves for such use within programs; a text that holds it is refused."""
 
 Role = Literal["system", "user", "assistant"]
 

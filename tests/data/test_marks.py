@@ -128,3 +128,8 @@ def test_an_image_without_a_mark(tmp_path: Path) -> None:
     assert refusal(tmp_path, record).detail == "0 <image> marks for 1 images"
     sample = one(tmp_path, record, llava_preprocessing=True)
     assert (sample.images, sample.remarks) == ([], (NOT_SEEN,))
+
+
+def test_the_code_point_of_literal_marks_is_in_no_text(tmp_path: Path) -> None:
+    bad = refusal(tmp_path, talk(answer=f"A {LITERAL_MARK}."))
+    assert (bad.reason, bad.detail) == ("broken record", r"a message holds '\ufdd0', which is no character")

@@ -129,7 +129,7 @@ def test_signals_end_a_sweep_in_order(tmp_path: Path, number: signal.Signals) ->
     before = {one: signal.getsignal(one) for one in (number, signal.SIGUSR1)}
     passed_on: list[int] = []
     runs = Folder(str(tmp_path))
-    with stop_signals(runs) as received, pytest.raises(StoppedError, match=f"stopped by {number.name}"):
+    with pytest.raises(StoppedError, match=f"stopped by {number.name}"), stop_signals(runs) as received:
         signal.raise_signal(number)
     assert received == [number]
     runs.write(STOP, "of an earlier driver")
