@@ -278,9 +278,9 @@ def stop_signals(runs: Folder) -> Iterator[list[signal.Signals]]:
         if received:
             os._exit(128 + number)  # Ray ends the trials of a driver that is gone
         received.append(signal.Signals(number))
-        print(f"{received[0].name}: stopping the trials after checkpoints; a second one ends at once", flush=True)
         if not callable(signal.getsignal(signal.SIGUSR1)):  # Ray Tune has not begun
-            raise StoppedError(received[0], "the sweep was stopped")
+            raise KeyboardInterrupt  # which Ray's compiled parts let through
+        print(f"{received[0].name}: stopping the trials after checkpoints; a second one ends at once", flush=True)
         with suppress(OSError):  # trials that cannot be told could not write a checkpoint either
             runs.write(STOP, json.dumps({"signal": received[0].name}))
         signal.raise_signal(signal.SIGUSR1)
@@ -291,6 +291,8 @@ def stop_signals(runs: Folder) -> Iterator[list[signal.Signals]]:
     before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, signal.SIG_DFL)  # perhaps of an earlier sweep
     try:
         yield received
+    except KeyboardInterrupt:
+        raise StoppedError(received[0], "the sweep was stopped") from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
