@@ -4,7 +4,7 @@ import json
 
 import tomli_w
 
-from cli_ray.config import RunConfig
+from cli_ray.config import ModelConfig, RunConfig
 from cli_ray.train.checkpoint import Checkpoint
 from cli_ray.train.environment import ENVIRONMENT
 from cli_ray.train.folder import RunFolder
@@ -21,16 +21,19 @@ KINDS = {
 }
 
 
-def model_card(folder: RunFolder, config: RunConfig, checkpoint: Checkpoint, *, has_adapter: bool) -> str:
+def model_card(
+    folder: RunFolder, config: RunConfig, model: ModelConfig, checkpoint: Checkpoint, *, has_adapter: bool
+) -> str:
     """Markdown with the head that the Hugging Face hub reads.
 
     Args:
         folder: of the run.
         config: of the run.
+        model: its section of the model, with the commits of the first start.
         checkpoint: that was exported.
         has_adapter: whether LoRA adapters lie apart, in `adapter/`.
     """
-    model, progress = config.model, checkpoint.progress
+    progress = checkpoint.progress
     base = [part for part in (model.checkpoint, model.vision_tower, model.language_model) if part]
     loss = checkpoint.validation_loss
     return f"""---
@@ -67,7 +70,7 @@ training data say what may be done with these weights. Put it into `license` abo
 
 def _head(base: list[str]) -> str:
     """YAML; JSON strings are YAML, too. The hub takes its own ids as base models alone."""
-    ids = [part for part in base if part.count("/") == 1 and not part.startswith(("/", "."))]
+    ids = [part.partition("@")[0] for part in base if part.count("/") == 1 and not part.startswith(("/", "."))]
     lines = ["library_name: transformers", "pipeline_tag: image-text-to-text", "license: unknown"]
     lines += ["tags:", "- llava", "- cross-layer-injection"]
     return "\n".join(lines + (["base_model:", *(f"- {json.dumps(one)}" for one in ids)] if ids else []))

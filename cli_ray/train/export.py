@@ -53,7 +53,7 @@ def export(run: str, output: Path, step: int | None, *, best: bool, keep_lora: b
     model.save_pretrained(partial)
     load_processor(base).save_pretrained(partial)
     has_adapter = bool(config.lora.rank and keep_lora)
-    (partial / CARD).write_text(model_card(folder, config, checkpoint, has_adapter=has_adapter))
+    (partial / CARD).write_text(model_card(folder, config, base, checkpoint, has_adapter=has_adapter))
     readable_as_others(partial)
     if output.exists():
         output.rmdir()

@@ -30,7 +30,7 @@ def test_a_card_says_what_from_which_run_and_how_to_load(tmp_path: Path) -> None
     later = {"packages": {"cli_ray": "0.1.0"}, "code": {"commit": commit, "changed": True, "sha256": sha256}}
     folder.write("environment.json", json.dumps(first | {"resumes": [later]}))
     config = config_of(checkpoint="llava-hf/llava-1.5-7b-hf")
-    card = model_card(folder, config, CHECKPOINT, has_adapter=False)
+    card = model_card(folder, config, config.model, CHECKPOINT, has_adapter=False)
     _, head, body = card.split("---\n", 2)
     assert yaml.safe_load(head) == {
         "library_name": "transformers",
@@ -50,16 +50,27 @@ def test_a_card_says_what_from_which_run_and_how_to_load(tmp_path: Path) -> None
     code = body.split("```python\n")[1].split("```")[0]
     compile(code, "card", "exec")
     assert "peft" not in code
-    adapted = model_card(folder, config, CHECKPOINT, has_adapter=True).split("```python\n")[1].split("```")[0]
+    adapted = (
+        model_card(folder, config, config.model, CHECKPOINT, has_adapter=True).split("```python\n")[1].split("```")[0]
+    )
     compile(adapted, "card", "exec")
     assert "PeftModel" in adapted
 
 
 def test_folders_are_no_base_models_of_the_hub(tmp_path: Path) -> None:
     parts = {"vision_tower": "/models/clip", "language_model": "lmsys/vicuna-7b-v1.5"}
-    card = model_card(RunFolder(str(tmp_path)), config_of(**parts), CHECKPOINT, has_adapter=False)
+    config = config_of(**parts)
+    card = model_card(RunFolder(str(tmp_path)), config, config.model, CHECKPOINT, has_adapter=False)
     assert yaml.safe_load(card.split("---\n")[1])["base_model"] == ["lmsys/vicuna-7b-v1.5"]
     assert "from `/models/clip` and `lmsys/vicuna-7b-v1.5`" in card
+
+
+def test_a_card_names_the_commit_of_the_base(tmp_path: Path) -> None:
+    config = config_of(checkpoint="llava-hf/llava-1.5-7b-hf")
+    pinned = config.model.model_copy(update={"checkpoint": "llava-hf/llava-1.5-7b-hf@" + "ab" * 20})
+    card = model_card(RunFolder(str(tmp_path)), config, pinned, CHECKPOINT, has_adapter=False)
+    assert yaml.safe_load(card.split("---\n")[1])["base_model"] == ["llava-hf/llava-1.5-7b-hf"]
+    assert f"trained from `{pinned.checkpoint}`" in card
 
 
 def test_every_kind_has_its_words() -> None:
