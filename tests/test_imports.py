@@ -18,7 +18,20 @@ MAY_IMPORT = {
     "drill": {"config", "errors"},
     "tune": {"autoscaler", "cluster", "config", "errors", "data", "model", "plan", "room", "train"},
     "doctor": {"autoscaler", "cluster", "config", "data", "errors", "model", "room", "signals"},
-    "commands": {"cluster", "config", "doctor", "errors", "data", "model", "plan", "train", "drill", "tune", "signals"},
+    "commands": {
+        "autoscaler",
+        "cluster",
+        "config",
+        "doctor",
+        "errors",
+        "data",
+        "model",
+        "plan",
+        "train",
+        "drill",
+        "tune",
+    }
+    | {"signals"},
 }
 USES_RAY = {
     "autoscaler.py",

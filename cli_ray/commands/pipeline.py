@@ -45,6 +45,7 @@ def main(words: list[str]) -> None:
 
     run = RunConfig.model_validate({name: getattr(settings, name) for name in RunConfig.model_fields})
     check(settings, run)
+    check_cluster(settings, run)
     folder = RunFolder(run.folder)
     stage("train", lambda: train(run, folder))
     stage("export", lambda: export(folder, settings.output))
@@ -71,6 +72,17 @@ def check(settings: PipelineArguments, run: RunConfig) -> None:
         raise UserError(f"{settings.output / MODEL} is not the model of {uri}: name another --output")
     benchmarks = chosen(settings.suite, settings.benchmarks)
     require(benchmarks, absolute(settings.data_root), settings.miniature, settings.limit)
+
+
+def check_cluster(settings: PipelineArguments, run: RunConfig) -> None:
+    """Raises UserError when no node of a cluster that does not grow could ever hold a replica."""
+    from cli_ray import autoscaler
+    from cli_ray.cluster import connect
+    from cli_ray.evals.generation.pool import capacity, no_room
+
+    connect(run.cluster.max_workers * run.cluster.cpus_per_worker)
+    if not capacity(settings.replica) and not autoscaler.version():
+        raise UserError(no_room(settings.replica))
 
 
 def stage(name: str, run: Callable[[], Result]) -> Result:

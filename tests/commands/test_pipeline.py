@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from cli_ray import autoscaler, cluster
 from cli_ray.commands.main import main
 from cli_ray.config.paths import with_absolute_paths
 from cli_ray.errors import RunFailedError
 from cli_ray.evals import run
+from cli_ray.evals.generation import pool
 from cli_ray.train import export, trainer
 from cli_ray.train.checkpoint import MARKER, Checkpoint, name_of
 from cli_ray.train.folder import RunFolder
@@ -59,6 +61,9 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     monkeypatch.setattr(trainer, "train", stages.train)
     monkeypatch.setattr(export, "export", stages.export)
     monkeypatch.setattr(run, "evaluate", stages.evaluate)
+    monkeypatch.setattr(cluster, "connect", lambda cpus: None)
+    monkeypatch.setattr(pool, "node_resources", lambda: [{"CPU": 4.0}])
+    monkeypatch.setattr(autoscaler, "version", lambda: 0)
     return stages
 
 
@@ -113,6 +118,16 @@ def test_what_is_known_is_said_before_the_training(
     assert main(words) == 1
     assert "is not the model of" in capsys.readouterr().err
     assert stages.done == []
+
+
+def test_a_replica_that_no_node_could_hold_is_refused_before_the_training(
+    stages: Stages, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--replica.gpus", "1"]) == 1
+    assert "no node can hold a replica, which takes replica.gpus = 1" in capsys.readouterr().err
+    assert stages.done == []
+    monkeypatch.setattr(autoscaler, "version", lambda: 2)  # it may start such a node
+    assert main([*words, "--replica.cpus", "8"]) == 0
 
 
 def test_the_section_of_the_config_says_what_is_evaluated(
