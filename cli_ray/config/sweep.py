@@ -101,7 +101,7 @@ class SweepConfig(Section):
     num_trials: int = Field(default=16, ge=1)
     """Trials of the sweep; `grid` counts its own."""
     max_concurrent: int = Field(default=0, ge=0)
-    """Trials at once; 0 takes as many as the cluster has room for at the start."""
+    """Trials at once; 0 takes as many as the cluster has room for at the start, or can grow to."""
     max_failures: int = Field(default=2, ge=0)
     """Restarts of a trial whose driver or workers are lost; one that is lost more often waits for the next call of the
     command. A trial that fails by itself is recorded, not tried again."""

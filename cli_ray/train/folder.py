@@ -8,8 +8,8 @@ from cli_ray.data.folder import Folder
 from cli_ray.errors import UserError
 from cli_ray.train.journal import Journal, now
 
-PLACE = ("checkpoint.", "cluster.", "log.")
-"""Fields that decide where and how a run goes on, not what comes out; they may differ from start to start."""
+PLACE = ("checkpoint.", "cluster.", "evaluation.", "log.")
+"""Fields that decide where and how a run goes on and what is measured, not what is learnt; a start may change them."""
 METRICS = "metrics.jsonl"
 """A line a step, and one for each evaluated checkpoint."""
 

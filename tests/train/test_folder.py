@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli_ray.config import CheckpointConfig, ClusterConfig, DataConfig, ModelConfig, RunConfig, SourceConfig
+from cli_ray.config.evaluation import CheckpointEvaluationConfig
 from cli_ray.errors import UserError
 from cli_ray.train.folder import RunFolder, load_config
 
@@ -93,6 +94,9 @@ def test_a_run_goes_on_in_another_place(tmp_path: Path) -> None:
     assert (there.cluster, there.checkpoint, there.lanes) == (fewer.cluster, fewer.checkpoint, 4)
     assert folder.claim(fewer) is True
     assert len((folder.read("events.jsonl") or "").splitlines()) == 1
+    evaluated = fewer.model_copy(update={"evaluation": CheckpointEvaluationConfig(every=2, benchmarks=("pope",))})
+    assert folder.claim(evaluated) is True
+    assert load_config(folder).evaluation == evaluated.evaluation
 
     more = first.model_copy(update={"cluster": ClusterConfig(num_workers=8)})
     with pytest.raises(UserError, match=r"has 4 lanes, .* set cluster\.num_workers to at most 4"):
