@@ -5,15 +5,16 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cli_ray.drill.job import Job
 from cli_ray.drill.plan import Kill, Kind
-from cli_ray.drill.site import Process, Site
+from cli_ray.drill.site import Site
 
 WORKER = "ray::RayTrainWorker"
 """How the title of a Ray Train worker begins."""
 TITLES: dict[Kind, str] = {
+    "worker": WORKER,
     "controller": "ray::Controller",
     "pulse": "ray::Pulse",
     "watcher": "ray::PreemptionWatcher",
@@ -24,7 +25,7 @@ TITLES: dict[Kind, str] = {
     "coordinator": "ray::_AutoscalingCoordinatorActor",
     "reader": "ray::MapBatches",
 }
-"""How the titles of the other processes of a run begin: Ray Train's, the driver's pulse, and Ray Data's."""
+"""How the titles of the processes of a run begin: Ray Train's, the driver's pulse, and Ray Data's."""
 AGENT = "ray::RuntimeEnvAgent"
 AGENT_S = 20.0
 """For a node to follow its agent."""
@@ -43,21 +44,10 @@ def end(kill: Kill, job: Job, site: Site) -> float:
     return ENDS[kill.kind](kill, job, site)
 
 
-def _worker(kill: Kill, job: Job, site: Site) -> float:
-    """SIGKILL of a Ray Train worker; of the first one that comes while there is none."""
-    job.until(lambda: bool(_workers(site)) or job.ended())
-    found, dealt = _workers(site), time.monotonic()
-    if found:
-        with suppress(ProcessLookupError):  # it has ended meanwhile
-            os.kill(_drawn(found, kill).pid, signal.SIGKILL)
-    return dealt
-
-
 def _node(kill: Kill, job: Job, site: Site) -> float:
     """SIGKILL of a node's daemon, whose workers die with it; a node like it joins afterwards."""
-    busy = [node for node in site.nodes if site.workers(node, WORKER)]
     dealt = time.monotonic()
-    site.grow(site.shrink(_drawn(busy or site.nodes, kill), crash=True))
+    site.grow(site.shrink(_busy_node(kill, site), crash=True))
     return dealt
 
 
@@ -71,9 +61,8 @@ def _driver(kill: Kill, job: Job, site: Site) -> float:
 
 def _preemption(kill: Kill, job: Job, site: Site) -> float:
     """A node is announced to go and another one joins; it dies once its workers have left, or at the deadline."""
-    job.until(lambda: bool(_workers(site)) or job.ended())
-    busy = [node for node in site.nodes if site.workers(node, WORKER)]
-    node, dealt = _drawn(busy or site.nodes, kill), time.monotonic()
+    job.until(lambda: bool(site.everywhere(WORKER)) or job.ended())
+    node, dealt = _busy_node(kill, site), time.monotonic()
     site.drain(node, NOTICE_S)
     site.grow(site.room(node))
     over = dealt + NOTICE_S
@@ -93,7 +82,7 @@ def _interrupt(kill: Kill, job: Job, site: Site) -> float:
 
 
 def _process(kill: Kill, job: Job, site: Site) -> float:
-    """SIGKILL of another process of the run, wherever it is; of the first one that comes while there is none."""
+    """SIGKILL of a process of the run, wherever it is; of the first one that comes while there is none."""
     title = TITLES[kill.kind]
     job.until(lambda: bool(site.everywhere(title)) or job.ended())
     found, dealt = site.everywhere(title), time.monotonic()
@@ -105,8 +94,7 @@ def _process(kill: Kill, job: Job, site: Site) -> float:
 
 def _agent(kill: Kill, job: Job, site: Site) -> float:
     """SIGKILL of a node's agent, which prepares environments; where the node follows it, a node like it joins."""
-    busy = [node for node in site.nodes if site.workers(node, WORKER)]
-    node, dealt = _drawn(busy or site.nodes, kill), time.monotonic()
+    node, dealt = _busy_node(kill, site), time.monotonic()
     for one in site.workers(node, AGENT):
         os.kill(one.pid, signal.SIGKILL)
     job.until(lambda: not site.lives(node) or time.monotonic() > dealt + AGENT_S or job.ended())
@@ -116,7 +104,6 @@ def _agent(kill: Kill, job: Job, site: Site) -> float:
 
 
 ENDS: dict[Kind, Callable[[Kill, Job, Site], float]] = {
-    "worker": _worker,
     "node": _node,
     "driver": _driver,
     "preemption": _preemption,
@@ -126,8 +113,9 @@ ENDS: dict[Kind, Callable[[Kill, Job, Site], float]] = {
 }
 
 
-def _workers(site: Site) -> list[Process]:
-    return [one for node in site.nodes for one in site.workers(node, WORKER)]
+def _busy_node(kill: Kill, site: Site) -> Any:
+    """A node on which workers are; any one while there are none."""
+    return _drawn([node for node in site.nodes if site.workers(node, WORKER)] or site.nodes, kill)
 
 
 def _drawn(ones: Sequence[One], kill: Kill) -> One:

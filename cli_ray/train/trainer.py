@@ -7,7 +7,7 @@ import ray
 
 from cli_ray import autoscaler
 from cli_ray.cluster import connect, refuse_to_lose
-from cli_ray.config import ClusterConfig, DataConfig, RunConfig
+from cli_ray.config import ClusterConfig, DataConfig, InjectionConfig, RunConfig
 from cli_ray.config.paths import with_absolute_paths
 from cli_ray.data.conversation import Encoder
 from cli_ray.data.index import Index, build_index
@@ -51,8 +51,7 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
         folder.claim(config)
         return end
     check_sinks(config.log.sinks)
-    check_model(config)
-    folder.check_layers(resolve_injection(config.model, config.injection)[1])
+    folder.check_layers(check_model(config))
     evaluator = Evaluator(config, folder)
     connect(config.cluster.max_workers * config.cluster.cpus_per_worker)
     check_resources(config.cluster, check)
@@ -99,8 +98,11 @@ def prepare(config: RunConfig, folder: RunFolder) -> RunConfig:
     return config
 
 
-def check_model(config: RunConfig) -> None:
+def check_model(config: RunConfig) -> InjectionConfig:
     """Faults of model, processor and lengths that show before a worker, or a GPU, is taken.
+
+    Returns:
+        The injection with explicit layers.
 
     Raises:
         UserError: layers or attention kernels that do not exist, more tokens than positions, a chat template that
@@ -109,11 +111,12 @@ def check_model(config: RunConfig) -> None:
     check_attention(config.model.attention, "model.attention")
     if config.evaluation.every:
         check_attention(config.evaluation.replica.attention, "evaluation.replica.attention")
-    described, _ = resolve_injection(config.model, config.injection)
+    described, injection = resolve_injection(config.model, config.injection)
     positions = described.text_config.max_position_embeddings
     if config.data.max_length > positions:
         raise UserError(f"data.max_length = {config.data.max_length}, the language model has {positions} positions")
     longest_batch(Encoder(load_processor(config.model), config.data), config)
+    return injection
 
 
 def check_resources(cluster: ClusterConfig, check: Check = lambda: None) -> None:
