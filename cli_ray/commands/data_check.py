@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from cli_ray.data.audit import Distribution, SourceAudit, Verdict
-    from cli_ray.data.conversation import Encoder
+    from cli_ray.data.encoder import Encoder
     from cli_ray.data.index import Index
 
 _DEFAULTS = DataConfig(sources=(SourceConfig(path="unused"),))
@@ -134,7 +134,7 @@ def _described(settings: DataCheckArguments) -> ModelConfig:
 def _injection_of(model: ModelConfig) -> InjectionConfig:
     """The injection of a checkpoint, which a run of it must name."""
     from cli_ray.model.build import explained, plain_config
-    from cli_ray.model.config import InjectionSection
+    from cli_ray.model.configuration import InjectionSection
 
     with explained(model):
         config = plain_config(model)
@@ -143,7 +143,7 @@ def _injection_of(model: ModelConfig) -> InjectionConfig:
 
 def _encoder(config: RunConfig) -> "Encoder":
     """The encoder of a run, after the checks that a run begins with."""
-    from cli_ray.data.conversation import Encoder
+    from cli_ray.data.encoder import Encoder
     from cli_ray.model.build import load_processor
     from cli_ray.train.trainer import check_model
 

@@ -14,7 +14,7 @@ from cli_ray.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cli_ray.data.verification import EpochCount, Verification
+    from cli_ray.data.verify import EpochCount, Verification
 
 SHOWN = 20
 """Samples of each kind and epoch that are listed without --all."""
@@ -58,9 +58,9 @@ def verification(run: str, limit: int | None) -> "Verification":
     from cli_ray.data import ledger
     from cli_ray.data.index import Index, order_of
     from cli_ray.data.places import Places
-    from cli_ray.data.verification import Verifier
-    from cli_ray.train.checkpoint import complete_checkpoints
-    from cli_ray.train.folder import RunFolder, load_config
+    from cli_ray.data.verify import Verifier
+    from cli_ray.train.checkpoint.files import complete_checkpoints
+    from cli_ray.train.run_folder import RunFolder, load_config
 
     folder = RunFolder(run)
     config = load_config(folder)

@@ -34,7 +34,7 @@ def main(words: list[str]) -> None:
 
     check_output("--output", str(settings.output))
 
-    from cli_ray.commands.comparison import compare
+    from cli_ray.demo.comparison import compare
 
     start = time.monotonic()
     print(f"\n{compare(settings)}")

@@ -71,7 +71,7 @@ def findings(config: RunConfig | None, settings: DoctorArguments) -> "Iterator[F
 def benchmarks(data_root: str) -> "Iterator[Finding]":
     """What of the benchmarks is there, as this machine sees it."""
     from cli_ray.doctor.finding import Finding
-    from cli_ray.evals.data.survey import survey
+    from cli_ray.evals.items.survey import survey
     from cli_ray.evals.suite import chosen
 
     found = survey(chosen("paper18"), data_root, miniature=False)

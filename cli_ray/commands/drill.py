@@ -17,7 +17,7 @@ from cli_ray.errors import UserError
 from cli_ray.evals.results.table import NOTHING, grid
 
 if TYPE_CHECKING:
-    from cli_ray.drill.comparison import Outcome, Samples
+    from cli_ray.drill.outcome import Outcome, Samples
     from cli_ray.drill.plan import Course
 
 PROG = "cli-ray drill CONFIG.toml"
@@ -121,7 +121,7 @@ def cells(outcome: "Outcome") -> list[str]:
 def samples(run: Path) -> "Samples | None":
     """The samples of a run that came twice or are missing, by its own record; None when there is none."""
     from cli_ray.commands.data_verify import verification
-    from cli_ray.drill.comparison import Samples
+    from cli_ray.drill.outcome import Samples
 
     try:
         found = verification(str(run), limit=0)

@@ -37,7 +37,7 @@ def main(words: list[str]) -> None:
 
 def listing() -> str:
     """The benchmarks and suites."""
-    from cli_ray.evals.data.survey import LISTING, listing
+    from cli_ray.evals.items.survey import LISTING, listing
     from cli_ray.evals.results.table import grid
     from cli_ray.evals.suite import SUITES
 
@@ -51,7 +51,7 @@ def check(settings: EvalArguments) -> None:
     Raises:
         UserError: some of it is not as it should be.
     """
-    from cli_ray.evals.data.survey import survey
+    from cli_ray.evals.items.survey import survey
     from cli_ray.evals.suite import chosen
 
     benchmarks = chosen(settings.suite, settings.benchmarks)
@@ -95,9 +95,9 @@ def exported(model: str) -> tuple[str, str]:
     folder = Path(model)
     if not (folder / "checkpoints").is_dir():
         return (absolute(model) if folder.is_dir() else model), f"results/{folder.name}"
-    from cli_ray.train.checkpoint import complete_checkpoints
-    from cli_ray.train.export import export
-    from cli_ray.train.folder import RunFolder
+    from cli_ray.train.checkpoint.export import export
+    from cli_ray.train.checkpoint.files import complete_checkpoints
+    from cli_ray.train.run_folder import RunFolder
 
     complete = complete_checkpoints(RunFolder(model))
     if not complete:

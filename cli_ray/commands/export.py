@@ -34,7 +34,7 @@ def main(words: list[str]) -> None:
 
     check_output("--output", str(settings.output))
 
-    from cli_ray.train.export import export
+    from cli_ray.train.checkpoint.export import export
 
     name = export(settings.run, settings.output, settings.step, best=settings.best, keep_lora=settings.keep_lora)
     print(f"{settings.run}/{name} is exported to {settings.output}")

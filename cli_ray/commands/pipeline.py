@@ -14,7 +14,7 @@ from cli_ray.config.table import help_text
 from cli_ray.errors import UserError
 
 if TYPE_CHECKING:
-    from cli_ray.train.folder import RunFolder
+    from cli_ray.train.run_folder import RunFolder
 
 PROG = "cli-ray pipeline CONFIG.toml"
 MODEL, SOURCE, EVALUATION = "model", "model.json", "evaluation"
@@ -41,7 +41,7 @@ def main(words: list[str]) -> None:
         raise UserError(f"name a config first: {PROG} --output DIR [--section.field value ...]")
     settings = _override(load(words[0]), words[1:])
 
-    from cli_ray.train.folder import RunFolder
+    from cli_ray.train.run_folder import RunFolder
 
     run = RunConfig.model_validate({name: getattr(settings, name) for name in RunConfig.model_fields})
     check(settings, run)
@@ -60,9 +60,9 @@ def check(settings: PipelineArguments, run: RunConfig) -> None:
         UserError: folders cannot be written or hold something else, or benchmarks or their data are not there.
     """
     from cli_ray.commands.places import check_data_root, check_output, check_run
-    from cli_ray.evals.data.survey import require
+    from cli_ray.evals.items.survey import require
     from cli_ray.evals.suite import chosen
-    from cli_ray.train.folder import RunFolder
+    from cli_ray.train.run_folder import RunFolder
 
     check_run(run)
     check_output("--output", str(settings.output))
@@ -119,8 +119,8 @@ def export(folder: "RunFolder", output: Path) -> None:
     Raises:
         UserError: there is the model of another checkpoint.
     """
-    from cli_ray.train.checkpoint import MARKER, complete_checkpoints
-    from cli_ray.train.export import export as export_checkpoint
+    from cli_ray.train.checkpoint.export import export as export_checkpoint
+    from cli_ray.train.checkpoint.files import MARKER, complete_checkpoints
 
     complete = complete_checkpoints(folder)
     if not complete:

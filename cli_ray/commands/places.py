@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from cli_ray.config import RunConfig
-from cli_ray.data.folder import Folder
 from cli_ray.errors import UserError
+from cli_ray.storage.folder import Folder
 
 
 def check_output(option: str, folder: str) -> None:

@@ -9,7 +9,7 @@ from cli_ray.config.table import help_text
 from cli_ray.errors import RunFailedError, UserError
 
 if TYPE_CHECKING:
-    from cli_ray.tune.record import Record
+    from cli_ray.tune.results import Record
 
 PROG = "cli-ray tune SWEEP.toml"
 
@@ -28,7 +28,7 @@ def main(words: list[str]) -> None:
     check_output("--sweeps-dir", config.sweeps_dir)
     check_run(base.model_copy(update={"runs_dir": config.sweeps_dir}))
 
-    from cli_ray.tune.record import front
+    from cli_ray.tune.results import front
     from cli_ray.tune.sweep import sweep
 
     records = sweep(config, base)
@@ -55,7 +55,7 @@ def load_sweep(path: str, overrides: list[str]) -> tuple[SweepConfig, RunConfig]
 def table(config: SweepConfig, records: "list[Record]") -> str:
     """A Markdown table of the trials."""
     from cli_ray.evals.results.table import grid
-    from cli_ray.tune.record import domains
+    from cli_ray.tune.results import domains
 
     fields = list(domains(config))
     head = ["trial", "state", *fields, "step", *config.objectives]

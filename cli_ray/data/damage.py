@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import median_high
 
-from cli_ray.data.files import Shard, open_file
 from cli_ray.data.readers import Span
 from cli_ray.data.sample import clean
+from cli_ray.storage.files import Shard, open_file
 
 _HEAD = 512
 _PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}

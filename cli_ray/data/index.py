@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from cli_ray.config import DataConfig
 from cli_ray.data.damage import Damage, impostor, weigh
-from cli_ray.data.files import Shard
 from cli_ray.data.order import Order
 from cli_ray.data.readers import READERS, Span
 from cli_ray.data.source import Source, open_source
 from cli_ray.errors import UserError
+from cli_ray.storage.files import Shard
 
 _COLUMNS = ("source", "shard", "start", "end", "count", "first")
 

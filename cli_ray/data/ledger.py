@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cli_ray.data.folder import Folder
+from cli_ray.storage.folder import Folder
 
 if TYPE_CHECKING:
     from cli_ray.data.collate import MicroBatch

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from cli_ray.data.conversation import Encoder
 from cli_ray.data.encoded import Row
+from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index
 from cli_ray.data.order import Piece
 from cli_ray.data.readers import Span

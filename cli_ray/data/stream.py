@@ -8,10 +8,10 @@ from itertools import islice
 
 from cli_ray.config import DataConfig
 from cli_ray.data.collate import MicroBatch, collate
-from cli_ray.data.conversation import Encoder
 from cli_ray.data.encoded import Row
+from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, order_of, samples_per_epoch
-from cli_ray.data.ray_rows import read_by_ray
+from cli_ray.data.reading import read_by_ray
 from cli_ray.data.rows import Task
 from cli_ray.data.window import micro_batches
 from cli_ray.errors import UserError

@@ -7,13 +7,13 @@ import ray
 
 from cli_ray.config import RunConfig
 from cli_ray.doctor.accelerators import check_accelerators
+from cli_ray.doctor.cluster import check_authentication, check_patience, check_room, check_state_api
 from cli_ray.doctor.finding import Finding
 from cli_ray.doctor.join import join
 from cli_ray.doctor.machine import Machine, look
 from cli_ray.doctor.memory import check_memory
 from cli_ray.doctor.nodes import HERE, node_names, on_every_node, silent_nodes
 from cli_ray.doctor.ops import check_ops
-from cli_ray.doctor.service import check_authentication, check_patience, check_room, check_state_api
 from cli_ray.doctor.sources import check_sources
 from cli_ray.doctor.storage import check_storage
 from cli_ray.doctor.versions import check_versions, needed_ranges

@@ -7,10 +7,10 @@ from typing import Any
 from huggingface_hub import HfApi, try_to_load_from_cache
 
 from cli_ray.config import ModelConfig, RunConfig
-from cli_ray.data.files import list_files
 from cli_ray.doctor.finding import Finding, first_line
 from cli_ray.doctor.nodes import on_every_node, silent_nodes
 from cli_ray.errors import UserError
+from cli_ray.storage.files import list_files
 
 HUB_S = 10.0
 """Seconds in which the hub must answer."""
@@ -39,7 +39,7 @@ def try_model(name: str, values: dict[str, Any]) -> str:
         name: of the node; not used.
         values: of the run's config.
     """
-    from cli_ray.data.conversation import Encoder
+    from cli_ray.data.encoder import Encoder
     from cli_ray.model.attention import check_attention
     from cli_ray.model.build import load_processor, resolve_injection
 

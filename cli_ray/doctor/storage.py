@@ -7,10 +7,10 @@ from uuid import uuid4
 
 from pyarrow import ArrowException
 
-from cli_ray.data.folder import Folder
 from cli_ray.doctor.finding import Finding, first_line
 from cli_ray.doctor.memory import GIB
 from cli_ray.doctor.nodes import Answers, on_every_node, silent_nodes
+from cli_ray.storage.folder import Folder
 
 FULL = 0.95
 """Share of a disk from which on Ray writes nothing to it, see RAY_local_fs_capacity_threshold."""

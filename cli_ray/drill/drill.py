@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cli_ray.drill.comparison import Outcome, Samples, difference
 from cli_ray.drill.job import Job, JobError
+from cli_ray.drill.outcome import Outcome, Samples, difference
 from cli_ray.drill.plan import Course, Kill
 from cli_ray.drill.site import Site
 from cli_ray.drill.strike import Strike

@@ -12,7 +12,7 @@ from transformers.conversion_mapping import (
 )
 
 from cli_ray.model.attach import attach
-from cli_ray.model.config import CliLlavaConfig, CliLlavaOnevisionConfig
+from cli_ray.model.configuration import CliLlavaConfig, CliLlavaOnevisionConfig
 from cli_ray.model.llava import CliLlavaForConditionalGeneration, CliLlavaModel
 from cli_ray.model.llava_onevision import CliLlavaOnevisionForConditionalGeneration, CliLlavaOnevisionModel
 from cli_ray.model.processor import CliLlavaOnevisionProcessor, CliLlavaProcessor

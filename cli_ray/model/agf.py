@@ -31,7 +31,7 @@ from transformers import initialization as init
 
 from cli_ray.config import AgfConfig
 from cli_ray.model.context import Contexts
-from cli_ray.model.layout import Layout, PassState
+from cli_ray.model.rows import Layout, PassState
 
 EPS = 1e-6
 

@@ -14,7 +14,7 @@ from cli_ray.model import tiny
 from cli_ray.model.assemble import assemble, assemble_processor, joined_config
 from cli_ray.model.attach import attach
 from cli_ray.model.checkpoint import check_text, checkpoint_config, checkpoint_values
-from cli_ray.model.config import InjectionSection, resolve
+from cli_ray.model.configuration import InjectionSection, resolve
 from cli_ray.model.fit import fit
 from cli_ray.model.llava import CliLlavaForConditionalGeneration
 from cli_ray.model.llava_onevision import CliLlavaOnevisionForConditionalGeneration
@@ -22,7 +22,7 @@ from cli_ray.model.location import located
 from cli_ray.model.lora import inject_lora
 from cli_ray.model.original_llava import is_original, original_processor
 from cli_ray.model.original_weights import load_original
-from cli_ray.model.parts import part_of
+from cli_ray.model.parameters import part_of
 from cli_ray.model.processor import CliLlavaOnevisionProcessor, CliLlavaProcessor
 
 MODELS: dict[str, Any] = {

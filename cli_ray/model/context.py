@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cli_ray.model.layout import Layout, PassState
+from cli_ray.model.rows import Layout, PassState
 
 IGNORED = -100
 PADDING = -1

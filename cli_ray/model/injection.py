@@ -16,8 +16,8 @@ from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
 from cli_ray.model.agf import FoldedGates
 from cli_ray.model.context import Contexts
-from cli_ray.model.layout import Layout, PassState
 from cli_ray.model.memory import ContextMemory
+from cli_ray.model.rows import Layout, PassState
 
 
 @dataclass(frozen=True)

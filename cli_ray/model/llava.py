@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration, LlavaModel
 
-from cli_ray.model.config import CliLlavaConfig
-from cli_ray.model.inner import CliModel, Encoded
-from cli_ray.model.outer import CliForConditionalGeneration
+from cli_ray.model.backbone import CliModel, Encoded
+from cli_ray.model.configuration import CliLlavaConfig
+from cli_ray.model.generation import CliForConditionalGeneration
 
 
 class CliLlavaModel(CliModel, LlavaModel):

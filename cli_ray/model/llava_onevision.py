@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from transformers import LlavaOnevisionForConditionalGeneration, LlavaOnevisionModel
 from transformers.models.llava_onevision.modeling_llava_onevision import image_size_to_num_patches
 
-from cli_ray.model.config import CliLlavaOnevisionConfig
-from cli_ray.model.inner import CliModel, Encoded
-from cli_ray.model.outer import CliForConditionalGeneration
+from cli_ray.model.backbone import CliModel, Encoded
+from cli_ray.model.configuration import CliLlavaOnevisionConfig
+from cli_ray.model.generation import CliForConditionalGeneration
 
 
 class CliLlavaOnevisionModel(CliModel, LlavaOnevisionModel):

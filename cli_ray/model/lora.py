@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from cli_ray.config import LoraConfig
-from cli_ray.model.parts import part_of
+from cli_ray.model.parameters import part_of
 
 # Anchored: the vision towers have projections of the same names.
 TARGETS = r".*language_model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"

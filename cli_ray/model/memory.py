@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicLayer
 
 from cli_ray.model.agf import FoldedGates
-from cli_ray.model.layout import PassState
+from cli_ray.model.rows import PassState
 
 
 @dataclass(frozen=True)

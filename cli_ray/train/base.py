@@ -14,7 +14,7 @@ from cli_ray.model.build import explained
 from cli_ray.model.checkpoint import checkpoint_values
 from cli_ray.model.location import commit_of, located
 from cli_ray.model.original_llava import is_original, tower_of
-from cli_ray.train.folder import RunFolder
+from cli_ray.train.run_folder import RunFolder
 
 BASE = "base.json"
 """Of the run folder."""

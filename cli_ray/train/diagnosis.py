@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from cli_ray.config import ClusterConfig
-from cli_ray.train.pulse import ENDED, Seen
+from cli_ray.train.health.heartbeat import ENDED, Seen
 
 SILENT_S = 15.0
 """A process that lives and computes gives a sign each second; one that gave none for so long is frozen or dead."""

@@ -19,7 +19,7 @@ from cli_ray.config import InjectionConfig, OptimConfig, Part, RunConfig
 from cli_ray.data.collate import MicroBatch, normalize
 from cli_ray.data.encoded import IGNORED
 from cli_ray.errors import UserError
-from cli_ray.model.parts import decays, part_of
+from cli_ray.model.parameters import decays, part_of
 
 # Legend: B samples, T tokens, S supervised tokens, V vocabulary, M decoder layers, I images, N vision layers.
 

@@ -17,8 +17,8 @@ import ray
 import torch
 import torch.distributed as dist
 
-from cli_ray.train.folder import RunFolder
-from cli_ray.train.journal import now
+from cli_ray.storage.lines import now
+from cli_ray.train.run_folder import RunFolder
 
 ENVIRONMENT = "environment.json"
 PACKAGES = ("cli_ray", "torch", "transformers", "deepspeed", "peft", "ray", "pyarrow", "pillow", "numpy")

@@ -10,13 +10,13 @@ import ray
 
 from cli_ray.config import EvaluationConfig, RunConfig
 from cli_ray.errors import UserError
-from cli_ray.evals.data.survey import require
+from cli_ray.evals.items.survey import require
 from cli_ray.evals.run import evaluate
 from cli_ray.evals.suite import chosen
-from cli_ray.train.checkpoint import complete_checkpoints
-from cli_ray.train.evaluations import COMPLETE, is_due, join_results, name_of
-from cli_ray.train.export import export
-from cli_ray.train.folder import RunFolder
+from cli_ray.train.callbacks.evaluations import COMPLETE, is_due, join_results, name_of
+from cli_ray.train.checkpoint.export import export
+from cli_ray.train.checkpoint.files import complete_checkpoints
+from cli_ray.train.run_folder import RunFolder
 
 POLL_S = 2.0
 

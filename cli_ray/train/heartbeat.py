@@ -11,7 +11,7 @@ from uuid import uuid4
 import ray
 from ray.exceptions import RayError
 
-from cli_ray.train.pulse import ENDED, Orders, Sign
+from cli_ray.train.health.heartbeat import ENDED, Orders, Sign
 
 BEAT_S = 1.0
 Send = Callable[[Sign], Orders | None]

@@ -10,11 +10,11 @@ from cli_ray.config import RunConfig
 from cli_ray.data.collate import MicroBatch
 from cli_ray.data.stream import Stream
 from cli_ray.train.engine import Engine
-from cli_ray.train.faults import refuse_non_finite
-from cli_ray.train.folder import RunFolder
+from cli_ray.train.health.faults import refuse_non_finite
 from cli_ray.train.heartbeat import Heartbeat
 from cli_ray.train.metrics import Metrics, Timing, step_metrics
 from cli_ray.train.progress import Progress
+from cli_ray.train.run_folder import RunFolder
 from cli_ray.train.schedule import lr_factor
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import ray
 
+from cli_ray.train.health.heartbeat import Sign
 from cli_ray.train.heartbeat import BEAT_S
-from cli_ray.train.pulse import Sign
 
 GRACE_S = 3 * BEAT_S
 """For ranks that live, which end themselves at their next beat and say why."""

@@ -6,11 +6,11 @@ import torch
 import torch.distributed as dist
 
 from cli_ray.errors import UserError
-from cli_ray.train import universal
-from cli_ray.train.checkpoint import TAG, Checkpoint, marked, read_from
-from cli_ray.train.folder import RunFolder
-from cli_ray.train.output import say
-from cli_ray.train.shards import damage
+from cli_ray.text import say
+from cli_ray.train.checkpoint import restore
+from cli_ray.train.checkpoint.files import TAG, Checkpoint, marked, read_from
+from cli_ray.train.checkpoint.write import damage
+from cli_ray.train.run_folder import RunFolder
 
 
 def choose(folder: RunFolder, device: torch.device) -> Checkpoint | None:
@@ -52,9 +52,9 @@ def load(folder: RunFolder, checkpoint: Checkpoint, engine: Any) -> None:
     Raises:
         UserError: the checkpoint of another number of ranks cannot be converted.
     """
-    universal.sweep(folder)
+    restore.sweep(folder)
     if checkpoint.zero_stage and checkpoint.world_size != dist.get_world_size():
-        universal.load(folder, checkpoint.name, TAG, engine)
+        restore.load(folder, checkpoint.name, TAG, engine)
         return
     with read_from(folder, checkpoint.name) as local:
         engine.load_checkpoint(str(local), tag=TAG, load_module_strict=False)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
 
-from cli_ray.train.checkpoint import TAG
+from cli_ray.train.checkpoint.files import TAG
 
 Snapshot = dict[str, Any]
 """What `torch.save` is to write, by path below the checkpoint's folder."""

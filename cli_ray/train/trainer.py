@@ -9,7 +9,7 @@ from cli_ray import autoscaler
 from cli_ray.cluster import connect, refuse_to_lose
 from cli_ray.config import ClusterConfig, DataConfig, InjectionConfig, RunConfig
 from cli_ray.config.paths import with_absolute_paths
-from cli_ray.data.conversation import Encoder
+from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.data.quarantine import refuse_lost
 from cli_ray.errors import RunFailedError, StoppedError, StorageError, UserError
@@ -20,12 +20,12 @@ from cli_ray.train.base import pin_base
 from cli_ray.train.callbacks.trackers import check_sinks
 from cli_ray.train.environment import record_start
 from cli_ray.train.evaluator import Evaluator
-from cli_ray.train.folder import RunFolder, load_config
-from cli_ray.train.launch import Launch
-from cli_ray.train.lease import Lease
-from cli_ray.train.pulse import start_pulse
+from cli_ray.train.health.heartbeat import start_pulse
+from cli_ray.train.health.run_lock import Lease
+from cli_ray.train.health.supervisor import Check, Supervisor
+from cli_ray.train.ray_train import Launch
 from cli_ray.train.rehearsal import longest_batch
-from cli_ray.train.supervisor import Check, Supervisor
+from cli_ray.train.run_folder import RunFolder, load_config
 
 
 def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:

@@ -9,26 +9,26 @@ import ray.train.torch
 import torch
 
 from cli_ray.config import DataConfig, RunConfig
-from cli_ray.data.conversation import Encoder
+from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index
 from cli_ray.data.stream import Stream
 from cli_ray.errors import RunFailedError, StorageError, UserError
 from cli_ray.model.build import build_model, load_processor
-from cli_ray.model.config import layer_map
-from cli_ray.plan.flops import describe
+from cli_ray.model.configuration import layer_map
+from cli_ray.model.cost import describe
+from cli_ray.text import say
 from cli_ray.train.callbacks import callbacks_of
-from cli_ray.train.checkpoint import Checkpoint
+from cli_ray.train.checkpoint.files import Checkpoint
 from cli_ray.train.engine import Engine, partition_while_loading
-from cli_ray.train.faults import record, verdict
-from cli_ray.train.folder import RunFolder
+from cli_ray.train.health.faults import record, verdict
+from cli_ray.train.health.heartbeat import find_pulse
 from cli_ray.train.heartbeat import Heartbeat, end_process, send_to
 from cli_ray.train.loop import TrainLoop
-from cli_ray.train.output import say
 from cli_ray.train.progress import total_steps
-from cli_ray.train.pulse import find_pulse
 from cli_ray.train.quiet import quiet
 from cli_ray.train.rehearsal import longest_batch
 from cli_ray.train.restore import choose, load
+from cli_ray.train.run_folder import RunFolder
 
 
 def train_worker(arguments: dict[str, Any]) -> dict[str, Any]:

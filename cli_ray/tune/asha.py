@@ -4,7 +4,7 @@ from typing import Any
 
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
-from cli_ray.train.folder import RunFolder
+from cli_ray.train.run_folder import RunFolder
 from cli_ray.tune.trial import validations, whole_lines
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ray.tune import Callback
 
 from cli_ray.config import SweepConfig
-from cli_ray.data.folder import Folder
+from cli_ray.storage.folder import Folder
 
 LOOK_S = 5.0
 """Between looks at the events of trials."""

@@ -8,7 +8,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from cli_ray.config import Domain, SweepConfig
-from cli_ray.tune.record import Record, domains
+from cli_ray.tune.results import Record, domains
 
 COLORS = {"finished": "#1f77b4", "stopped": "#b0b0b0"}
 PANEL = (3.2, 2.8)

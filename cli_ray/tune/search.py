@@ -9,7 +9,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from cli_ray.config import RunConfig, SweepConfig
 from cli_ray.tune.asha import Asha
-from cli_ray.tune.record import direction
+from cli_ray.tune.results import direction
 from cli_ray.tune.space import ray_space
 
 SAMPLERS = {"tpe": TPESampler, "nsga2": NSGAIISampler}

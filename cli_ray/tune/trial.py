@@ -13,12 +13,12 @@ from pyarrow import fs
 from ray import tune
 
 from cli_ray.config import RunConfig, SweepConfig
-from cli_ray.data.folder import Folder
 from cli_ray.errors import ClusterError, StoppedError, StorageError, UserError, disk_fault
 from cli_ray.model.build import resolve_injection
-from cli_ray.plan.flops import cost, typical_sample
-from cli_ray.train.checkpoint import complete_checkpoints, name_of
-from cli_ray.train.folder import METRICS, RunFolder
+from cli_ray.model.cost import cost, typical_sample
+from cli_ray.storage.folder import Folder
+from cli_ray.train.checkpoint.files import complete_checkpoints, name_of
+from cli_ray.train.run_folder import METRICS, RunFolder
 from cli_ray.train.trainer import train
 from cli_ray.tune.space import Draw, configured
 

@@ -2,8 +2,8 @@
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Source
 from cli_ray.evals.scoring.means import accuracy_by
-from cli_ray.evals.scoring.relaxed import relaxed, relaxed_as_written
 from cli_ray.evals.scoring.statement import unwrapped
+from cli_ray.evals.scoring.text import relaxed, relaxed_as_written
 
 
 def _prompt(doc: Doc) -> str:

@@ -10,9 +10,9 @@ from cli_ray.data.images import FORMATS
 from cli_ray.data.sample import BadDataError
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Doc
-from cli_ray.evals.data.images import images_of
-from cli_ray.evals.data.location import Location, Part
-from cli_ray.evals.data.sources import read
+from cli_ray.evals.items.images import images_of
+from cli_ray.evals.items.location import Location, Part
+from cli_ray.evals.items.sources import read
 from cli_ray.evals.record import digest, key_of
 
 

@@ -9,8 +9,8 @@ from cli_ray.evals.generation.schedule import Batch
 from cli_ray.evals.record import Record
 
 if TYPE_CHECKING:
-    from cli_ray.evals.data.location import Location
     from cli_ray.evals.data.scan import Entry
+    from cli_ray.evals.items.location import Location
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Replica:
 
     def load(self) -> None:
         """Loads the weights; apart from construction, so that its errors come back as they are."""
-        from cli_ray.evals.generation.predict import Predictor
+        from cli_ray.evals.generation.predictor import Predictor
 
         self._predictor = Predictor(self._job)
 

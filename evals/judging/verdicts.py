@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from cli_ray.data.folder import Folder
 from cli_ray.evals.benchmark import Judge, Messages
 from cli_ray.evals.record import digest
+from cli_ray.storage.folder import Folder
 
 FOLDER = "judge"
 """Below the folder of an evaluation."""

@@ -6,9 +6,9 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from cli_ray.config import EvaluationConfig
-from cli_ray.data.folder import Folder
-from cli_ray.evals.data.location import Location
 from cli_ray.evals.data.scan import Entry
+from cli_ray.evals.items.location import Location
+from cli_ray.storage.folder import Folder
 
 
 class Asked(BaseModel):

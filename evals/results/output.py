@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 
 from cli_ray.config import EvaluationConfig
-from cli_ray.data.folder import Folder
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Answer, Benchmark
 from cli_ray.evals.record import Record
@@ -14,6 +13,7 @@ from cli_ray.evals.results.scorecard import Scorecard
 from cli_ray.evals.results.table import markdown, read_results, results
 from cli_ray.evals.scoring.reasoning import without_reasoning
 from cli_ray.evals.suite import BENCHMARKS
+from cli_ray.storage.folder import Folder
 
 
 class Output:

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from cli_ray.data.files import resolve
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Sample
 from cli_ray.evals.record import Record
 from cli_ray.evals.results.aggregate import Row
+from cli_ray.storage.files import resolve
 
 ROWS_PER_GROUP = 10_000
 SCHEMA = pa.schema(

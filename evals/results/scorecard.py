@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Profile, Sample
-from cli_ray.evals.data.location import Location
-from cli_ray.evals.data.sources import read
+from cli_ray.evals.items.location import Location
+from cli_ray.evals.items.sources import read
 from cli_ray.evals.record import Record
 from cli_ray.evals.results.aggregate import Row, row
 from cli_ray.evals.results.asked import Asked

@@ -7,9 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from cli_ray.data.files import resolve
 from cli_ray.errors import UserError
 from cli_ray.evals.results.aggregate import Row, is_whole
+from cli_ray.storage.files import resolve
 
 NOTHING = "-"
 

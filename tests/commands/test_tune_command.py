@@ -6,7 +6,7 @@ import pytest
 
 from cli_ray.commands.main import main
 from cli_ray.tune import sweep
-from cli_ray.tune.record import Record, State
+from cli_ray.tune.results import Record, State
 
 RUN = 'name = "base"\n[model]\ncheckpoint = "tiny"\n[[data.sources]]\npath = "x"\n'
 SWEEP = 'name = "s"\nbase = "run.toml"\nobjectives = ["eval/pope"]\nscheduler = "none"\n[space]\nseed = [0, 1]\n'

@@ -3,11 +3,11 @@
 import ray
 
 from cli_ray.config import DataConfig
-from cli_ray.data.conversation import Encoder
+from cli_ray.data.encoder import Encoder
 from cli_ray.data.images import Limits
 from cli_ray.data.index import build_index
 from cli_ray.data.order import Piece
-from cli_ray.data.ray_rows import read_by_ray
+from cli_ray.data.reading import read_by_ray
 from cli_ray.data.rows import Task
 from cli_ray.data.sample import BadSample, Sample
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cli_ray.config import DataConfig
 from cli_ray.data.audit import MAX_NAMES, Distribution, SourceAudit, audit, judge
-from cli_ray.data.conversation import Encoder
+from cli_ray.data.encoder import Encoder
 from cli_ray.data.images import Limits
 from cli_ray.data.index import build_index
 from cli_ray.data.rows import read_here

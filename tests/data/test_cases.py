@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from cli_ray.config import DataConfig, SourceConfig
-from cli_ray.data.conversation import Encoder
 from cli_ray.data.encoded import IGNORED, Encoded
+from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import build_index
 from cli_ray.data.sample import BadSample, Sample
 from cli_ray.errors import UserError

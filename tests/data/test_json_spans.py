@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli_ray.data import files
 from cli_ray.data.readers import json_spans
+from cli_ray.storage import files
 
 TEXTS = st.text(st.sampled_from('ab"\\[]{},: \n\u00e9'), max_size=12)
 VALUES = st.recursive(

@@ -8,13 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from cli_ray.data import files
-from cli_ray.data.files import open_file
 from cli_ray.data.images import Limits
 from cli_ray.data.json_text import MAX_BYTES
 from cli_ray.data.readers import Span, tar, webdataset
 from cli_ray.data.readers.tables import Parquet
 from cli_ray.data.sample import SCHEMA, BadDataError, BadSample, Sample
+from cli_ray.storage import files
+from cli_ray.storage.files import open_file
 from tests.data.hostile.shard import tar_member, tar_of
 from tests.data.shards import data_config, read_all, table_rows, tar_members, turns, write_parquet, write_tar
 

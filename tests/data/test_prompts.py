@@ -7,15 +7,15 @@ import pytest
 from PIL import Image
 from transformers import ProcessorMixin
 
-from cli_ray.data.conversation import Encoder
+from cli_ray.data.chat_template import Chat
 from cli_ray.data.encoded import IGNORED, Encoded
-from cli_ray.data.record import Conversation, read_conversation
+from cli_ray.data.encoder import Encoder
+from cli_ray.data.readers.record import Conversation, read_conversation
 from cli_ray.data.sample import Message, Sample
-from cli_ray.data.template import Chat
-from cli_ray.evals.generation.predict import with_marks
+from cli_ray.evals.generation.predictor import with_marks
 from cli_ray.model.tiny import CHAT_TEMPLATES, Family
 from tests.data.shards import data_config, picture
-from tests.data.test_template import CHATML, HUB_LLAVA, HUB_ONEVISION, with_template
+from tests.data.test_chat_template import CHATML, HUB_LLAVA, HUB_ONEVISION, with_template
 
 QUESTION = "What is it?"
 TEMPLATES = pytest.mark.parametrize(

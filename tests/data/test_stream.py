@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cli_ray.config import DataConfig
 from cli_ray.data.collate import MicroBatch
-from cli_ray.data.conversation import Encoder
+from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.data.rows import read_here
 from cli_ray.data.stream import Stream

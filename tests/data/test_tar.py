@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cli_ray.data.files import open_file
 from cli_ray.data.readers.tar import Member, members
+from cli_ray.storage.files import open_file
 
 FILES = [("a.txt", b"one"), ("deep/" + "n" * 150 + ".txt", b"two" * 400), ("ü.txt", b""), ("d.txt", b"4" * 512)]
 

@@ -3,7 +3,7 @@ import pytest
 from cli_ray.commands import drill
 from cli_ray.commands.main import main
 from cli_ray.config import RunConfig
-from cli_ray.drill.comparison import Difference, Outcome, Samples
+from cli_ray.drill.outcome import Difference, Outcome, Samples
 from cli_ray.drill.plan import Kill
 
 KILL = Kill(kind="node", moment="step", step=7, due=12, delay_s=0.1, draw=0.5, back_by=19)

@@ -24,9 +24,9 @@ from typing import Any
 
 from cli_ray.drill.layout import Room
 from cli_ray.drill.site import Process, Site
+from cli_ray.evals.records import Store
 from cli_ray.evals.results.samples import SCHEMA, read_columns
 from cli_ray.evals.results.table import grid, read_results
-from cli_ray.evals.store import Store
 from cli_ray.evals.suite import SUITES
 from cli_ray.model.tiny import build_tiny
 from tests.drills.command import Command

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from cli_ray.data.conversation import Encoder
 from cli_ray.data.encoded import Encoded, Row
+from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import build_index
 from cli_ray.data.quarantine import Quarantine
 from cli_ray.data.rows import read_here

@@ -23,10 +23,10 @@ from cli_ray.config import EvaluationConfig, JudgeConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Metrics
 from cli_ray.evals.record import Record
+from cli_ray.evals.records import Store
 from cli_ray.evals.results.samples import read_columns
 from cli_ray.evals.results.table import read_results
 from cli_ray.evals.run import evaluate, judge
-from cli_ray.evals.store import Store
 from cli_ray.evals.suite import BENCHMARKS
 from cli_ray.model.tiny import build_tiny
 from tests.evals.generation.charts import REPLICA, row, save_model, write_rows

@@ -10,7 +10,7 @@ from cli_ray.config import DataConfig, SourceConfig
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.evals import miniature
 from cli_ray.evals.benchmark import Doc
-from cli_ray.evals.data.sources import images_of, locate, read
+from cli_ray.evals.items.sources import images_of, locate, read
 from cli_ray.evals.score import score
 from cli_ray.evals.suite import BENCHMARKS, SUITES, benchmark
 

@@ -16,12 +16,12 @@ from transformers import (
 )
 
 from cli_ray.config import DataConfig, InjectionConfig, LoraConfig, ModelConfig, SourceConfig
-from cli_ray.data.conversation import Encoder
+from cli_ray.data.encoder import Encoder
 from cli_ray.errors import UserError
 from cli_ray.model import attach
 from cli_ray.model.attention import check_attention
 from cli_ray.model.build import build_model, freeze_unused, load_processor, resolve_injection
-from cli_ray.model.parts import decays, part_of
+from cli_ray.model.parameters import decays, part_of
 from cli_ray.model.tiny import Family, build_tiny, tiny_processor
 from tests.model.batches import batch, cli_model, image, injection, logits
 from tests.model.originals import VICUNA_ROWS, vicuna_tokenizer

@@ -13,7 +13,7 @@ from transformers.integrations.accelerate import infer_auto_device_map
 
 from cli_ray.model.context import Contexts
 from cli_ray.model.injection import Injection
-from cli_ray.model.layout import lay_out
+from cli_ray.model.rows import lay_out
 from cli_ray.model.tiny import Family
 from tests.model.batches import batch, cli_model, logits
 

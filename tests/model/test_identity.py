@@ -72,7 +72,7 @@ def test_every_kind_changes_the_logits_once_its_weights_move(
 
 
 def test_layers_are_printed_and_stored_resolved(family: Family) -> None:
-    from cli_ray.model.config import layer_map
+    from cli_ray.model.configuration import layer_map
 
     asked = InjectionConfig.model_validate({"vision_layers": {"stride": 2}, "decoder_layers": {"count": 2}})
     config = attach(build_tiny(family), asked).config

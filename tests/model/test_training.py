@@ -7,7 +7,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from cli_ray.config import InjectionConfig, LoraConfig, ModelConfig
 from cli_ray.model.build import build_model
-from cli_ray.model.parts import part_of
+from cli_ray.model.parameters import part_of
 from cli_ray.model.tiny import Family
 from tests.model.batches import batch, cli_model, injection, open_gates
 

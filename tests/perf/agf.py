@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from cli_ray.config import AgfConfig
 from cli_ray.model.agf import EPS, Agf, FoldedGates
 from cli_ray.model.context import Contexts
-from cli_ray.model.layout import Layout, lay_out
+from cli_ray.model.rows import Layout, lay_out
 from tests.perf.injection import clock, synchronise
 from tests.perf.transcription import DirectAgf
 

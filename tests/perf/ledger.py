@@ -22,16 +22,16 @@ import numpy as np
 
 from cli_ray.config import DataConfig, SourceConfig
 from cli_ray.data import ledger
-from cli_ray.data.conversation import Encoder
-from cli_ray.data.files import Shard
-from cli_ray.data.folder import Folder
+from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index
 from cli_ray.data.order import Order
 from cli_ray.data.places import Places
 from cli_ray.data.source import Source
 from cli_ray.data.stream import Stream
-from cli_ray.data.verification import Verifier
+from cli_ray.data.verify import Verifier
 from cli_ray.model.tiny import tiny_processor
+from cli_ray.storage.files import Shard
+from cli_ray.storage.folder import Folder
 
 SHARD, UNIT, RANKS, BATCH, EVERY = 10_000, 32, 8, 1024, 500
 

@@ -18,14 +18,14 @@ from PIL import Image
 from cli_ray.config import DataConfig, SourceConfig
 from cli_ray.data import ledger
 from cli_ray.data.collate import collate
-from cli_ray.data.conversation import Encoder
 from cli_ray.data.encoded import Encoded, from_table, to_table
+from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.data.order import Piece
 from cli_ray.data.rows import Task, run
 from cli_ray.data.synthetic import synthesize, write_tar
 from cli_ray.model.tiny import TinySize, tiny_processor
-from cli_ray.train.pulse import Pulse, Sign
+from cli_ray.train.health.heartbeat import Pulse, Sign
 from tests.perf.ledger import made_index
 from tests.perf.scaling_steps import Costs, SampleCosts
 
@@ -102,7 +102,7 @@ def measure_ray(path: Path, costs: Costs, windows: int = 20) -> Costs:
     import ray
     from ray.data._internal.stats import get_or_create_stats_actor
 
-    from cli_ray.data.ray_rows import read_by_ray
+    from cli_ray.data.reading import read_by_ray
 
     with tempfile.TemporaryDirectory(prefix="sc", dir="/tmp") as scratch:
         ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=scratch)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli_ray.train.checkpoint import complete_checkpoints
-from cli_ray.train.folder import RunFolder
+from cli_ray.train.checkpoint.files import complete_checkpoints
 from cli_ray.train.rehearsal import longest_batch
 from cli_ray.train.restore import load
+from cli_ray.train.run_folder import RunFolder
 from cli_ray.train.schedule import lr_factor
 from tests.train.ranks import on_ranks
 from tests.train.scenario import Case, ScenarioRun, mean_loss, save

@@ -12,15 +12,15 @@ from PIL import Image
 
 from cli_ray.config import RunConfig
 from cli_ray.data.collate import MicroBatch, collate
-from cli_ray.data.conversation import Encoder
+from cli_ray.data.encoder import Encoder
 from cli_ray.data.sample import Message, Sample
 from cli_ray.model.build import build_model, load_processor
-from cli_ray.train.checkpoint import Checkpoint
+from cli_ray.train.checkpoint.files import Checkpoint
+from cli_ray.train.checkpoint.write import commit, write_shards
 from cli_ray.train.engine import Engine, ForwardResult, partition_while_loading
-from cli_ray.train.folder import RunFolder
 from cli_ray.train.progress import Progress
 from cli_ray.train.rehearsal import longest_batch
-from cli_ray.train.shards import commit, write_shards
+from cli_ray.train.run_folder import RunFolder
 from cli_ray.train.snapshot import take_snapshot
 
 STEPS = 4

@@ -13,7 +13,7 @@ from cli_ray.errors import UserError
 from cli_ray.model.build import load_processor, resolve_injection
 from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.train.base import BASE, base_of, check_base, pin_base
-from cli_ray.train.folder import RunFolder
+from cli_ray.train.run_folder import RunFolder
 from tests.model.batches import injection
 from tests.model.originals import original
 

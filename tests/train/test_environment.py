@@ -11,7 +11,7 @@ import torch
 
 from cli_ray.train import environment
 from cli_ray.train.environment import JOB, PACKAGE, code, code_hash, driver_version, grouped, record_start
-from cli_ray.train.folder import RunFolder
+from cli_ray.train.run_folder import RunFolder
 
 MODULE = "NVRM version: NVIDIA UNIX {}  {}  Tue Mar 5 22:25:27 UTC 2024\nGCC version: gcc version 12.3.0\n"
 

@@ -22,10 +22,10 @@ from cli_ray.config import RunConfig
 from cli_ray.data.synthetic import Turn, synthesize, write_parquet, write_tar
 from cli_ray.errors import RunFailedError, StoppedError, UserError
 from cli_ray.model.tiny import build_tiny, tiny_processor
-from cli_ray.train.checkpoint import complete_checkpoints
-from cli_ray.train.export import export
-from cli_ray.train.folder import RunFolder
-from cli_ray.train.pulse import find_pulse
+from cli_ray.train.checkpoint.export import export
+from cli_ray.train.checkpoint.files import complete_checkpoints
+from cli_ray.train.health.heartbeat import find_pulse
+from cli_ray.train.run_folder import RunFolder
 from cli_ray.train.trainer import check_resources, train
 
 STEPS = 6

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from ray.tune.schedulers import TrialScheduler
 
-from cli_ray.train.folder import METRICS, RunFolder
+from cli_ray.train.run_folder import METRICS, RunFolder
 from cli_ray.tune.asha import Asha
 
 

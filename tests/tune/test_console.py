@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from cli_ray.config import SweepConfig
-from cli_ray.train.folder import RunFolder
+from cli_ray.train.run_folder import RunFolder
 from cli_ray.tune import console
 from cli_ray.tune.console import Console
 

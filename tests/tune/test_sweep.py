@@ -12,10 +12,10 @@ from ray.util import placement_group_table
 
 from cli_ray.config import RunConfig, SweepConfig
 from cli_ray.config.load import load, validated
-from cli_ray.data.folder import Folder
 from cli_ray.data.synthetic import synthesize, write_tar
 from cli_ray.errors import StoppedError, UserError
-from cli_ray.train.folder import RunFolder
+from cli_ray.storage.folder import Folder
+from cli_ray.train.run_folder import RunFolder
 from cli_ray.tune.sweep import Halt, has_begun, prepare_indices, stop_signals, sweep
 from cli_ray.tune.trial import STOP, share_indices
 from tests.free import await_cpus

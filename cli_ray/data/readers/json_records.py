@@ -7,13 +7,13 @@ from typing import Any
 
 from pyarrow import NativeFile
 
-from cli_ray.data.files import Shard, chunks, open_file
 from cli_ray.data.images import Limits
 from cli_ray.data.json_text import MAX_BYTES, parse
 from cli_ray.data.readers.json_spans import elements, lines, unclosed
 from cli_ray.data.readers.reader import Span
-from cli_ray.data.record import TEXT_KEYS, Record
+from cli_ray.data.readers.record import TEXT_KEYS, Record
 from cli_ray.data.sample import BadDataError
+from cli_ray.storage.files import Shard, chunks, open_file
 
 _BOM = b"\xef\xbb\xbf"
 _HEAD = 1 << 16

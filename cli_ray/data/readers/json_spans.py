@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pyarrow import NativeFile
 
-from cli_ray.data.files import chunks
+from cli_ray.storage.files import chunks
 
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{},]', re.DOTALL)
 _REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)

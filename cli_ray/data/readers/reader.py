@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from cli_ray.data.files import Shard
 from cli_ray.data.images import Limits
-from cli_ray.data.record import Record
+from cli_ray.data.readers.record import Record
+from cli_ray.storage.files import Shard
 
 
 @dataclass(frozen=True, slots=True)

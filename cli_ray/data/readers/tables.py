@@ -7,12 +7,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cli_ray.data.fields import matters
-from cli_ray.data.files import Shard, open_file, resolve
 from cli_ray.data.images import Limits
 from cli_ray.data.json_text import parse
 from cli_ray.data.readers.reader import Span
-from cli_ray.data.record import IMAGE_KEYS, SYSTEM_KEYS, TEXT_KEYS, Record
+from cli_ray.data.readers.record import IMAGE_KEYS, SYSTEM_KEYS, TEXT_KEYS, Record
 from cli_ray.data.sample import BadDataError, Unread, clean
+from cli_ray.storage.files import Shard, open_file, resolve
 
 _COLUMNS = ("id", *TEXT_KEYS, *IMAGE_KEYS, *SYSTEM_KEYS)
 _OWN = ("source",)

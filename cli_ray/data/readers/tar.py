@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pyarrow import NativeFile
 
-from cli_ray.data.files import chunks
+from cli_ray.storage.files import chunks
 
 BLOCK = tarfile.BLOCKSIZE
 _MAGIC, _MAGIC_OFFSET = b"ustar", 257

@@ -7,7 +7,7 @@ from cli_ray.train.callbacks.checkpointer import Checkpointer
 from cli_ray.train.callbacks.console import Console
 from cli_ray.train.callbacks.environment_recorder import EnvironmentRecorder
 from cli_ray.train.callbacks.ledger import Ledger
-from cli_ray.train.callbacks.metrics_file import MetricsFile
+from cli_ray.train.callbacks.log import MetricsFile
 from cli_ray.train.callbacks.pauser import Pauser
 from cli_ray.train.callbacks.quarantiner import Quarantiner
 from cli_ray.train.callbacks.result_joiner import ResultJoiner

@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 from cli_ray.data.collate import MicroBatch
+from cli_ray.text import say
 from cli_ray.train.callbacks.callback import Callback
-from cli_ray.train.evaluations import join_results
+from cli_ray.train.callbacks.evaluations import join_results
 from cli_ray.train.metrics import Metrics
-from cli_ray.train.output import say
 
 if TYPE_CHECKING:
     from cli_ray.train.loop import TrainLoop

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Literal, Protocol
 
 from cli_ray.config import RunConfig
 from cli_ray.config.train import Sink
-from cli_ray.train.folder import RunFolder
+from cli_ray.train.run_folder import RunFolder
 
 State = Literal["finished", "stopped", "failed"]
 """What came of a run in this start of it; one that was stopped or has failed may go on."""

@@ -13,12 +13,12 @@ from uuid import uuid4
 from cli_ray.config.train import Sink
 from cli_ray.data.collate import MicroBatch
 from cli_ray.errors import UserError
+from cli_ray.text import say
 from cli_ray.train.callbacks.callback import Callback
-from cli_ray.train.callbacks.metrics_file import flatten
+from cli_ray.train.callbacks.log import flatten
 from cli_ray.train.callbacks.services import SERVICES, Line, Run, Service, State
-from cli_ray.train.folder import RunFolder
 from cli_ray.train.metrics import Metrics
-from cli_ray.train.output import say
+from cli_ray.train.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from cli_ray.train.loop import TrainLoop

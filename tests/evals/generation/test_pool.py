@@ -13,11 +13,11 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from cli_ray import autoscaler
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import RunFailedError, UserError
-from cli_ray.evals.data.location import Location
 from cli_ray.evals.generation import pool
 from cli_ray.evals.generation.pool import PoolState, Replica, capacity, run_pool
-from cli_ray.evals.generation.predict import Predictor
+from cli_ray.evals.generation.predictor import Predictor
 from cli_ray.evals.generation.schedule import plan
+from cli_ray.evals.items.location import Location
 from cli_ray.evals.record import Record
 from tests.evals.generation.charts import NAME, TOKENS, entries_of, job_of, row, save_model, sixteen, write_rows
 from tests.evals.generation.echo import TWO, Echo, echoed, queue_of

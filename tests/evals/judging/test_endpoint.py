@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from cli_ray.config.evaluation import JudgeConfig
-from cli_ray.data.folder import Folder
 from cli_ray.errors import UserError
 from cli_ray.evals.judging import endpoint
 from cli_ray.evals.judging.judge import KEY_VARIABLE, Tally, Verdicts, ask_all
 from cli_ray.evals.judging.refusal import masked, said
+from cli_ray.storage.folder import Folder
 from tests.evals.judging.judge_server import Answer, serving
 from tests.evals.judging.test_judge import KEY, a_question, good
 

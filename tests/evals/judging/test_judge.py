@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from cli_ray.config.evaluation import JudgeConfig
-from cli_ray.data.folder import Folder
 from cli_ray.errors import UserError
 from cli_ray.evals import score
 from cli_ray.evals.benchmark import Reply
@@ -27,6 +26,7 @@ from cli_ray.evals.judging.judge import (
     tell,
 )
 from cli_ray.evals.suite import benchmark
+from cli_ray.storage.folder import Folder
 from tests.evals.judging.judge_server import Answer, serving
 
 KEY = "sk-very-secret-0123"

@@ -11,7 +11,7 @@ from cli_ray.config import EvaluationConfig
 from cli_ray.evals import miniature
 from cli_ray.evals.benchmark import Profile
 from cli_ray.evals.data.scan import scan
-from cli_ray.evals.data.sources import locate
+from cli_ray.evals.items.sources import locate
 from cli_ray.evals.record import Record
 from cli_ray.evals.results.asked import Asked
 from cli_ray.evals.results.table import read_results

@@ -11,7 +11,7 @@ import pytest
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Profile, Sample
 from cli_ray.evals.results.compare import Comparison, Flip, compare, flip_lines, markdown, write
-from cli_ray.evals.results.significance import mcnemar
+from cli_ray.evals.results.statistics import mcnemar
 from cli_ray.evals.suite import BENCHMARKS
 from tests.evals.results.outputs import by_units, judged, made, sample, samples, write_output
 

@@ -6,7 +6,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from cli_ray.evals.results.significance import Swapped, holm, mcnemar, swap_headlines, swap_sums
+from cli_ray.evals.results.statistics import Swapped, holm, mcnemar, swap_headlines, swap_sums
 
 
 @pytest.mark.parametrize(

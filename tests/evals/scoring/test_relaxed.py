@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli_ray.evals.scoring.relaxed import relaxed, relaxed_as_written
+from cli_ray.evals.scoring.text import relaxed, relaxed_as_written
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,188 @@
+"""The two trainings of the demo and what comes out of them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+
+import ray
+from pydantic import BaseModel
+from transformers.utils.logging import disable_progress_bar
+
+from cli_ray.commands.demo import DemoArguments
+from cli_ray.commands.exact_match import exact_match
+from cli_ray.commands.miniature import compare_on_miniatures
+from cli_ray.config import (
+    AgfConfig,
+    CheckpointConfig,
+    ClusterConfig,
+    DataConfig,
+    InjectionConfig,
+    Layers,
+    LogConfig,
+    ModelConfig,
+    OptimConfig,
+    PartConfig,
+    RunConfig,
+    SourceConfig,
+    TrainConfig,
+    ValidationConfig,
+)
+from cli_ray.data.synthetic import SyntheticSample, Turn, chance_level, synthesize, write_parquet, write_tar
+from cli_ray.errors import UserError
+from cli_ray.model.tiny import TinySize, build_tiny, tiny_processor
+from cli_ray.signals import ray_connects
+from cli_ray.train.checkpoint.export import export
+from cli_ray.train.trainer import train
+
+WORKERS = 2
+SIZE = TinySize(vision_layers=4, vision_width=96, decoder_layers=4, decoder_width=96)
+MERGES = 113
+"""Merges of the tokenizer: enough for every word of the questions, too few for pairs of characters."""
+INJECTIONS = {
+    "plain": InjectionConfig(kind="none"),
+    "cli": InjectionConfig(
+        vision_layers=Layers(count=3), decoder_layers=Layers(count=3), agf=AgfConfig(hidden_size=64, num_heads=4)
+    ),
+}
+"""The two models; nothing else differs between them."""
+
+
+class Score(BaseModel):
+    """What one of the models came to."""
+
+    train_loss: float
+    """Mean over the last tenth of the logged steps, per supervised token."""
+    held_out_loss: float
+    """Per supervised token."""
+    correct: list[bool]
+    """Exact match of each held-out question."""
+
+
+def compare(settings: DemoArguments) -> str:
+    """Makes the dataset, trains and evaluates both models on a Ray cluster started for it; returns the tables.
+
+    What an earlier call completed is read from the output folder instead.
+
+    Raises:
+        UserError: the output folder holds a demo of other settings.
+    """
+    disable_progress_bar()
+    train_samples = synthesize(settings.train_samples, settings.seed, "train")
+    held_out = synthesize(settings.held_out_samples, settings.seed, "held_out")
+    prepare(settings, train_samples, held_out)
+    files = {name: settings.output / f"{name}.json" for name in INJECTIONS}
+    miniatures = settings.output / "miniatures.md"
+    if not all(file.exists() for file in (*files.values(), miniatures)):
+        # Always a cluster of its own: workers of another one might not see this machine's files.
+        with ray_connects():
+            ray.init(address="local", num_cpus=2 * WORKERS, logging_level="warning")
+        try:
+            for name, file in files.items():
+                if not file.exists():
+                    file.write_text(score(settings, name, held_out).model_dump_json())
+            miniatures.write_text(compare_on_miniatures(settings.output, ("plain", "cli"), replicas=WORKERS))
+        finally:
+            ray.shutdown()
+    scores = {name: Score.model_validate_json(file.read_text()) for name, file in files.items()}
+    return f"{table(held_out, chance_level(train_samples), scores)}\n\n{miniatures.read_text()}"
+
+
+def prepare(settings: DemoArguments, samples: Sequence[SyntheticSample], held_out: Sequence[SyntheticSample]) -> None:
+    """Writes shards and the untrained checkpoint, unless an earlier demo of the same settings did.
+
+    Raises:
+        UserError: that demo had other settings.
+    """
+    done = settings.output / "demo.json"
+    wanted = settings.model_dump_json(exclude={"output"})
+    if done.exists():
+        if done.read_text() != wanted:
+            raise UserError(f"{settings.output} holds a demo of {done.read_text()}: name another --output")
+        return
+    half = len(samples) // 2
+    write_tar(samples[:half], settings.output / "data" / "tar", shard_size=2000)
+    write_parquet(samples[half:], settings.output / "data" / "parquet", rows_per_file=2000)
+    write_parquet(held_out, settings.output / "data" / "held_out", rows_per_file=2000)
+    checkpoint = settings.output / "untrained"
+    corpus = [f"USER: \n{turn.question} ASSISTANT: {turn.answer}" for sample in samples for turn in sample.turns]
+    tiny_processor("llava", SIZE, corpus, MERGES).save_pretrained(checkpoint)
+    build_tiny("llava", settings.seed, SIZE, MERGES).save_pretrained(checkpoint)
+    done.write_text(wanted)
+
+
+def run_config(settings: DemoArguments, name: str) -> RunConfig:
+    """The run of one model."""
+    data = settings.output / "data"
+    rate = PartConfig(lr=1e-3, weight_decay=0.05)
+    return RunConfig(
+        name=name,
+        runs_dir=str(settings.output),
+        seed=settings.seed,
+        model=ModelConfig(checkpoint=str(settings.output / "untrained")),
+        injection=INJECTIONS[name],
+        data=DataConfig(
+            sources=tuple(SourceConfig(path=str(data / kind)) for kind in ("tar", "parquet")),
+            max_length=64,
+            window_samples=1024,
+        ),
+        optim=OptimConfig(
+            vision_tower=rate, projector=rate, amp=rate, agf=rate, llm=rate, betas=(0.9, 0.98), warmup_share=0.1
+        ),
+        train=TrainConfig(
+            global_batch_size=64,
+            micro_batch_size=32,
+            epochs=1 + settings.steps * 64 / settings.train_samples,
+            max_steps=settings.steps,
+            precision="fp32",
+        ),
+        validation=ValidationConfig(sources=(SourceConfig(path=str(data / "held_out")),), every=settings.steps),
+        checkpoint=CheckpointConfig(every=settings.steps),
+        cluster=ClusterConfig(num_workers=WORKERS, gpus_per_worker=0),
+        log=LogConfig(every=10),
+    )
+
+
+def score(settings: DemoArguments, name: str, held_out: Sequence[SyntheticSample]) -> Score:
+    """Trains a model and evaluates what is exported of it."""
+    model, run = settings.output / "models" / name, settings.output / name
+    summary = train(run_config(settings, name))
+    if not model.exists():
+        export(str(run), model, None, best=False, keep_lora=False)
+    return Score(
+        train_loss=train_loss(run / "metrics.jsonl"),
+        held_out_loss=summary["validation_loss"],
+        correct=exact_match(model, asked(held_out)),
+    )
+
+
+def train_loss(metrics: Path) -> float:
+    """Mean training loss of the last tenth of the logged steps."""
+    losses: list[float] = [json.loads(line)["loss"] for line in metrics.read_text().splitlines()]
+    return mean(losses[-max(1, len(losses) // 10) :])
+
+
+def asked(samples: Sequence[SyntheticSample]) -> list[tuple[SyntheticSample, Turn]]:
+    """Every question of every sample."""
+    return [(sample, turn) for sample in samples for turn in sample.turns]
+
+
+def table(held_out: Sequence[SyntheticSample], chance: dict[str, float], scores: dict[str, Score]) -> str:
+    """Loss, and accuracy per kind and scope beside that of always giving the commonest answer."""
+    lines = [_row("", ["chance", *scores])]
+    for label in ("train_loss", "held_out_loss"):
+        lines.append(_row(label.replace("_", " "), ["", *(f"{getattr(one, label):.3f}" for one in scores.values())]))
+    groups: dict[str, list[int]] = {}
+    for i, (sample, turn) in enumerate(asked(held_out)):
+        groups.setdefault(f"{sample.kind}, {turn.scope}", []).append(i)
+        groups.setdefault("all", []).append(i)
+    guessed = [chance[turn.question] for _, turn in asked(held_out)]
+    for label in sorted(groups, key=lambda label: (label == "all", label)):
+        columns: list[Sequence[float]] = [guessed, *(one.correct for one in scores.values())]
+        shares = [f"{mean(column[i] for i in groups[label]):.1%}" for column in columns]
+        lines.append(_row(f"exact match: {label}", shares))
+    return "\n".join(lines)
+
+
+def _row(label: str, cells: Sequence[str]) -> str:
+    return f"{label:<28}" + "".join(f"{cell:>9}" for cell in cells)

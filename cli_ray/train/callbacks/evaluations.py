@@ -1,0 +1,51 @@
+"""Which checkpoints of a run are evaluated, where, and what came out."""
+
+import json
+from typing import Any
+
+from cli_ray.config import RunConfig
+from cli_ray.storage.lines import now
+from cli_ray.train.run_folder import METRICS, RunFolder
+
+COMPLETE = "complete"
+"""A file that is written when every benchmark is done."""
+
+
+def is_due(step: int, config: RunConfig) -> bool:
+    """Whether the checkpoint of a step is an n-th one; the last of a run is evaluated besides."""
+    every = config.evaluation.every
+    return bool(every) and step % (every * config.checkpoint.every) == 0
+
+
+def awaited(step: int, config: RunConfig, folder: RunFolder) -> bool:
+    """Whether a checkpoint must be kept because it has yet to be exported for its evaluation."""
+    return is_due(step, config) and not any(folder.exists(f"{name_of(step)}/{part}") for part in ("model", COMPLETE))
+
+
+def name_of(step: int) -> str:
+    """Folder of an evaluation below the run folder."""
+    return f"evals/step-{step:08d}"
+
+
+def join_results(folder: RunFolder) -> None:
+    """Adds a line to metrics.jsonl for each evaluated checkpoint that has none there yet.
+
+    While training goes on only rank 0 may call this, and after it the driver: a file has one writer.
+    """
+    lines = [json.loads(line) for line in (folder.read(METRICS) or "").splitlines()]
+    joined = {line["step"] for line in lines if "evaluated" in line}
+    news = [line for line in _results(folder) if line["step"] not in joined]
+    folder.append(METRICS, [json.dumps({"time": now(), **line}) for line in news])
+
+
+def _results(folder: RunFolder) -> list[dict[str, Any]]:
+    """`{"step": n, "evaluated": true, "eval/BENCHMARK": headline, "eval/BENCHMARK_se": standard error, ...}` each."""
+    lines = []
+    for name in folder.names("evals"):
+        if folder.exists(f"evals/{name}/{COMPLETE}"):
+            line: dict[str, Any] = {"step": int(name.removeprefix("step-")), "evaluated": True}
+            for row in json.loads(folder.read(f"evals/{name}/results.json") or "{}")["rows"]:
+                name = f"eval/{row['benchmark']}"
+                line |= {name: row["value"], f"{name}_se": row["standard_error"]}
+            lines.append(line)
+    return lines

@@ -1,0 +1,222 @@
+"""The model side of a replica: from a batch of benchmark items to records. Knows nothing of Ray."""
+
+import copy
+import gc
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+
+from cli_ray.config import DataConfig
+from cli_ray.data.chat_template import Chat
+from cli_ray.data.images import Limits, decode_all
+from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message
+from cli_ray.evals.generation.job import DeviceLostError, Job, record_of
+from cli_ray.evals.generation.load import load
+from cli_ray.evals.generation.schedule import Batch
+from cli_ray.evals.items.images import images_of
+from cli_ray.evals.items.sources import read
+from cli_ray.evals.record import Record
+from cli_ray.evals.suite import benchmark as named
+
+if TYPE_CHECKING:
+    from cli_ray.evals.data.scan import Entry
+
+_DEFAULTS = DataConfig.model_fields
+LIMITS = Limits(_DEFAULTS["max_image_pixels"].default, int(_DEFAULTS["max_image_MiB"].default * 2**20))
+"""What an image may cost: the defaults of training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An item that is ready for the processor."""
+
+    entry: "Entry"
+    text: str
+    """The rendered chat with one image token for each image."""
+    images: list[Image.Image]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A batch read, decoded and tokenised."""
+
+    batch: Batch
+    asked: list[Asked]
+    inputs: Any
+    """What the processor makes of all asked, on the CPU; None if it refused them."""
+    failed: list[Record]
+    """Of items that cannot be asked."""
+
+
+class Predictor:
+    """A model that answers batches. One thread may prepare a batch while another one generates.
+
+    Raises:
+        UserError: at construction, when the model cannot be loaded.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._model, self._processor = load(job.model, job.replica, job.revision)
+        # A fast tokenizer must not be used by two threads at once: one for encoding, one for decoding.
+        self._encoding = threading.Lock()
+        self._decoder = copy.deepcopy(self._processor.tokenizer)
+        self._context: int = self._model.config.text_config.max_position_embeddings
+        ends = self._model.generation_config.eos_token_id
+        self._ends = frozenset(ends if isinstance(ends, list) else [ends])
+        self._chat = Chat(self._processor)
+        self._too_many: float = float("inf")
+        """Padded tokens, replies included, of the smallest batch that did not fit into memory."""
+
+    def predict(self, batch: Batch) -> Iterator[list[Record]]:
+        """One record for each entry of a batch, in lists as they are finished; see `prepare` and `generate`."""
+        yield from self.generate(self.prepare(batch))
+
+    def prepare(self, batch: Batch) -> Prepared:
+        """Reads, decodes and tokenises a batch, without the device.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        rows = frozenset(entry.row for entry in batch.entries)
+        docs = dict(read(self._job.locations[batch.benchmark], batch.part, rows=rows))
+        asked, failed = [], []
+        for entry in batch.entries:
+            try:
+                asked.append(self._ask(batch, entry, docs))
+            except Exception as error:  # one item's fault, whatever it is, is told in its record
+                failed.append(record_of(batch, entry, self._job, error=told(error)))
+        try:
+            inputs = self._tokenised(asked) if asked else None
+        except Exception:  # met again, and told, when the batch is halved down to the item that does it
+            inputs = None
+        return Prepared(batch, asked, inputs, failed)
+
+    def generate(self, prepared: Prepared) -> Iterator[list[Record]]:
+        """Records of a prepared batch. A batch that fails is halved, down to single items.
+
+        Raises:
+            DeviceLostError: no later batch would succeed.
+        """
+        if prepared.failed:
+            yield prepared.failed
+        if prepared.asked:
+            yield from self._halving(prepared.batch, prepared.asked, prepared.inputs)
+
+    def _halving(self, batch: Batch, asked: Sequence[Asked], inputs: Any) -> Iterator[list[Record]]:
+        failure = ""
+        last = max(self._job.replica.attempts, batch.attempts + 1) if len(asked) == 1 else batch.attempts + 1
+        for attempt in range(batch.attempts + 1, last + 1):
+            outcome = self._tried(batch, asked, inputs, attempt)
+            if not isinstance(outcome, str):
+                yield outcome
+                return
+            failure = outcome
+            _free()
+        if len(asked) == 1:
+            yield [record_of(batch, asked[0].entry, self._job, error=failure, attempts=last)]
+            return
+        middle = (len(asked) + 1) // 2
+        for half in (asked[:middle], asked[middle:]):
+            yield from self._halving(batch, half, None)
+
+    def _tried(self, batch: Batch, asked: Sequence[Asked], inputs: Any, attempt: int) -> list[Record] | str:
+        """The records, or why there are none; no traceback stays to hold tensors."""
+        tokens = 0
+        try:
+            inputs = self._tokenised(asked) if inputs is None else inputs
+            tokens = inputs["input_ids"].numel() + len(asked) * batch.max_new_tokens
+            if len(asked) > 1 and tokens >= self._too_many:
+                return "a smaller batch did not fit into memory"
+            return self._answered(batch, asked, inputs, attempt)
+        except torch.AcceleratorError as error:
+            raise DeviceLostError(told(error)) from error
+        except torch.OutOfMemoryError as error:
+            self._too_many = min(self._too_many, tokens)
+            return told(error)
+        except Exception as error:  # the batch is halved, and a single item's record tells it
+            return told(error)
+
+    def _answered(self, batch: Batch, asked: Sequence[Asked], inputs: Any, attempt: int) -> list[Record]:
+        start = time.perf_counter()
+        prompts = inputs["attention_mask"].sum(1).tolist()
+        # Each reply ends where its own prompt leaves no room, so that it does not depend on the batch.
+        room = [min(batch.max_new_tokens, self._context - prompt) for prompt in prompts]
+        if min(room) < 1:
+            raise ValueError(f"a prompt of {max(prompts):,} tokens fills the model's context of {self._context:,}")
+        inputs = inputs.to(self._model.device, self._model.dtype)  # integers keep their type
+        with torch.inference_mode():
+            output_BT = self._model.generate(**inputs, max_new_tokens=max(room))
+        rows = output_BT[:, inputs["input_ids"].shape[1] :].tolist()
+        replies = [self._until_end(row[:most]) for row, most in zip(rows, room, strict=True)]
+        texts = self._decoder.batch_decode([reply for reply, _ in replies], skip_special_tokens=True)
+        seconds = (time.perf_counter() - start) / len(asked)
+        return [
+            record_of(
+                batch,
+                one.entry,
+                self._job,
+                reply=text.strip(),
+                finish="stop" if ended else "length",
+                attempts=attempt,
+                prompt_tokens=prompt_tokens,
+                reply_tokens=len(reply),
+                seconds=seconds,
+            )
+            for one, text, (reply, ended), prompt_tokens in zip(asked, texts, replies, prompts, strict=True)
+        ]
+
+    def _until_end(self, tokens: list[int]) -> tuple[list[int], bool]:
+        """The tokens of a reply before its end token, and whether there is one."""
+        end = next((at for at, token in enumerate(tokens) if token in self._ends), None)
+        return tokens[:end], end is not None
+
+    def _ask(self, batch: Batch, entry: "Entry", docs: Mapping[int, Mapping[str, Any]]) -> Asked:
+        if entry.error:
+            raise BadDataError("broken record", entry.error)
+        if entry.row not in docs:
+            raise BadDataError("broken record", f"row {entry.row} is no longer in {batch.part.path}")
+        benchmark, doc = named(batch.benchmark), docs[entry.row]
+        images = decode_all(images_of(benchmark, self._job.locations[batch.benchmark], doc), LIMITS)
+        question = Message("user", with_marks(benchmark.prompt(doc), len(images)))
+        return Asked(entry, self._chat([question], True), images)
+
+    def _tokenised(self, asked: Sequence[Asked]) -> Any:
+        # Items without an image have no place in the processor's lists of images.
+        images = [one.images for one in asked if one.images]
+        with self._encoding:
+            return self._processor(
+                images=images or None,
+                text=[one.text for one in asked],
+                padding=True,
+                padding_side="left",
+                return_tensors="pt",
+            )
+
+
+def with_marks(prompt: str, images: int) -> str:
+    """The prompt with as many image marks as images: where it has them itself, else all in front.
+
+    Marks that stand for nothing are taken out.
+    """
+    if prompt.count(IMAGE_MARK) == images:
+        return prompt
+    prompt = prompt.replace(IMAGE_MARK, "")
+    return f"{' '.join([IMAGE_MARK] * images)}\n{prompt}" if images else prompt
+
+
+def told(error: Exception) -> str:
+    """An error in one line of at most 500 characters."""
+    text = f"{error.reason}: {error.detail}" if isinstance(error, BadDataError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())[:500]
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

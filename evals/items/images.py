@@ -1,0 +1,109 @@
+"""The encoded images of a document: bytes in its row, files beside it, or a table that several items share."""
+
+import base64
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from cli_ray.config import DataConfig
+from cli_ray.data.sample import BadDataError
+from cli_ray.evals import miniature
+from cli_ray.evals.benchmark import Benchmark, Doc
+from cli_ray.evals.items import tables
+from cli_ray.evals.items.location import MINIATURE, Location, Part, split_query
+from cli_ray.storage.files import join_inside, read_small
+
+SHARED_COLUMNS = ("id", "image")
+"""Of a table of images that items share."""
+_LONGEST_PATH = 4096
+"""Characters, of Linux."""
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+"""What encoded images begin with."""
+_SHOWN = 200
+"""Characters of a name that are shown."""
+_MAX_BYTES = int(DataConfig.model_fields["max_image_MiB"].default * 2**20)
+
+
+def images_of(benchmark: Benchmark, location: Location, doc: Doc) -> list[bytes]:
+    """The encoded images of a document, in the order of their columns.
+
+    Raises:
+        BadDataError: one is missing, cannot be read or lies outside the folder.
+    """
+    if benchmark.images_from:
+        key = str(doc[benchmark.image_key])
+        return [_image(location, f"image {key}", _shared_image(location, key))]
+    shown = [name for name in benchmark.image_columns if benchmark.shows is None or benchmark.shows(doc, name)]
+    values = [(name, doc.get(name)) for name in shown]
+    cells = [(name, one) for name, value in values for one in (value if isinstance(value, list) else [value])]
+    images = [_image(location, name, one) for name, one in cells if one is not None]
+    if not images:  # asked blind, it would be scored as if it had been seen
+        raise BadDataError("missing image", f"nothing in {', '.join(benchmark.image_columns)}")
+    return images
+
+
+def _image(location: Location, name: str, cell: Any) -> bytes:
+    """The bytes of one cell: of a struct `{bytes, path}`, plain or in base64, or a file in the folder."""
+    path = cell
+    if isinstance(cell, Mapping):
+        cell, path = cell.get("bytes"), cell.get("path")
+        if isinstance(cell, str):
+            return _from_base64(name, cell)
+    if isinstance(cell, bytes):
+        return cell
+    if isinstance(path, str) and _is_no_name(path):
+        return _from_base64(name, path)
+    if not isinstance(path, str) or not path or location.kind != "folder":
+        raise BadDataError("missing image", f"{name}: no bytes and no file name")
+    try:
+        folder, query = split_query(location.where)
+        return read_small(join_inside(folder, path) + query, _MAX_BYTES)
+    except OSError as error:
+        raise BadDataError("missing image", f"{name}: {path[:_SHOWN]!r} is not in {location.where}") from error
+
+
+def _is_no_name(text: str) -> bool:
+    """Whether a text is an image in base64, as far as its begin tells, or too long for the name of a file."""
+    if text.startswith("data:") or len(text) > _LONGEST_PATH:
+        return True
+    try:
+        begin = base64.b64decode(text[:16], validate=True)
+    except ValueError:
+        return False
+    return begin.startswith(_SIGNATURES) or begin[4:8] in (b"ftyp", b"jP  ")
+
+
+def _from_base64(name: str, text: str) -> bytes:
+    """The bytes of a base64 text, which may be a data URI and have line breaks. No message holds the text."""
+    bare = "".join(text.rpartition(",")[2].split() if text.startswith("data:") else text.split())
+    try:
+        return base64.b64decode(bare, validate=True)
+    except ValueError as error:
+        raise BadDataError(
+            "broken image", f"{name}: {len(text):,} characters that are neither base64 nor a file name: {error}"
+        ) from error
+
+
+def _shared_image(location: Location, key: str) -> Any:
+    """The cell of an image that several items share."""
+    if location.kind == MINIATURE:
+        images = miniature.images(location.benchmark)
+        if key not in images:
+            raise BadDataError("missing image", f"no image {key!r}")
+        return images[key]
+    found = _index_of_images(location.images).get(key)
+    if found is None:
+        raise BadDataError("missing image", f"no image {key!r} in {location.images[0].path if location.images else ''}")
+    return _cells_of(found)[key]
+
+
+@lru_cache(maxsize=2)
+def _index_of_images(parts: tuple[Part, ...]) -> dict[str, Part]:
+    """The part of each image; only names are read."""
+    return {str(row["id"]): part for part in parts for _, row in tables.rows(part, ("id",))}
+
+
+@lru_cache(maxsize=4)
+def _cells_of(part: Part) -> dict[str, Any]:
+    """The images of a part by name; GQA's 398 are four parts of some 16 MB."""
+    return {str(row["id"]): row["image"] for _, row in tables.rows(part, SHARED_COLUMNS)}

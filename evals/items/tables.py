@@ -1,0 +1,165 @@
+"""Rows of Parquet and JSONL files, a part at a time and in flat memory."""
+
+import json
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cli_ray.data.readers.json_spans import lines
+from cli_ray.errors import UserError
+from cli_ray.evals.items import hub
+from cli_ray.evals.items.location import Part, split_query
+from cli_ray.storage.files import open_file
+
+PART_ROWS = 128
+"""Rows of a part at most."""
+_BATCH_ROWS = 16
+"""Rows with images that are in memory at once."""
+_BUFFER_BYTES = 1 << 20
+"""Of a column that are read ahead. Without it, or with Arrow's own `pre_buffer`, whole columns of a row group are read;
+so memory holds a page, which is what the writer of the file made it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A file: its columns and parts."""
+
+    columns: tuple[str, ...]
+    parts: tuple[Part, ...]
+
+
+def survey(path: str, first: int) -> Table:
+    """The columns and parts of a file. Of Parquet only the footer is read, of JSONL where its lines end.
+
+    Args:
+        first: number of the file's first row in the split.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return _survey_jsonl(path, first) if _is_jsonl(path) else _survey_parquet(path, first)
+    except Exception as error:  # of Arrow, of a filesystem, or of the HTTP library of the hub
+        raise UserError(f"{path}: cannot be read: {error}; replace the file") from error
+
+
+def rows(
+    part: Part, columns: Sequence[str], wanted: Collection[int] | None = None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a part with their numbers in the split; without columns that the file, or a line of it, lacks.
+
+    Args:
+        wanted: numbers of the rows to give; all without.
+
+    Raises:
+        UserError: the file cannot be read or a line is no JSON object.
+    """
+    if wanted is not None and not any(part.first <= number < part.first + part.rows for number in wanted):
+        return
+    read = _rows_of_jsonl if _is_jsonl(part.path) else _rows_of_parquet
+    try:
+        yield from read(part, columns, wanted)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{part.path}: rows from {part.start} on cannot be read: {error}; replace the file") from error
+
+
+def _survey_parquet(path: str, first: int) -> Table:
+    with _open(path, footer=True) as file, pq.ParquetFile(file) as table:
+        groups = [table.metadata.row_group(i).num_rows for i in range(table.metadata.num_row_groups)]
+        columns = tuple(table.schema_arrow.names)
+    parts = []
+    for group, size in enumerate(groups):
+        for start in range(0, size, PART_ROWS):
+            parts.append(Part(path, group, start, min(PART_ROWS, size - start), first + start))
+        first += size
+    return Table(columns, tuple(parts))
+
+
+def _survey_jsonl(path: str, first: int) -> Table:
+    columns: tuple[str, ...] = ()
+    parts: list[Part] = []
+    with _open(path) as file:
+        row = offset = 0
+        for row, (begin, end) in enumerate(lines(file, 0, file.size()), start=1):
+            if row == 1:
+                columns = tuple(_object(path, 0, file.read_at(end - begin, begin)))
+            if row % PART_ROWS == 1:
+                offset = begin
+            if row % PART_ROWS == 0:
+                parts.append(Part(path, 0, row - PART_ROWS, PART_ROWS, first + row - PART_ROWS, offset))
+    rest = row % PART_ROWS
+    if rest:
+        parts.append(Part(path, 0, row - rest, rest, first + row - rest, offset))
+    return Table(columns, tuple(parts))
+
+
+def _rows_of_parquet(
+    part: Part, columns: Sequence[str], wanted: Collection[int] | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    with (
+        _open(part.path) as file,
+        pq.ParquetFile(
+            file, metadata=_footer(part.path, file.size()), buffer_size=_BUFFER_BYTES, pre_buffer=False
+        ) as table,
+    ):
+        there = [name for name in columns if name in table.schema_arrow.names]
+        row = 0
+        for batch in table.iter_batches(_BATCH_ROWS, row_groups=[part.group], columns=there):
+            shift = part.first + row - part.start
+            inside = range(max(part.start - row, 0), min(part.start + part.rows - row, batch.num_rows))
+            chosen = [i for i in inside if wanted is None or shift + i in wanted]
+            if chosen:
+                batch.validate(full=True)
+                yield from ((shift + i, batch.slice(i, 1).to_pylist()[0]) for i in chosen)
+            row += batch.num_rows
+            if row >= part.start + part.rows:
+                return
+
+
+@lru_cache(maxsize=2)
+def _footer(path: str, size: int) -> pq.FileMetaData:
+    """The footer of a file, which takes milliseconds to read where there are many row groups: as long as a part does.
+
+    Args:
+        size: bytes; a file that was replaced seldom has as many.
+    """
+    with _open(path) as file:
+        return pq.read_metadata(file)
+
+
+def _rows_of_jsonl(
+    part: Part, columns: Sequence[str], wanted: Collection[int] | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    with _open(part.path) as file:
+        spans = lines(file, part.offset, file.size())
+        for i, (begin, end) in zip(range(part.rows), spans, strict=False):
+            if wanted is None or part.first + i in wanted:
+                values = _object(part.path, part.start + i, file.read_at(end - begin, begin))
+                yield part.first + i, {name: values[name] for name in columns if name in values}
+
+
+def _is_jsonl(path: str) -> bool:
+    return split_query(path)[0].endswith(".jsonl")
+
+
+def _object(path: str, row: int, line: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: record {row} is no JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: record {row} is no JSON object")
+    return values
+
+
+def _open(path: str, footer: bool = False) -> Any:
+    """Opens a file; of one on the hub that is wanted for its footer alone, no more than that is fetched."""
+    if path.startswith(hub.SCHEME):
+        return hub.open_remote(path) if footer else open_file(hub.local(path))
+    return open_file(path)

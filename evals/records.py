@@ -1,0 +1,161 @@
+"""Finished samples on any pyarrow filesystem: `records/<benchmark>/<session>.jsonl`, only ever added to.
+
+Each `Store` writes files of its own, so that two drivers on one output harm nothing: both records of a sample lie
+there, and the first counts.
+"""
+
+import json
+import posixpath
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import count
+
+from pyarrow import fs
+from pydantic import ValidationError
+
+from cli_ray.evals.record import Record
+from cli_ray.storage.files import resolve
+
+FLUSH_SECONDS = 5.0
+"""Between files on object stores, which cannot append."""
+
+
+class Records(Mapping[str, Record]):
+    """Records that stay the lines they were stored as, in a third of the memory, and are read when looked up.
+
+    Args:
+        lines: by the names that the records are looked up by.
+    """
+
+    def __init__(self, lines: dict[str, bytes]) -> None:
+        self._lines = lines
+
+    def __getitem__(self, name: str) -> Record:
+        return Record.model_validate_json(self._lines[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def by(self, keys: Mapping[str, str]) -> "Records":
+        """The same records by other names, such as sample ids.
+
+        Args:
+            keys: the present name of each new one; what has no record is left out.
+        """
+        return Records({name: self._lines[key] for name, key in keys.items() if key in self._lines})
+
+
+class Store:
+    """The records below an output folder.
+
+    Args:
+        uri: local path or pyarrow URI of the output folder.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._fs, root = resolve(uri)
+        self._root = posixpath.join(root, "records")
+        self._session = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
+        self._local = isinstance(self._fs, fs.LocalFileSystem)
+        self._torn: set[str] = set()
+        self._pending: dict[str, list[bytes]] = {}
+        self._flushed = time.monotonic()
+        self._files = count()
+        self._timer: threading.Timer | None = None
+        self._lock = threading.Lock()
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Stores records: at once on a mounted filesystem, elsewhere within seconds; see `flush`."""
+        with self._lock:
+            for record in records:
+                self._pending.setdefault(record.benchmark, []).append(record.model_dump_json().encode() + b"\n")
+            if self._local or time.monotonic() - self._flushed >= FLUSH_SECONDS:
+                self._flush()
+            elif self._timer is None:
+                self._timer = threading.Timer(FLUSH_SECONDS, self._flush_late)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def flush(self) -> None:
+        """Writes what an object store was not given yet. Call it at the end."""
+        with self._lock:
+            self._flush()
+
+    def load(self, benchmark: str) -> Records:
+        """The records of a benchmark by key. Of several with one key the first that has a reply counts, or the first
+        error. Lines that a killed driver left unfinished are passed over; their samples are simply not done.
+        """
+        found: dict[str, bytes] = {}
+        for line in self._lines(benchmark):
+            try:
+                record = Record.model_validate_json(line)
+            except ValidationError:
+                continue
+            known = found.get(record.key)
+            if known is None or (record.finish != "error" and Record.model_validate_json(known).finish == "error"):
+                found[record.key] = line
+        return Records(found)
+
+    def keys(self, benchmark: str, *, errors: bool = True) -> set[str]:
+        """The keys of a benchmark's records, without holding those.
+
+        Args:
+            errors: also of samples that were recorded as `error` and nothing else.
+        """
+        found = set()
+        for line in self._lines(benchmark):
+            try:
+                record = json.loads(line)
+                if errors or record["finish"] != "error":
+                    found.add(record["key"])
+            except (ValueError, KeyError, TypeError):
+                continue
+        return found
+
+    def _flush_late(self) -> None:
+        """What cannot be written now is kept, and the next `append` or `flush` tells why."""
+        with suppress(OSError):
+            self.flush()
+
+    def _flush(self) -> None:
+        self._timer = None
+        for benchmark in list(self._pending):
+            data = b"".join(self._pending[benchmark])
+            self._fs.create_dir(posixpath.join(self._root, benchmark), recursive=True)
+            if self._local:
+                self._append_local(benchmark, data)
+            else:
+                with self._fs.open_output_stream(self._path(benchmark, f"-{next(self._files):06d}")) as file:
+                    file.write(data)
+            del self._pending[benchmark]
+        self._flushed = time.monotonic()
+
+    def _append_local(self, benchmark: str, data: bytes) -> None:
+        with open(self._path(benchmark), "ab") as file:
+            if benchmark in self._torn:
+                data = b"\n" + data  # the line that a full disk cut short ends here
+            self._torn.add(benchmark)
+            file.write(data)
+        self._torn.discard(benchmark)
+
+    def _path(self, benchmark: str, suffix: str = "") -> str:
+        return posixpath.join(self._root, benchmark, f"{self._session}{suffix}.jsonl")
+
+    def _lines(self, benchmark: str) -> Iterator[bytes]:
+        """The lines of a benchmark's files, oldest file first."""
+        folder = fs.FileSelector(posixpath.join(self._root, benchmark), allow_not_found=True)
+        names = sorted(info.path for info in self._fs.get_file_info(folder) if info.path.endswith(".jsonl"))
+        for name in names:
+            with self._fs.open_input_stream(name) as file:
+                rest = b""
+                while data := file.read(1 << 20):
+                    *lines, rest = (rest + bytes(data)).split(b"\n")
+                    yield from lines
+                yield rest

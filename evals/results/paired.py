@@ -1,0 +1,127 @@
+"""One benchmark, two models: the difference of the headline over the items that count on both sides."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from cli_ray.evals.benchmark import Benchmark, Profile, Sample
+from cli_ray.evals.results.aggregate import headline
+from cli_ray.evals.results.bootstrap import interval, resampled, resampled_mean
+from cli_ray.evals.results.clusters import Labels, blocks, scores
+from cli_ray.evals.results.pairs import Pairs
+from cli_ray.evals.results.statistics import SWAPS, Significance, Swapped, mcnemar, swap_headlines, swap_sums
+
+
+class Contrast(BaseModel):
+    """A against B on a benchmark; differences are B minus A, in percent or points."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    benchmark: str
+    title: str
+    metric: str
+    full_marks: float
+    a: float
+    """Headline over the items that count on both sides, as `b`."""
+    b: float
+    difference: float
+    low: float | None
+    """Lower end of the 95 percent interval of the difference, by bootstrap over clusters; None if there is but one."""
+    high: float | None
+    p: float
+    """Two-sided."""
+    p_holm: float
+    """Corrected for the benchmarks of the comparison."""
+    test: str
+    wins: int
+    """Items on which B scores higher."""
+    losses: int
+    ties: int
+    clusters: int
+    """Groups of items that are independent of each other."""
+    left_out: dict[str, int]
+    """Items that are not compared, by the reason."""
+    notes: tuple[str, ...]
+
+    @property
+    def n(self) -> int:
+        """Items compared."""
+        return self.wins + self.losses + self.ties
+
+
+def contrast(benchmark: Benchmark, pairs: Pairs, profile: Profile, notes: Sequence[str]) -> Contrast | None:
+    """The comparison of a benchmark, `p_holm` being `p`; None where the items do not define its headline."""
+    a, b = [one.sample for one in pairs.a], [one.sample for one in pairs.b]
+    value = headline(benchmark, profile)
+    value_a, value_b = value(a), value(b)
+    if value_a is None or value_b is None:
+        return None
+    labels = blocks(a)
+    change = scores(b) - scores(a)
+    low, high = _interval(benchmark, profile, a, b, labels)
+    test = _test(benchmark, profile, a, b, labels)
+    return Contrast(
+        benchmark=benchmark.name,
+        title=benchmark.title,
+        metric=benchmark.headline_of(profile),
+        full_marks=benchmark.full_marks,
+        a=value_a,
+        b=value_b,
+        difference=value_b - value_a,
+        low=low,
+        high=high,
+        p=test.p,
+        p_holm=test.p,
+        test=test.method,
+        wins=int((change > 0).sum()),
+        losses=int((change < 0).sum()),
+        ties=int((change == 0).sum()),
+        clusters=int(labels.max()) + 1,
+        left_out={reason: len(ids) for reason, ids in pairs.left_out.items()},
+        notes=tuple(notes),
+    )
+
+
+def _interval(
+    benchmark: Benchmark, profile: Profile, a: list[Sample], b: list[Sample], labels: Labels
+) -> tuple[float | None, float | None]:
+    if labels.max() < 1:
+        return None, None
+    if benchmark.is_linear(profile):
+        return interval(100 * resampled_mean(scores(b) - scores(a), labels))
+    values = resampled(headline(benchmark, profile), [a, b], labels)
+    return interval(values[:, 1] - values[:, 0]) if len(values) else (None, None)
+
+
+def _test(benchmark: Benchmark, profile: Profile, a: list[Sample], b: list[Sample], labels: Labels) -> Significance:
+    """McNemar for right or wrong without clusters; otherwise a permutation of the two models within clusters."""
+    if not benchmark.is_linear(profile):
+        return _swap_headlines(benchmark, profile, a, b, labels)
+    change = scores(b) - scores(a)
+    binary = np.isin(scores(a), (0, 1)).all() and np.isin(scores(b), (0, 1)).all()
+    if binary and labels.max() + 1 == len(labels):
+        return mcnemar(int((change > 0).sum()), int((change < 0).sum()))
+    return swap_sums(np.bincount(labels, change).astype(np.float64))
+
+
+def _swap_headlines(
+    benchmark: Benchmark, profile: Profile, a: list[Sample], b: list[Sample], labels: Labels
+) -> Significance:
+    value = headline(benchmark, profile)
+    changed = [_counted(x) != _counted(y) for x, y in zip(a, b, strict=True)]
+    differing = np.unique(labels[np.array(changed)])
+
+    def difference(swapped: Swapped) -> float | None:
+        away = np.isin(labels, differing[swapped]).tolist()
+        left = [y if swap else x for x, y, swap in zip(a, b, away, strict=True)]
+        right = [x if swap else y for x, y, swap in zip(a, b, away, strict=True)]
+        value_left, value_right = value(left), value(right)
+        return None if value_left is None or value_right is None else value_right - value_left
+
+    return swap_headlines(difference, len(differing), min(SWAPS, max(1_000, 5_000_000 // len(a))))
+
+
+def _counted(sample: Sample) -> tuple[object, ...]:
+    """What an aggregation may read of a reply; POPE's F1 reads the parsed answer."""
+    return sample.score, sample.parsed, dict(sample.parts)

@@ -1,0 +1,128 @@
+"""What is said of the data before any model is loaded."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli_ray.errors import UserError
+from cli_ray.evals.benchmark import Benchmark
+from cli_ray.evals.items.sources import read
+from cli_ray.evals.items.survey import LISTING, listing, require, survey
+from cli_ray.evals.suite import BENCHMARKS, benchmark
+from tests.evals.items.hub_cache import charts, png, write_jsonl, write_parquet
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> Benchmark:
+    """ChartQA with 200 items."""
+    one = replace(benchmark("chartqa"), count=200)
+    monkeypatch.setitem(BENCHMARKS, "chartqa", one)
+    return one
+
+
+def test_the_listing_has_every_benchmark() -> None:
+    rows = {row[0]: dict(zip(LISTING, row, strict=True)) for row in listing()}
+    assert set(rows) == set(BENCHMARKS)
+    assert rows["infovqa-val"]["hub dataset"] == "lmms-lab-encoder/DocVQA (InfographicVQA)"
+    assert rows["vqav2-val"]["items"] == "214,354"
+    scored_by = {name: rows[name]["scored by"] for name in ("mm-vet", "docvqa-test", "pope")}
+    assert scored_by == {"mm-vet": "judge", "docvqa-test": "server", "pope": "rules"}
+
+
+def test_what_is_there_is_counted_without_reading(
+    tmp_path: Path, small: Benchmark, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_parquet(tmp_path / "chartqa/a.parquet", charts(200))
+
+    def fail(*args: object) -> None:
+        raise AssertionError("rows were read")
+
+    monkeypatch.setattr("cli_ray.evals.items.tables.rows", fail)
+    (finding,) = survey([small], str(tmp_path), miniature=False)
+    assert (finding.state, finding.expected, finding.found) == ("there", 200, 200)
+    assert str(finding) == f"chartqa: 200 items in {tmp_path}/chartqa"
+
+
+def test_counts_are_those_after_leaving_rows_out(tmp_path: Path) -> None:
+    one = benchmark("seed-image")
+    texts: dict[str, Any] = dict.fromkeys(one.columns, "x")
+    rows = [texts | {"data_type": kind, "image": [png()]} for kind in ("image", "video", "image")]
+    write_parquet(tmp_path / "seed-image/a.parquet", rows)
+    (finding,) = survey([one], str(tmp_path), miniature=False)
+    assert (finding.state, finding.expected, finding.found) == ("miscounted", 14233, 2)
+
+
+def test_all_faults_come_in_one_error(tmp_path: Path, small: Benchmark) -> None:
+    write_parquet(tmp_path / "chartqa/a.parquet", charts(3))
+    write_parquet(tmp_path / "pope/a.parquet", charts(3))
+    with pytest.raises(UserError) as caught:
+        require([small, benchmark("pope"), benchmark("mme")], str(tmp_path), miniature=False, limit=None)
+    message = str(caught.value)
+    assert "the data of 3 of 3 benchmarks is not as it should be" in message
+    assert f"- chartqa: expected 200 items, found 3 in {tmp_path}/chartqa" in message
+    assert "lacks the columns question_id, category; it has question, answer, type, image" in message
+    assert f"- mme: no folder {tmp_path}/mme or {tmp_path}/MME" in message
+    assert "--benchmarks" in message
+
+
+def test_a_wrong_count_is_an_error_with_a_limit_too(tmp_path: Path, small: Benchmark) -> None:
+    write_parquet(tmp_path / "chartqa/a.parquet", charts(199))
+    with pytest.raises(UserError, match="expected 200 items, found 199"):
+        require([small], str(tmp_path), miniature=False, limit=5)
+
+
+@pytest.mark.parametrize(
+    ("limit", "rows"), [(None, [128, 72]), (500, [128, 72]), (130, [128, 2]), (128, [128]), (1, [1])]
+)
+def test_a_limit_cuts_the_parts(tmp_path: Path, small: Benchmark, limit: int | None, rows: list[int]) -> None:
+    write_parquet(tmp_path / "chartqa/a.parquet", charts(200), group_rows=200)
+    located = require([small], str(tmp_path), miniature=False, limit=limit)
+    assert [part.rows for part in located["chartqa"].parts] == rows
+
+
+@pytest.mark.parametrize(("limit", "numbers"), [(1, [0]), (2, [0, 1]), (3, [0, 1, 3]), (9, [0, 1, 3, 4])])
+def test_a_limit_counts_the_items_of_the_benchmark(limit: int, numbers: list[int]) -> None:
+    located = require([benchmark("seed-image")], "", miniature=True, limit=limit)["seed-image"]
+    assert [number for part in located.parts for number, _ in read(located, part)] == numbers
+
+
+def test_the_bundled_items_are_as_many_as_they_are() -> None:
+    for finding in survey(BENCHMARKS.values(), "", miniature=True, thorough=True):
+        assert finding.state == "there", str(finding)
+        assert 4 <= finding.found == finding.expected <= 8
+
+
+def test_a_thorough_look_finds_images_that_are_not_there(tmp_path: Path, small: Benchmark) -> None:
+    rows = charts(200, image="a.png")
+    for row in (7, 8, 9, 10):
+        rows[row]["image"] = "gone.png"
+    write_jsonl(tmp_path / "chartqa/a.jsonl", rows)
+    (tmp_path / "chartqa/a.png").write_bytes(png())
+    assert survey([small], str(tmp_path), miniature=False)[0].state == "there"
+    (finding,) = survey([small], str(tmp_path), miniature=False, thorough=True)
+    assert finding.state == "bad items"
+    assert "4 of 200 items cannot be asked or scored: 7 (row 7): missing image: image: 'gone.png'" in finding.detail
+    assert finding.detail.endswith("; ...")
+
+
+def test_a_thorough_look_finds_ids_that_occur_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = replace(benchmark("chartqa"), count=4, sample_id=lambda doc, row: str(doc["answer"]))
+    monkeypatch.setitem(BENCHMARKS, "chartqa", one)
+    write_parquet(tmp_path / "chartqa/a.parquet", charts(2))
+    write_parquet(tmp_path / "chartqa/b.parquet", charts(2))
+    (finding,) = survey([one], str(tmp_path), miniature=False, thorough=True)
+    assert finding.state == "duplicate ids"
+    assert "rows 0 and 2 have the same id '0'" in finding.detail
+
+
+def test_a_thorough_look_finds_rows_that_cannot_be_read(tmp_path: Path, small: Benchmark) -> None:
+    path = write_parquet(tmp_path / "chartqa/a.parquet", charts(200))
+    content = bytearray(path.read_bytes())
+    content[4:2000] = bytes(1996)  # pages of data; the footer stays whole
+    path.write_bytes(bytes(content))
+    assert survey([small], str(tmp_path), miniature=False)[0].state == "there"
+    (finding,) = survey([small], str(tmp_path), miniature=False, thorough=True)
+    assert finding.state == "unreadable"
+    assert "a.parquet: rows from 0 on cannot be read" in finding.detail

@@ -1,0 +1,95 @@
+import json
+import math
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+from cli_ray.config import DataConfig, LogConfig, ModelConfig, RunConfig, SourceConfig
+from cli_ray.data.collate import collate
+from cli_ray.data.sample import BadSample
+from cli_ray.train.callbacks.console import step_line
+from cli_ray.train.callbacks.log import MetricsFile, flatten
+from cli_ray.train.callbacks.quarantiner import Quarantiner
+from cli_ray.train.loop import TrainLoop
+from cli_ray.train.progress import Progress
+from cli_ray.train.run_folder import RunFolder
+
+CONFIG = RunConfig(
+    name="run",
+    model=ModelConfig(checkpoint="tiny"),
+    data=DataConfig(sources=(SourceConfig(path="x"),)),
+    log=LogConfig(project="tests"),
+)
+METRICS: dict[str, Any] = {
+    "step": 3,
+    "epoch": 0,
+    "samples": 24,
+    "tokens": 900,
+    "bad_samples": 2,
+    "loss": 1.5,
+    "loss/tar": 1.25,
+    "loss/text": math.nan,
+    "lr/amp": 2e-4,
+    "lr/llm": 1e-5,
+    "grad_norm": 0.5,
+    "tokens/s": 100.0,
+    "samples/s": 8.0,
+    "data_wait_ms": 4.0,
+    "step_ms": 996.0,
+    "peak_GiB": 0.25,
+    "gate_mean": [[0.1, 0.2]],
+    "gate_max": [[0.3, -0.4]],
+}
+
+
+def loop_at(folder: Path, step: int) -> TrainLoop:
+    """As much of a loop as callbacks that only write look at."""
+    engine = SimpleNamespace(layers=((2, 5), (1,)))
+    stream = SimpleNamespace(epoch_step=1)
+    loop = SimpleNamespace(
+        config=CONFIG, folder=RunFolder(str(folder)), progress=Progress(step=step), engine=engine, stream=stream
+    )
+    return cast(TrainLoop, loop)
+
+
+def test_the_step_line_is_plain_and_has_units() -> None:
+    line = step_line(METRICS, total_steps=10)
+    assert line.startswith("step 3/10 | epoch 0 | loss 1.5000 (tar 1.2500 text nan)")
+    for part in ("lr amp 2.00e-04 llm 1.00e-05", "100 tokens/s", "wait 4 ms", "gate max 0.4000", "quarantined 2"):
+        assert part in line
+    assert "\r" not in line
+    assert "\n" not in line
+
+
+def test_metrics_file_drops_the_steps_that_are_redone(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps({"step": step}) + "\n" for step in (1, 2, 3, 4)) + '{"step": 5, "lo')
+    callback, loop = MetricsFile(), loop_at(tmp_path, step=2)
+    callback.on_start(loop)
+    callback.on_step(loop, [], METRICS)
+    callback.on_step(loop, [], None)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert datetime.fromisoformat(lines[-1]["time"]).utcoffset() == timedelta(0)
+    assert lines[-1]["loss/text"] is None
+    assert lines[-1]["gate_max"] == [[0.3, -0.4]]
+
+
+def test_a_bad_sample_that_comes_again_to_another_rank_is_written_once(tmp_path: Path) -> None:
+    bad = BadSample("a#1", "a", "a.tar", "broken image", "cut")
+    for rank in (1, 0):
+        callback = Quarantiner()
+        loop = loop_at(tmp_path, step=2)
+        loop.rank = rank
+        callback.on_start(loop)
+        callback.on_step(loop, [replace(collate([], pad_token_id=0, tiled=False), bad=[bad])], None)
+    assert [path.name for path in (tmp_path / "quarantine").iterdir()] == ["rank1.jsonl"]
+
+
+def test_flat_gates_are_named_by_their_layers() -> None:
+    flat = flatten(METRICS, ((2, 5), (1,)))
+    assert flat["gate_max/v5_d1"] == -0.4
+    assert flat["gate_mean/v2_d1"] == 0.1
+    assert all(isinstance(value, int | float) for value in flat.values())

@@ -1,0 +1,147 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from cli_ray.config import (
+    CheckpointConfig,
+    ClusterConfig,
+    DataConfig,
+    InjectionConfig,
+    Layers,
+    ModelConfig,
+    RunConfig,
+    SourceConfig,
+)
+from cli_ray.config.evaluation import CheckpointEvaluationConfig
+from cli_ray.errors import UserError
+from cli_ray.train.run_folder import RunFolder, load_config
+
+CONFIG = RunConfig(name="a", model=ModelConfig(checkpoint="tiny"), data=DataConfig(sources=(SourceConfig(path="x"),)))
+
+
+@pytest.mark.parametrize("uri", ["{}", "file://{}"])
+def test_files_are_written_read_listed_and_appended(tmp_path: Path, uri: str) -> None:
+    folder = RunFolder(uri.format(tmp_path / "run"))
+    assert folder.read("metrics.jsonl") is None
+    folder.append("metrics.jsonl", ["1", "2"])
+    folder.append("metrics.jsonl", ["3"])
+    folder.write("checkpoints/step-1/progress.json", "{}")
+    assert folder.read("metrics.jsonl") == "1\n2\n3\n"
+    assert folder.names("checkpoints") == ["step-1"]
+    assert folder.names("absent") == []
+    folder.delete("checkpoints/step-1")
+    assert not folder.exists("checkpoints/step-1")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoints", "metrics.jsonl"]
+
+
+def test_two_writers_of_a_file_do_not_meet(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    texts = {letter * 100_000 for letter in "ab"}
+
+    def write(text: str) -> None:
+        for _ in range(50):
+            folder.write("results.json", text)
+            assert folder.read("results.json") in texts
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(write, texts))
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "name").mkdir()
+    with pytest.raises(IsADirectoryError):
+        RunFolder(str(tmp_path)).write("name", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["name"]
+
+
+def test_a_file_that_goes_while_it_is_read_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = RunFolder(str(tmp_path))
+    monkeypatch.setattr(folder, "exists", lambda name: True)
+    assert folder.read("checkpoints/step-1/progress.json") is None
+    assert RunFolder("mock://run").read("progress.json") is None
+
+
+def test_a_run_keeps_the_rule_of_gates_that_it_began_with(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "a"))
+    folder.claim(CONFIG)
+    stored = json.loads(folder.read("config.json") or "")
+    assert stored["injection"]["agf"].pop("prompt_end") == "next_reply"
+    folder.write("config.json", json.dumps(stored))
+    assert load_config(folder).injection.agf.prompt_end == "first_reply"
+    with pytest.raises(UserError, match=r"injection\.agf\.prompt_end: first_reply there, next_reply now"):
+        folder.claim(CONFIG)
+
+
+def test_a_run_goes_on_with_the_layers_that_it_was_trained_with(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "a"))
+    layers = InjectionConfig(vision_layers=Layers(layers=(2, 3)), decoder_layers=Layers(layers=(0,)))
+    folder.check_layers(layers)
+    folder.event("begin", injection=layers.model_dump(mode="json"))
+    folder.append("events.jsonl", ['{"event": "beg'])
+    folder.check_layers(layers)
+    with pytest.raises(UserError, match=r"injection\.vision_layers = \[2, 3\].*means \[1, 2\]"):
+        folder.check_layers(layers.model_copy(update={"vision_layers": Layers(layers=(1, 2))}))
+
+
+def test_a_folder_belongs_to_one_config(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "a"))
+    assert folder.claim(CONFIG) is False
+    assert folder.claim(CONFIG.model_copy(update={"runs_dir": "elsewhere"})) is True
+    other = CONFIG.model_copy(update={"seed": 7, "data": CONFIG.data.model_copy(update={"max_length": 99})})
+    with pytest.raises(UserError, match=r"data\.max_length: 2048 there, 99 now\n  seed: 0 there, 7 now"):
+        folder.claim(other)
+    assert load_config(folder) == CONFIG
+
+
+def test_a_run_goes_on_in_another_place(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "a"))
+    first = CONFIG.model_copy(update={"cluster": ClusterConfig(num_workers=4)})
+    folder.claim(first)
+    fewer = first.model_copy(
+        update={"cluster": ClusterConfig(num_workers=(1, 3), max_failures=9), "checkpoint": CheckpointConfig(every=7)}
+    )
+    assert folder.claim(fewer) is True
+    [event] = [json.loads(line) for line in (folder.read("events.jsonl") or "").splitlines()]
+    assert event["changed"] == [
+        "checkpoint.every: 500 there, 7 now",
+        "cluster.max_failures: 3 there, 9 now",
+        "cluster.num_workers: 4 there, [1, 3] now",
+    ]
+    there = load_config(folder)
+    assert (there.cluster, there.checkpoint, there.lanes) == (fewer.cluster, fewer.checkpoint, 4)
+    assert folder.claim(fewer) is True
+    assert len((folder.read("events.jsonl") or "").splitlines()) == 1
+    evaluated = fewer.model_copy(update={"evaluation": CheckpointEvaluationConfig(every=2, benchmarks=("pope",))})
+    assert folder.claim(evaluated) is True
+    assert load_config(folder).evaluation == evaluated.evaluation
+
+    more = first.model_copy(update={"cluster": ClusterConfig(num_workers=8)})
+    with pytest.raises(UserError, match=r"has 4 lanes, .* set cluster\.num_workers to at most 4"):
+        folder.claim(more)
+    lanes = first.model_copy(update={"data": first.data.model_copy(update={"lanes": 8})})
+    with pytest.raises(UserError, match=r"data\.lanes: 4 there, 8 now"):
+        folder.claim(lanes)
+
+
+def test_a_folder_without_config_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has no config\.json"):
+        load_config(RunFolder(str(tmp_path)))
+
+
+def test_a_run_that_failed_or_went_on_has_not_ended(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    assert folder.ending() is None
+    folder.event("end", step=30)
+    folder.event("config", changed=["log.every: 1 there, 2 now"])
+    assert folder.ending() == {"step": 30}
+    times = [json.loads(line)["time"] for line in (folder.read("events.jsonl") or "").splitlines()]
+    assert times == sorted(times)
+    folder.event("resume")
+    assert folder.ending() is None
+    folder.event("end", step=30, error="it broke")
+    assert folder.ending() is None
+    folder.append("events.jsonl", ['{"event": "end", "st'])
+    assert folder.ending() is None
