@@ -11,23 +11,20 @@ from cli_ray.cluster import connect
 from cli_ray.config import EvaluationConfig, JudgeConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Doc
-from cli_ray.evals.data.scan import Entry, check_ids, scan
 from cli_ray.evals.generation.fingerprint import config_of, fingerprint, resolve
 from cli_ray.evals.generation.job import Job, decoding
 from cli_ray.evals.generation.lengths import ImageTokens, image_tokens
 from cli_ray.evals.generation.pool import no_room, place_of, run_pool
 from cli_ray.evals.generation.schedule import Batch, Queue, plan
 from cli_ray.evals.items.location import Location, Part
-from cli_ray.evals.items.survey import require
+from cli_ray.evals.items.survey import Entry, check_ids, require, scan
 from cli_ray.evals.judging.judge import Question, ask_all, prompt_hash, question_about
 from cli_ray.evals.judging.verdicts import Verdicts
-from cli_ray.evals.record import Record
-from cli_ray.evals.records import Records, Store
+from cli_ray.evals.records import Record, Records, Store
 from cli_ray.evals.results.aggregate import Row
-from cli_ray.evals.results.asked import Asked
 from cli_ray.evals.results.output import Output
 from cli_ray.evals.results.progress import Progress
-from cli_ray.evals.results.scorecard import Grader, answered, scorecard
+from cli_ray.evals.results.scorecard import Asked, Grader, answered, scorecard
 from cli_ray.evals.suite import benchmark as named
 from cli_ray.evals.suite import chosen
 from cli_ray.room import await_room

@@ -52,7 +52,7 @@ def cluster() -> Iterator[None]:
     """One Ray cluster for the whole session: a head that does no work, and three nodes with two CPUs each."""
     import ray
 
-    from cli_ray.drill.layout import Room
+    from cli_ray.drill.plan import Room
     from cli_ray.drill.site import Site
 
     site = Site([Room(cpus=2)] * 3)

@@ -8,11 +8,10 @@ import tyro
 from pydantic import Field
 
 from cli_ray.config import DataConfig, InjectionConfig, ModelConfig, RunConfig, SourceConfig
-from cli_ray.config.base import Section
+from cli_ray.config.base import Section, Uri
 from cli_ray.config.data import Format
 from cli_ray.config.load import arguments, load
-from cli_ray.config.optim import OptimConfig, PartConfig
-from cli_ray.config.uri import Uri
+from cli_ray.config.train import OptimConfig, PartConfig
 from cli_ray.errors import UserError
 
 if TYPE_CHECKING:

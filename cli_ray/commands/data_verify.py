@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cli_ray.config.base import Section
+from cli_ray.config.base import Section, Uri
 from cli_ray.config.load import arguments
-from cli_ray.config.uri import Uri
 from cli_ray.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,8 +56,7 @@ def verification(run: str, limit: int | None) -> "Verification":
     """
     from cli_ray.data import ledger
     from cli_ray.data.index import Index, order_of
-    from cli_ray.data.places import Places
-    from cli_ray.data.verify import Verifier
+    from cli_ray.data.verify import Places, Verifier
     from cli_ray.train.checkpoint.files import complete_checkpoints
     from cli_ray.train.run_folder import RunFolder, load_config
 

@@ -1,29 +1,9 @@
 """`cli-ray demo`: plain LLaVA and CLI, trained from nothing on pictures drawn in code, side by side."""
 
 import time
-from pathlib import Path
 
-from pydantic import Field
-
-from cli_ray.config.base import Section
 from cli_ray.config.load import arguments
-
-
-class DemoArguments(Section):
-    """Trains plain LLaVA and CLI of the same small size on made pictures, with two Ray Train workers
-    and DeepSpeed ZeRO-2, prints loss and accuracy of both on held-out pictures, and evaluates and compares them on a
-    few items of each of 18 benchmarks."""
-
-    output: Path = Path("runs/demo")
-    """Folder for shards, runs and models. What is complete there is not done again."""
-    steps: int = Field(default=300, ge=1)
-    """Optimiser steps of each of the two trainings, of 64 samples."""
-    train_samples: int = Field(default=9600, ge=64)
-    """Pictures to train on, two questions each; half in tar and half in Parquet shards."""
-    held_out_samples: int = Field(default=600, ge=3)
-    """Pictures to evaluate on, none of them in the training set."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of pictures, weights and the order of the stream."""
+from cli_ray.demo.arguments import DemoArguments
 
 
 def main(words: list[str]) -> None:

@@ -7,10 +7,9 @@ import tyro
 from pydantic import Field
 
 from cli_ray.config import RunConfig
-from cli_ray.config.base import Section
+from cli_ray.config.base import Section, Uri
 from cli_ray.config.load import arguments, load
-from cli_ray.config.paths import absolute, with_absolute_paths
-from cli_ray.config.uri import Uri
+from cli_ray.config.run import absolute, with_absolute_paths
 from cli_ray.errors import UserError
 
 if TYPE_CHECKING:

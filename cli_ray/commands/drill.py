@@ -11,8 +11,7 @@ from pydantic import Field
 from cli_ray.config import RunConfig
 from cli_ray.config.base import Section
 from cli_ray.config.load import arguments, load
-from cli_ray.drill.layout import LEAST_NODES, Room, check_drill, rooms
-from cli_ray.drill.plan import KINDS, Kind, plan
+from cli_ray.drill.plan import KINDS, LEAST_NODES, Kind, Room, check_drill, plan, rooms
 from cli_ray.errors import UserError
 from cli_ray.evals.results.table import NOTHING, grid
 

@@ -7,7 +7,7 @@ import tyro
 
 from cli_ray.config import EvaluationConfig
 from cli_ray.config.load import arguments
-from cli_ray.config.paths import absolute
+from cli_ray.config.run import absolute
 from cli_ray.errors import UserError
 
 

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import tyro
 
-from cli_ray.config.base import Section
+from cli_ray.config.base import Section, Uri
 from cli_ray.config.load import arguments
-from cli_ray.config.uri import Uri
 
 
 class ExportArguments(Section):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cli_ray.config import EvaluationConfig, JudgeConfig, RunConfig
 from cli_ray.config.evaluation import SuiteConfig
 from cli_ray.config.load import arguments, load
-from cli_ray.config.paths import absolute
+from cli_ray.config.run import absolute
 from cli_ray.config.table import help_text
 from cli_ray.errors import UserError
 

@@ -8,13 +8,20 @@ from cli_ray.config.evaluation import (
     ReplicaConfig,
     SuiteConfig,
 )
-from cli_ray.config.injection import AgfConfig, AmpConfig, InjectionConfig, stored_injection
-from cli_ray.config.layers import Layers
+from cli_ray.config.injection import AgfConfig, AmpConfig, InjectionConfig, Layers, stored_injection
 from cli_ray.config.model import LoraConfig, ModelConfig
-from cli_ray.config.optim import OptimConfig, Part, PartConfig
 from cli_ray.config.run import RunConfig
 from cli_ray.config.sweep import Domain, SweepConfig
-from cli_ray.config.train import CheckpointConfig, ClusterConfig, LogConfig, TrainConfig, ValidationConfig
+from cli_ray.config.train import (
+    CheckpointConfig,
+    ClusterConfig,
+    LogConfig,
+    OptimConfig,
+    Part,
+    PartConfig,
+    TrainConfig,
+    ValidationConfig,
+)
 
 __all__ = [
     "AgfConfig",

@@ -4,8 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from cli_ray.config.base import Section
-from cli_ray.config.uri import Uri
+from cli_ray.config.base import Section, Uri
 
 Format = Literal["auto", "webdataset", "parquet", "llava", "messages", "hf"]
 

@@ -4,9 +4,8 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from cli_ray.config.base import Section
+from cli_ray.config.base import EndpointUrl, Section, Uri
 from cli_ray.config.model import FLASH, refuse_flash
-from cli_ray.config.uri import EndpointUrl, Uri
 
 
 class JudgeConfig(Section):

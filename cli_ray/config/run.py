@@ -1,18 +1,20 @@
-"""The whole of a training run, with the rules that hold between sections."""
+"""The whole of a training run, with the rules that hold between sections.
+
+Local paths from the root, for workers and replicas have another working directory.
+"""
 
 import re
+from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
 
-from cli_ray.config.base import Section
-from cli_ray.config.data import DataConfig
+from cli_ray.config.base import Section, Uri
+from cli_ray.config.data import DataConfig, SourceConfig
 from cli_ray.config.evaluation import CheckpointEvaluationConfig
 from cli_ray.config.injection import InjectionConfig
 from cli_ray.config.model import FLASH, LoraConfig, ModelConfig, refuse_flash
-from cli_ray.config.optim import OptimConfig
-from cli_ray.config.train import CheckpointConfig, ClusterConfig, LogConfig, TrainConfig, ValidationConfig
-from cli_ray.config.uri import Uri
+from cli_ray.config.train import CheckpointConfig, ClusterConfig, LogConfig, OptimConfig, TrainConfig, ValidationConfig
 
 
 class RunConfig(Section):
@@ -102,3 +104,30 @@ class RunConfig(Section):
         if self.checkpoint.keep_best and not self.validation.sources:
             raise ValueError("checkpoint.keep_best needs validation.sources, or set it to 0")
         return self
+
+
+def absolute(path: str) -> str:
+    """The path from the root, `~` being the home folder; a URI, or nothing, stays as it is."""
+    return path if not path or "://" in path else str(Path(path).expanduser().absolute())
+
+
+def with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The config with its local paths made absolute."""
+
+    def source(one: SourceConfig) -> SourceConfig:
+        folders = {"image_folder": absolute(one.image_folder), "image_roots": tuple(map(absolute, one.image_roots))}
+        return one.model_copy(update={"path": absolute(one.path), "name": one.label, **folders})
+
+    model = config.model
+    parts = {name: getattr(model, name) for name in ("checkpoint", "vision_tower", "language_model")}
+    local = {name: absolute(path) for name, path in parts.items() if path and Path(path).is_dir()}
+    return config.model_copy(
+        update={
+            "runs_dir": absolute(config.runs_dir),
+            "model": model.model_copy(update=local),
+            "data": config.data.model_copy(update={"sources": tuple(map(source, config.data.sources))}),
+            "validation": config.validation.model_copy(
+                update={"sources": tuple(map(source, config.validation.sources))}
+            ),
+        }
+    )

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal, Self
 import tyro
 from pydantic import Field, model_validator
 
-from cli_ray.config.base import Section
-from cli_ray.config.uri import Uri
+from cli_ray.config.base import Section, Uri
 
 Value = Any
 """A value of a config field, as TOML has it."""

@@ -9,10 +9,9 @@ from itertools import takewhile
 
 from cli_ray.config import SourceConfig
 from cli_ray.data.images import Limits
-from cli_ray.data.json_text import MAX_BYTES, parse
 from cli_ray.data.readers import READERS, Span
 from cli_ray.data.readers.members import IMAGES
-from cli_ray.data.readers.record import Conversation, Record, read_conversation
+from cli_ray.data.readers.record import MAX_BYTES, Conversation, Record, parse, read_conversation
 from cli_ray.data.sample import BadDataError, BadSample, Sample, clean
 from cli_ray.errors import UserError
 from cli_ray.storage.files import Shard, join_inside, list_files, open_file, parent, read_small

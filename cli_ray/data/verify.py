@@ -1,6 +1,10 @@
 """The proof from the ledger that a run took every sample as often as the index and the weights say.
 
 Legend: N places, R rows of a ledger, S steps of an epoch.
+
+A number for each sample of an index, and the numbers that the ids of a ledger stand for.
+
+Legend: N places (samples of all sources), R rows of a ledger.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,11 +14,80 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from cli_ray.data.index import Index
 from cli_ray.data.ledger import SCHEMA, DamagedLedgerError
 from cli_ray.data.order import Order
-from cli_ray.data.places import UNKNOWN, Counts, Ints, Places
+from cli_ray.data.source import shard_name
+
+Ints = NDArray[np.int64]
+Counts = NDArray[np.int32]
+
+UNKNOWN = -1
+_ID = r"(?s)^(?P<shard>.*?)#(?P<number>[0-9]{1,15})(?::|$)"
+
+
+class Places:
+    """The places of an index. Shards of one source whose long names are cut alike share places, as their ids do."""
+
+    def __init__(self, index: Index) -> None:
+        columns = index.columns
+        width = max(len(source.shards) for source in index.sources)
+        pairs, of_unit = np.unique(columns["source"] * width + columns["shard"], return_inverse=True)
+        names: dict[tuple[str, str], int] = {}
+        groups = np.empty(len(pairs), np.int64)
+        for i, pair in enumerate(pairs):
+            source = index.sources[int(pair) // width]
+            path = source.shards[int(pair) % width].path
+            groups[i] = names.setdefault((source.label, shard_name(source, path)), len(names))
+        self._names = list(names)
+        self._groups = names
+        self._sizes = np.zeros(len(names), np.int64)
+        np.maximum.at(self._sizes, groups[of_unit], columns["first"] + columns["count"])
+        ends = np.cumsum(self._sizes)
+        self._begins = ends - self._sizes
+        self._first = self._begins[groups[of_unit]] + columns["first"]
+        self.total = int(ends[-1])
+        """N."""
+
+    def of(self, rows: pa.Table) -> Ints:
+        """Places [R] of the rows of a ledger; UNKNOWN where no sample of the index has such an id."""
+        parts = pc.extract_regex(rows["id"].combine_chunks(), _ID)
+        labels = rows["source"].unify_dictionaries().combine_chunks()
+        shards = pc.struct_field(parts, "shard").dictionary_encode()
+        sources = labels.dictionary.to_pylist()
+        known = [
+            [self._groups.get((label, name), UNKNOWN) for name in shards.dictionary.to_pylist()] for label in sources
+        ]
+        valid = pc.is_valid(parts).to_numpy(zero_copy_only=False)
+        numbers = pc.struct_field(parts, "number").cast(pa.int64()).fill_null(0).to_numpy()
+        places = np.full(len(rows), UNKNOWN, np.int64)
+        found = np.flatnonzero(valid)
+        if not len(found):
+            return places
+        codes = np.asarray(shards.indices.fill_null(0)), np.asarray(labels.indices)
+        group = np.array(known)[codes[1][found], codes[0][found]]
+        inside = (group != UNKNOWN) & (numbers[found] < self._sizes[group])
+        places[found[inside]] = self._begins[group[inside]] + numbers[found[inside]]
+        return places
+
+    def name(self, place: int) -> tuple[str, str]:
+        """Source and the beginning of the id, `<shard>#<number>`, of a place."""
+        group = int(np.searchsorted(self._begins, place, side="right")) - 1
+        source, shard = self._names[group]
+        return source, f"{shard}#{place - self._begins[group]}"
+
+    def expected(self, order: Order, epoch: int, windows: int) -> Counts:
+        """How often [N] the first windows of all lanes take the sample of each place."""
+        change = np.zeros(self.total + 1, np.int32)
+        for lane in range(order.lanes):
+            units, lows, highs = order.lead(epoch, lane, windows)
+            np.add.at(change, self._first[units] + lows, 1)
+            np.add.at(change, self._first[units] + highs, -1)
+        return np.cumsum(change[:-1], dtype=np.int32)
+
 
 Kind = Literal["twice", "missing", "unknown"]
 KINDS: tuple[Kind, ...] = ("twice", "missing", "unknown")

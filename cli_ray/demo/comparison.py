@@ -1,39 +1,96 @@
-"""The two trainings of the demo and what comes out of them."""
+"""The two trainings of the demo and what comes out of them.
+
+Replies of a model, compared word for word.
+
+The demo's two models on the bundled few items of every benchmark, and their paired comparison.
+"""
 
 import json
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from statistics import mean
 
 import ray
+import torch
+from PIL import Image
 from pydantic import BaseModel
+from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils.logging import disable_progress_bar
 
-from cli_ray.commands.demo import DemoArguments
-from cli_ray.commands.exact_match import exact_match
-from cli_ray.commands.miniature import compare_on_miniatures
 from cli_ray.config import (
     AgfConfig,
     CheckpointConfig,
     ClusterConfig,
     DataConfig,
+    EvaluationConfig,
     InjectionConfig,
     Layers,
     LogConfig,
     ModelConfig,
     OptimConfig,
     PartConfig,
+    ReplicaConfig,
     RunConfig,
     SourceConfig,
     TrainConfig,
     ValidationConfig,
 )
+from cli_ray.data.sample import IMAGE_MARK
 from cli_ray.data.synthetic import SyntheticSample, Turn, chance_level, synthesize, write_parquet, write_tar
+from cli_ray.demo.arguments import DemoArguments
 from cli_ray.errors import UserError
+from cli_ray.evals.results.compare import compare as compare_results
+from cli_ray.evals.results.compare import markdown
+from cli_ray.evals.run import evaluate
 from cli_ray.model.tiny import TinySize, build_tiny, tiny_processor
 from cli_ray.signals import ray_connects
 from cli_ray.train.checkpoint.export import export
 from cli_ray.train.trainer import train
+
+BATCH = 50
+LONGEST_REPLY = 12
+"""Tokens; a colour is at most a few."""
+
+
+def exact_match(model_folder: Path, asked: Sequence[tuple[SyntheticSample, Turn]]) -> list[bool]:
+    """Whether the greedy reply of an exported model equals the answer, for each question by itself."""
+    model = AutoModelForImageTextToText.from_pretrained(model_folder).eval()
+    processor = AutoProcessor.from_pretrained(model_folder)
+    correct = []
+    for start in range(0, len(asked), BATCH):
+        batch = asked[start : start + BATCH]
+        messages = [[{"role": "user", "content": f"{IMAGE_MARK}\n{turn.question}"}] for _, turn in batch]
+        inputs = processor(
+            text=[processor.apply_chat_template(one, add_generation_prompt=True) for one in messages],
+            images=[Image.open(BytesIO(sample.image)) for sample, _ in batch],
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
+        )
+        with torch.inference_mode():
+            output_BT = model.generate(**inputs, max_new_tokens=LONGEST_REPLY, do_sample=False)
+        replies = processor.batch_decode(output_BT[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        correct += [reply.strip() == turn.answer for reply, (_, turn) in zip(replies, batch, strict=True)]
+    return correct
+
+
+def compare_on_miniatures(output: Path, names: tuple[str, str], replicas: int) -> str:
+    """Evaluates both models, unless an earlier call did, and returns the comparison as a table.
+
+    Args:
+        output: of the demo; models lie in `models/`, results go to `evals/`.
+        names: of the models.
+        replicas: of a model at a time.
+    """
+    replica = ReplicaConfig(count=replicas, gpus=0, dtype="fp32")
+    folders = [str(output / "evals" / name) for name in names]
+    for name, folder in zip(names, folders, strict=True):
+        model = str((output / "models" / name).absolute())
+        evaluate(EvaluationConfig(model=model, suite="paper18", miniature=True, output=folder, replica=replica))
+    table = markdown(compare_results(*folders))
+    return f"A few made-up items of each benchmark, which say nothing of the models:\n\n{table}"
+
 
 WORKERS = 2
 SIZE = TinySize(vision_layers=4, vision_width=96, decoder_layers=4, decoder_width=96)

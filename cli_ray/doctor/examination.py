@@ -6,17 +6,28 @@ from collections.abc import Iterator
 import ray
 
 from cli_ray.config import RunConfig
-from cli_ray.doctor.accelerators import check_accelerators
-from cli_ray.doctor.cluster import check_authentication, check_patience, check_room, check_state_api
+from cli_ray.doctor.cluster import (
+    HERE,
+    check_authentication,
+    check_patience,
+    check_room,
+    check_state_api,
+    join,
+    node_names,
+    on_every_node,
+    silent_nodes,
+)
 from cli_ray.doctor.finding import Finding
-from cli_ray.doctor.join import join
-from cli_ray.doctor.machine import Machine, look
-from cli_ray.doctor.memory import check_memory
-from cli_ray.doctor.nodes import HERE, node_names, on_every_node, silent_nodes
-from cli_ray.doctor.ops import check_ops
-from cli_ray.doctor.sources import check_sources
-from cli_ray.doctor.storage import check_storage
-from cli_ray.doctor.versions import check_versions, needed_ranges
+from cli_ray.doctor.machine import (
+    Machine,
+    check_accelerators,
+    check_memory,
+    check_ops,
+    check_versions,
+    look,
+    needed_ranges,
+)
+from cli_ray.doctor.storage import check_sources, check_storage
 
 
 def examine(config: RunConfig | None, runs_dir: str, timeout_s: float) -> Iterator[Finding]:

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cli_ray.drill.job import Job, JobError
+from cli_ray.drill.kill import Strike
 from cli_ray.drill.outcome import Outcome, Samples, difference
 from cli_ray.drill.plan import Course, Kill
 from cli_ray.drill.site import Site
-from cli_ray.drill.strike import Strike
 
 SLACK_S = 120.0
 """Waited for a sign of life beside three times the length of the undisturbed run."""

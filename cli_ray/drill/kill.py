@@ -1,10 +1,17 @@
-"""Kills by SIGKILL, and those that are announced: by the notice of a preemption, by Ctrl-C."""
+"""Kills by SIGKILL, and those that are announced: by the notice of a preemption, by Ctrl-C.
+
+A folder that cannot be used for a while.
+
+A kill at its moment, and what follows.
+"""
 
 import os
 import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
 from typing import Any, TypeVar
 
 from cli_ray.drill.job import Job
@@ -120,3 +127,76 @@ def _busy_node(kill: Kill, site: Site) -> Any:
 
 def _drawn(ones: Sequence[One], kill: Kill) -> One:
     return ones[int(kill.draw * len(ones))]
+
+
+class Outage:
+    """Inside its `with` a plain file stands in the folder's place; what was in it is back afterwards."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._aside = folder, folder.with_name(f"{folder.name}.away")
+
+    def __enter__(self) -> None:
+        self._folder.mkdir(exist_ok=True)
+        self._folder.rename(self._aside)
+        self._folder.touch()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._folder.is_file():
+            self._folder.unlink()
+        # The run may write to the folder at any moment, so that there may be a new one.
+        self._folder.mkdir(exist_ok=True)
+        for one in self._aside.iterdir():
+            one.rename(self._folder / one.name)
+        self._aside.rmdir()
+
+
+class Strike:
+    """A kill and what follows, until the run is further than it was."""
+
+    def __init__(self, kill: Kill, job: Job, site: Site) -> None:
+        self._kill, self._job, self._site = kill, job, site
+        self.step = 0
+        """The last one logged before the kill, or before its effect."""
+        self.redone = 0
+        """Steps that were trained a second time."""
+        self.recovery_s: float | None = None
+        """From the kill to the next new step; None when there was none."""
+
+    def deal(self) -> None:
+        """Waits for the moment, kills, and waits for the next new step."""
+        job, record = self._job, self._job.record
+        job.until(lambda: record.step >= self._kill.step)
+        time.sleep(self._kill.delay_s)
+        self.step, starts = record.step, len(record.starts)
+        if self._kill.kind == "storage":
+            self._take_storage_away()
+        else:
+            dealt = end(self._kill, job, self._site)
+            job.until(lambda: self._begun_again(starts) or job.ended())
+            self._recover(dealt)
+        for start in record.starts[max(starts, 1) :]:
+            self.redone = max(self.redone, self.step - start)
+
+    def _take_storage_away(self) -> None:
+        """No checkpoint can be written or read until some seconds after the next one was due."""
+        job, kill = self._job, self._kill
+        with Outage(job.record.folder / "checkpoints"):
+            self._recover(time.monotonic())
+            job.until(lambda: job.record.step >= kill.due or job.ended())
+            back = time.monotonic() + kill.outage_s
+            job.until(lambda: time.monotonic() > back or job.record.step >= kill.back_by or job.ended())
+
+    def _recover(self, dealt: float) -> None:
+        job = self._job
+        job.until(lambda: job.record.step > self.step or job.ended())
+        if job.record.step > self.step:
+            self.recovery_s = time.monotonic() - dealt
+
+    def _begun_again(self, starts: int) -> bool:
+        """Whether the workers have started once more. A step that was under way at the kill may end before that."""
+        if len(self._job.record.starts) > starts:
+            return True
+        self.step = max(self.step, self._job.record.step)
+        return False

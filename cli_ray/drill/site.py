@@ -16,7 +16,7 @@ from ray._common.utils import get_ray_address_file
 from ray.cluster_utils import Cluster
 from ray.util import get_node_ip_address
 
-from cli_ray.drill.layout import Room
+from cli_ray.drill.plan import Room
 
 # Inherited by the nodes, which read it as they start: a dead node is noticed within seconds.
 ENVIRONMENT = {

@@ -21,9 +21,9 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 from cli_ray.config import ModelConfig
 from cli_ray.errors import UserError
 from cli_ray.model.location import located, read_config
+from cli_ray.model.parameters import partitioning_off, whole
 from cli_ray.model.processor import CliLlavaOnevisionProcessor, CliLlavaProcessor
 from cli_ray.model.tiny import CHAT_TEMPLATES, Family
-from cli_ray.model.zero3 import partitioning_off, whole
 
 TOWERS: dict[str, tuple[str, Any]] = {
     "llava": ("clip", CLIPVisionModel),

@@ -20,9 +20,9 @@ from cli_ray.model.amp import Amp
 from cli_ray.model.context import contexts_of, turns_or_default
 from cli_ray.model.injection import UPGRADES, Injection, upgrade_layers
 from cli_ray.model.memory import ContextMemory, memory_layers
+from cli_ray.model.parameters import is_partitioned, whole
 from cli_ray.model.rivals import EXTERNAL_PROJECTORS, ExternalWeights, fixed_gates, widen_projector
 from cli_ray.model.rows import lay_out, lay_out_dummy
-from cli_ray.model.zero3 import is_partitioned, whole
 
 UNCUT = {kind.__name__ for kind in (*UPGRADES.values(), *EXTERNAL_PROJECTORS, Amp, Agf)}
 """Modules that stay on one device when a model is spread over several."""

@@ -5,7 +5,7 @@ from typing import Any, Self
 from transformers import LlavaConfig, LlavaOnevisionConfig, PreTrainedConfig
 
 from cli_ray.config import InjectionConfig, Layers, stored_injection
-from cli_ray.config.layers import decoder_choices, vision_choices
+from cli_ray.config.injection import decoder_choices, vision_choices
 
 
 def resolve(injection: InjectionConfig, config: Any) -> InjectionConfig:

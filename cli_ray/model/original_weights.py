@@ -17,7 +17,7 @@ from cli_ray.errors import UserError
 from cli_ray.model.assemble import load_tower
 from cli_ray.model.location import located
 from cli_ray.model.original_llava import text_config, tower_of
-from cli_ray.model.zero3 import whole
+from cli_ray.model.parameters import whole
 
 RENAMES = {
     r"^model\.vision_tower\.vision_tower\.vision_model\.": "model.vision_tower.",

@@ -1,24 +1,41 @@
-"""The training loop of one rank. Everything beside the step itself is a callback."""
+"""The training loop of one rank. Everything beside the step itself is a callback.
 
+The learning rate as a pure function of the step.
+
+The hooks of the training loop.
+"""
+
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from cli_ray.config import RunConfig
+from cli_ray.config import OptimConfig, RunConfig
 from cli_ray.data.collate import MicroBatch
 from cli_ray.data.stream import Stream
+from cli_ray.train.checkpoint.files import Progress
 from cli_ray.train.engine import Engine
 from cli_ray.train.health.faults import refuse_non_finite
-from cli_ray.train.heartbeat import Heartbeat
+from cli_ray.train.health.heartbeat import Heartbeat
 from cli_ray.train.metrics import Metrics, Timing, step_metrics
-from cli_ray.train.progress import Progress
 from cli_ray.train.run_folder import RunFolder
-from cli_ray.train.schedule import lr_factor
 
-if TYPE_CHECKING:
-    from cli_ray.train.callbacks.callback import Callback
+
+def lr_factor(step: int, total: int, optim: OptimConfig) -> float:
+    """Factor on the peak rates at a step: linear warm-up, then cosine to `min_lr_share`.
+
+    Args:
+        step: optimiser steps done before this one, 0..total-1.
+        total: steps of the whole run.
+    """
+    warmup = math.ceil(total * optim.warmup_share)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    share = (step - warmup) / max(1, total - warmup)
+    return optim.min_lr_share + (1 - optim.min_lr_share) * 0.5 * (1 + math.cos(math.pi * share))
+
 
 Pause = Literal["stopped", "preempted"]
 """Asked to stop by the driver, or a node is about to be taken away."""
@@ -92,3 +109,30 @@ class TrainLoop:
         for callback in self.callbacks:
             self.heartbeat.at("callback", type(callback).__name__)
             callback.on_step(self, batches, metrics)
+
+
+class Callback:
+    """One concern beside the training step.
+
+    Callbacks run in the order of their list. Those that use collectives are given to every rank,
+    those that only write to rank 0.
+    """
+
+    def on_start(self, loop: "TrainLoop") -> None:
+        """Before the first step, after a checkpoint was restored."""
+
+    def vote(self, loop: "TrainLoop") -> dict[str, int]:
+        """Before a step: numbers whose sums over the ranks are in `loop.votes` after it.
+
+        They travel with what the step reduces anyway. Every rank gives the same names, at every step.
+        """
+        return {}
+
+    def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
+        """After an optimiser step; `metrics` is None between log lines."""
+
+    def on_end(self, loop: "TrainLoop") -> None:
+        """After the last step, or the last before the run pauses."""
+
+    def on_error(self, loop: "TrainLoop", error: BaseException) -> None:
+        """After an exception, before it is raised again; must not use collectives."""

@@ -8,7 +8,7 @@ import ray
 from cli_ray import autoscaler
 from cli_ray.cluster import connect, refuse_to_lose
 from cli_ray.config import ClusterConfig, DataConfig, InjectionConfig, RunConfig
-from cli_ray.config.paths import with_absolute_paths
+from cli_ray.config.run import with_absolute_paths
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.data.quarantine import refuse_lost

@@ -18,16 +18,14 @@ from cli_ray.model.configuration import layer_map
 from cli_ray.model.cost import describe
 from cli_ray.text import say
 from cli_ray.train.callbacks import callbacks_of
-from cli_ray.train.checkpoint.files import Checkpoint
+from cli_ray.train.checkpoint.files import Checkpoint, total_steps
+from cli_ray.train.checkpoint.restore import choose, load
 from cli_ray.train.engine import Engine, partition_while_loading
 from cli_ray.train.health.faults import record, verdict
-from cli_ray.train.health.heartbeat import find_pulse
-from cli_ray.train.heartbeat import Heartbeat, end_process, send_to
+from cli_ray.train.health.heartbeat import Heartbeat, end_process, find_pulse, send_to
 from cli_ray.train.loop import TrainLoop
-from cli_ray.train.progress import total_steps
 from cli_ray.train.quiet import quiet
 from cli_ray.train.rehearsal import longest_batch
-from cli_ray.train.restore import choose, load
 from cli_ray.train.run_folder import RunFolder
 
 

@@ -18,7 +18,7 @@ from ray.tune import Callback, FailureConfig, Tuner
 from cli_ray.autoscaler import start_helpers
 from cli_ray.cluster import connect, refuse_to_lose
 from cli_ray.config import RunConfig, SweepConfig
-from cli_ray.config.paths import with_absolute_paths
+from cli_ray.config.run import with_absolute_paths
 from cli_ray.data.index import build_index
 from cli_ray.errors import StoppedError, StorageError, UserError
 from cli_ray.model.build import resolve_injection
@@ -26,8 +26,7 @@ from cli_ray.room import STREAM_CPUS, Need, await_room
 from cli_ray.storage.folder import Folder
 from cli_ray.train.run_folder import differences
 from cli_ray.tune.console import Console
-from cli_ray.tune.figures import draw_figures
-from cli_ray.tune.results import Record, front, importance, ranked, to_parquet
+from cli_ray.tune.results import Record, draw_figures, front, importance, ranked, to_parquet
 from cli_ray.tune.search import SAMPLERS, scheduler, searcher
 from cli_ray.tune.space import candidates, configured, ray_space
 from cli_ray.tune.trial import SHARED, STOP, Trial

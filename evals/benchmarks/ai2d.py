@@ -4,9 +4,9 @@ import re
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Source
 from cli_ray.evals.scoring.choice import graded, indexed, lettered, lines, stated
-from cli_ray.evals.scoring.exact import plain
 from cli_ray.evals.scoring.means import accuracy
 from cli_ray.evals.scoring.reasoning import without_reasoning
+from cli_ray.evals.scoring.text import plain
 from cli_ray.evals.wording import LETTER
 
 

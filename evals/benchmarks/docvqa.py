@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source, Submission
-from cli_ray.evals.scoring.anls import anls
 from cli_ray.evals.scoring.means import percent
+from cli_ray.evals.scoring.text import anls
 from cli_ray.evals.submission import hidden, rrc
 from cli_ray.evals.wording import SHORT
 

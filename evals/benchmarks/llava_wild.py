@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
 from cli_ray.evals.prompts import template
 from cli_ray.evals.scoring.means import grouped
-from cli_ray.evals.scoring.rouge import rouge_l
+from cli_ray.evals.scoring.text import rouge_l
 
 _NUMBER = r"-?\d+(?:\.\d+)?"
 _POINTS = r"(10(?:\.0+)?|\d(?:\.\d+)?)(?: ?/ ?10)?"

@@ -10,7 +10,7 @@ from typing import Any
 
 from cli_ray.cluster import copy_note
 from cli_ray.errors import UserError
-from cli_ray.evals.record import digest
+from cli_ray.evals.records import digest
 
 PATTERNS = (
     "*.safetensors", "*.safetensors.index.json", "*.jinja", "*.model", "added_tokens.json", "chat_template.json",

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.evals.generation.schedule import Batch
-from cli_ray.evals.record import Record
+from cli_ray.evals.records import Record
 
 if TYPE_CHECKING:
-    from cli_ray.evals.data.scan import Entry
     from cli_ray.evals.items.location import Location
+    from cli_ray.evals.items.survey import Entry
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import RunFailedError, UserError
 from cli_ray.evals.generation.job import DeviceLostError, Job, record_of
 from cli_ray.evals.generation.schedule import Batch, Queue
-from cli_ray.evals.record import Record
+from cli_ray.evals.records import Record
 from cli_ray.room import TIMEOUT_S, Need, held, node_resources, told
 
 IN_FLIGHT = 2

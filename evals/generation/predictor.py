@@ -20,11 +20,11 @@ from cli_ray.evals.generation.load import load
 from cli_ray.evals.generation.schedule import Batch
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.sources import read
-from cli_ray.evals.record import Record
+from cli_ray.evals.records import Record
 from cli_ray.evals.suite import benchmark as named
 
 if TYPE_CHECKING:
-    from cli_ray.evals.data.scan import Entry
+    from cli_ray.evals.items.survey import Entry
 
 _DEFAULTS = DataConfig.model_fields
 LIMITS = Limits(_DEFAULTS["max_image_pixels"].default, int(_DEFAULTS["max_image_MiB"].default * 2**20))

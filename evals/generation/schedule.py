@@ -12,8 +12,8 @@ from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.evals.generation.lengths import ImageTokens, text_tokens
 
 if TYPE_CHECKING:
-    from cli_ray.evals.data.scan import Entry
     from cli_ray.evals.items.location import Part
+    from cli_ray.evals.items.survey import Entry
 
 STEP_TOKENS = 512
 """A decoding step of a whole batch takes about as long as the prefill of so many tokens (7B, one H100)."""

@@ -12,7 +12,6 @@ from pyarrow import fs
 from cli_ray.errors import UserError
 from cli_ray.evals import miniature
 from cli_ray.evals.benchmark import Benchmark, Doc
-from cli_ray.evals.data import layout
 from cli_ray.evals.items import hub, tables
 from cli_ray.evals.items.images import SHARED_COLUMNS, images_of
 from cli_ray.evals.items.location import MINIATURE, Location, Part, split_query
@@ -114,7 +113,7 @@ def _in_folder(benchmark: Benchmark, data_root: str) -> Location:
     head = split_query(folder)[0] + "/"
     below = {split_query(shard.path)[0].removeprefix(head): shard.path for shard in _files(benchmark, folder)}
     card = read_small(below["README.md"], _CARD_BYTES).decode(errors="replace") if "README.md" in below else ""
-    chosen = layout.chosen(below, benchmark.source.config, benchmark.source.split, card, _folders_of_images(benchmark))
+    chosen = hub.chosen(below, benchmark.source.config, benchmark.source.split, card, _folders_of_images(benchmark))
     shared = _shared_images_among(benchmark, list(below), card)
     return _surveyed(benchmark, "folder", folder, [below[name] for name in chosen], [below[name] for name in shared])
 
@@ -155,9 +154,9 @@ def _shared_images_among(benchmark: Benchmark, names: list[str], card: str) -> l
     source = benchmark.images_from
     if source is None:
         return []
-    below = [name for name in names if _IMAGE_FOLDER in name.split("/")[:-1] and name.endswith(layout.SUFFIXES)]
+    below = [name for name in names if _IMAGE_FOLDER in name.split("/")[:-1] and name.endswith(hub.SUFFIXES)]
     below = sorted(below) or [
-        name for name in layout.chosen(names, source.config, source.split, card) if source.config in name.split("/")
+        name for name in hub.chosen(names, source.config, source.split, card) if source.config in name.split("/")
     ]
     if not below:
         raise MissingError(f"{benchmark.name}: no images; put the Parquet files of {source.config} in {_IMAGE_FOLDER}/")

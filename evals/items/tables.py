@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cli_ray.data.readers.json_spans import lines
+from cli_ray.data.readers.json_records import lines
 from cli_ray.errors import UserError
 from cli_ray.evals.items import hub
 from cli_ray.evals.items.location import Part, split_query

@@ -15,7 +15,7 @@ from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Doc, Profile, Reply
 from cli_ray.evals.judging.endpoint import Answer, Endpoint, UnansweredError
 from cli_ray.evals.judging.verdicts import Question, Verdicts
-from cli_ray.evals.record import digest
+from cli_ray.evals.records import digest
 from cli_ray.evals.scoring.reasoning import without_reasoning
 
 __all__ = ["KEY_VARIABLE", "Question", "Tally", "Verdicts", "ask_all", "prompt_hash", "question_about", "tell"]

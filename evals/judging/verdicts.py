@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from cli_ray.evals.benchmark import Judge, Messages
-from cli_ray.evals.record import digest
+from cli_ray.evals.records import digest
 from cli_ray.storage.folder import Folder
 
 FOLDER = "judge"

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from cli_ray.data.drawings import COLOURS, draw_chart, draw_scene, draw_text
+from cli_ray.data.synthetic import COLOURS, draw_chart, draw_scene, draw_text
 
 _INK = (20, 20, 20)
 _PAPER = (248, 248, 244)

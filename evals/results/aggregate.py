@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Profile, Sample
-from cli_ray.evals.results.bootstrap import Headline, resampled
-from cli_ray.evals.results.clusters import blocks, clustered_error, scores
+from cli_ray.evals.results.statistics import Headline, blocks, clustered_error, resampled, scores
 from cli_ray.evals.score import countable
 from cli_ray.evals.scoring.means import percent
 

@@ -8,8 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark
 from cli_ray.evals.results.aggregate import Row, is_whole, waits_for_judge
-from cli_ray.evals.results.paired import Contrast, contrast
-from cli_ray.evals.results.pairs import Pairs, Side, paired, read_side
+from cli_ray.evals.results.paired import Contrast, Pairs, Side, contrast, paired, read_side
 from cli_ray.evals.results.statistics import holm
 from cli_ray.evals.results.table import Results, decimals, grid, read_results
 from cli_ray.evals.suite import benchmark

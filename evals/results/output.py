@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from cli_ray.config import EvaluationConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Answer, Benchmark
-from cli_ray.evals.record import Record
+from cli_ray.evals.records import Record
 from cli_ray.evals.results.aggregate import Row
 from cli_ray.evals.results.samples import samples_table
 from cli_ray.evals.results.scorecard import Scorecard

@@ -12,7 +12,7 @@ from pyarrow import fs
 
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Sample
-from cli_ray.evals.record import Record
+from cli_ray.evals.records import Record
 from cli_ray.evals.results.aggregate import Row
 from cli_ray.storage.files import resolve
 

@@ -1,6 +1,17 @@
-"""Relaxed accuracy (ChartQA): numbers may be off by 5 percent. As `chartqa/utils.py` of lmms-eval 0.7.3."""
+"""Relaxed accuracy (ChartQA): numbers may be off by 5 percent. As `chartqa/utils.py` of lmms-eval 0.7.3.
+
+Average normalised Levenshtein similarity (DocVQA, InfoVQA). As `anls` in `api/metrics.py` of lmms-eval 0.7.3.
+
+Equality of texts but for case and punctuation (AI2D, GQA). As `exact_match` of lmms-eval 0.7.3.
+
+ROUGE-L (Lin 2004): how much of two texts runs in the same order.
+"""
 
 import re
+import string
+from collections.abc import Sequence
+
+from rapidfuzz.distance import LCSseq, Levenshtein
 
 from cli_ray.evals.benchmark import Graded
 
@@ -49,3 +60,49 @@ def _figure(text: str) -> float | None:
     """The number of a text that is nothing else, in percent where it has that sign."""
     found = _FIGURE.fullmatch(text)
     return float(found[1] + found[2].replace(",", "")) if found else None
+
+
+THRESHOLD = 0.5
+
+
+def anls(golds: Sequence[str], reply: str) -> Graded:
+    """The similarity to the nearest gold answer; 0 below one half. Spaces are collapsed before the distance is taken
+    but count in the length, as upstream has it."""
+    nearest = min(_distance(gold, reply) for gold in golds)
+    similarity = 1 - nearest
+    return Graded(similarity if similarity >= THRESHOLD else 0.0, reply, "text", "ok" if reply else "unparsed")
+
+
+def _distance(gold: str, reply: str) -> float:
+    length = max(len(gold.upper()), len(reply.upper()))
+    return Levenshtein.distance(_flat(gold), _flat(reply)) / length if length else 0.0
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.lower().split())
+
+
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def plain(text: str) -> str:
+    """Lower case, without ASCII punctuation."""
+    return text.lower().translate(_NO_PUNCTUATION)
+
+
+def exact(gold: str, reply: str) -> Graded:
+    """1 if the texts are equal but for case and punctuation."""
+    parsed = plain(reply)
+    return Graded(float(parsed == plain(gold)), parsed, "text", "ok" if parsed else "unparsed")
+
+
+def rouge_l(reference: str, reply: str) -> float:
+    """The F1 of the longest common subsequence of words, 0 to 1."""
+    wanted, given = _words(reference), _words(reply)
+    if not wanted or not given:
+        return 0.0
+    return 2 * LCSseq.similarity(wanted, given) / (len(wanted) + len(given))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.lower())

@@ -9,14 +9,13 @@ import pytest
 
 from cli_ray import autoscaler, cluster
 from cli_ray.commands.main import main
-from cli_ray.config.paths import with_absolute_paths
+from cli_ray.config.run import with_absolute_paths
 from cli_ray.errors import RunFailedError
 from cli_ray.evals import run
 from cli_ray.evals.generation import pool
 from cli_ray.train import trainer
 from cli_ray.train.checkpoint import export
-from cli_ray.train.checkpoint.files import MARKER, Checkpoint, name_of
-from cli_ray.train.progress import Progress
+from cli_ray.train.checkpoint.files import MARKER, Checkpoint, Progress, name_of
 from cli_ray.train.run_folder import RunFolder
 from tests.drill.test_drill import CONFIG
 

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from cli_ray.config.layers import Layers, decoder_choices, vision_choices
+from cli_ray.config.injection import Layers, decoder_choices, vision_choices
 
 
 def test_count_keeps_the_anchor_and_spreads_evenly() -> None:

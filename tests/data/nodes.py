@@ -7,8 +7,7 @@ from cli_ray.data.encoder import Encoder
 from cli_ray.data.images import Limits
 from cli_ray.data.index import build_index
 from cli_ray.data.order import Piece
-from cli_ray.data.reading import read_by_ray
-from cli_ray.data.rows import Task
+from cli_ray.data.reading import Task, read_by_ray
 from cli_ray.data.sample import BadSample, Sample
 
 

@@ -12,12 +12,11 @@ from cli_ray.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from cli_ray.data import ledger
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import build_index
-from cli_ray.data.rows import read_here
+from cli_ray.data.reading import read_here
 from cli_ray.data.stream import Stream
 from cli_ray.model.tiny import tiny_processor
 from cli_ray.storage.folder import Folder
-from cli_ray.train.checkpoint.files import MARKER, Checkpoint
-from cli_ray.train.progress import Progress
+from cli_ray.train.checkpoint.files import MARKER, Checkpoint, Progress
 
 EVERY = 5
 """Steps between files of the ledger."""

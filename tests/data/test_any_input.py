@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cli_ray.data.images import Limits, decode
-from cli_ray.data.json_text import parse
-from cli_ray.data.readers.record import Conversation, read_conversation
+from cli_ray.data.readers.record import Conversation, parse, read_conversation
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Reason
 from tests.data.shards import turns
 

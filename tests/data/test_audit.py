@@ -14,7 +14,7 @@ from cli_ray.data.audit import MAX_NAMES, Distribution, SourceAudit, audit, judg
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.images import Limits
 from cli_ray.data.index import build_index
-from cli_ray.data.rows import read_here
+from cli_ray.data.reading import read_here
 from cli_ray.data.sample import BadSample, Unread
 from cli_ray.data.stream import Stream
 from cli_ray.model.tiny import tiny_processor

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli_ray.data.readers import json_spans
+from cli_ray.data.readers import json_records
 from cli_ray.storage import files
 
 TEXTS = st.text(st.sampled_from('ab"\\[]{},: \n\u00e9'), max_size=12)
@@ -23,7 +23,7 @@ VALUES = st.recursive(
 def tiny_chunks() -> object:
     """Chunks of five bytes, so that every token is cut somewhere."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(json_spans, "chunks", lambda file, start, end: files.chunks(file, start, end, size=5))
+    patch.setattr(json_records, "chunks", lambda file, start, end: files.chunks(file, start, end, size=5))
     yield
     patch.undo()
 
@@ -43,11 +43,11 @@ def parsed(text: bytes, cut: Cut, start: int) -> list[object]:
 @given(records=st.lists(VALUES, max_size=6), indent=st.sampled_from([None, 1]))
 def test_elements_of_an_array(records: list[object], indent: int | None) -> None:
     text = json.dumps(records, indent=indent, ensure_ascii=False).encode()
-    assert parsed(text, json_spans.elements, 1) == records
-    spans = list(json_spans.elements(pa.BufferReader(text), 1, len(text)))
+    assert parsed(text, json_records.elements, 1) == records
+    spans = list(json_records.elements(pa.BufferReader(text), 1, len(text)))
     if spans:  # a part of the array is cut as the whole is
         middle = spans[len(spans) // 2 :]
-        assert list(json_spans.elements(pa.BufferReader(text), middle[0][0], middle[-1][1])) == middle
+        assert list(json_records.elements(pa.BufferReader(text), middle[0][0], middle[-1][1])) == middle
 
 
 GAPS = st.sampled_from(["\n", "\r\n", "\n \n\n"])
@@ -56,7 +56,7 @@ GAPS = st.sampled_from(["\n", "\r\n", "\n \n\n"])
 @given(records=st.lists(st.dictionaries(TEXTS, VALUES, max_size=3), max_size=6), gap=GAPS)
 def test_lines(records: list[object], gap: str) -> None:
     text = gap.join(json.dumps(record) for record in records).encode()
-    assert parsed(text, json_spans.lines, 0) == records
+    assert parsed(text, json_records.lines, 0) == records
 
 
 @pytest.mark.parametrize(
@@ -74,5 +74,5 @@ def test_lines(records: list[object], gap: str) -> None:
 )
 def test_broken_arrays(text: str, expected: list[str]) -> None:
     raw = text.encode()
-    spans = list(json_spans.elements(pa.BufferReader(raw), 1, len(raw)))
+    spans = list(json_records.elements(pa.BufferReader(raw), 1, len(raw)))
     assert [text[start:end].strip() for start, end in spans] == expected

@@ -13,7 +13,7 @@ from cli_ray.config import DataConfig
 from cli_ray.data.collate import MicroBatch
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, build_index
-from cli_ray.data.rows import read_here
+from cli_ray.data.reading import read_here
 from cli_ray.data.stream import Stream
 from cli_ray.errors import UserError
 from cli_ray.model.tiny import tiny_processor

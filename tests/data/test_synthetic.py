@@ -9,9 +9,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from PIL import Image
 
-from cli_ray.data.drawings import SIDE
 from cli_ray.data.sample import SCHEMA
-from cli_ray.data.synthetic import SyntheticSample, chance_level, synthesize, write_parquet, write_tar
+from cli_ray.data.synthetic import SIDE, SyntheticSample, chance_level, synthesize, write_parquet, write_tar
 
 
 def conversation(sample: SyntheticSample) -> list[str]:

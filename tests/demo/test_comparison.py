@@ -6,11 +6,20 @@ import pytest
 import torch
 from transformers import LlavaForConditionalGeneration
 
-from cli_ray.commands.demo import DemoArguments
-from cli_ray.commands.exact_match import exact_match
 from cli_ray.config import ModelConfig
 from cli_ray.data.synthetic import Turn, chance_level, synthesize
-from cli_ray.demo.comparison import INJECTIONS, Score, asked, compare, prepare, run_config, table, train_loss
+from cli_ray.demo.arguments import DemoArguments
+from cli_ray.demo.comparison import (
+    INJECTIONS,
+    Score,
+    asked,
+    compare,
+    exact_match,
+    prepare,
+    run_config,
+    table,
+    train_loss,
+)
 from cli_ray.errors import UserError
 from cli_ray.model.build import load_processor
 

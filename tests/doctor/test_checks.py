@@ -8,14 +8,19 @@ from typing import Any
 import pytest
 
 from cli_ray.config import ClusterConfig, RunConfig
-from cli_ray.doctor.accelerators import check_accelerators
 from cli_ray.doctor.cluster import check_authentication, check_patience, spare_cpus
 from cli_ray.doctor.examination import told_secrets
 from cli_ray.doctor.finding import Finding
-from cli_ray.doctor.machine import build_locks, parse_driver_cuda, parse_gpus
-from cli_ray.doctor.memory import check_memory
-from cli_ray.doctor.ops import check_ops
-from cli_ray.doctor.versions import check_versions, needed_ranges
+from cli_ray.doctor.machine import (
+    build_locks,
+    check_accelerators,
+    check_memory,
+    check_ops,
+    check_versions,
+    needed_ranges,
+    parse_driver_cuda,
+    parse_gpus,
+)
 from tests.doctor.machines import GIB, H100, SOUND, V100, machine
 
 

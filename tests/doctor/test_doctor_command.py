@@ -14,8 +14,8 @@ from ray import cloudpickle
 from cli_ray.commands import doctor
 from cli_ray.commands.main import main
 from cli_ray.data.synthetic import synthesize, write_tar
-from cli_ray.doctor import nodes
-from cli_ray.doctor.nodes import on_every_node
+from cli_ray.doctor import cluster
+from cli_ray.doctor.cluster import on_every_node
 from tests.drill.test_drill import CONFIG
 
 PLANTED = "planted-and-never-told"
@@ -60,7 +60,7 @@ def test_nodes_that_do_not_answer_are_told() -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # tests are no package that nodes could import
     late = on_every_node(sleepy, timeout_s=1).silent
     assert list(late.values()) == len(ray.nodes()) * ["no answer within 1 s"]
-    lacking = nodes.silent_nodes(on_every_node(broken, timeout_s=120))
+    lacking = cluster.silent_nodes(on_every_node(broken, timeout_s=120))
     assert len(lacking) == len(ray.nodes())
     for one in lacking:
         assert one.level == "error"

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from cli_ray.doctor import storage
-from cli_ray.doctor.nodes import Answers
+from cli_ray.doctor.cluster import Answers
 from cli_ray.doctor.storage import MARKER, check_storage
 
 GIB = 1 << 30

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from cli_ray.drill.outage import Outage
+from cli_ray.drill.kill import Outage
 
 
 def test_a_folder_is_gone_for_a_while_and_then_as_it_was(tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 import pytest
 
 from cli_ray.config import ClusterConfig
-from cli_ray.drill.layout import Room, check_drill, rooms
-from cli_ray.drill.plan import KINDS, MOMENTS, Course, plan
+from cli_ray.drill.plan import KINDS, MOMENTS, Course, Room, check_drill, plan, rooms
 from cli_ray.errors import UserError
 
 COURSE = Course(steps=20, every=6, start_s=25.0, step_s=0.5, whole_s=40.0)

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from cli_ray.drill.record import Record
+from cli_ray.drill.job import Record
 
 
 def test_a_run_folder_is_read_while_it_is_written(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli_ray.drill.layout import Room
+from cli_ray.drill.plan import Room
 from cli_ray.drill.site import Process, Site
 from cli_ray.evals.records import Store
 from cli_ray.evals.results.samples import SCHEMA, read_columns

@@ -25,8 +25,8 @@ from pathlib import Path
 
 from cli_ray.commands.drill import samples
 from cli_ray.drill.job import Job
-from cli_ray.drill.layout import Room
 from cli_ray.drill.outcome import difference
+from cli_ray.drill.plan import Room
 from cli_ray.drill.site import Site
 from cli_ray.evals.results.table import grid
 from tests.drills.quiet import be_quiet

@@ -13,7 +13,7 @@ from cli_ray.data.encoded import Encoded, Row
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import build_index
 from cli_ray.data.quarantine import Quarantine
-from cli_ray.data.rows import read_here
+from cli_ray.data.reading import read_here
 from cli_ray.data.sample import BadSample
 from cli_ray.data.stream import Stream, Windows
 from cli_ray.errors import UserError

@@ -22,7 +22,7 @@ import ray
 
 from cli_ray.drill.job import Job
 from cli_ray.drill.kill import WORKER
-from cli_ray.drill.layout import Room
+from cli_ray.drill.plan import Room
 from cli_ray.drill.site import Process, Site
 from tests.drills.quiet import be_quiet
 from tests.drills.training import CASES, write_data

@@ -23,10 +23,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cli_ray.drill.kill import WORKER
-from cli_ray.drill.layout import Room
-from cli_ray.drill.outage import Outage
-from cli_ray.drill.record import Record
+from cli_ray.drill.job import Record
+from cli_ray.drill.kill import WORKER, Outage
+from cli_ray.drill.plan import Room
 from cli_ray.drill.site import Site
 from cli_ray.evals.results.table import grid
 from tests.drills.command import Command

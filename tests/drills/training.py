@@ -21,9 +21,8 @@ from statistics import median
 from cli_ray.commands.drill import HEAD, cells, samples
 from cli_ray.data.synthetic import synthesize, write_parquet, write_tar
 from cli_ray.drill.drill import Drill
-from cli_ray.drill.layout import Room
 from cli_ray.drill.outcome import Outcome
-from cli_ray.drill.plan import KINDS, Kind, plan
+from cli_ray.drill.plan import KINDS, Kind, Room, plan
 from cli_ray.drill.site import Site
 from cli_ray.evals.results.table import grid
 from tests.drills.quiet import be_quiet

@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from cli_ray.evals.benchmark import Messages, Metrics
-from cli_ray.evals.record import digest
+from cli_ray.evals.records import digest
 from cli_ray.evals.score import AskJudge
 from tests.evals import oracle
 from tests.evals.parity import Document, Parity

@@ -22,8 +22,7 @@ from cli_ray.commands.main import main
 from cli_ray.config import EvaluationConfig, JudgeConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Metrics
-from cli_ray.evals.record import Record
-from cli_ray.evals.records import Store
+from cli_ray.evals.records import Record, Store
 from cli_ray.evals.results.samples import read_columns
 from cli_ray.evals.results.table import read_results
 from cli_ray.evals.run import evaluate, judge

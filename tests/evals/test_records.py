@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli_ray.evals import records
-from cli_ray.evals.record import Record
-from cli_ray.evals.records import Store
+from cli_ray.evals.records import Record, Store
 
 
 def record(key: str, benchmark: str = "pope", **changes: object) -> Record:

@@ -40,8 +40,7 @@ from cli_ray.evals.generation.pool import Replica, run_pool
 from cli_ray.evals.generation.schedule import Batch
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.sources import read
-from cli_ray.evals.record import Record
-from cli_ray.evals.records import Store
+from cli_ray.evals.records import Record, Store
 from cli_ray.evals.suite import benchmark
 
 P = ParamSpec("P")

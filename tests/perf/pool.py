@@ -23,13 +23,13 @@ from math import exp, log
 from typing import Any
 
 from cli_ray.config.evaluation import ReplicaConfig
-from cli_ray.evals.data.scan import Entry
 from cli_ray.evals.generation.job import Job, record_of
 from cli_ray.evals.generation.lengths import image_tokens, text_tokens
 from cli_ray.evals.generation.pool import IN_FLIGHT, Replica, run_pool
 from cli_ray.evals.generation.schedule import Batch, Queue, plan
 from cli_ray.evals.items.location import Part
-from cli_ray.evals.record import Record
+from cli_ray.evals.items.survey import Entry
+from cli_ray.evals.records import Record
 from cli_ray.evals.suite import SUITES, benchmark
 
 PREFILL_TOKENS_PER_S = 12_000

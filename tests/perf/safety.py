@@ -25,15 +25,13 @@ from cli_ray.config import RunConfig
 from cli_ray.data.collate import MicroBatch
 from cli_ray.data.stream import Stream
 from cli_ray.model.tiny import tiny_processor
-from cli_ray.train.callbacks.callback import Callback
 from cli_ray.train.callbacks.checkpointer import Checkpointer
 from cli_ray.train.callbacks.ledger import Ledger
-from cli_ray.train.checkpoint.files import complete_checkpoints
+from cli_ray.train.checkpoint.files import Progress, complete_checkpoints
 from cli_ray.train.engine import Engine
-from cli_ray.train.heartbeat import Heartbeat
-from cli_ray.train.loop import TrainLoop
+from cli_ray.train.health.heartbeat import Heartbeat
+from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
-from cli_ray.train.progress import Progress
 from cli_ray.train.run_folder import RunFolder
 from tests.perf.injection import Shape, build, inputs_of, with_injection
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli_ray.drill.layout import Room
+from cli_ray.drill.plan import Room
 from cli_ray.drill.site import Site
 from cli_ray.evals.results.table import grid
 from tests.drills.quiet import be_quiet

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cli_ray.config.paths import absolute
+from cli_ray.config.run import absolute
 from cli_ray.data.sample import BadDataError
 from cli_ray.errors import UserError
 from cli_ray.storage.files import join_inside, list_files, open_file, read_small

@@ -15,13 +15,11 @@ from cli_ray.data.collate import MicroBatch, collate
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.sample import Message, Sample
 from cli_ray.model.build import build_model, load_processor
-from cli_ray.train.checkpoint.files import Checkpoint
-from cli_ray.train.checkpoint.write import commit, write_shards
+from cli_ray.train.checkpoint.files import Checkpoint, Progress
+from cli_ray.train.checkpoint.write import commit, take_snapshot, write_shards
 from cli_ray.train.engine import Engine, ForwardResult, partition_while_loading
-from cli_ray.train.progress import Progress
 from cli_ray.train.rehearsal import longest_batch
 from cli_ray.train.run_folder import RunFolder
-from cli_ray.train.snapshot import take_snapshot
 
 STEPS = 4
 GLOBAL_BATCH = 8

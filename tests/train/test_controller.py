@@ -16,8 +16,8 @@ from ray.train.v2._internal.constants import WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_V
 from ray.util import placement_group_table
 
 from cli_ray.config import ClusterConfig
-from cli_ray.train import controller
-from cli_ray.train.controller import Controller, Trainer
+from cli_ray.train import ray_train
+from cli_ray.train.ray_train import Controller, Trainer
 from tests.free import await_cpus
 
 
@@ -52,7 +52,7 @@ def test_the_driver_ends_workers_that_hang_before_ray_train_does(
     cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr(controller, "Controller", Told)
+    monkeypatch.setattr(ray_train, "Controller", Told)
     trainer = Trainer(print, backstop_s=ClusterConfig().backstop_s)
     assert trainer._initialize_and_run_controller() == ClusterConfig().backstop_s > ClusterConfig().timeout_s == 1800
     monkeypatch.setenv(WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR, "7")

@@ -10,8 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from cli_ray.config import ModelConfig
 from cli_ray.model.build import build_model
+from cli_ray.model.parameters import whole
 from cli_ray.model.tiny import Family, build_tiny, tiny_processor
-from cli_ray.model.zero3 import whole
 from cli_ray.train.engine import partition_while_loading
 from tests.train.ranks import on_ranks
 from tests.train.scenario import Case, config_of

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from ray.tune.schedulers import TrialScheduler
 
 from cli_ray.train.run_folder import METRICS, RunFolder
-from cli_ray.tune.asha import Asha
+from cli_ray.tune.search import Asha
 
 
 def asha(runs: Path) -> Asha:

@@ -7,8 +7,7 @@ import pytest
 from pyarrow import parquet
 
 from cli_ray.config import Domain, SweepConfig
-from cli_ray.tune.figures import draw_figures
-from cli_ray.tune.results import Record, State, front, importance, ranked, to_parquet
+from cli_ray.tune.results import Record, State, draw_figures, front, importance, ranked, to_parquet
 
 SPACE = {"injection.amp.rank": Domain(choice=(2, 4)), "optim.amp.lr": Domain(log_uniform=(1e-5, 1e-3))}
 ONE = SweepConfig(name="a", base="run.toml", space=SPACE)

@@ -14,8 +14,7 @@ import torch
 from cli_ray.config import InjectionConfig, RunConfig, SweepConfig
 from cli_ray.errors import ClusterError, RunFailedError, StoppedError, StorageError
 from cli_ray.model.build import build_model
-from cli_ray.train.checkpoint.files import Checkpoint, complete_checkpoints, name_of
-from cli_ray.train.progress import Progress
+from cli_ray.train.checkpoint.files import Checkpoint, Progress, complete_checkpoints, name_of
 from cli_ray.train.run_folder import RunFolder
 from cli_ray.tune import trial
 from cli_ray.tune.trial import OUTCOME, STOP, Trial, added_parameters, fork

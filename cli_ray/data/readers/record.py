@@ -2,19 +2,45 @@
 
 A record is a mapping with `messages`, `conversations` or `caption`, `images` or `image`, and perhaps `system`: a row of
 a table, an object of a JSON file, or a group of tar members.
+
+JSON text that nobody vouches for.
 """
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from cli_ray.data.fields import check_unread, is_empty, unread_fields
-from cli_ray.data.json_text import parse
 from cli_ray.data.marks import marks_first, settle_marks
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message, Unread
 from cli_ray.data.turns import Turn, Turns, kind_of, turns_of
+
+MAX_BYTES = 8 << 20
+"""Of the longest text that is parsed. In memory it may take twenty times that: `[[],[],...]` does."""
+
+
+def parse(text: bytes | str, name: str) -> Any:
+    """What a text holds.
+
+    Args:
+        text: of a record, or of one of its fields.
+        name: of the text, for the message.
+
+    Raises:
+        BadDataError: it is no JSON, nested too deeply, or too long.
+    """
+    if len(text) > MAX_BYTES:
+        raise BadDataError("broken record", f"{name} has {len(text):,} bytes, JSON may have {MAX_BYTES:,}")
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise BadDataError("broken record", f"{name} is nested too deeply") from error
+    except ValueError as error:
+        raise BadDataError("broken record", f"{name} is no JSON: {error}") from error
+
 
 TEXT_KEYS = ("messages", "conversations", "caption")
 IMAGE_KEYS = ("images", "image")

@@ -8,9 +8,8 @@ import pyarrow.parquet as pq
 
 from cli_ray.data.fields import matters
 from cli_ray.data.images import Limits
-from cli_ray.data.json_text import parse
 from cli_ray.data.readers.reader import Span
-from cli_ray.data.readers.record import IMAGE_KEYS, SYSTEM_KEYS, TEXT_KEYS, Record
+from cli_ray.data.readers.record import IMAGE_KEYS, SYSTEM_KEYS, TEXT_KEYS, Record, parse
 from cli_ray.data.sample import BadDataError, Unread, clean
 from cli_ray.storage.files import Shard, open_file, resolve
 

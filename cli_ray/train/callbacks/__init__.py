@@ -2,17 +2,15 @@
 
 from cli_ray.config import RunConfig
 from cli_ray.data.stream import Stream
-from cli_ray.train.callbacks.callback import Callback
 from cli_ray.train.callbacks.checkpointer import Checkpointer
-from cli_ray.train.callbacks.console import Console
-from cli_ray.train.callbacks.environment_recorder import EnvironmentRecorder
+from cli_ray.train.callbacks.evaluations import ResultJoiner
 from cli_ray.train.callbacks.ledger import Ledger
-from cli_ray.train.callbacks.log import MetricsFile
+from cli_ray.train.callbacks.log import Console, EnvironmentRecorder, MetricsFile
 from cli_ray.train.callbacks.pauser import Pauser
 from cli_ray.train.callbacks.quarantiner import Quarantiner
-from cli_ray.train.callbacks.result_joiner import ResultJoiner
 from cli_ray.train.callbacks.trackers import Tracker
 from cli_ray.train.callbacks.validator import Validator
+from cli_ray.train.loop import Callback
 
 
 def callbacks_of(config: RunConfig, validation: Stream | None, rank: int) -> list[Callback]:

@@ -11,16 +11,14 @@ from cli_ray.data import ledger
 from cli_ray.data.collate import MicroBatch
 from cli_ray.errors import StorageError
 from cli_ray.text import say
-from cli_ray.train.background import ATTEMPTS, Background
-from cli_ray.train.callbacks.callback import Callback
 from cli_ray.train.callbacks.evaluations import awaited
 from cli_ray.train.callbacks.ledger import Ledger
 from cli_ray.train.checkpoint.files import Checkpoint, complete_checkpoints, to_delete
-from cli_ray.train.checkpoint.write import commit, write_shards
+from cli_ray.train.checkpoint.write import ATTEMPTS, Background, Snapshot, commit, take_snapshot, write_shards
 from cli_ray.train.environment import versions
+from cli_ray.train.loop import Callback
 from cli_ray.train.metrics import Metrics
 from cli_ray.train.run_folder import RunFolder
-from cli_ray.train.snapshot import Snapshot, take_snapshot
 
 if TYPE_CHECKING:
     from cli_ray.train.loop import TrainLoop

@@ -1,11 +1,21 @@
-"""Which checkpoints of a run are evaluated, where, and what came out."""
+"""Which checkpoints of a run are evaluated, where, and what came out.
+
+Results of evaluated checkpoints, joined to metrics.jsonl.
+"""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cli_ray.config import RunConfig
+from cli_ray.data.collate import MicroBatch
 from cli_ray.storage.lines import now
+from cli_ray.text import say
+from cli_ray.train.loop import Callback
+from cli_ray.train.metrics import Metrics
 from cli_ray.train.run_folder import METRICS, RunFolder
+
+if TYPE_CHECKING:
+    from cli_ray.train.loop import TrainLoop
 
 COMPLETE = "complete"
 """A file that is written when every benchmark is done."""
@@ -49,3 +59,14 @@ def _results(folder: RunFolder) -> list[dict[str, Any]]:
                 line |= {name: row["value"], f"{name}_se": row["standard_error"]}
             lines.append(line)
     return lines
+
+
+class ResultJoiner(Callback):
+    """Looks for new results whenever a checkpoint is written; those that come later are joined by the driver."""
+
+    def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
+        if loop.progress.step % loop.config.checkpoint.every == 0:
+            try:
+                join_results(loop.folder)
+            except OSError as error:
+                say(f"results of evaluations cannot be joined to metrics.jsonl yet: {error}")

@@ -7,7 +7,7 @@ import torch.distributed as dist
 
 from cli_ray.data import ledger
 from cli_ray.data.collate import MicroBatch
-from cli_ray.train.callbacks.callback import Callback
+from cli_ray.train.loop import Callback
 from cli_ray.train.metrics import Metrics
 
 if TYPE_CHECKING:

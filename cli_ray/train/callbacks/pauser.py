@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import ray.train
 
 from cli_ray.data.collate import MicroBatch
-from cli_ray.train.callbacks.callback import Callback
+from cli_ray.train.loop import Callback
 from cli_ray.train.metrics import Metrics
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from cli_ray.config.train import Sink
 from cli_ray.data.collate import MicroBatch
 from cli_ray.errors import UserError
 from cli_ray.text import say
-from cli_ray.train.callbacks.callback import Callback
 from cli_ray.train.callbacks.log import flatten
 from cli_ray.train.callbacks.services import SERVICES, Line, Run, Service, State
+from cli_ray.train.loop import Callback
 from cli_ray.train.metrics import Metrics
 from cli_ray.train.run_folder import RunFolder
 

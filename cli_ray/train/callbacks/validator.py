@@ -6,7 +6,7 @@ import torch
 
 from cli_ray.data.collate import MicroBatch
 from cli_ray.data.stream import Stream
-from cli_ray.train.callbacks.callback import Callback
+from cli_ray.train.loop import Callback
 from cli_ray.train.metrics import Metrics
 
 if TYPE_CHECKING:

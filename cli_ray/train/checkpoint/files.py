@@ -2,19 +2,53 @@
 
 A folder below `checkpoints/` holds DeepSpeed's files of each rank, a list of those files with their checksums per
 rank, and progress.json, which is written last. One without progress.json is half-written and never read.
+
+How far a run has come.
 """
 
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pyarrow import fs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cli_ray.train.progress import Progress
 from cli_ray.train.run_folder import RunFolder
+
+
+class Progress(BaseModel):
+    """Counters of a run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int = 0
+    """Optimiser steps done."""
+    samples: int = 0
+    """Samples trained on."""
+    tokens: int = 0
+    """Tokens trained on, image tokens included, padding not."""
+    bad_samples: int = 0
+    """Samples quarantined."""
+
+    def after_step(self, samples: int, tokens: int, bad_samples: int) -> Self:
+        """Progress after one more optimiser step."""
+        return self.model_copy(
+            update={
+                "step": self.step + 1,
+                "samples": self.samples + samples,
+                "tokens": self.tokens + tokens,
+                "bad_samples": self.bad_samples + bad_samples,
+            }
+        )
+
+
+def total_steps(steps_per_epoch: int, epochs: float, max_steps: int | None) -> int:
+    """Optimiser steps of a whole run."""
+    steps = max(1, round(steps_per_epoch * epochs))
+    return steps if max_steps is None else min(steps, max_steps)
+
 
 TAG = "deepspeed"
 """DeepSpeed's name for the folder of its files."""

@@ -2,6 +2,8 @@
 
 ZeRO shards fit the number of ranks that wrote them. The converter gathers them into a file per parameter and
 state, of which every rank then takes its share. The converted files live only while they are loaded.
+
+Which checkpoint a start goes on from, and going on from it.
 """
 
 import os
@@ -16,10 +18,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from pyarrow import fs
 
 from cli_ray.errors import UserError
+from cli_ray.text import say
+from cli_ray.train.checkpoint.files import TAG, Checkpoint, marked, read_from
+from cli_ray.train.checkpoint.write import damage
 from cli_ray.train.run_folder import RunFolder
 
 PREFIX = "universal-"
@@ -30,7 +36,7 @@ PROCESSES = 4
 """Most processes that gather shards; each holds the optimiser states of one rank in memory."""
 
 
-def load(folder: RunFolder, name: str, tag: str, engine: Any) -> None:
+def load_universal(folder: RunFolder, name: str, tag: str, engine: Any) -> None:
     """Restores weights and optimiser states that any number of ranks wrote; called by every rank.
 
     One rank converts for all that see its disk: rank 0 where the run folder is mounted, otherwise one
@@ -186,3 +192,62 @@ def _gathered(text: str) -> list[str]:
     texts = [""] * dist.get_world_size()
     dist.all_gather_object(texts, text)
     return texts
+
+
+def choose(folder: RunFolder, device: torch.device) -> Checkpoint | None:
+    """The newest checkpoint that is whole, the same on every rank; None when none was ever completed.
+
+    Each rank reads its share of the files and compares checksums. What is half-written or damaged is told and
+    removed, for those steps are done again.
+
+    Raises:
+        UserError: there are complete checkpoints, and all of them are damaged.
+    """
+    rank, world_size = dist.get_rank(), dist.get_world_size()
+    found: list[dict[str, Checkpoint | str]] = [marked(folder) if rank == 0 else {}]
+    dist.broadcast_object_list(found, src=0, device=device)
+    damaged = {name: one for name, one in found[0].items() if isinstance(one, str)}
+    for checkpoint in [one for one in reversed(found[0].values()) if isinstance(one, Checkpoint)]:
+        reasons: list[str | None] = [None] * world_size
+        dist.all_gather_object(reasons, damage(folder, checkpoint, sorted(checkpoint.files)[rank::world_size]))
+        reason = next((reason for reason in reasons if reason), None)
+        if reason is None:
+            if rank == 0:
+                _tidy(folder, checkpoint, damaged)
+            return checkpoint
+        damaged[checkpoint.name] = reason
+    if damaged:
+        told = "".join(f"\n  {name}: {reason}" for name, reason in damaged.items())
+        raise UserError(
+            f"every checkpoint of {folder.uri} is damaged:{told}\nput one back from a copy, "
+            "or remove its checkpoints folder to begin at step 0"
+        )
+    if rank == 0:
+        _tidy(folder, None, damaged)
+    return None
+
+
+def load(folder: RunFolder, checkpoint: Checkpoint, engine: Any) -> None:
+    """Restores weights and optimiser states that any number of ranks wrote; called by every rank.
+
+    Raises:
+        UserError: the checkpoint of another number of ranks cannot be converted.
+    """
+    sweep(folder)
+    if checkpoint.zero_stage and checkpoint.world_size != dist.get_world_size():
+        load_universal(folder, checkpoint.name, TAG, engine)
+        return
+    with read_from(folder, checkpoint.name) as local:
+        engine.load_checkpoint(str(local), tag=TAG, load_module_strict=False)
+
+
+def _tidy(folder: RunFolder, chosen: Checkpoint | None, damaged: dict[str, str]) -> None:
+    """Tells of checkpoints that cannot be used, and removes them; rank 0 only."""
+    whole = marked(folder).keys() - damaged.keys()
+    for name in (f"checkpoints/{name}" for name in folder.names("checkpoints")):
+        if name in whole:
+            continue
+        reason = damaged.get(name, "half-written")
+        say(f"{name} is left out: {reason}; using {chosen.name if chosen else 'none'}")
+        folder.event("checkpoint left out", path=name, reason=reason)
+        folder.delete(name)

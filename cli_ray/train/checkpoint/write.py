@@ -1,16 +1,85 @@
-"""A checkpoint's files: written by each rank with their checksums, compared with them before they are read."""
+"""A checkpoint's files: written by each rank with their checksums, compared with them before they are read.
+
+The state of this rank's DeepSpeed engine, copied to the CPU so that it can be written while training goes on.
+
+Storage work beside training: in order, one after the other, tried again when the storage fails.
+"""
 
 import hashlib
-from collections.abc import Iterable
+import tempfile
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import IO, Any, cast
 
 import torch
+from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
 from pyarrow import NativeFile
 from pydantic import TypeAdapter
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
-from cli_ray.train.checkpoint.files import MARKER, Checkpoint, FileSum
+from cli_ray.train.checkpoint.files import MARKER, TAG, Checkpoint, FileSum
 from cli_ray.train.run_folder import RunFolder
-from cli_ray.train.snapshot import Snapshot
+
+Snapshot = dict[str, Any]
+"""What `torch.save` is to write, by path below the checkpoint's folder."""
+
+
+def take_snapshot(engine: Any) -> Snapshot:
+    """Copies what `DeepSpeedEngine.save_checkpoint` would write; called by every rank.
+
+    Takes as much host memory as this rank's share of weights and optimiser states.
+
+    Args:
+        engine: the DeepSpeed engine.
+    """
+    own = engine.checkpoint_engine
+    with tempfile.TemporaryDirectory() as scratch:  # DeepSpeed puts its scripts for recovery there, nothing else
+        recorder = engine.checkpoint_engine = _Recorder(Path(scratch))
+        try:
+            engine.save_checkpoint(scratch, tag=TAG, save_latest=False, exclude_frozen_parameters=True)
+        finally:
+            engine.checkpoint_engine = own
+    return recorder.snapshot
+
+
+class _Recorder(TorchCheckpointEngine):
+    """Keeps copies instead of writing files."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self.snapshot: Snapshot = {}
+
+    def save(self, state_dict: Any, path: str) -> None:
+        """See `CheckpointEngine` of DeepSpeed."""
+        self.snapshot[Path(path).relative_to(self._folder).as_posix()] = _copied(state_dict, {})
+
+    def preserves_storage_sharing(self) -> bool:
+        """Nothing needs to be cloned before it comes here."""
+        return False
+
+
+def _copied(state: Any, seen: dict[tuple[Any, ...], torch.Tensor]) -> Any:
+    """A copy with all tensors on the CPU; views of the same memory, such as tied weights, stay one tensor."""
+    if isinstance(state, torch.Tensor):
+        key = (state.device, state.data_ptr(), state.dtype, state.shape, state.stride())
+        if not state.numel():
+            return state.detach().cpu()
+        if key not in seen:
+            seen[key] = state.detach().to("cpu", copy=True)
+        return seen[key]
+    if isinstance(state, dict):
+        copy = {name: _copied(value, seen) for name, value in state.items()}
+        return OrderedDict(copy) if isinstance(state, OrderedDict) else copy
+    if isinstance(state, list):
+        return [_copied(value, seen) for value in state]
+    if type(state) is tuple:
+        return tuple(_copied(value, seen) for value in state)
+    return state
+
 
 _SUMS = TypeAdapter(dict[str, FileSum])
 _CHUNK = 1 << 22
@@ -117,3 +186,52 @@ def _sum_of(folder: RunFolder, path: str) -> FileSum:
 
 def _list_of(rank: int) -> str:
     return f"files-rank{rank}.json"
+
+
+ATTEMPTS = 3
+PAUSE_S = 1.0
+"""Before the second attempt; doubled before each further one."""
+
+
+class Background:
+    """One thread of this rank. Storage faults are kept for whoever asks; other errors are raised to them."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._work: Future[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether the newest piece of work has still to end."""
+        return self._work is not None and not self._work.done()
+
+    @property
+    def fault(self) -> OSError | None:
+        """What the newest piece of work failed with in its last attempt; waits for its end."""
+        if self._work is None:
+            return None
+        error = self._work.exception()
+        if error is not None and not isinstance(error, OSError):
+            raise error
+        return error
+
+    def forget(self) -> None:
+        """Puts the newest piece of work out of mind, its fault having been told."""
+        self._work = None
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Has work done after all that was given before; it may run several times, so it must begin anew each time."""
+        self._work = self._pool.submit(partial(_persistent(), work))
+
+    def close(self) -> None:
+        """Leaves unstarted work undone and does not wait for the rest."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _persistent() -> Retrying:
+    return Retrying(
+        retry=retry_if_exception_type(OSError),
+        stop=stop_after_attempt(ATTEMPTS),
+        wait=wait_exponential(PAUSE_S),
+        reraise=True,
+    )

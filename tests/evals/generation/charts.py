@@ -12,10 +12,10 @@ from PIL import Image
 from transformers import PreTrainedModel
 
 from cli_ray.config.evaluation import ReplicaConfig
-from cli_ray.evals.data.scan import Entry, scan
 from cli_ray.evals.generation.job import Job, decoding
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.sources import locate
+from cli_ray.evals.items.survey import Entry, scan
 from cli_ray.evals.suite import benchmark
 from cli_ray.model.tiny import Family, build_tiny, tiny_processor
 

@@ -12,7 +12,7 @@ from cli_ray.evals.generation.job import record_of
 from cli_ray.evals.generation.pool import PoolState, Replica, run_pool
 from cli_ray.evals.generation.schedule import Batch, Queue, plan
 from cli_ray.evals.items.location import Location
-from cli_ray.evals.record import Record
+from cli_ray.evals.records import Record
 from tests.evals.generation.charts import NAME, TOKENS, entries_of, job_of, sixteen
 
 TWO = ReplicaConfig(count=2, gpus=0, cpus=1, dtype="fp32", batch_size=4)

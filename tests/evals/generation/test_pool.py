@@ -18,7 +18,7 @@ from cli_ray.evals.generation.pool import PoolState, Replica, capacity, run_pool
 from cli_ray.evals.generation.predictor import Predictor
 from cli_ray.evals.generation.schedule import plan
 from cli_ray.evals.items.location import Location
-from cli_ray.evals.record import Record
+from cli_ray.evals.records import Record
 from tests.evals.generation.charts import NAME, TOKENS, entries_of, job_of, row, save_model, sixteen, write_rows
 from tests.evals.generation.echo import TWO, Echo, echoed, queue_of
 

@@ -11,13 +11,13 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Doc
-from cli_ray.evals.data.scan import Entry
 from cli_ray.evals.generation.job import DeviceLostError
 from cli_ray.evals.generation.predictor import Predictor, told, with_marks
 from cli_ray.evals.generation.schedule import Batch
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.location import Location
-from cli_ray.evals.record import Record
+from cli_ray.evals.items.survey import Entry
+from cli_ray.evals.records import Record
 from cli_ray.model.tiny import Family, build_tiny
 from tests.evals.generation.charts import TOKENS, entries_of, job_of, row, save_model, write_rows
 from tests.model.batches import cli_model
@@ -34,7 +34,7 @@ def _text_only() -> Iterator[None]:
         return images_of(benchmark, location, doc) if doc["image"] else []
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cli_ray.evals.data.scan.images_of", images)
+        patch.setattr("cli_ray.evals.items.survey.images_of", images)
         patch.setattr("cli_ray.evals.generation.predictor.images_of", images)
         yield
 

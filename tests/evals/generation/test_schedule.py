@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli_ray.config.evaluation import ReplicaConfig
-from cli_ray.evals.data.scan import Entry
 from cli_ray.evals.generation.lengths import text_tokens
 from cli_ray.evals.generation.schedule import Batch, Queue, expected_reply, plan
 from cli_ray.evals.items.location import Part
+from cli_ray.evals.items.survey import Entry
 
 PARTS = [Part("a", 0, 0, 10, 0), Part("a", 1, 10, 5, 10), Part("b", 0, 0, 100, 15)]
 

@@ -11,7 +11,7 @@ from ray.util import placement_group, remove_placement_group
 from cli_ray.evals.generation import pool
 from cli_ray.evals.generation.pool import PoolState, run_pool
 from cli_ray.evals.items.location import Location
-from cli_ray.evals.record import Record
+from cli_ray.evals.records import Record
 from tests.evals.generation.charts import job_of, row, write_rows
 from tests.evals.generation.echo import TWO, Echo, queue_of
 

@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import HfFileSystem, constants
 
 from cli_ray.errors import UserError
-from cli_ray.evals.data.layout import chosen, complete
+from cli_ray.evals.items.hub import chosen, complete
 from cli_ray.evals.items.sources import MissingError, locate, read
 from cli_ray.evals.suite import benchmark
 from tests.evals.items.hub_cache import REVISION, charts, write_parquet

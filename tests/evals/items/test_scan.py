@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from cli_ray.errors import UserError
-from cli_ray.evals.data.scan import Entry, check_ids, scan
 from cli_ray.evals.items.sources import locate
-from cli_ray.evals.record import digest, key_of
+from cli_ray.evals.items.survey import Entry, check_ids, scan
+from cli_ray.evals.records import digest, key_of
 from cli_ray.evals.suite import BENCHMARKS, benchmark
 from tests.evals.items.hub_cache import charts, png, write_jsonl, write_parquet
 

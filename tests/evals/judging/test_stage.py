@@ -10,10 +10,10 @@ from cli_ray.commands.main import main
 from cli_ray.config import EvaluationConfig
 from cli_ray.evals import miniature
 from cli_ray.evals.benchmark import Profile
-from cli_ray.evals.data.scan import scan
 from cli_ray.evals.items.sources import locate
-from cli_ray.evals.record import Record
-from cli_ray.evals.results.asked import Asked
+from cli_ray.evals.items.survey import scan
+from cli_ray.evals.records import Record
+from cli_ray.evals.results.scorecard import Asked
 from cli_ray.evals.results.table import read_results
 from cli_ray.evals.run import Evaluation
 from cli_ray.evals.suite import benchmark

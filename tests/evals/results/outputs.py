@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cli_ray.evals.benchmark import Benchmark, Graded, Judge, Metrics, Profile, Sample, Source
-from cli_ray.evals.record import Record
+from cli_ray.evals.records import Record
 from cli_ray.evals.results.aggregate import Row, row
 from cli_ray.evals.results.samples import samples_table
 from cli_ray.evals.results.table import results

@@ -5,8 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cli_ray.evals.results.bootstrap import Resampler, draws, interval, resampled, resampled_mean
-from cli_ray.evals.results.clusters import blocks, clustered_error, scores
+from cli_ray.evals.results.statistics import (
+    Resampler,
+    blocks,
+    clustered_error,
+    draws,
+    interval,
+    resampled,
+    resampled_mean,
+    scores,
+)
 from cli_ray.evals.suite import BENCHMARKS
 from tests.evals.results.outputs import all_right, sample, samples
 

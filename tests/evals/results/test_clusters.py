@@ -5,7 +5,7 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from cli_ray.evals.results.clusters import blocks, clustered_error
+from cli_ray.evals.results.statistics import blocks, clustered_error
 from tests.evals.results.outputs import sample, samples
 
 

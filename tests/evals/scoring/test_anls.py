@@ -2,7 +2,7 @@
 
 import pytest
 
-from cli_ray.evals.scoring.anls import anls
+from cli_ray.evals.scoring.text import anls
 
 
 @pytest.mark.parametrize(

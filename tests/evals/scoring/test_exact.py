@@ -1,6 +1,6 @@
 """Equality but for case and punctuation."""
 
-from cli_ray.evals.scoring.exact import exact, plain
+from cli_ray.evals.scoring.text import exact, plain
 
 
 def test_case_and_punctuation_do_not_count_but_spaces_do() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from cli_ray import evals
 from cli_ray.evals.benchmark import Messages
-from cli_ray.evals.scoring.rouge import rouge_l
+from cli_ray.evals.scoring.text import rouge_l
 
 
 def mmvet(gold: str = "-1<AND>-5", abilities: str = "ocr,math") -> dict[str, Any]:

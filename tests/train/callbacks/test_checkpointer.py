@@ -11,14 +11,13 @@ import torch.distributed as dist
 from cli_ray.config import RunConfig
 from cli_ray.data import ledger
 from cli_ray.errors import RunFailedError
-from cli_ray.train import background
 from cli_ray.train.callbacks import checkpointer
 from cli_ray.train.callbacks.checkpointer import Checkpointer
 from cli_ray.train.callbacks.ledger import Ledger
-from cli_ray.train.checkpoint.files import complete_checkpoints
+from cli_ray.train.checkpoint import write
+from cli_ray.train.checkpoint.files import Progress, complete_checkpoints
 from cli_ray.train.checkpoint.write import damage
 from cli_ray.train.loop import TrainLoop
-from cli_ray.train.progress import Progress
 from cli_ray.train.run_folder import RunFolder
 from tests.train.ranks import on_ranks
 
@@ -67,7 +66,7 @@ def train(folder: str, first: int, last: int, broken: list[int]) -> str:
     Every rank waits for its writing to end before it votes, so that each checkpoint is settled a step later.
     """
     vars(checkpointer)["take_snapshot"] = lambda engine: {f"deepspeed/rank{dist.get_rank()}.pt": torch.ones(3)}
-    background.PAUSE_S = 0.0
+    write.PAUSE_S = 0.0
     record = Ledger()
     one = Checkpointer(record)
     loop = Loop(RunFolder(folder), last, progress=Progress(step=first))

@@ -14,9 +14,8 @@ from cli_ray.data.synthetic import synthesize, write_tar
 from cli_ray.errors import UserError
 from cli_ray.train import evaluator
 from cli_ray.train.callbacks.evaluations import awaited, is_due, join_results, name_of
-from cli_ray.train.checkpoint.files import Checkpoint, complete_checkpoints
+from cli_ray.train.checkpoint.files import Checkpoint, Progress, complete_checkpoints
 from cli_ray.train.evaluator import Evaluator
-from cli_ray.train.progress import Progress
 from cli_ray.train.run_folder import RunFolder
 from cli_ray.train.trainer import train
 

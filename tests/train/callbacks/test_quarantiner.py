@@ -19,13 +19,13 @@ from cli_ray.data.encoded import Encoded, Row
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.data.quarantine import TooManyBadSamplesError
-from cli_ray.data.rows import Task
+from cli_ray.data.reading import Task
 from cli_ray.data.sample import BadSample
 from cli_ray.data.stream import Stream
 from cli_ray.errors import UserError
 from cli_ray.train.callbacks.quarantiner import Quarantiner
+from cli_ray.train.checkpoint.files import Progress
 from cli_ray.train.loop import TrainLoop
-from cli_ray.train.progress import Progress
 from cli_ray.train.run_folder import RunFolder
 from cli_ray.train.trainer import prepare_index
 from tests.data.shards import data_config

@@ -3,15 +3,15 @@ import threading
 
 import pytest
 
-from cli_ray.train import background
-from cli_ray.train.background import ATTEMPTS, Background
+from cli_ray.train.checkpoint import write
+from cli_ray.train.checkpoint.write import ATTEMPTS, Background
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "PAUSE_S", 0.0)
+    monkeypatch.setattr(write, "PAUSE_S", 0.0)
 
 
 class Work:

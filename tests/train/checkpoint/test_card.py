@@ -9,8 +9,7 @@ import yaml
 
 from cli_ray.config import InjectionConfig, RunConfig
 from cli_ray.train.checkpoint.card import KINDS, model_card
-from cli_ray.train.checkpoint.files import Checkpoint
-from cli_ray.train.progress import Progress
+from cli_ray.train.checkpoint.files import Checkpoint, Progress
 from cli_ray.train.run_folder import RunFolder
 
 CHECKPOINT = Checkpoint(

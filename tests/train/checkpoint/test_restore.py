@@ -5,10 +5,9 @@ from pathlib import Path
 import torch
 
 from cli_ray.errors import UserError
-from cli_ray.train.checkpoint.files import MARKER, Checkpoint, name_of
+from cli_ray.train.checkpoint.files import MARKER, Checkpoint, Progress, name_of
+from cli_ray.train.checkpoint.restore import choose
 from cli_ray.train.checkpoint.write import commit, write_shards
-from cli_ray.train.progress import Progress
-from cli_ray.train.restore import choose
 from cli_ray.train.run_folder import RunFolder
 from tests.train.ranks import on_ranks
 

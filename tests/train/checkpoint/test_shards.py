@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from cli_ray.train.checkpoint.files import MARKER, Checkpoint, complete_checkpoints, name_of
+from cli_ray.train.checkpoint.files import MARKER, Checkpoint, Progress, complete_checkpoints, name_of
 from cli_ray.train.checkpoint.write import commit, damage, write_shards
-from cli_ray.train.progress import Progress
 from cli_ray.train.run_folder import RunFolder
 
 STATES: list[dict[str, Any]] = [

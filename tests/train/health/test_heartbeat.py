@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
-from cli_ray.train.health.heartbeat import ENDED, Orders, Pulse, Sign
-from cli_ray.train.heartbeat import Heartbeat
+from cli_ray.train.health.heartbeat import ENDED, Heartbeat, Orders, Pulse, Sign
 
 SIGN = Sign(0, "a", "node", 1, "step", "", 5, seconds=2.0)
 

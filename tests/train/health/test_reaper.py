@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import ray
 
-from cli_ray.train import reaper
+from cli_ray.train.health import supervisor
 from cli_ray.train.health.heartbeat import Sign
-from cli_ray.train.reaper import end_ranks, kill
+from cli_ray.train.health.supervisor import end_ranks, kill
 
 SLEEPER = ["bash", "-c", "exec -a ray::Rank sleep 600"]
 
@@ -35,7 +35,7 @@ def test_a_frozen_process_of_ray_is_killed_and_no_other_one() -> None:
 
 def test_a_process_that_ends_by_itself_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     alive = iter([True, True, False])
-    monkeypatch.setattr(reaper, "_lives", lambda pid: next(alive, False))
+    monkeypatch.setattr(supervisor, "_lives", lambda pid: next(alive, False))
     monkeypatch.setattr(os, "kill", lambda pid, number: pytest.fail("it was killed"))
     kill([1], grace_s=1.0)
 
