@@ -10,7 +10,7 @@ from cli_ray.evals.suite import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-ROOMS = ("config", "data", "model", "plan", "train", "tune", "drill", "doctor", "commands")
+ROOMS = ("config", "storage", "data", "model", "train", "tune", "drill", "doctor", "demo", "commands")
 REST = {
     "jobs/train.py": "training as a Ray job, for `ray job submit`",
     "jobs/tune.py": "a sweep as a Ray job",

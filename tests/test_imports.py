@@ -1,4 +1,4 @@
-"""Imports go one way: config <- data, model <- train, plan, drill, doctor <- tune, evals <- commands."""
+"""Imports go one way: config <- storage <- data, model <- train, drill, doctor <- tune, evals <- demo, commands."""
 
 import ast
 import subprocess
@@ -9,54 +9,52 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "cli_ray"
 EVALS = PACKAGE.parent / "evals"
+BASE = {"errors", "text"}
+CLUSTER = {"autoscaler", "cluster", "room"}
 MAY_IMPORT = {
-    "config": {"errors"},
-    "data": {"config", "errors"},
-    "model": {"config", "errors"},
-    "plan": {"config", "errors", "model"},
-    "train": {"autoscaler", "cluster", "config", "errors", "data", "model", "plan", "room"},
-    "drill": {"config", "errors"},
-    "tune": {"autoscaler", "cluster", "config", "errors", "data", "model", "plan", "room", "train"},
-    "doctor": {"autoscaler", "cluster", "config", "data", "errors", "model", "room", "signals"},
-    "commands": {
+    "config": BASE,
+    "storage": BASE | {"data"},
+    "data": BASE | {"config", "storage"},
+    "model": BASE | {"config"},
+    "train": BASE | CLUSTER | {"config", "storage", "data", "model"},
+    "drill": BASE | {"config", "storage"},
+    "tune": BASE | CLUSTER | {"config", "storage", "data", "model", "train"},
+    "doctor": BASE | CLUSTER | {"config", "storage", "data", "model", "signals"},
+    "demo": BASE | {"config", "storage", "data", "model", "signals", "train"},
+    "commands": BASE
+    | {
         "autoscaler",
         "cluster",
         "config",
-        "doctor",
-        "errors",
+        "storage",
         "data",
-        "model",
-        "plan",
-        "train",
+        "demo",
+        "doctor",
         "drill",
-        "tune",
+        "model",
         "signals",
+        "train",
+        "tune",
     },
 }
 USES_RAY = {
     "autoscaler.py",
     "cluster.py",
-    "commands/comparison.py",
-    "data/ray_rows.py",
+    "data/reading.py",
+    "demo/comparison.py",
+    "doctor/cluster.py",
     "doctor/examination.py",
-    "doctor/join.py",
-    "doctor/nodes.py",
-    "doctor/service.py",
     "drill/site.py",
     "room.py",
     "train/callbacks/pauser.py",
-    "train/controller.py",
     "train/environment.py",
     "train/evaluator.py",
-    "train/faults.py",
-    "train/heartbeat.py",
-    "train/launch.py",
-    "train/pulse.py",
-    "train/reaper.py",
-    "train/supervisor.py",
+    "train/health/faults.py",
+    "train/health/heartbeat.py",
+    "train/health/supervisor.py",
+    "train/ray_train.py",
     "train/trainer.py",
     "train/worker.py",
-    "tune/asha.py",
     "tune/console.py",
     "tune/search.py",
     "tune/space.py",
@@ -102,8 +100,8 @@ def test_evals_stand_above_data_and_model_and_below_the_commands() -> None:
     below = {
         name.split(".")[1] for path in EVALS.rglob("*.py") for name in imported(path) if name.startswith("cli_ray.")
     }
-    assert below <= {"autoscaler", "cluster", "config", "data", "errors", "evals", "model", "room"}
-    users = {path for path in importers(PACKAGE, "cli_ray.evals") if not path.startswith("commands/")}
+    assert below <= {"autoscaler", "cluster", "config", "data", "errors", "evals", "model", "room", "storage", "text"}
+    users = {path for path in importers(PACKAGE, "cli_ray.evals") if not path.startswith(("commands/", "demo/"))}
     assert users == {"train/evaluator.py"}
 
 
