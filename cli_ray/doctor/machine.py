@@ -21,6 +21,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+import cli_ray
 from cli_ray.config import RunConfig
 from cli_ray.doctor.finding import Finding, Level
 from cli_ray.packages import version_of
@@ -79,8 +80,10 @@ def look(name: str = "") -> Machine:
     import torch
 
     gpus = parse_gpus(_output(SMI))
+    versions = {package: version_of(package) for package in PACKAGES}
     return Machine(
-        versions={package: version_of(package) for package in PACKAGES},
+        # A job may bring cli_ray in its working directory, which comes before an installed one.
+        versions=versions | {"cli_ray": cli_ray.__version__},
         torch_cuda=torch.version.cuda or "",
         nccl=torch.distributed.is_nccl_available(),
         gpus=gpus,
