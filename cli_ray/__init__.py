@@ -5,8 +5,6 @@ from types import ModuleType
 
 import wrapt
 
-__version__ = "0.1.0"
-
 _AUTO = "transformers.models.auto.modeling_auto"
 _FAMILIES = ("clip", "llama", "llava", "llava_onevision", "qwen2", "siglip")
 _BASES = ("transformers.modeling_layers", *(f"transformers.models.{one}.modeling_{one}" for one in _FAMILIES))

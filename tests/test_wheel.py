@@ -118,12 +118,12 @@ def test_another_package_called_evals_takes_nothing_from_the_wheel(installed: Pa
     count, *files = run(installed, elsewhere, "-c", IMPORT).splitlines()[-1].split(maxsplit=1)
     assert int(count) > 100
     assert files == [str([str(installed)])]
-    assert "paper18: " in run(installed, elsewhere, "-m", "cli_ray.commands.main", "eval", "--list")
+    assert "paper18: " in run(installed, elsewhere, "-m", "cli_ray", "eval", "--list")
 
 
 @pytest.mark.long
 def test_a_training_by_the_wheel_beside_another_evals(installed: Path, elsewhere: Path) -> None:
     write_tar(synthesize(8, seed=0, split="train"), elsewhere / "shards", shard_size=8)
     (elsewhere / "run.toml").write_text(RUN)
-    told = run(installed, elsewhere, "-m", "cli_ray.commands.main", "train", "run.toml")
+    told = run(installed, elsewhere, "-m", "cli_ray", "train", "run.toml")
     assert "is done: 2 steps, 8 samples" in told

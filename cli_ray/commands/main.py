@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import Any, TextIO
 
 from cli_ray.errors import StoppedError, UserError, disk_fault
@@ -103,6 +103,9 @@ def _run(words: list[str]) -> int:
         if words[:1] in (["--help"], ["-h"]):
             print(usage())
             return 0
+        if words == ["--version"]:
+            print(f"cli_ray {metadata.version('cli_ray')}")
+            return 0
         print(f"error: no verb {' '.join(words[:2])!r}\n\n{usage()}", file=sys.stderr)
         return 2
     try:
@@ -154,13 +157,10 @@ def usage() -> str:
             "cli-ray: Cross-Layer Injection for LLaVA models on Ray",
             "",
             "usage: cli-ray VERB [arguments]",
+            "       cli-ray --version",
             "",
             *lines,
             "",
             "cli-ray VERB --help lists the arguments of a verb.",
         ]
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -70,7 +70,7 @@ def main(names: list[str]) -> int:
     few = ["--benchmarks", "pope", "--miniature", "--limit", "2"]
     train = [f"{ROOT}/jobs/train.py", str(config), *runs, *rates]
     jobs: list[tuple[str, list[str], int, str]] = [
-        ("doctor", ["-m", "cli_ray.commands.main", "doctor", str(config), *runs], 0, WAITS),
+        ("doctor", ["-m", "cli_ray", "doctor", str(config), *runs], 0, WAITS),
         ("train", train, 0, WAITS),
         (
             "eval",
