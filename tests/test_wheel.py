@@ -14,7 +14,7 @@ from cli_ray.data.synthetic import synthesize, write_tar
 from cli_ray.train.environment import PACKAGE, code_hash
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("cli_ray", "evals", "pyproject.toml", "README.md", "LICENSE")
+PARTS = ("cli_ray", "evals", "jobs", "pyproject.toml", "README.md", "LICENSE")
 BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, f'build_{sys.argv[1]}')(sys.argv[2])"
 IMPORT = """
 import sys
@@ -104,6 +104,14 @@ def run(installed: Path, folder: Path, *words: str) -> str:
 def test_the_wheel_takes_one_name(installed: Path) -> None:
     assert {path.name for path in installed.iterdir() if not path.name.endswith(".dist-info")} <= {"cli_ray", "bin"}
     assert code_hash(installed / "cli_ray") == code_hash(PACKAGE)
+
+
+def test_the_wheel_brings_configs_and_sweeps(installed: Path, elsewhere: Path) -> None:
+    for kind in ("configs", "sweeps"):
+        brought = {path.name: path.read_bytes() for path in (installed / "cli_ray/recipes" / kind).iterdir()}
+        assert brought == {path.name: path.read_bytes() for path in (ROOT / "jobs" / kind).iterdir()}
+    run(installed, elsewhere, "-m", "cli_ray", "configs", "tiny", "run.toml")
+    assert (elsewhere / "run.toml").read_bytes() == (ROOT / "jobs/configs/tiny.toml").read_bytes()
 
 
 def test_the_wheel_of_an_sdist_is_that_of_the_checkout(checkout: Path, wheel: Path, tmp_path: Path) -> None:

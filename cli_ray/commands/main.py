@@ -52,6 +52,7 @@ class Pipe:
 
 VERBS = {
     "demo": "cli_ray.commands.demo",
+    "configs": "cli_ray.commands.configs",
     "doctor": "cli_ray.commands.doctor",
     "train": "cli_ray.commands.train",
     "tune": "cli_ray.commands.tune",
@@ -66,6 +67,7 @@ VERBS = {
 }
 MEANINGS = {
     "demo": "train plain LLaVA and CLI on synthetic images, on this machine",
+    "configs": "list the configs and sweeps that come along, or copy one",
     "doctor": "look at versions, GPUs, storage, memory and data of a cluster before a run; each finding has its fix",
     "train": "train a model as a TOML config says; the same command resumes",
     "tune": "search hyperparameters with Ray Tune as a TOML sweep says; the same command resumes",

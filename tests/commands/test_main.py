@@ -39,6 +39,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["train", "--help"], 0, "--optim.llm.lr"),
         (["export", "--help"], 0, "--keep-lora"),
         (["demo", "--help"], 0, "usage: cli-ray demo"),
+        (["configs"], 0, "llava15_7b_lora"),
         (["doctor", "--help"], 0, "--runs-dir"),
         (["pipeline", "--help"], 0, "--miniature"),
         (["pipeline"], 1, "name a config first"),
