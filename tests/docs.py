@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from cli_ray.commands.main import MEANINGS
 from cli_ray.config.evaluation import EvaluationConfig
 from cli_ray.config.sweep import SweepConfig
 from cli_ray.config.table import table
@@ -37,6 +38,7 @@ REST = {
 def renewed() -> dict[Path, str]:
     """Each page with generated parts, as it should be."""
     parts = {
+        "README.md": ("commands", commands()),
         "config.md": ("config tables", config_tables()),
         "sweeps.md": ("sweep table", table(SweepConfig)),
         "evaluation.md": ("evaluation table", table(EvaluationConfig)),
@@ -44,6 +46,12 @@ def renewed() -> dict[Path, str]:
         "map.md": ("map", code_map()),
     }
     return {DOCS / page: _with(DOCS / page, name, text) for page, (name, text) in parts.items()}
+
+
+def commands() -> str:
+    """A Markdown table of the verbs."""
+    rows = [f"| `cli-ray {verb}` | {meaning} |" for verb, meaning in MEANINGS.items()]
+    return "\n".join(["| command | what it does |", "| --- | --- |", *rows])
 
 
 def config_tables() -> str:
