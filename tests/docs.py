@@ -74,10 +74,11 @@ def benchmarks() -> str:
 
 
 def code_map() -> str:
-    """A Markdown table for each folder of code, with a line for each of its modules."""
+    """The ladder of imports, and a table for each folder of code with a line for each of its modules."""
     packages = [path.parent for top in ("cli_ray", "evals") for path in sorted((ROOT / top).rglob("__init__.py"))]
     rest = [f"| [`{name}`](../{name}) | {meaning} |" for name, meaning in REST.items()]
-    return "\n\n".join([*map(_package, packages), _table("Beside the packages", rest)])
+    ladder = f"{_purpose(ROOT / 'tests/test_imports.py')}. `tests/test_imports.py` holds it."
+    return "\n\n".join([ladder, *map(_package, packages), _table("Beside the packages", rest)])
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
