@@ -1,6 +1,5 @@
 """One optimiser step through DeepSpeed: parameter groups, ZeRO config, loss over supervised tokens."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +10,6 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed import distributed_c10d as c10d
 from torch.nn.utils import get_total_norm
 from transformers import PreTrainedModel
 
@@ -20,6 +18,7 @@ from cli_ray.data.collate import MicroBatch, normalize
 from cli_ray.data.encoded import IGNORED
 from cli_ray.errors import UserError
 from cli_ray.model.parameters import decays, part_of
+from cli_ray.train.deepspeed_private import import_deepspeed, set_timeouts
 
 # Legend: B samples, T tokens, S supervised tokens, V vocabulary, M decoder layers, I images, N vision layers.
 
@@ -48,25 +47,6 @@ class StepResult:
     bad_samples: int
     votes: list[int]
     """What the ranks gave as `votes`, summed."""
-
-
-def set_timeouts(timeout: timedelta) -> None:
-    """Gives all process groups the same timeout. Those that DeepSpeed made have torch's own: ten minutes under NCCL."""
-    for group in list(c10d._world.pg_map):
-        c10d._set_pg_timeout(timeout, group)
-
-
-def import_deepspeed(device: torch.device) -> Any:
-    """DeepSpeed, set to the given device before its accelerator is chosen."""
-    if device.type == "cpu":
-        os.environ["DS_ACCELERATOR"] = "cpu"
-    import deepspeed
-    import deepspeed.ops
-
-    if device.type == "cpu":
-        # init_distributed would compile a shared-memory collective for minutes; gloo serves as well.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    return deepspeed
 
 
 def deepspeed_config(config: RunConfig, accumulation: int) -> dict[str, Any]:

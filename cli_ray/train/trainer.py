@@ -21,9 +21,9 @@ from cli_ray.train.callbacks.trackers import check_sinks
 from cli_ray.train.environment import record_start
 from cli_ray.train.evaluator import Evaluator
 from cli_ray.train.health.heartbeat import start_pulse
+from cli_ray.train.health.restarts import Launch
 from cli_ray.train.health.run_lock import Lease
 from cli_ray.train.health.supervisor import Check, Supervisor
-from cli_ray.train.ray_train import Launch
 from cli_ray.train.rehearsal import longest_batch
 from cli_ray.train.run_folder import RunFolder, load_config
 

@@ -19,7 +19,7 @@ from cli_ray.model.cost import describe
 from cli_ray.text import say
 from cli_ray.train.callbacks import callbacks_of
 from cli_ray.train.checkpoint.files import Checkpoint, total_steps
-from cli_ray.train.checkpoint.universal import choose, load
+from cli_ray.train.checkpoint.restore import choose, load
 from cli_ray.train.engine import Engine, partition_while_loading
 from cli_ray.train.health.faults import record, verdict
 from cli_ray.train.health.heartbeat import Heartbeat, end_process, find_pulse, send_to

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cli_ray.train.checkpoint.files import complete_checkpoints
-from cli_ray.train.checkpoint.universal import load
+from cli_ray.train.checkpoint.restore import load
 from cli_ray.train.loop import lr_factor
 from cli_ray.train.rehearsal import longest_batch
 from cli_ray.train.run_folder import RunFolder

@@ -1,9 +1,9 @@
 """A checkpoint for another number of workers, through DeepSpeed's universal checkpoint.
 
-ZeRO shards fit the number of ranks that wrote them. The converter gathers them into a file per parameter and
-state, of which every rank then takes its share. The converted files live only while they are loaded.
+ZeRO shards fit the number of ranks that wrote them. DeepSpeed's converter gathers them into a file per parameter and
+state, of which every rank then takes its share. The converted files exist only while they are loaded.
 
-Which checkpoint a start goes on from, and going on from it.
+Called by `restore.load` where the number of ranks is another one, and by the drills that resize runs.
 """
 
 import os
@@ -18,14 +18,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from pyarrow import fs
 
 from cli_ray.errors import UserError
-from cli_ray.text import say
-from cli_ray.train.checkpoint.files import TAG, Checkpoint, marked, read_from
-from cli_ray.train.checkpoint.write import damage
+from cli_ray.train.deepspeed_private import loading_universal
 from cli_ray.train.run_folder import RunFolder
 
 PREFIX = "universal-"
@@ -53,7 +50,7 @@ def load_universal(folder: RunFolder, name: str, tag: str, engine: Any) -> None:
     with _workspaces(folder) as (own, shared):
         start = time.perf_counter()
         error = _convert_to(shared, folder, f"{name}/{tag}") if own == shared else ""
-        errors = [one for one in _gathered(error) if one]
+        errors = [text for text in _gathered(error) if text]
         if errors:
             raise UserError(errors[0])
         if dist.get_rank() == 0:
@@ -65,8 +62,8 @@ def load_universal(folder: RunFolder, name: str, tag: str, engine: Any) -> None:
 def sweep(folder: RunFolder) -> None:
     """Removes converted files that a killed process left in the run folder; called by every rank."""
     if dist.get_rank() == 0 and folder.is_local:
-        for left in Path(folder.path).glob(f"{PREFIX}*"):
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in Path(folder.path).glob(f"{PREFIX}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
     dist.barrier()
 
 
@@ -91,7 +88,7 @@ def convert(saved: Path, target: Path) -> None:
         "--num_merge_workers": processes,
     }
     # A process of its own: this one has threads and a GPU, which must not be forked.
-    done = subprocess.run(
+    converter = subprocess.run(
         [sys.executable, "-P", "-m", CONVERTER, "--inject_missing_state", *chain(*options.items())],
         cwd=root,
         env=os.environ | {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""},
@@ -99,9 +96,9 @@ def convert(saved: Path, target: Path) -> None:
         text=True,
         check=False,
     )
-    if done.returncode:
+    if converter.returncode:
         shutil.rmtree(target, ignore_errors=True)
-        cause = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
+        cause = (converter.stderr.strip() or f"exit status {converter.returncode}").splitlines()[-1]
         raise UserError(f"{saved} cannot be converted for another number of workers: {cause}")
 
 
@@ -109,41 +106,25 @@ def restore(workspace: Path, engine: Any) -> None:
     """Loads what `convert` wrote to `workspace / CONVERTED`; called by every rank."""
     optimizer = engine.optimizer.optimizer
     groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    # DeepSpeed asks its config at each load, so an engine can be told after it was built.
-    engine._config.load_universal_checkpoint = True
-    try:
-        with _a_fragment_in_every_group(engine.optimizer):
-            engine.load_checkpoint(str(workspace), tag=CONVERTED, load_module_strict=False)
-    finally:
-        engine._config.load_universal_checkpoint = False
+    with loading_universal(engine):
+        engine.load_checkpoint(str(workspace), tag=CONVERTED, load_module_strict=False)
+    # DeepSpeed 0.19.8 at ZeRO 3 gives all groups the rate, decay and name of the first.
     for group, own in zip(optimizer.param_groups, groups, strict=True):
-        group.update(own)  # ZeRO 3 gives all groups the rate, decay and name of the first
+        group.update(own)
     for parameter, state in optimizer.state.items():
-        # ZeRO 3 lets all parameters count their steps in one tensor.
+        # And it lets all parameters count their steps in one tensor.
         step = state["step"].clone()
         state["step"] = step.to(parameter.device) if optimizer.defaults["fused"] else step
 
 
-@contextmanager
-def _a_fragment_in_every_group(zero: Any) -> Iterator[None]:
-    """At ZeRO 1 and 2, an empty fragment for each group of which this rank holds nothing but padding.
+def room_needed(saved: Path) -> int:
+    """Bytes that a conversion takes at its peak: fragments and merged states, one rank's states, and the weights.
 
-    DeepSpeed takes the step of a group from the fragments that a rank holds, and fails where there is none.
+    A tenth is added for the heads of the many small files.
     """
-    from deepspeed.utils.tensor_fragment import fragment_address, tensor_fragment
-
-    parameters = getattr(zero, "bit16_groups", None) or getattr(zero, "bf16_groups", [])
-    given = []
-    for number, (group, held) in enumerate(zip(zero.optimizer.param_groups, parameters, strict=False)):
-        if all(parameter._hp_mapping is None for parameter in held):
-            empty, nowhere = group["params"][0][:0], fragment_address(numel=0, start=0)
-            held[0]._hp_mapping = tensor_fragment(held[0].flatten()[:0], nowhere, empty, nowhere, {}, {}, False, number)
-            given.append(held[0])
-    try:
-        yield
-    finally:
-        for parameter in given:
-            parameter._hp_mapping = None
+    states = [path.stat().st_size for path in saved.glob("*_optim_states.pt")]
+    weights = [path.stat().st_size for path in saved.glob("*_model_states.pt")]
+    return (2 * sum(states) + max(states, default=0) + sum(weights)) * 11 // 10
 
 
 @contextmanager
@@ -168,16 +149,6 @@ def _convert_to(workspace: Path, folder: RunFolder, shards: str) -> str:
     return ""
 
 
-def room_needed(saved: Path) -> int:
-    """Bytes that a conversion takes at its peak: fragments and merged states, one rank's states, and the weights.
-
-    A tenth is added for the heads of the many small files.
-    """
-    states = [path.stat().st_size for path in saved.glob("*_optim_states.pt")]
-    weights = [path.stat().st_size for path in saved.glob("*_model_states.pt")]
-    return (2 * sum(states) + max(states, default=0) + sum(weights)) * 11 // 10
-
-
 def _check_room(saved: Path, parent: Path) -> None:
     needed, free = room_needed(saved), shutil.disk_usage(parent).free
     if needed > free:
@@ -192,62 +163,3 @@ def _gathered(text: str) -> list[str]:
     texts = [""] * dist.get_world_size()
     dist.all_gather_object(texts, text)
     return texts
-
-
-def choose(folder: RunFolder, device: torch.device) -> Checkpoint | None:
-    """The newest checkpoint that is whole, the same on every rank; None when none was ever completed.
-
-    Each rank reads its share of the files and compares checksums. What is half-written or damaged is told and
-    removed, for those steps are done again.
-
-    Raises:
-        UserError: there are complete checkpoints, and all of them are damaged.
-    """
-    rank, world_size = dist.get_rank(), dist.get_world_size()
-    found: list[dict[str, Checkpoint | str]] = [marked(folder) if rank == 0 else {}]
-    dist.broadcast_object_list(found, src=0, device=device)
-    damaged = {name: one for name, one in found[0].items() if isinstance(one, str)}
-    for checkpoint in [one for one in reversed(found[0].values()) if isinstance(one, Checkpoint)]:
-        reasons: list[str | None] = [None] * world_size
-        dist.all_gather_object(reasons, damage(folder, checkpoint, sorted(checkpoint.files)[rank::world_size]))
-        reason = next((reason for reason in reasons if reason), None)
-        if reason is None:
-            if rank == 0:
-                _tidy(folder, checkpoint, damaged)
-            return checkpoint
-        damaged[checkpoint.name] = reason
-    if damaged:
-        told = "".join(f"\n  {name}: {reason}" for name, reason in damaged.items())
-        raise UserError(
-            f"every checkpoint of {folder.uri} is damaged:{told}\nput one back from a copy, "
-            "or remove its checkpoints folder to begin at step 0"
-        )
-    if rank == 0:
-        _tidy(folder, None, damaged)
-    return None
-
-
-def load(folder: RunFolder, checkpoint: Checkpoint, engine: Any) -> None:
-    """Restores weights and optimiser states that any number of ranks wrote; called by every rank.
-
-    Raises:
-        UserError: the checkpoint of another number of ranks cannot be converted.
-    """
-    sweep(folder)
-    if checkpoint.zero_stage and checkpoint.world_size != dist.get_world_size():
-        load_universal(folder, checkpoint.name, TAG, engine)
-        return
-    with read_from(folder, checkpoint.name) as local:
-        engine.load_checkpoint(str(local), tag=TAG, load_module_strict=False)
-
-
-def _tidy(folder: RunFolder, chosen: Checkpoint | None, damaged: dict[str, str]) -> None:
-    """Tells of checkpoints that cannot be used, and removes them; rank 0 only."""
-    whole = marked(folder).keys() - damaged.keys()
-    for name in (f"checkpoints/{name}" for name in folder.names("checkpoints")):
-        if name in whole:
-            continue
-        reason = damaged.get(name, "half-written")
-        say(f"{name} is left out: {reason}; using {chosen.name if chosen else 'none'}")
-        folder.event("checkpoint left out", path=name, reason=reason)
-        folder.delete(name)

@@ -6,7 +6,7 @@ import torch
 
 from cli_ray.errors import UserError
 from cli_ray.train.checkpoint.files import MARKER, Checkpoint, Progress, name_of
-from cli_ray.train.checkpoint.universal import choose
+from cli_ray.train.checkpoint.restore import choose
 from cli_ray.train.checkpoint.write import commit, write_shards
 from cli_ray.train.run_folder import RunFolder
 from tests.train.ranks import on_ranks
