@@ -1,4 +1,7 @@
-"""One optimiser step through DeepSpeed: parameter groups, ZeRO config, loss over supervised tokens."""
+"""One optimiser step through DeepSpeed: parameter groups, ZeRO config, loss over supervised tokens.
+
+Built by `worker`; called by `loop` for each step, and by callbacks for sums over the ranks.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,7 +28,7 @@ from cli_ray.train.deepspeed_private import import_deepspeed, set_timeouts
 
 @dataclass(frozen=True)
 class ForwardResult:
-    """What one micro-batch gave."""
+    """What the forward pass of one micro-batch computed."""
 
     nll_S: Tensor
     """Negative log-likelihood of each supervised token, fp32."""
@@ -37,7 +40,7 @@ class ForwardResult:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one optimiser step gave; results are of this rank, the counts of all ranks."""
+    """What one optimiser step computed: `forwards` of this rank, everything else over all ranks."""
 
     forwards: list[ForwardResult]
     grad_norm: float
@@ -46,7 +49,7 @@ class StepResult:
     tokens: int
     bad_samples: int
     votes: list[int]
-    """What the ranks gave as `votes`, summed."""
+    """The argument `votes`, summed over the ranks."""
 
 
 def deepspeed_config(config: RunConfig, accumulation: int) -> dict[str, Any]:
@@ -162,7 +165,7 @@ class Engine:
         step: int,
         factor: float,
         votes: Sequence[int] = (),
-        tell: Callable[[str], object] = lambda detail: None,
+        on_batch: Callable[[str], object] = lambda detail: None,
     ) -> StepResult:
         """Forward, backward and update over this rank's micro-batches of one global batch.
 
@@ -176,7 +179,7 @@ class Engine:
             step: optimiser steps done before this one.
             factor: learning-rate factor on the peak rates.
             votes: small numbers to be summed over the ranks, as many on each.
-            tell: hears of each micro-batch as it begins.
+            on_batch: called with the number of each micro-batch as it begins, in words.
         """
         for group in self.deepspeed.optimizer.param_groups:
             group["lr"] = self.peak_rates[group["name"]] * factor
@@ -184,7 +187,7 @@ class Engine:
         scale = dist.get_world_size() / max(1, supervised)
         forwards = []
         for number, batch in enumerate(batches, start=1):
-            tell(f"micro-batch {number} of {len(batches)}")
+            on_batch(f"micro-batch {number} of {len(batches)}")
             torch.manual_seed(dropout_seed(self.config.seed, step, batch.place))
             result = self.forward(batch)
             self.deepspeed.backward(result.nll_S.sum() * scale, scale_wrt_gas=False)
@@ -195,7 +198,7 @@ class Engine:
         return StepResult(forwards, float(norm), samples, tokens, bad, votes)
 
     def _unsharded_grad_norm(self) -> Tensor | None:
-        """The gradient norm at ZeRO stage 0, where DeepSpeed clips but does not tell it."""
+        """The gradient norm at ZeRO stage 0, where DeepSpeed clips without reporting it."""
         if self.config.train.zero_stage:
             return None
         return get_total_norm([p.grad for p in self.deepspeed.module.parameters() if p.grad is not None])

@@ -1,4 +1,7 @@
-"""The driver: prepares the run folder, checks the cluster and starts Ray Train."""
+"""The driver of a run: prepares the run folder, checks config, data and cluster, and starts the workers.
+
+`train` is called by `cli-ray train`, the pipeline, each trial of a sweep, and the demo.
+"""
 
 from signal import Signals
 from typing import Any
@@ -41,7 +44,7 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
     Raises:
         UserError: config, data and cluster do not fit each other; says which field to change. Or another driver
             trains in the run folder.
-        RunFailedError: the run stopped itself, or is one of its two kinds; says why.
+        RunFailedError: the run stopped itself; says why. A ClusterError or StorageError: nodes or storage failed it.
         StoppedError: a signal stopped it after a checkpoint.
     """
     refuse_to_lose("--runs-dir", config.runs_dir)
