@@ -13,7 +13,11 @@ LOOK_S = 2.0
 
 
 class Pauser(Callback):
-    """Runs on every rank; stands before the checkpointer, which writes a checkpoint of a run that pauses."""
+    """Runs on every rank; stands before the checkpointer, which writes a checkpoint of a run that pauses.
+
+    Ranks hear of a stop at different moments, and one that ended alone would leave the others in a collective: so they
+    vote, and all see the same sum.
+    """
 
     def on_start(self, loop: TrainLoop) -> None:
         self._looked = time.monotonic()
