@@ -99,9 +99,9 @@ def base_of(model: ModelConfig) -> dict[str, Origin]:
 
 
 def quiet_loading() -> None:
-    """Keeps the progress bars and notes of libraries out of what follows in this process, the loading of models first.
+    """Keeps progress bars and notes of libraries out of this process' output; called before models are loaded.
 
-    And transformers asks the hub to convert the .bin files of others whenever it reads some, which is kept from it.
+    Also stops transformers from asking the hub to convert the .bin files of others, as it does whenever it reads some.
     """
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     transformers.utils.logging.disable_progress_bar()
