@@ -88,8 +88,8 @@ class Trainer(TorchTrainer):
 
     _actor: Any = None
 
-    def __init__(self, *arguments: Any, backstop_s: float, **named: Any) -> None:
-        super().__init__(*arguments, **named)
+    def __init__(self, *arguments: Any, backstop_s: float, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._backstop_s = backstop_s
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Result:

@@ -60,8 +60,8 @@ def record(
 
     So it does where storage or a node failed, or where a collective only says that another rank is gone.
     """
-    is_passing = isinstance(error, OSError | dist.DistError | RayError) and not isinstance(error, UserError)
-    if is_passing or not isinstance(error, Exception) or any(mark in str(error) for mark in _OF_PEERS):
+    is_transient = isinstance(error, OSError | dist.DistError | RayError) and not isinstance(error, UserError)
+    if is_transient or not isinstance(error, Exception) or any(mark in str(error) for mark in _OF_PEERS):
         return
     fault = Fault(
         step=step,
