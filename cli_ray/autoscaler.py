@@ -1,21 +1,15 @@
 """Ray's autoscaler: whether the cluster has one, what it is starting, and what it says it can never give.
 
-Ray's own view of it is private, so that this is the one place that reads it: for version 2 the reply of
-`GetClusterStatus` (ray/autoscaler/v2/sdk.py), for version 1 the status that `ray status` prints.
+Called by `room`, which waits for a cluster to grow, by the supervisor of a run for its messages, and by the pool of
+replicas. Version 2 of Ray's autoscaler says all of this; version 1 only that it is there.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
 
-import ray
-from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
-from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
+from cli_ray import ray_private
 
-_raylet: Any = ray._raylet
-RPC_S = 10
 READ_ONLY = "node_"
 """How version 1 begins the names of node types where it only mirrors a cluster that somebody else started."""
 
@@ -46,11 +40,9 @@ class Outlook:
 
 def version() -> int:
     """1 or 2 of the autoscaler that adds nodes to the connected cluster; 0 where nothing does."""
-    client = _client()
-    place = _raylet.GCS_AUTOSCALER_STATE_NAMESPACE.encode()
-    if client.internal_kv_get(_raylet.GCS_AUTOSCALER_V2_ENABLED_KEY.encode(), namespace=place, timeout=RPC_S) == b"1":
+    if ray_private.runs_autoscaler_v2():
         return 2
-    status = client.internal_kv_get(DEBUG_AUTOSCALING_STATUS.encode(), namespace=None, timeout=RPC_S)
+    status = ray_private.autoscaler_v1_status()
     return int(status is not None and adds_nodes(status))
 
 
@@ -62,15 +54,15 @@ def adds_nodes(status: bytes) -> bool:
 
 def outlook() -> Outlook:
     """What the autoscaler of the connected cluster says; of version 2 alone."""
-    reply = GetClusterStatusReply.FromString(_client().get_cluster_status(timeout_s=RPC_S))
+    reply = ray_private.autoscaler_v2_status()
     state = reply.autoscaling_state
-    failures = [one.reason for one in state.failed_instance_requests]
+    failures = [request.reason for request in state.failed_instance_requests]
     return Outlook(
         now=reply.cluster_resource_state.cluster_resource_state_version,
         seen=state.last_seen_cluster_resource_state_version,
-        hopeless=frozenset(one.details.partition(":")[0] for one in state.infeasible_gang_resource_requests),
-        hopeless_bundles=tuple(dict(one.resources_bundle) for one in state.infeasible_resource_requests),
-        starting=len(state.pending_instances) + sum(one.count for one in state.pending_instance_requests),
+        hopeless=frozenset(group.details.partition(":")[0] for group in state.infeasible_gang_resource_requests),
+        hopeless_bundles=tuple(dict(request.resources_bundle) for request in state.infeasible_resource_requests),
+        starting=len(state.pending_instances) + sum(request.count for request in state.pending_instance_requests),
         failure=failures[-1] if failures else "",
     )
 
@@ -79,34 +71,23 @@ def refuses(cpus: float, gpus: float) -> bool:
     """Whether an autoscaler of version 2 has no more nodes for actors of this size."""
     if version() != 2:
         return False
-    return any(one.get("CPU", 0) == cpus and one.get("GPU", 0) == gpus for one in outlook().hopeless_bundles)
+    return any(bundle.get("CPU", 0) == cpus and bundle.get("GPU", 0) == gpus for bundle in outlook().hopeless_bundles)
 
 
 def news() -> str:
     """What to add to a sentence about missing room; empty where nothing adds nodes."""
-    found = version()
-    return str(outlook()) if found == 2 else "its autoscaler may be starting nodes" if found else ""
+    match version():
+        case 2:
+            return str(outlook())
+        case 1:
+            return "its autoscaler may be starting nodes"
+        case _:
+            return ""
 
 
 def start_helpers() -> None:
     """Starts the helpers of Ray Data and Ray Train that outlive a run on this driver's node, where the cluster grows.
 
-    Whoever needs them first starts them where it is: a rank, say, whose machine would then never be given back."""
-    if not version():
-        return
-    from ray.data._internal.cluster_autoscaler.default_autoscaling_coordinator import (
-        get_or_create_autoscaling_coordinator,
-    )
-    from ray.data._internal.stats import get_or_create_stats_actor
-
-    get_or_create_autoscaling_coordinator()
-    get_or_create_stats_actor()
-
-
-def _client() -> Any:
-    return _client_of(ray.get_runtime_context().gcs_address)
-
-
-@lru_cache(maxsize=1)
-def _client_of(address: str) -> Any:
-    return _raylet.GcsClient(address=address)
+    A rank would start them on its own machine, which an autoscaler could then never give back."""
+    if version():
+        ray_private.start_data_helpers()

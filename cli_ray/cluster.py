@@ -1,6 +1,8 @@
-"""The Ray cluster that a command works on."""
+"""The Ray cluster that a command works on: joining it or starting one, and the rules for paths in its jobs.
 
-import json
+Called by the commands, the trainer, sweeps and evaluations before they use Ray, and by `cli-ray doctor`.
+"""
+
 import math
 import os
 import platform
@@ -11,15 +13,11 @@ from typing import Any
 
 import grpc
 import ray
-from ray._private.gcs_utils import create_gcs_channel
-from ray._private.services import get_ray_address_from_environment
-from ray.core.generated.gcs_service_pb2 import InternalKVGetRequest
-from ray.core.generated.gcs_service_pb2_grpc import InternalKVGcsServiceStub
 
+from cli_ray import ray_private
 from cli_ray.errors import UserError
 from cli_ray.signals import ray_connects
 
-_raylet: Any = ray._raylet
 PROBE_S = 5.0
 """In which a cluster must answer."""
 
@@ -66,7 +64,7 @@ def is_named() -> bool:
 def running_address() -> str:
     """The address of the cluster that Ray would join; empty where it knows of none or is told to start one."""
     try:
-        address = str(get_ray_address_from_environment("auto", None))
+        address = ray_private.default_address()
     except ConnectionError:
         return ""
     return "" if address == "local" else address
@@ -94,11 +92,11 @@ def fault_of(address: str) -> str:
     if not answers(address):
         return f"{named} does not answer: start that cluster again, or unset RAY_ADDRESS"
     try:
-        versions = _versions(address)
-        if versions is None and "RAY_AUTH_MODE" not in os.environ and _has_token():
+        versions = ray_private.versions(address, PROBE_S)
+        if versions is None and "RAY_AUTH_MODE" not in os.environ and ray_private.has_token():
             os.environ["RAY_AUTH_MODE"] = "token"
-            _raylet.Config.initialize("")  # has the variable read again
-            versions = _versions(address)
+            ray_private.reread_auth_mode()
+            versions = ray_private.versions(address, PROBE_S)
     except grpc.RpcError as error:
         return f"{named} does not answer as a Ray cluster of this kind does: {error.code().name}"
     if versions is None:
@@ -114,30 +112,6 @@ def fault_of(address: str) -> str:
             f"{platform.python_version()}: use those of the cluster (its image, or a job)"
         )
     return ""
-
-
-def _versions(address: str) -> tuple[str, str] | None:
-    """Those of Ray and Python of a cluster; None where it wants another token than is given.
-
-    Raises:
-        grpc.RpcError: it does not answer.
-    """
-    channel = create_gcs_channel(address)
-    try:
-        request = InternalKVGetRequest(namespace=b"cluster", key=b"CLUSTER_METADATA")
-        reply = InternalKVGcsServiceStub(channel).InternalKVGet(request, timeout=PROBE_S)
-    except grpc.RpcError as error:
-        if error.code() == grpc.StatusCode.UNAUTHENTICATED:
-            return None
-        raise
-    finally:
-        channel.close()
-    found = json.loads(reply.value)
-    return found["ray_version"], found["python_version"]
-
-
-def _has_token() -> bool:
-    return bool(_raylet.AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True))
 
 
 def is_job(environment: Mapping[str, str]) -> bool:

@@ -1,4 +1,7 @@
-"""Room for work: whether the nodes have it, and asking an autoscaler for it where the cluster grows."""
+"""Room for work: whether the nodes have it, and asking an autoscaler for it where the cluster grows.
+
+Called by the trainer, sweeps, evaluations and `cli-ray doctor` before they start workers.
+"""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -106,12 +109,12 @@ def lacking(cluster: ClusterConfig, nodes: Sequence[Resources]) -> str:
             "cluster.num_workers, or start Ray with more logical CPUs (ray start --num-cpus)"
         )
     return (
-        f"the run asks for {need}, each on one node, and the nodes have {told(nodes)}: lower cluster.cpus_per_worker, "
-        "cluster.gpus_per_worker or cluster.num_workers, or take larger nodes"
+        f"the run asks for {need}, each on one node, and the nodes have {describe(nodes)}: lower "
+        "cluster.cpus_per_worker, cluster.gpus_per_worker or cluster.num_workers, or take larger nodes"
     )
 
 
-def told(nodes: Sequence[Resources]) -> str:
+def describe(nodes: Sequence[Resources]) -> str:
     """The nodes one by one."""
     return "; ".join(f"{node.get('GPU', 0):g} GPUs and {node.get('CPU', 0):g} CPUs" for node in nodes) or "nothing"
 

@@ -1,4 +1,8 @@
-"""SIGTERM, taken as Ctrl-C is, wherever a command is at that moment."""
+"""SIGTERM, taken as Ctrl-C is, wherever a command is at that moment.
+
+`commands/main` puts every command into `sigterm_interrupts`, and `cluster` each `ray.init` into `ray_connects`. While a
+run trains, the supervisor takes signals instead (`train/health/supervisor.py`).
+"""
 
 import os
 import signal

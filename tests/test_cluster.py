@@ -5,13 +5,12 @@ import platform
 import signal
 import sys
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import ray
 
-from cli_ray import cluster
+from cli_ray import cluster, ray_private
 from cli_ray.errors import UserError
 from cli_ray.signals import received
 from tests.ports import free_ports
@@ -74,7 +73,7 @@ def test_local_names_no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
 def no_mode(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process in which nobody has set RAY_AUTH_MODE; Ray's copy of it is left alone."""
     before = os.environ.pop("RAY_AUTH_MODE", None)
-    monkeypatch.setattr(cluster, "_raylet", SimpleNamespace(Config=SimpleNamespace(initialize=lambda text: None)))
+    monkeypatch.setattr(ray_private, "reread_auth_mode", lambda: None)
     yield
     os.environ.pop("RAY_AUTH_MODE", None)
     if before is not None:
@@ -91,12 +90,12 @@ def test_a_cluster_that_wants_a_token_gets_that_of_this_machine_or_is_told(
 ) -> None:
     mine = (ray.__version__, platform.python_version())
 
-    def versions(address: str) -> tuple[str, str] | None:
+    def versions(address: str, timeout_s: float) -> tuple[str, str] | None:
         return mine if takes_it and os.environ.get("RAY_AUTH_MODE") == "token" else None
 
     monkeypatch.setattr(cluster, "answers", lambda address: True)
-    monkeypatch.setattr(cluster, "_has_token", lambda: has_token)
-    monkeypatch.setattr(cluster, "_versions", versions)
+    monkeypatch.setattr(ray_private, "has_token", lambda: has_token)
+    monkeypatch.setattr(ray_private, "versions", versions)
     told = cluster.fault_of("10.0.0.1:6379")
     assert bool(told) == bool(fault)
     assert fault in told
@@ -106,5 +105,5 @@ def test_a_cluster_that_wants_a_token_gets_that_of_this_machine_or_is_told(
 @pytest.mark.parametrize("versions", [("2.59.0", platform.python_version()), (ray.__version__, "3.9.1")])
 def test_a_cluster_of_another_version_is_told(monkeypatch: pytest.MonkeyPatch, versions: tuple[str, str]) -> None:
     monkeypatch.setattr(cluster, "answers", lambda address: True)
-    monkeypatch.setattr(cluster, "_versions", lambda address: versions)
+    monkeypatch.setattr(ray_private, "versions", lambda address, timeout_s: versions)
     assert f"has Ray {versions[0]} and Python {versions[1]}, this process" in cluster.fault_of("10.0.0.1:6379")

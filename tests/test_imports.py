@@ -10,14 +10,14 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cli_ray"
 EVALS = PACKAGE.parent / "evals"
 BASE = {"errors", "packages", "text"}
-CLUSTER = {"autoscaler", "cluster", "room"}
+CLUSTER = {"autoscaler", "cluster", "ray_private", "room"}
 MAY_IMPORT = {
     "config": BASE,
     "storage": BASE | {"data"},
     "data": BASE | {"config", "storage"},
     "model": BASE | {"config"},
     "train": BASE | CLUSTER | {"config", "storage", "data", "model"},
-    "drill": BASE | {"config", "storage"},
+    "drill": BASE | {"config", "ray_private", "storage"},
     "tune": BASE | CLUSTER | {"config", "storage", "data", "model", "train"},
     "doctor": BASE | CLUSTER | {"config", "storage", "data", "model", "signals"},
     "demo": BASE | {"config", "storage", "data", "model", "signals", "train"},
@@ -39,19 +39,20 @@ MAY_IMPORT = {
     },
 }
 USES_RAY = {
-    "autoscaler.py",
     "cluster.py",
     "data/reading.py",
     "demo/comparison.py",
     "doctor/cluster.py",
     "doctor/examination.py",
     "drill/site.py",
+    "ray_private.py",
     "room.py",
     "train/callbacks/pauser.py",
     "train/environment.py",
     "train/evaluator.py",
     "train/health/faults.py",
     "train/health/heartbeat.py",
+    "train/health/restarts.py",
     "train/health/supervisor.py",
     "train/ray_train.py",
     "train/trainer.py",

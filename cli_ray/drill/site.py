@@ -12,10 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ray._common.utils import get_ray_address_file
 from ray.cluster_utils import Cluster
 from ray.util import get_node_ip_address
 
+from cli_ray import ray_private
 from cli_ray.drill.plan import Room
 
 # Inherited by the nodes, which read it as they start: a dead node is noticed within seconds.
@@ -128,7 +128,7 @@ class Site:
 @contextmanager
 def others_address_kept() -> Iterator[None]:
     """Keeps the file by which commands without RAY_ADDRESS find the user's own cluster, and not a site."""
-    file = Path(get_ray_address_file(None))
+    file = ray_private.address_file()
     file.parent.mkdir(parents=True, exist_ok=True)  # Ray expects it, and makes only the folder of the site
     content = file.read_bytes() if file.exists() else None
     yield

@@ -1,11 +1,17 @@
-"""The base of a run: the models on the hub or in folders that it started from. A run whose frozen weights are others
-would go on, or be exported, as a model that nobody trained."""
+"""The base of a run: the models on the hub or in folders that it started from.
+
+A run that went on with other frozen weights, or was exported with them, would be a model that nobody trained. So the
+trainer pins the base at the first start, and every later start and export checks it.
+"""
 
 import hashlib
 import json
+import os
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import transformers.utils.logging
 from pydantic import BaseModel, ConfigDict
 
 from cli_ray.config import ModelConfig
@@ -98,6 +104,17 @@ def base_of(model: ModelConfig) -> dict[str, Origin]:
         if model.checkpoint not in ("", "tiny") and is_original(values := checkpoint_values(model)):
             names["vision_tower"] = tower_of(model, values)[:2]
         return {field: _origin(*named) for field, named in names.items() if named[0] not in ("", "tiny")}
+
+
+def quiet_loading() -> None:
+    """Keeps progress bars and notes of libraries out of this process' output; called before models are loaded.
+
+    Also stops transformers from asking the hub to convert the .bin files of others, as it does whenever it reads some.
+    """
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
 
 
 def _origin(name: str, revision: str) -> Origin:

@@ -1,6 +1,8 @@
-"""One optimiser step through DeepSpeed: parameter groups, ZeRO config, loss over supervised tokens."""
+"""One optimiser step through DeepSpeed: parameter groups, ZeRO config, loss over supervised tokens.
 
-import os
+Built by `worker`; called by `loop` for each step, and by callbacks for sums over the ranks.
+"""
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +13,6 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed import distributed_c10d as c10d
 from torch.nn.utils import get_total_norm
 from transformers import PreTrainedModel
 
@@ -20,13 +21,14 @@ from cli_ray.data.collate import MicroBatch, normalize
 from cli_ray.data.encoded import IGNORED
 from cli_ray.errors import UserError
 from cli_ray.model.parameters import decays, part_of
+from cli_ray.train.deepspeed_private import import_deepspeed, set_timeouts
 
 # Legend: B samples, T tokens, S supervised tokens, V vocabulary, M decoder layers, I images, N vision layers.
 
 
 @dataclass(frozen=True)
 class ForwardResult:
-    """What one micro-batch gave."""
+    """What the forward pass of one micro-batch computed."""
 
     nll_S: Tensor
     """Negative log-likelihood of each supervised token, fp32."""
@@ -38,7 +40,7 @@ class ForwardResult:
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one optimiser step gave; results are of this rank, the counts of all ranks."""
+    """What one optimiser step computed: `forwards` of this rank, everything else over all ranks."""
 
     forwards: list[ForwardResult]
     grad_norm: float
@@ -47,26 +49,7 @@ class StepResult:
     tokens: int
     bad_samples: int
     votes: list[int]
-    """What the ranks gave as `votes`, summed."""
-
-
-def set_timeouts(timeout: timedelta) -> None:
-    """Gives all process groups the same timeout. Those that DeepSpeed made have torch's own: ten minutes under NCCL."""
-    for group in list(c10d._world.pg_map):
-        c10d._set_pg_timeout(timeout, group)
-
-
-def import_deepspeed(device: torch.device) -> Any:
-    """DeepSpeed, set to the given device before its accelerator is chosen."""
-    if device.type == "cpu":
-        os.environ["DS_ACCELERATOR"] = "cpu"
-    import deepspeed
-    import deepspeed.ops
-
-    if device.type == "cpu":
-        # init_distributed would compile a shared-memory collective for minutes; gloo serves as well.
-        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    return deepspeed
+    """The argument `votes`, summed over the ranks."""
 
 
 def deepspeed_config(config: RunConfig, accumulation: int) -> dict[str, Any]:
@@ -182,7 +165,7 @@ class Engine:
         step: int,
         factor: float,
         votes: Sequence[int] = (),
-        tell: Callable[[str], object] = lambda detail: None,
+        on_batch: Callable[[str], object] = lambda detail: None,
     ) -> StepResult:
         """Forward, backward and update over this rank's micro-batches of one global batch.
 
@@ -196,7 +179,7 @@ class Engine:
             step: optimiser steps done before this one.
             factor: learning-rate factor on the peak rates.
             votes: small numbers to be summed over the ranks, as many on each.
-            tell: hears of each micro-batch as it begins.
+            on_batch: called with the number of each micro-batch as it begins, in words.
         """
         for group in self.deepspeed.optimizer.param_groups:
             group["lr"] = self.peak_rates[group["name"]] * factor
@@ -204,7 +187,7 @@ class Engine:
         scale = dist.get_world_size() / max(1, supervised)
         forwards = []
         for number, batch in enumerate(batches, start=1):
-            tell(f"micro-batch {number} of {len(batches)}")
+            on_batch(f"micro-batch {number} of {len(batches)}")
             torch.manual_seed(dropout_seed(self.config.seed, step, batch.place))
             result = self.forward(batch)
             self.deepspeed.backward(result.nll_S.sum() * scale, scale_wrt_gas=False)
@@ -215,7 +198,7 @@ class Engine:
         return StepResult(forwards, float(norm), samples, tokens, bad, votes)
 
     def _unsharded_grad_norm(self) -> Tensor | None:
-        """The gradient norm at ZeRO stage 0, where DeepSpeed clips but does not tell it."""
+        """The gradient norm at ZeRO stage 0, where DeepSpeed clips without reporting it."""
         if self.config.train.zero_stage:
             return None
         return get_total_norm([p.grad for p in self.deepspeed.module.parameters() if p.grad is not None])

@@ -1,4 +1,8 @@
-"""What a run ran on, at its first start and at each later one. Holds no environment variables, which may be secrets."""
+"""environment.json: what a run ran on, at its first start and at each later one.
+
+Written by the trainer (the driver's side) and by the ranks (their accelerators). Holds no environment variables, which
+may be secrets.
+"""
 
 import hashlib
 import json
@@ -33,11 +37,11 @@ def record_start(folder: RunFolder) -> None:
     """Writes environment.json, or adds this start to its `resumes`."""
     text = folder.read(ENVIRONMENT)
     if text is None:
-        whole = environment() | {"resumes": []}
+        content = environment() | {"resumes": []}
     else:
-        whole = json.loads(text)
-        whole.setdefault("resumes", []).append(environment())
-    folder.write(ENVIRONMENT, json.dumps(whole, indent=2))
+        content = json.loads(text)
+        content.setdefault("resumes", []).append(environment())
+    folder.write(ENVIRONMENT, json.dumps(content, indent=2))
 
 
 def record_workers(folder: RunFolder) -> None:
@@ -46,11 +50,11 @@ def record_workers(folder: RunFolder) -> None:
     dist.all_gather_object(ranks, accelerator())
     if dist.get_rank():
         return
-    whole = json.loads(folder.read(ENVIRONMENT) or "{}")
-    start = whole["resumes"][-1] if whole.get("resumes") else whole
+    content = json.loads(folder.read(ENVIRONMENT) or "{}")
+    start = content["resumes"][-1] if content.get("resumes") else content
     seen = start.setdefault("workers", [])
     seen += [group for group in grouped(ranks) if group not in seen]
-    folder.write(ENVIRONMENT, json.dumps(whole, indent=2))
+    folder.write(ENVIRONMENT, json.dumps(content, indent=2))
 
 
 def environment() -> dict[str, Any]:
@@ -102,19 +106,19 @@ def accelerator() -> dict[str, Any]:
     node = ray.get_runtime_context().get_node_id()
     if not torch.cuda.is_available():
         return {"node": node, "gpu": None}
-    told = DRIVER.read_text() if DRIVER.exists() else ""
+    text = DRIVER.read_text() if DRIVER.exists() else ""
     return {
         "node": node,
         "gpu": torch.cuda.get_device_name(),
-        "driver": driver_version(told),
+        "driver": driver_version(text),
         "cuda": torch.version.cuda,
     }
 
 
-def driver_version(told: str) -> str | None:
+def driver_version(text: str) -> str | None:
     """The first version in what NVIDIA's kernel module says of itself, such as 570.86.15."""
-    found = re.search(r"\s(\d+\.\d[\d.]*)\s", told)
-    return found[1] if found else None
+    match = re.search(r"\s(\d+\.\d[\d.]*)\s", text)
+    return match[1] if match else None
 
 
 def grouped(ranks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,4 +1,7 @@
-"""Checkpoints of a run, evaluated while it trains: a thread of the driver, on what the cluster has left."""
+"""Evaluates checkpoints of a run while it trains: a thread of the driver, on what the cluster has left.
+
+Entered by `trainer.train`. The one place of training that calls `cli_ray.evals`.
+"""
 
 import shutil
 import threading
@@ -25,7 +28,7 @@ class Evaluator:
     """Evaluates checkpoints as they appear; leaving its `with` waits for the last of them.
 
     Replicas start only where training leaves room; where it leaves none they start when it has ended. A failed
-    evaluation is told and does not stop training.
+    evaluation is reported and does not stop training.
 
     Raises:
         UserError: at construction, when the run folder is on no mounted filesystem, which models are exported to, or
@@ -44,7 +47,7 @@ class Evaluator:
         self._config, self._folder = config, folder
         self._over = threading.Event()
         self._failed: set[int] = set()
-        self._told = ""
+        self._reported = ""
         self._thread = threading.Thread(target=self._watch, name="evaluator", daemon=True)
 
     def __enter__(self) -> Self:
@@ -69,12 +72,12 @@ class Evaluator:
         try:
             for step in self._due(over):
                 self._evaluate(step)
-        except Exception as error:  # told, and tried again while training goes on, which deletes checkpoints meanwhile
+        except Exception as error:  # reported, and tried again: training goes on and deletes checkpoints
             reason = f"{type(error).__name__}: {error}"
             if over:
                 self._folder.event("evaluation failed", reason=reason)
-            if reason != self._told:
-                self._told = reason
+            if reason != self._reported:
+                self._reported = reason
                 print(f"looking for checkpoints to evaluate failed: {reason}")
         return over
 
@@ -101,7 +104,7 @@ class Evaluator:
             evaluate(EvaluationConfig(model=str(model), output=str(output), **settings), live=False, spare_only=True)
             self._folder.write(f"{name_of(step)}/{COMPLETE}", "")
             shutil.rmtree(model)
-        except Exception as error:  # told, and training goes on
+        except Exception as error:  # reported, and training goes on
             self._failed.add(step)
             self._folder.event("evaluation failed", step=step, reason=str(error))
             print(f"evaluation of step {step} failed: {error}")

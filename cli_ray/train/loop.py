@@ -1,8 +1,6 @@
-"""The training loop of one rank. Everything beside the step itself is a callback.
+"""The training loop of one rank, and the hooks of all that happens beside the step itself.
 
-The learning rate as a pure function of the step.
-
-The hooks of the training loop.
+Built and run by `worker`; the step is `engine`'s, the callbacks are listed in `callbacks/__init__.py`.
 """
 
 import math
@@ -22,28 +20,13 @@ from cli_ray.train.health.heartbeat import Heartbeat
 from cli_ray.train.metrics import Metrics, Timing, step_metrics
 from cli_ray.train.run_folder import RunFolder
 
-
-def lr_factor(step: int, total: int, optim: OptimConfig) -> float:
-    """Factor on the peak rates at a step: linear warm-up, then cosine to `min_lr_share`.
-
-    Args:
-        step: optimiser steps done before this one, 0..total-1.
-        total: steps of the whole run.
-    """
-    warmup = math.ceil(total * optim.warmup_share)
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    share = (step - warmup) / max(1, total - warmup)
-    return optim.min_lr_share + (1 - optim.min_lr_share) * 0.5 * (1 + math.cos(math.pi * share))
-
-
 Pause = Literal["stopped", "preempted"]
-"""Asked to stop by the driver, or a node is about to be taken away."""
+"""The driver asked to stop, or a node is about to be taken away."""
 
 
 @dataclass
 class TrainLoop:
-    """State that callbacks see."""
+    """The state of a run on one rank, which callbacks see."""
 
     config: RunConfig
     engine: Engine
@@ -60,7 +43,7 @@ class TrainLoop:
     """Sums over the ranks of what callbacks voted in the newest step."""
     pause: Pause | None = None
     """Set to end after the present step."""
-    at_work: list[MicroBatch] = field(default_factory=list)
+    batches: list[MicroBatch] = field(default_factory=list)
     """This rank's share of the newest step."""
 
     def fit(self) -> Progress:
@@ -81,12 +64,12 @@ class TrainLoop:
     def _train(self) -> None:
         steps = iter(self.stream)
         while self.progress.step < self.total_steps and not self.pause:
-            self.at_work = []
+            self.batches = []
             self.heartbeat.step = self.progress.step + 1
             self.heartbeat.at("data", self.stream.awaited)
             start = time.perf_counter()
-            self.at_work = next(steps)
-            self._train_step(self.at_work, data_wait_ms=(time.perf_counter() - start) * 1e3)
+            self.batches = next(steps)
+            self._train_step(self.batches, data_wait_ms=(time.perf_counter() - start) * 1e3)
 
     def _train_step(self, batches: list[MicroBatch], data_wait_ms: float) -> None:
         start, step = time.perf_counter(), self.progress.step
@@ -118,21 +101,35 @@ class Callback:
     those that only write to rank 0.
     """
 
-    def on_start(self, loop: "TrainLoop") -> None:
+    def on_start(self, loop: TrainLoop) -> None:
         """Before the first step, after a checkpoint was restored."""
 
-    def vote(self, loop: "TrainLoop") -> dict[str, int]:
+    def vote(self, loop: TrainLoop) -> dict[str, int]:
         """Before a step: numbers whose sums over the ranks are in `loop.votes` after it.
 
         They travel with what the step reduces anyway. Every rank gives the same names, at every step.
         """
         return {}
 
-    def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
+    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
         """After an optimiser step; `metrics` is None between log lines."""
 
-    def on_end(self, loop: "TrainLoop") -> None:
+    def on_end(self, loop: TrainLoop) -> None:
         """After the last step, or the last before the run pauses."""
 
-    def on_error(self, loop: "TrainLoop", error: BaseException) -> None:
+    def on_error(self, loop: TrainLoop, error: BaseException) -> None:
         """After an exception, before it is raised again; must not use collectives."""
+
+
+def lr_factor(step: int, total: int, optim: OptimConfig) -> float:
+    """Factor on the peak rates at a step: linear warm-up, then cosine to `min_lr_share`.
+
+    Args:
+        step: optimiser steps done before this one, 0..total-1.
+        total: steps of the whole run.
+    """
+    warmup = math.ceil(total * optim.warmup_share)
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    share = (step - warmup) / max(1, total - warmup)
+    return optim.min_lr_share + (1 - optim.min_lr_share) * 0.5 * (1 + math.cos(math.pi * share))

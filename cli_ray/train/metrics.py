@@ -1,4 +1,4 @@
-"""The metrics of a step, reduced over ranks. Names carry their units."""
+"""The metrics of a step, reduced over ranks, by every rank for `loop`. Names carry their units."""
 
 import resource
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""The longest batch a run can meet, made up before the first sample is read."""
+"""The longest batch a run can meet, made up before the first sample is read.
+
+The trainer builds it to check lengths; each rank trains on it with zero weight, to find memory and shape faults early.
+"""
 
 from dataclasses import replace
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""The run folder: the one place a run writes to."""
+"""The run folder: the one place a run writes to. Opened by everything that writes or reads runs."""
 
 import json
 from typing import Any

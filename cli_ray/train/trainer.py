@@ -1,4 +1,7 @@
-"""The driver: prepares the run folder, checks the cluster and starts Ray Train."""
+"""The driver of a run: prepares the run folder, checks config, data and cluster, and starts the workers.
+
+`train` is called by `cli-ray train`, the pipeline, each trial of a sweep, and the demo.
+"""
 
 from signal import Signals
 from typing import Any
@@ -21,9 +24,9 @@ from cli_ray.train.callbacks.trackers import check_sinks
 from cli_ray.train.environment import record_start
 from cli_ray.train.evaluator import Evaluator
 from cli_ray.train.health.heartbeat import start_pulse
-from cli_ray.train.health.run_lock import Lease
+from cli_ray.train.health.restarts import Launch
+from cli_ray.train.health.run_lock import RunLock, machine_file
 from cli_ray.train.health.supervisor import Check, Supervisor
-from cli_ray.train.ray_train import Launch
 from cli_ray.train.rehearsal import longest_batch
 from cli_ray.train.run_folder import RunFolder, load_config
 
@@ -41,7 +44,7 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
     Raises:
         UserError: config, data and cluster do not fit each other; says which field to change. Or another driver
             trains in the run folder.
-        RunFailedError: the run stopped itself, or is one of its two kinds; says why.
+        RunFailedError: the run stopped itself; says why. A ClusterError or StorageError: nodes or storage failed it.
         StoppedError: a signal stopped it after a checkpoint.
     """
     refuse_to_lose("--runs-dir", config.runs_dir)
@@ -54,17 +57,17 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
     connect(config.cluster.max_workers * config.cluster.cpus_per_worker)
     check_resources(config.cluster, check)
     autoscaler.start_helpers()
-    with lease_of(folder) as lease:
+    with run_lock(folder) as lock:
         config = prepare(config, folder)
-        lease.check()
+        lock.check()
         with evaluator:
             launch = Launch(config, folder)
 
             def check_all() -> Signals | None:
-                lease.check()
+                lock.check()
                 return check()
 
-            supervisor = Supervisor(config.cluster, folder, lease.lock, check_all)
+            supervisor = Supervisor(config.cluster, folder, lock.actor, check_all)
             summary = supervisor.run(launch.fit, launch.abort)
         folder.event("end", **summary)
     if "error" in summary:
@@ -72,10 +75,10 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
     return summary
 
 
-def lease_of(folder: RunFolder) -> Lease:
-    """The lease of a run folder, with the pulse of the run as the lock of the cluster."""
+def run_lock(folder: RunFolder) -> RunLock:
+    """The lock of a run folder, whose actor is the pulse of the run."""
     session = ray.get_runtime_context().get_session_name()
-    return Lease(folder, session, take_lock=lambda: start_pulse(folder), free_lock=ray.kill)
+    return RunLock(folder, session, lambda: start_pulse(folder), ray.kill, machine_file(folder))
 
 
 def prepare(config: RunConfig, folder: RunFolder) -> RunConfig:

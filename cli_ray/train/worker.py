@@ -1,4 +1,4 @@
-"""One rank of a training run, started by Ray Train."""
+"""One rank of a training run: the function that Ray Train calls in each worker process (see `ray_train`)."""
 
 from contextlib import closing
 from typing import Any
@@ -17,14 +17,15 @@ from cli_ray.model.build import build_model, load_processor
 from cli_ray.model.configuration import layer_map
 from cli_ray.model.cost import describe
 from cli_ray.text import say
+from cli_ray.train.base import quiet_loading
 from cli_ray.train.callbacks import callbacks_of
 from cli_ray.train.checkpoint.files import Checkpoint, total_steps
 from cli_ray.train.checkpoint.restore import choose, load
 from cli_ray.train.engine import Engine, partition_while_loading
+from cli_ray.train.environment import record_workers
 from cli_ray.train.health.faults import record, verdict
 from cli_ray.train.health.heartbeat import Heartbeat, end_process, find_pulse, send_to
 from cli_ray.train.loop import TrainLoop
-from cli_ray.train.quiet import quiet
 from cli_ray.train.rehearsal import longest_batch
 from cli_ray.train.run_folder import RunFolder
 
@@ -38,9 +39,9 @@ def train_worker(arguments: dict[str, Any]) -> dict[str, Any]:
     """
     config, launch = RunConfig.model_validate(arguments["config"]), arguments["launch"]
     folder = RunFolder(config.folder)
-    quiet()
-    if (told := verdict(folder, launch)) is not None:
-        return {"error": told}
+    quiet_loading()
+    if (reason := verdict(folder, launch)) is not None:
+        return {"error": reason}
     with closing(start_heartbeat(folder)) as heartbeat:
         try:
             loop = build_loop(config, heartbeat)
@@ -59,7 +60,7 @@ def run(loop: TrainLoop, launch: str) -> dict[str, Any]:
     except RunFailedError as error:
         return {"error": str(error), "is_storage": isinstance(error, StorageError)}
     except Exception as error:
-        record(loop.folder, launch, loop.progress.step, loop.rank, loop.at_work, error)
+        record(loop.folder, launch, loop.progress.step, loop.rank, loop.batches, error)
         raise
     return {
         **progress.model_dump(),
@@ -71,7 +72,7 @@ def run(loop: TrainLoop, launch: str) -> dict[str, Any]:
 
 
 def start_heartbeat(folder: RunFolder) -> Heartbeat:
-    """The heartbeat of this rank, which tells the pulse of the run."""
+    """The heartbeat of this rank, which sends to the pulse of the run."""
     rank, node = ray.train.get_context().get_world_rank(), ray.get_runtime_context().get_node_id()
     heartbeat = Heartbeat(rank, node, send_to(find_pulse(folder)), end_process)
     heartbeat.start()
@@ -131,6 +132,7 @@ def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
         load(folder, last, engine.deepspeed)
         stream.load_state_dict(last.stream)
         loop.progress, loop.validation_loss = last.progress, last.validation_loss
+    record_workers(folder)
     if rank == 0:
         say(layer_map(model.config.injection))
         say(describe(model, config))

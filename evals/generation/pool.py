@@ -17,7 +17,7 @@ from cli_ray.errors import RunFailedError, UserError
 from cli_ray.evals.generation.job import DeviceLostError, Job, record_of
 from cli_ray.evals.generation.schedule import Batch, Queue
 from cli_ray.evals.records import Record
-from cli_ray.room import TIMEOUT_S, Need, held, node_resources, told
+from cli_ray.room import TIMEOUT_S, Need, describe, held, node_resources
 
 IN_FLIGHT = 2
 """Batches of a replica: one is generated while the next is read, decoded and tokenised."""
@@ -349,7 +349,8 @@ def no_room(config: ReplicaConfig) -> str:
     """What to say when no node can hold a replica."""
     return (
         f"no node can hold a replica, which takes replica.gpus = {config.gpus:g} and replica.cpus = {config.cpus:g}; "
-        f"the cluster's nodes have {told(node_resources())}. Lower those, or add nodes; replica.gpus = 0 runs on CPU"
+        f"the cluster's nodes have {describe(node_resources())}. Lower those, or add nodes; replica.gpus = 0 runs on "
+        "CPU"
     )
 
 

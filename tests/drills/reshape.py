@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Event, Thread
 
 from cli_ray.train.checkpoint.files import TAG
-from cli_ray.train.checkpoint.restore import CONVERTED, convert, room_needed
+from cli_ray.train.checkpoint.universal import CONVERTED, convert, room_needed
 from tests.drills.quiet import be_quiet
 from tests.train.resizing import STEPS, Trace, largest_difference, traces
 from tests.train.scenario import Case

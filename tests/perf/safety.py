@@ -1,4 +1,4 @@
-"""What safety costs: step time with the record of ids and background checkpoints against without, as a ratio.
+"""What safety costs: step time with the ledger and background checkpoints against without, as a ratio.
 
     python -m tests.perf.safety [--rounds 3] [--width 256] [--every 50]
 
@@ -161,8 +161,8 @@ def report(shape: Shape, folder: Path, samples: int, every: int, rounds: int) ->
 
 def callbacks() -> list[Callback]:
     """All that makes a run safe."""
-    record = Ledger()
-    return [record, Checkpointer(record)]
+    ledger = Ledger()
+    return [ledger, Checkpointer(ledger)]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from cli_ray.train.engine import deepspeed_config, set_timeouts
+from cli_ray.train.deepspeed_private import set_timeouts
+from cli_ray.train.engine import deepspeed_config
 from tests.train.accumulation import STAGES, accumulation_errors
 from tests.train.ranks import on_ranks
 from tests.train.scenario import Case, config_of, step_losses

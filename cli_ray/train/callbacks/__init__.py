@@ -1,11 +1,14 @@
-"""What happens beside the training step, in the order it happens."""
+"""Everything beside the training step, one concern a file, and the order in which it happens.
+
+`callbacks_of` is called by `worker.build_loop`; a new callback is a file here and a line in it.
+"""
 
 from cli_ray.config import RunConfig
 from cli_ray.data.stream import Stream
 from cli_ray.train.callbacks.checkpointer import Checkpointer
 from cli_ray.train.callbacks.evaluations import ResultJoiner
 from cli_ray.train.callbacks.ledger import Ledger
-from cli_ray.train.callbacks.log import Console, EnvironmentRecorder, MetricsFile
+from cli_ray.train.callbacks.log import Console, MetricsFile
 from cli_ray.train.callbacks.pauser import Pauser
 from cli_ray.train.callbacks.quarantiner import Quarantiner
 from cli_ray.train.callbacks.trackers import Tracker
@@ -15,7 +18,7 @@ from cli_ray.train.loop import Callback
 
 def callbacks_of(config: RunConfig, validation: Stream | None, rank: int) -> list[Callback]:
     """The callbacks of a rank. Those with collectives stand in the same order on every rank."""
-    callbacks: list[Callback] = [EnvironmentRecorder(), Quarantiner()]
+    callbacks: list[Callback] = [Quarantiner()]
     if validation is not None:
         callbacks.append(Validator(validation, config.validation.max_samples))
     if rank == 0:

@@ -1,7 +1,9 @@
-"""Writes checkpoints every n steps, at the end and before a pause, and removes those no longer kept."""
+"""Writes checkpoints every n steps, at the end and before a pause, and removes those that are not to be kept.
+
+On every rank; the files themselves are `checkpoint/write`'s.
+"""
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import torch
@@ -16,43 +18,41 @@ from cli_ray.train.callbacks.ledger import Ledger
 from cli_ray.train.checkpoint.files import Checkpoint, complete_checkpoints, to_delete
 from cli_ray.train.checkpoint.write import ATTEMPTS, Background, Snapshot, commit, take_snapshot, write_shards
 from cli_ray.train.environment import versions
-from cli_ray.train.loop import Callback
+from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
 from cli_ray.train.run_folder import RunFolder
 
-if TYPE_CHECKING:
-    from cli_ray.train.loop import TrainLoop
-
-OF_ANOTHER = "the storage of another rank failed"
+OTHER_RANK = "the storage of another rank failed"
 
 
 class Checkpointer(Callback):
     """Runs on every rank; stands after validation in the list, so that the loss is known.
 
-    Each rank copies its state and writes the copy in the background. A vote tells when all have, and rank 0 then
-    marks the checkpoint as complete. One that cannot be written is told and removed, and training goes on.
+    Each rank copies its state and writes the copy in the background. By a vote all know when the last has, and rank 0
+    then marks the checkpoint as complete. A checkpoint that cannot be written is reported and removed, and training
+    goes on.
 
     Args:
-        record: of the samples of each step, which is written with each checkpoint; None without it.
+        ledger: of the samples of each step, which is written with each checkpoint; None without it.
     """
 
-    def __init__(self, record: Ledger | None) -> None:
-        self._record = record
+    def __init__(self, ledger: Ledger | None) -> None:
+        self._ledger = ledger
         self._unwritten: list[pa.Table] = []
-        """What is still to be written of the record, on rank 0."""
+        """What is still to be written of the ledger, on rank 0."""
 
-    def on_start(self, loop: "TrainLoop") -> None:
+    def on_start(self, loop: TrainLoop) -> None:
         self._background = Background()
         self._pending: Checkpoint | None = None
-        self._reason = OF_ANOTHER
+        self._reason = OTHER_RANK
         """Why the newest checkpoint that could not be written was not."""
 
-    def vote(self, loop: "TrainLoop") -> dict[str, int]:
+    def vote(self, loop: TrainLoop) -> dict[str, int]:
         ended = self._pending is not None and not self._background.busy
         failed = ended and self._background.fault is not None
         return {"written": int(ended and not failed), "unwritten": int(failed)}
 
-    def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
+    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
         if self._pending and loop.votes["written"] + loop.votes["unwritten"] == loop.world_size:
             self._settle(loop, loop.votes["unwritten"])
         step = loop.progress.step
@@ -63,7 +63,7 @@ class Checkpointer(Callback):
             self._wait(loop)
             self._save(loop)
 
-    def on_end(self, loop: "TrainLoop") -> None:
+    def on_end(self, loop: TrainLoop) -> None:
         pending = self._pending
         unwritten = self._wait(loop) + self._ranks_with_fault(loop)  # the second waits for the mark
         if pending and unwritten:
@@ -73,11 +73,11 @@ class Checkpointer(Callback):
                 "one before"
             )
 
-    def on_error(self, loop: "TrainLoop", error: BaseException) -> None:
+    def on_error(self, loop: TrainLoop, error: BaseException) -> None:
         self._background.close()
 
-    def _save(self, loop: "TrainLoop") -> None:
-        self._tell_fault(loop, "the checkpoint before")
+    def _save(self, loop: TrainLoop) -> None:
+        self._report_fault(loop, "the checkpoint before")
         self._pending = Checkpoint(
             progress=loop.progress,
             stream=loop.stream.state_dict(),
@@ -87,7 +87,7 @@ class Checkpointer(Callback):
             versions=versions(),
             config=loop.config.model_dump(mode="json"),
         )
-        rows = self._record.take(loop) if self._record else None
+        rows = self._ledger.take(loop) if self._ledger else None
         if rows is not None:
             self._unwritten.append(rows)
         snapshot = take_snapshot(loop.engine.deepspeed)
@@ -100,7 +100,7 @@ class Checkpointer(Callback):
             self._unwritten = []
         write_shards(folder, checkpoint.name, rank, snapshot)
 
-    def _wait(self, loop: "TrainLoop") -> int:
+    def _wait(self, loop: TrainLoop) -> int:
         """Waits until the pending checkpoint is written on every rank; on how many it could not be."""
         if self._pending is None:
             return 0
@@ -108,22 +108,22 @@ class Checkpointer(Callback):
         self._settle(loop, unwritten)
         return unwritten
 
-    def _ranks_with_fault(self, loop: "TrainLoop") -> int:
+    def _ranks_with_fault(self, loop: TrainLoop) -> int:
         fault = self._background.fault is not None
         return int(loop.engine.all_reduce(torch.tensor([fault]))[0])
 
-    def _settle(self, loop: "TrainLoop", unwritten: int) -> None:
+    def _settle(self, loop: TrainLoop, unwritten: int) -> None:
         """Every rank's writing has ended: marks the checkpoint as complete, or removes what there is of it."""
         assert self._pending is not None
         pending, self._pending = self._pending, None
-        self._reason = OF_ANOTHER
-        self._tell_fault(loop, pending.name)
+        self._reason = OTHER_RANK
+        self._report_fault(loop, pending.name)
         if loop.rank == 0 and unwritten:
             self._background.start(partial(_abandon, loop.folder, pending, self._reason))
         elif loop.rank == 0:
             self._background.start(partial(_complete, loop.folder, loop.config, pending))
 
-    def _tell_fault(self, loop: "TrainLoop", what: str) -> None:
+    def _report_fault(self, loop: TrainLoop, what: str) -> None:
         fault = self._background.fault
         if fault is not None:
             say(f"{what} could not be written by rank {loop.rank} in {ATTEMPTS} attempts: {fault}; training goes on")

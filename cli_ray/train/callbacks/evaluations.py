@@ -1,21 +1,19 @@
-"""Which checkpoints of a run are evaluated, where, and what came out.
+"""Evaluations of a run's checkpoints, as training sees them: which are due, where they lie, and their results.
 
-Results of evaluated checkpoints, joined to metrics.jsonl.
+`evaluator` (in the driver) evaluates; the checkpointer keeps checkpoints that wait for it; `ResultJoiner`, on rank 0,
+copies results to metrics.jsonl while training goes on, and the evaluator after it.
 """
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cli_ray.config import RunConfig
 from cli_ray.data.collate import MicroBatch
 from cli_ray.storage.lines import now
 from cli_ray.text import say
-from cli_ray.train.loop import Callback
+from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
 from cli_ray.train.run_folder import METRICS, RunFolder
-
-if TYPE_CHECKING:
-    from cli_ray.train.loop import TrainLoop
 
 COMPLETE = "complete"
 """A file that is written when every benchmark is done."""
@@ -44,8 +42,19 @@ def join_results(folder: RunFolder) -> None:
     """
     lines = [json.loads(line) for line in (folder.read(METRICS) or "").splitlines()]
     joined = {line["step"] for line in lines if "evaluated" in line}
-    news = [line for line in _results(folder) if line["step"] not in joined]
-    folder.append(METRICS, [json.dumps({"time": now(), **line}) for line in news])
+    new = [line for line in _results(folder) if line["step"] not in joined]
+    folder.append(METRICS, [json.dumps({"time": now(), **line}) for line in new])
+
+
+class ResultJoiner(Callback):
+    """Looks for new results whenever a checkpoint is written; those that come later are joined by the driver."""
+
+    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
+        if loop.progress.step % loop.config.checkpoint.every == 0:
+            try:
+                join_results(loop.folder)
+            except OSError as error:
+                say(f"results of evaluations cannot be joined to metrics.jsonl yet: {error}")
 
 
 def _results(folder: RunFolder) -> list[dict[str, Any]]:
@@ -59,14 +68,3 @@ def _results(folder: RunFolder) -> list[dict[str, Any]]:
                 line |= {name: row["value"], f"{name}_se": row["standard_error"]}
             lines.append(line)
     return lines
-
-
-class ResultJoiner(Callback):
-    """Looks for new results whenever a checkpoint is written; those that come later are joined by the driver."""
-
-    def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
-        if loop.progress.step % loop.config.checkpoint.every == 0:
-            try:
-                join_results(loop.folder)
-            except OSError as error:
-                say(f"results of evaluations cannot be joined to metrics.jsonl yet: {error}")

@@ -1,34 +1,29 @@
-"""Notes which samples each step took, for the record in `trained/`."""
-
-from typing import TYPE_CHECKING
+"""Notes which samples each step took, for the ledger in `trained/` of the run folder (`log.ids`)."""
 
 import pyarrow as pa
 import torch.distributed as dist
 
 from cli_ray.data import ledger
 from cli_ray.data.collate import MicroBatch
-from cli_ray.train.loop import Callback
+from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
-
-if TYPE_CHECKING:
-    from cli_ray.train.loop import TrainLoop
 
 
 class Ledger(Callback):
-    """Runs on every rank; stands before the checkpointer, which writes the record with each checkpoint."""
+    """Runs on every rank; stands before the checkpointer, which writes the rows with each checkpoint."""
 
     def __init__(self) -> None:
         self._rows: list[pa.Table] = []
 
-    def on_start(self, loop: "TrainLoop") -> None:
+    def on_start(self, loop: TrainLoop) -> None:
         if loop.rank == 0:
             ledger.truncate(loop.folder, loop.progress.step)
 
-    def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
+    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
         steps_per_epoch = loop.stream.steps_per_epoch
         self._rows.append(ledger.entries(loop.progress.step, steps_per_epoch, loop.rank, batches))
 
-    def take(self, loop: "TrainLoop") -> pa.Table | None:
+    def take(self, loop: TrainLoop) -> pa.Table | None:
         """The rows of all ranks since the last call, which are then forgotten here; called by every rank.
 
         Returns:

@@ -1,32 +1,32 @@
-"""Ends the loop early, at a step that all ranks agree on."""
+"""Ends the loop early, at a step that all ranks agree on: for a signal, or a node that is to be taken away."""
 
 import time
-from typing import TYPE_CHECKING
 
 import ray.train
 
 from cli_ray.data.collate import MicroBatch
-from cli_ray.train.loop import Callback
+from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
 
-if TYPE_CHECKING:
-    from cli_ray.train.loop import TrainLoop
-
 LOOK_S = 2.0
-"""Between two looks for a node that is to be taken away: each is a round of all ranks through Ray."""
+"""Between two looks for a node that is to be taken away: `get_preemption_info` is a round of all ranks through Ray."""
 
 
 class Pauser(Callback):
-    """Runs on every rank; stands before the checkpointer, which writes a checkpoint of a run that pauses."""
+    """Runs on every rank; stands before the checkpointer, which writes a checkpoint of a run that pauses.
 
-    def on_start(self, loop: "TrainLoop") -> None:
+    Ranks hear of a stop at different moments, and one that ended alone would leave the others in a collective: so they
+    vote, and all see the same sum.
+    """
+
+    def on_start(self, loop: TrainLoop) -> None:
         self._looked = time.monotonic()
 
-    def vote(self, loop: "TrainLoop") -> dict[str, int]:
+    def vote(self, loop: TrainLoop) -> dict[str, int]:
         look = loop.rank == 0 and time.monotonic() - self._looked > LOOK_S
         return {"stop": int(loop.heartbeat.stop_reason is not None), "look": int(look)}
 
-    def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
+    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
         if loop.votes["stop"]:
             loop.pause = "stopped"
         elif loop.votes["look"]:

@@ -1,37 +1,33 @@
-"""Writes bad samples to quarantine/ and stops the run when there are too many."""
+"""Writes bad samples to `quarantine/` of the run folder, and stops the run when there are too many (on every rank)."""
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch.distributed as dist
 
 from cli_ray.data.collate import MicroBatch
 from cli_ray.data.quarantine import Quarantine, allowed
 from cli_ray.storage.lines import Journal
-from cli_ray.train.loop import Callback
+from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
-
-if TYPE_CHECKING:
-    from cli_ray.train.loop import TrainLoop
 
 
 class Quarantiner(Callback):
     """Runs on every rank and writes that rank's file; the ranks decide together and stop together."""
 
-    def on_start(self, loop: "TrainLoop") -> None:
-        # Those of all ranks: with another number of them, a sample that comes again comes to another one.
+    def on_start(self, loop: TrainLoop) -> None:
+        # Of all ranks: after a start with another number of ranks, a sample may come again to another rank.
         texts = [loop.folder.read(f"quarantine/{name}") or "" for name in loop.folder.names("quarantine")]
         self._file = Journal(loop.folder, f"quarantine/rank{loop.rank}.jsonl")
         self._own = Quarantine(append=self._file.add, path=loop.folder.join("quarantine"))
         self._own.resume([line for text in texts for line in text.splitlines()], counted=loop.rank == 0)
         self._bad = loop.progress.bad_samples
 
-    def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
+    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
         for batch in batches:
             self._own.add(batch.bad)
-        # Progress counts those of all ranks since the run's first start, so all of them stop here or none does,
-        # and a run that was resumed stops where one that was not disturbed does.
+        # `progress` counts the bad samples of all ranks since the run's first start: so all ranks stop here or none,
+        # and a resumed run stops at the same step as one that was never disturbed.
         before, self._bad = self._bad, loop.progress.bad_samples
         if self._bad == before:
             return
@@ -40,7 +36,7 @@ class Quarantiner(Callback):
         if self._bad > allowed(samples * epochs, share):
             raise self._of_all_ranks(loop.world_size).too_many(self._bad, samples, epochs, share)
 
-    def on_end(self, loop: "TrainLoop") -> None:
+    def on_end(self, loop: TrainLoop) -> None:
         self._file.close()
 
     def _of_all_ranks(self, world_size: int) -> Quarantine:

@@ -1,5 +1,8 @@
-"""Services that track experiments: wandb, TensorBoard, MLflow. Their calls may fail or take long; each is made by one
-thread, which is not that of training."""
+"""Services that track experiments: Weights & Biases, TensorBoard, MLflow.
+
+A new one is a class with the methods of `Service` and a line in `SERVICES`. They are called by `trackers`, each from
+one thread that is not that of training, so they may fail or take long.
+"""
 
 import os
 import socket
@@ -14,7 +17,7 @@ from cli_ray.config.train import Sink
 from cli_ray.train.run_folder import RunFolder
 
 State = Literal["finished", "stopped", "failed"]
-"""What came of a run in this start of it; one that was stopped or has failed may go on."""
+"""How this start of a run ended; a run that was stopped or has failed may go on."""
 INIT_S = "30"
 """What wandb waits for its server at the start, where the environment says nothing else; its own 90 s would hold up the
 end of a short run."""
@@ -24,7 +27,7 @@ ANSWER_S = "10"
 
 @dataclass(frozen=True)
 class Line:
-    """What a step came to."""
+    """The metrics of a step."""
 
     step: int
     time_s: float
@@ -34,7 +37,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Run:
-    """What services are told of a run."""
+    """What services learn of a run."""
 
     config: RunConfig
     folder: RunFolder
@@ -60,7 +63,7 @@ class Service(Protocol):
         """Begins, or goes on with, the run.
 
         Args:
-            run: what is told of it.
+            run: its name, config and id.
             first_step: of the lines to come; later ones that the service knows are of a start that was cut.
         """
 
@@ -168,8 +171,8 @@ class MLflow:
             self._id = known[0].info.run_id
             self._client.update_run(self._id, status="RUNNING")
         else:
-            made = self._client.create_run(experiment, run_name=run.config.name, tags={"cli_ray.id": run.id})
-            self._id = made.info.run_id
+            created = self._client.create_run(experiment, run_name=run.config.name, tags={"cli_ray.id": run.id})
+            self._id = created.info.run_id
 
     def log(self, line: Line) -> None:
         from mlflow.entities import Metric
@@ -193,7 +196,7 @@ class MLflow:
             try:
                 return str(self._client.create_experiment(name))
             except MlflowException:
-                experiment = self._client.get_experiment_by_name(name)  # another run may have made it meanwhile
+                experiment = self._client.get_experiment_by_name(name)  # another run may have created it meanwhile
                 if experiment is None:
                     raise
         return str(experiment.experiment_id)

@@ -1,4 +1,8 @@
-"""Optional sinks beside metrics.jsonl: services that track experiments, which may fail and never stop a run."""
+"""Optional sinks beside metrics.jsonl: each service of `log.sinks` gets the metrics by a thread of its own.
+
+A service may be slow or fail, and never stops or delays a run; the services themselves are in `services`. `check_sinks`
+is called by the trainer before a worker starts.
+"""
 
 import json
 import re
@@ -7,21 +11,16 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from cli_ray.config.train import Sink
 from cli_ray.data.collate import MicroBatch
 from cli_ray.errors import UserError
 from cli_ray.text import say
-from cli_ray.train.callbacks.log import flatten
 from cli_ray.train.callbacks.services import SERVICES, Line, Run, Service, State
-from cli_ray.train.loop import Callback
+from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
 from cli_ray.train.run_folder import RunFolder
-
-if TYPE_CHECKING:
-    from cli_ray.train.loop import TrainLoop
 
 KEPT = 1000
 """Lines that wait for a service that fails; then the oldest go."""
@@ -44,7 +43,7 @@ _claim = threading.Lock()
 
 
 class Tracker(Callback):
-    """Hands flat metrics to a service by a thread of its own, so that training waits for none.
+    """Hands flat metrics to the thread of a service; on rank 0.
 
     Args:
         name: of the service.
@@ -54,21 +53,21 @@ class Tracker(Callback):
         self._name = name
         self._delivery: Delivery | None = None
 
-    def on_start(self, loop: "TrainLoop") -> None:
+    def on_start(self, loop: TrainLoop) -> None:
         self._legal = legal_names([source.label for source in loop.config.data.sources])
         self._delivery = Delivery(self._name, SERVICES[self._name](), loop)
         self._delivery.start()
 
-    def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
+    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
         if metrics is not None and self._delivery is not None:
             flat = flatten(metrics, loop.engine.layers)
             named = {self._legal.get(name, name): value for name, value in flat.items()}
             self._delivery.put(Line(metrics["step"], time.time(), named))
 
-    def on_end(self, loop: "TrainLoop") -> None:
+    def on_end(self, loop: TrainLoop) -> None:
         self._close("stopped" if loop.pause else "finished")
 
-    def on_error(self, loop: "TrainLoop", error: BaseException) -> None:
+    def on_error(self, loop: TrainLoop, error: BaseException) -> None:
         self._close("failed")
 
     def _close(self, state: State) -> None:
@@ -77,34 +76,34 @@ class Tracker(Callback):
 
 
 class Delivery(threading.Thread):
-    """Opens a service and gives it the lines; tells its first failure, and tries again later."""
+    """The thread of a service: gives it the lines, reports its first failure, and tries again later."""
 
-    def __init__(self, name: str, service: Service, loop: "TrainLoop") -> None:
+    def __init__(self, name: str, service: Service, loop: TrainLoop) -> None:
         super().__init__(name=f"tracker-{name}", daemon=True)
         self._service, self._label, self._loop = service, name, loop
         self._first_step = loop.progress.step + 1
         self._lines: deque[Line] = deque()
         self._lost = 0
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._state: State | None = None
         self._has_failed = False
 
     def put(self, line: Line) -> None:
         """Adds a line; waits for nothing."""
-        with self._news:
+        with self._changed:
             if len(self._lines) == KEPT:
                 self._lines.popleft()
                 self._lost += 1
             self._lines.append(line)
-            self._news.notify()
+            self._changed.notify()
 
     def close(self, state: State) -> None:
         """Gives the service a last while for the rest; says what did not reach it."""
         if self._state is not None:
             return
-        with self._news:
+        with self._changed:
             self._state = state
-            self._news.notify()
+            self._changed.notify()
         self.join(CLOSE_S)
         lost = self._lost + len(self._lines)
         if lost:
@@ -130,12 +129,12 @@ class Delivery(threading.Thread):
 
     def _hand_over(self) -> None:
         """Waits for lines, and gives them to the service one after the other."""
-        with self._news:
-            self._news.wait_for(lambda: self._lines or self._state is not None)
+        with self._changed:
+            self._changed.wait_for(lambda: self._lines or self._state is not None)
         while self._lines:
             line = self._lines[0]
             self._service.log(line)
-            with self._news:
+            with self._changed:
                 if self._lines and self._lines[0] is line:  # else it was lost meanwhile
                     self._lines.popleft()
 
@@ -147,24 +146,38 @@ class Delivery(threading.Thread):
                 f"goes on: {reason(error)}"
             )
         self._service.abandon()
-        with self._news:
-            self._news.wait_for(lambda: self._state is not None, timeout=RETRY_S)
+        with self._changed:
+            self._changed.wait_for(lambda: self._state is not None, timeout=RETRY_S)
 
 
-def tracked(loop: "TrainLoop") -> Run:
-    """What services are told of a run, with the id that is made once and kept in the run folder."""
+def tracked(loop: TrainLoop) -> Run:
+    """What services learn of a run."""
     return Run(loop.config, loop.folder, identity(loop.folder))
 
 
 def identity(folder: RunFolder) -> str:
-    """The id under which services know a run."""
+    """The id under which services know a run; created once and kept in the run folder."""
     with _claim:
         text = folder.read(TRACKING)
         if text is None:
             text = json.dumps({"id": uuid4().hex})
             folder.write(TRACKING, text)
-    known: str = json.loads(text)["id"]
-    return known
+    id_: str = json.loads(text)["id"]
+    return id_
+
+
+def flatten(metrics: Metrics, layers: tuple[Sequence[int], Sequence[int]]) -> dict[str, float]:
+    """Scalars only: nested gates become `gate_mean/v3_d0` (vision layer 3 into decoder layer 0).
+
+    Args:
+        layers: tapped vision layers and injected decoder layers.
+    """
+    vision, decoder = layers
+    flat = {key: value for key, value in metrics.items() if isinstance(value, int | float)}
+    for key in ("gate_mean", "gate_max"):
+        for row, d in zip(metrics.get(key, []), decoder, strict=False):
+            flat |= {f"{key}/v{v}_d{d}": value for v, value in zip(vision, row, strict=True)}
+    return flat
 
 
 def legal_names(labels: Iterable[str]) -> dict[str, str]:
@@ -185,8 +198,8 @@ def legal_names(labels: Iterable[str]) -> dict[str, str]:
 
 def reason(error: Exception) -> str:
     """An error in a line, without the login that an address may hold."""
-    said = " ".join(f"{type(error).__name__}: {error}".split())
-    return re.sub(r"://[^/@\s]*@", "://", said)[:500]
+    line = " ".join(f"{type(error).__name__}: {error}".split())
+    return re.sub(r"://[^/@\s]*@", "://", line)[:500]
 
 
 def check_sinks(names: Sequence[Sink]) -> None:

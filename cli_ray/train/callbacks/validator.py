@@ -1,16 +1,11 @@
-"""Loss on held-out samples."""
-
-from typing import TYPE_CHECKING
+"""Loss on held-out samples, by every rank."""
 
 import torch
 
 from cli_ray.data.collate import MicroBatch
 from cli_ray.data.stream import Stream
-from cli_ray.train.loop import Callback
+from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
-
-if TYPE_CHECKING:
-    from cli_ray.train.loop import TrainLoop
 
 
 class Validator(Callback):
@@ -20,7 +15,7 @@ class Validator(Callback):
         self.stream = stream
         self.max_samples = max_samples
 
-    def on_step(self, loop: "TrainLoop", batches: list[MicroBatch], metrics: Metrics | None) -> None:
+    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
         step = loop.progress.step
         if step % loop.config.validation.every and step != loop.total_steps:
             return
@@ -31,7 +26,7 @@ class Validator(Callback):
         if loop.rank == 0:
             loop.folder.event("validation", step=step, loss=loop.validation_loss, samples=samples, bad_samples=bad)
 
-    def sums(self, loop: "TrainLoop") -> list[float]:
+    def sums(self, loop: TrainLoop) -> list[float]:
         """Negative log-likelihood, supervised tokens, samples and bad samples over all ranks."""
         total = torch.zeros(4, dtype=torch.float64)
         loop.engine.deepspeed.eval()

@@ -1,4 +1,4 @@
-"""The model card of an export: what it is, which run it comes from, and how it is loaded."""
+"""The model card of an export: what it is, which run it comes from, and how it is loaded. Called by `export`."""
 
 import json
 
@@ -73,13 +73,13 @@ def _head(base: list[str]) -> str:
     ids = [part.partition("@")[0] for part in base if part.count("/") == 1 and not part.startswith(("/", "."))]
     lines = ["library_name: transformers", "pipeline_tag: image-text-to-text", "license: unknown"]
     lines += ["tags:", "- llava", "- cross-layer-injection"]
-    return "\n".join(lines + (["base_model:", *(f"- {json.dumps(one)}" for one in ids)] if ids else []))
+    return "\n".join(lines + (["base_model:", *(f"- {json.dumps(name)}" for name in ids)] if ids else []))
 
 
 def _code(folder: RunFolder) -> str:
     """The newest start of the run that says what code it ran."""
-    whole = json.loads(folder.read(ENVIRONMENT) or "{}")
-    start = (whole.get("resumes") or [whole])[-1]
+    content = json.loads(folder.read(ENVIRONMENT) or "{}")
+    start = (content.get("resumes") or [content])[-1]
     version, code = start.get("packages", {}).get("cli_ray", ""), start.get("code", {})
     named = [f"cli_ray {version}".strip()]
     if commit := code.get("commit"):

@@ -1,4 +1,7 @@
-"""From a run's checkpoint to a plain Hugging Face folder."""
+"""From a run's checkpoint to a plain Hugging Face folder.
+
+Called by `cli-ray export`, by the commands that evaluate a run, and by the evaluator while it trains.
+"""
 
 import shutil
 from pathlib import Path
@@ -10,10 +13,9 @@ from torch import Tensor, nn
 from cli_ray.errors import UserError
 from cli_ray.model.build import build_model, load_processor, resolve_injection
 from cli_ray.model.lora import merge_lora, save_lora
-from cli_ray.train.base import check_base
+from cli_ray.train.base import check_base, quiet_loading
 from cli_ray.train.checkpoint.card import CARD, model_card
 from cli_ray.train.checkpoint.files import TAG, Checkpoint, complete_checkpoints, read_from
-from cli_ray.train.quiet import quiet
 from cli_ray.train.run_folder import RunFolder, load_config
 
 
@@ -34,7 +36,7 @@ def export(run: str, output: Path, step: int | None, *, best: bool, keep_lora: b
     """
     if output.exists() and any(output.iterdir()):
         raise UserError(f"{output} is not empty: name a new folder")
-    quiet()
+    quiet_loading()
     folder = RunFolder(run)
     config = load_config(folder)
     base = check_base(folder, config.model)
@@ -44,7 +46,7 @@ def export(run: str, output: Path, step: int | None, *, best: bool, keep_lora: b
     model = build_model(base, config.injection, config.lora, dtype=dtype, seed=config.seed)
     with read_from(folder, checkpoint.name) as local:
         load_trained(model, consolidated(local, checkpoint.zero_stage))
-    # A folder cut short by a full disk must not look like a model.
+    # Written aside: a folder that a full disk cut short must not look like a model.
     partial = output.with_name(f"{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     if config.lora.rank and keep_lora:

@@ -1,9 +1,8 @@
-"""Checkpoints of a run: what one holds, which are there, which are kept.
+"""Checkpoints of a run as files: what a checkpoint holds, which are there, which are kept.
 
 A folder below `checkpoints/` holds DeepSpeed's files of each rank, a list of those files with their checksums per
-rank, and progress.json, which is written last. One without progress.json is half-written and never read.
-
-How far a run has come.
+rank, and progress.json, which is written last: a folder without it is half-written and never read. Called by all that
+ask for checkpoints (`write`, `restore`, `export`, the evaluator, commands); needs neither torch nor Ray.
 """
 
 import tempfile
@@ -16,6 +15,10 @@ from pyarrow import fs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cli_ray.train.run_folder import RunFolder
+
+TAG = "deepspeed"
+"""DeepSpeed's name for the folder of its files."""
+MARKER = "progress.json"
 
 
 class Progress(BaseModel):
@@ -42,17 +45,6 @@ class Progress(BaseModel):
                 "bad_samples": self.bad_samples + bad_samples,
             }
         )
-
-
-def total_steps(steps_per_epoch: int, epochs: float, max_steps: int | None) -> int:
-    """Optimiser steps of a whole run."""
-    steps = max(1, round(steps_per_epoch * epochs))
-    return steps if max_steps is None else min(steps, max_steps)
-
-
-TAG = "deepspeed"
-"""DeepSpeed's name for the folder of its files."""
-MARKER = "progress.json"
 
 
 class FileSum(BaseModel):
@@ -96,7 +88,7 @@ def name_of(step: int) -> str:
 
 def complete_checkpoints(folder: RunFolder) -> list[Checkpoint]:
     """The checkpoints that were written to the end, oldest first."""
-    return [one for one in marked(folder).values() if isinstance(one, Checkpoint)]
+    return [entry for entry in marked(folder).values() if isinstance(entry, Checkpoint)]
 
 
 def marked(folder: RunFolder) -> dict[str, Checkpoint | str]:
@@ -123,6 +115,12 @@ def read_from(folder: RunFolder, name: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as local:
         fs.copy_files(folder.join(name), local, source_filesystem=folder.fs)
         yield Path(local)
+
+
+def total_steps(steps_per_epoch: int, epochs: float, max_steps: int | None) -> int:
+    """Optimiser steps of a whole run."""
+    steps = max(1, round(steps_per_epoch * epochs))
+    return steps if max_steps is None else min(steps, max_steps)
 
 
 def _parsed(text: str) -> Checkpoint | str:

@@ -1,213 +1,37 @@
-"""A checkpoint for another number of workers, through DeepSpeed's universal checkpoint.
+"""Which checkpoint a start goes on from, and going on from it.
 
-ZeRO shards fit the number of ranks that wrote them. The converter gathers them into a file per parameter and
-state, of which every rank then takes its share. The converted files live only while they are loaded.
-
-Which checkpoint a start goes on from, and going on from it.
+Called by `worker.build_loop` on every rank: `choose` before the model is built, `load` once the engine is there. A
+checkpoint of another number of ranks takes the way of `universal`.
 """
 
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from pyarrow import fs
 
 from cli_ray.errors import UserError
 from cli_ray.text import say
 from cli_ray.train.checkpoint.files import TAG, Checkpoint, marked, read_from
+from cli_ray.train.checkpoint.universal import load_universal, sweep
 from cli_ray.train.checkpoint.write import damage
 from cli_ray.train.run_folder import RunFolder
-
-PREFIX = "universal-"
-"""Of the folders that hold converted files."""
-CONVERTED = "converted"
-CONVERTER = "deepspeed.checkpoint.ds_to_universal"
-PROCESSES = 4
-"""Most processes that gather shards; each holds the optimiser states of one rank in memory."""
-
-
-def load_universal(folder: RunFolder, name: str, tag: str, engine: Any) -> None:
-    """Restores weights and optimiser states that any number of ranks wrote; called by every rank.
-
-    One rank converts for all that see its disk: rank 0 where the run folder is mounted, otherwise one
-    on each node, which also fetches the checkpoint.
-
-    Args:
-        name: of the checkpoint within the run folder.
-        tag: the folder of the shards within the checkpoint.
-        engine: the DeepSpeed engine, of the ZeRO stage of the checkpoint (1, 2 or 3).
-
-    Raises:
-        UserError: the conversion failed, on whichever node; every rank raises it.
-    """
-    with _workspaces(folder) as (own, shared):
-        start = time.perf_counter()
-        error = _convert_to(shared, folder, f"{name}/{tag}") if own == shared else ""
-        errors = [one for one in _gathered(error) if one]
-        if errors:
-            raise UserError(errors[0])
-        if dist.get_rank() == 0:
-            folder.event("convert", checkpoint=name, seconds=round(time.perf_counter() - start, 1))
-        restore(shared, engine)
-        dist.barrier()  # the files go as the first rank leaves
-
-
-def sweep(folder: RunFolder) -> None:
-    """Removes converted files that a killed process left in the run folder; called by every rank."""
-    if dist.get_rank() == 0 and folder.is_local:
-        for left in Path(folder.path).glob(f"{PREFIX}*"):
-            shutil.rmtree(left, ignore_errors=True)
-    dist.barrier()
-
-
-def convert(saved: Path, target: Path) -> None:
-    """Writes the universal form of a checkpoint.
-
-    Args:
-        saved: folder with the shards of all ranks at ZeRO stage 1, 2 or 3, without the frozen parameters.
-        target: folder to write; a file of DeepSpeed's is put beside it.
-
-    Raises:
-        UserError: too little room, or shards that are damaged or missing; `target` is removed.
-    """
-    _check_room(saved, target.parent)
-    # Paths are kept relative, for the converter takes those it is given as patterns.
-    root = Path(os.path.commonpath([saved, target]))
-    processes = str(min(PROCESSES, os.cpu_count() or 1, len(list(saved.glob("*_optim_states.pt")))))
-    options = {
-        "--input_folder": str(saved.relative_to(root)),
-        "--output_folder": str(target.relative_to(root)),
-        "--num_extract_workers": processes,
-        "--num_merge_workers": processes,
-    }
-    # A process of its own: this one has threads and a GPU, which must not be forked.
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", CONVERTER, "--inject_missing_state", *chain(*options.items())],
-        cwd=root,
-        env=os.environ | {"DS_ACCELERATOR": "cpu", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        shutil.rmtree(target, ignore_errors=True)
-        cause = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
-        raise UserError(f"{saved} cannot be converted for another number of workers: {cause}")
-
-
-def restore(workspace: Path, engine: Any) -> None:
-    """Loads what `convert` wrote to `workspace / CONVERTED`; called by every rank."""
-    optimizer = engine.optimizer.optimizer
-    groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-    # DeepSpeed asks its config at each load, so an engine can be told after it was built.
-    engine._config.load_universal_checkpoint = True
-    try:
-        with _a_fragment_in_every_group(engine.optimizer):
-            engine.load_checkpoint(str(workspace), tag=CONVERTED, load_module_strict=False)
-    finally:
-        engine._config.load_universal_checkpoint = False
-    for group, own in zip(optimizer.param_groups, groups, strict=True):
-        group.update(own)  # ZeRO 3 gives all groups the rate, decay and name of the first
-    for parameter, state in optimizer.state.items():
-        # ZeRO 3 lets all parameters count their steps in one tensor.
-        step = state["step"].clone()
-        state["step"] = step.to(parameter.device) if optimizer.defaults["fused"] else step
-
-
-@contextmanager
-def _a_fragment_in_every_group(zero: Any) -> Iterator[None]:
-    """At ZeRO 1 and 2, an empty fragment for each group of which this rank holds nothing but padding.
-
-    DeepSpeed takes the step of a group from the fragments that a rank holds, and fails where there is none.
-    """
-    from deepspeed.utils.tensor_fragment import fragment_address, tensor_fragment
-
-    parameters = getattr(zero, "bit16_groups", None) or getattr(zero, "bf16_groups", [])
-    given = []
-    for number, (group, held) in enumerate(zip(zero.optimizer.param_groups, parameters, strict=False)):
-        if all(parameter._hp_mapping is None for parameter in held):
-            empty, nowhere = group["params"][0][:0], fragment_address(numel=0, start=0)
-            held[0]._hp_mapping = tensor_fragment(held[0].flatten()[:0], nowhere, empty, nowhere, {}, {}, False, number)
-            given.append(held[0])
-    try:
-        yield
-    finally:
-        for parameter in given:
-            parameter._hp_mapping = None
-
-
-@contextmanager
-def _workspaces(folder: RunFolder) -> Iterator[tuple[Path, Path]]:
-    """A temporary folder of this rank, and the lowest rank's one among those that this rank sees."""
-    beside = Path(folder.path).resolve() if folder.is_local else None
-    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=beside, ignore_cleanup_errors=True) as own:
-        shared = next(path for path in _gathered(own) if Path(path).exists())
-        yield Path(own), Path(shared)
-
-
-def _convert_to(workspace: Path, folder: RunFolder, shards: str) -> str:
-    """Converts `shards` of the run folder; the message of what went wrong, or nothing."""
-    saved = Path(folder.join(shards)).resolve() if folder.is_local else workspace / "saved"
-    try:
-        if not folder.is_local:
-            saved.mkdir()
-            fs.copy_files(folder.join(shards), str(saved), source_filesystem=folder.fs)
-        convert(saved, workspace / CONVERTED)
-    except UserError as error:
-        return str(error)
-    return ""
-
-
-def room_needed(saved: Path) -> int:
-    """Bytes that a conversion takes at its peak: fragments and merged states, one rank's states, and the weights.
-
-    A tenth is added for the heads of the many small files.
-    """
-    states = [path.stat().st_size for path in saved.glob("*_optim_states.pt")]
-    weights = [path.stat().st_size for path in saved.glob("*_model_states.pt")]
-    return (2 * sum(states) + max(states, default=0) + sum(weights)) * 11 // 10
-
-
-def _check_room(saved: Path, parent: Path) -> None:
-    needed, free = room_needed(saved), shutil.disk_usage(parent).free
-    if needed > free:
-        raise UserError(
-            f"{saved} must be converted for another number of workers, which takes {needed} bytes in {parent}, "
-            f"where {free} are free: make room, or go on with the number of workers that wrote it"
-        )
-
-
-def _gathered(text: str) -> list[str]:
-    """`text` of each rank."""
-    texts = [""] * dist.get_world_size()
-    dist.all_gather_object(texts, text)
-    return texts
 
 
 def choose(folder: RunFolder, device: torch.device) -> Checkpoint | None:
     """The newest checkpoint that is whole, the same on every rank; None when none was ever completed.
 
-    Each rank reads its share of the files and compares checksums. What is half-written or damaged is told and
+    Each rank reads its share of the files and compares checksums. What is half-written or damaged is reported and
     removed, for those steps are done again.
 
     Raises:
         UserError: there are complete checkpoints, and all of them are damaged.
     """
     rank, world_size = dist.get_rank(), dist.get_world_size()
-    found: list[dict[str, Checkpoint | str]] = [marked(folder) if rank == 0 else {}]
-    dist.broadcast_object_list(found, src=0, device=device)
-    damaged = {name: one for name, one in found[0].items() if isinstance(one, str)}
-    for checkpoint in [one for one in reversed(found[0].values()) if isinstance(one, Checkpoint)]:
+    listing: list[dict[str, Checkpoint | str]] = [marked(folder) if rank == 0 else {}]
+    dist.broadcast_object_list(listing, src=0, device=device)  # all ranks see what rank 0 saw
+    (by_name,) = listing
+    damaged = {name: reason for name, reason in by_name.items() if isinstance(reason, str)}
+    for checkpoint in [entry for entry in reversed(by_name.values()) if isinstance(entry, Checkpoint)]:
         reasons: list[str | None] = [None] * world_size
         dist.all_gather_object(reasons, damage(folder, checkpoint, sorted(checkpoint.files)[rank::world_size]))
         reason = next((reason for reason in reasons if reason), None)
@@ -217,9 +41,9 @@ def choose(folder: RunFolder, device: torch.device) -> Checkpoint | None:
             return checkpoint
         damaged[checkpoint.name] = reason
     if damaged:
-        told = "".join(f"\n  {name}: {reason}" for name, reason in damaged.items())
+        lines = "".join(f"\n  {name}: {reason}" for name, reason in damaged.items())
         raise UserError(
-            f"every checkpoint of {folder.uri} is damaged:{told}\nput one back from a copy, "
+            f"every checkpoint of {folder.uri} is damaged:{lines}\nput one back from a copy, "
             "or remove its checkpoints folder to begin at step 0"
         )
     if rank == 0:
@@ -242,10 +66,10 @@ def load(folder: RunFolder, checkpoint: Checkpoint, engine: Any) -> None:
 
 
 def _tidy(folder: RunFolder, chosen: Checkpoint | None, damaged: dict[str, str]) -> None:
-    """Tells of checkpoints that cannot be used, and removes them; rank 0 only."""
-    whole = marked(folder).keys() - damaged.keys()
+    """Reports checkpoints that cannot be used, and removes them; rank 0 only."""
+    usable = marked(folder).keys() - damaged.keys()
     for name in (f"checkpoints/{name}" for name in folder.names("checkpoints")):
-        if name in whole:
+        if name in usable:
             continue
         reason = damaged.get(name, "half-written")
         say(f"{name} is left out: {reason}; using {chosen.name if chosen else 'none'}")

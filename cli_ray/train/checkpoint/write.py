@@ -1,8 +1,8 @@
-"""A checkpoint's files: written by each rank with their checksums, compared with them before they are read.
+"""Writing a checkpoint: a copy of this rank's state, its files with checksums, and the thread that writes them.
 
-The state of this rank's DeepSpeed engine, copied to the CPU so that it can be written while training goes on.
-
-Storage work beside training: in order, one after the other, tried again when the storage fails.
+Called by the checkpointer, in this order on each rank: `take_snapshot` while training waits, `write_shards` by the
+`Background`, and on rank 0 `commit`, once all ranks have written. `damage` compares checksums before a checkpoint is
+loaded (see `restore`).
 """
 
 import hashlib
@@ -15,16 +15,21 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import torch
-from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
 from pyarrow import NativeFile
 from pydantic import TypeAdapter
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from cli_ray.train.checkpoint.files import MARKER, TAG, Checkpoint, FileSum
+from cli_ray.train.deepspeed_private import saving_to
 from cli_ray.train.run_folder import RunFolder
 
 Snapshot = dict[str, Any]
 """What `torch.save` is to write, by path below the checkpoint's folder."""
+ATTEMPTS = 3
+PAUSE_S = 1.0
+"""Before the second attempt; doubled before each further one."""
+_SUMS = TypeAdapter(dict[str, FileSum])
+_CHUNK = 1 << 22
 
 
 def take_snapshot(engine: Any) -> Snapshot:
@@ -35,54 +40,15 @@ def take_snapshot(engine: Any) -> Snapshot:
     Args:
         engine: the DeepSpeed engine.
     """
-    own = engine.checkpoint_engine
-    with tempfile.TemporaryDirectory() as scratch:  # DeepSpeed puts its scripts for recovery there, nothing else
-        recorder = engine.checkpoint_engine = _Recorder(Path(scratch))
-        try:
-            engine.save_checkpoint(scratch, tag=TAG, save_latest=False, exclude_frozen_parameters=True)
-        finally:
-            engine.checkpoint_engine = own
-    return recorder.snapshot
+    snapshot: Snapshot = {}
 
+    def keep(path: str, state: Any) -> None:
+        snapshot[path] = _copied(state, {})
 
-class _Recorder(TorchCheckpointEngine):
-    """Keeps copies instead of writing files."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._folder = folder
-        self.snapshot: Snapshot = {}
-
-    def save(self, state_dict: Any, path: str) -> None:
-        """See `CheckpointEngine` of DeepSpeed."""
-        self.snapshot[Path(path).relative_to(self._folder).as_posix()] = _copied(state_dict, {})
-
-    def preserves_storage_sharing(self) -> bool:
-        """Nothing needs to be cloned before it comes here."""
-        return False
-
-
-def _copied(state: Any, seen: dict[tuple[Any, ...], torch.Tensor]) -> Any:
-    """A copy with all tensors on the CPU; views of the same memory, such as tied weights, stay one tensor."""
-    if isinstance(state, torch.Tensor):
-        key = (state.device, state.data_ptr(), state.dtype, state.shape, state.stride())
-        if not state.numel():
-            return state.detach().cpu()
-        if key not in seen:
-            seen[key] = state.detach().to("cpu", copy=True)
-        return seen[key]
-    if isinstance(state, dict):
-        copy = {name: _copied(value, seen) for name, value in state.items()}
-        return OrderedDict(copy) if isinstance(state, OrderedDict) else copy
-    if isinstance(state, list):
-        return [_copied(value, seen) for value in state]
-    if type(state) is tuple:
-        return tuple(_copied(value, seen) for value in state)
-    return state
-
-
-_SUMS = TypeAdapter(dict[str, FileSum])
-_CHUNK = 1 << 22
+    # DeepSpeed puts its scripts for recovery into the folder, and nothing else.
+    with tempfile.TemporaryDirectory() as scratch, saving_to(engine, Path(scratch), keep):
+        engine.save_checkpoint(scratch, tag=TAG, save_latest=False, exclude_frozen_parameters=True)
+    return snapshot
 
 
 def write_shards(folder: RunFolder, name: str, rank: int, snapshot: Snapshot) -> None:
@@ -120,19 +86,76 @@ def damage(folder: RunFolder, checkpoint: Checkpoint, paths: Iterable[str]) -> s
     """
     for path in paths:
         try:
-            found = _sum_of(folder, f"{checkpoint.name}/{path}")
+            present = _sum_of(folder, f"{checkpoint.name}/{path}")
         except FileNotFoundError:
             return f"{path} is gone"
-        if found != (expected := checkpoint.files[path]):
-            what = "content" if found.size == expected.size else f"{found.size:,} bytes instead of {expected.size:,}"
-            return f"{path} was changed or cut: {what} (sha256 {found.sha256[:12]}, was {expected.sha256[:12]})"
+        if present != (written := checkpoint.files[path]):
+            what = "content" if present.size == written.size else f"{present.size:,} bytes instead of {written.size:,}"
+            return f"{path} was changed or cut: {what} (sha256 {present.sha256[:12]}, was {written.sha256[:12]})"
     return None
 
 
-class _Summed:
-    """A file that is summed up while it is written.
+class Background:
+    """One thread of this rank, which does storage work in order and tries again where the storage fails.
 
-    torch.save tells of a failed write without its reason, hence `fault`.
+    Storage faults are kept for whoever asks; other errors are raised to them.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._work: Future[None] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether the newest piece of work has still to end."""
+        return self._work is not None and not self._work.done()
+
+    @property
+    def fault(self) -> OSError | None:
+        """What the newest piece of work failed with in its last attempt; waits for its end."""
+        if self._work is None:
+            return None
+        error = self._work.exception()
+        if error is not None and not isinstance(error, OSError):
+            raise error
+        return error
+
+    def forget(self) -> None:
+        """Forgets the newest piece of work, after its fault was reported."""
+        self._work = None
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Queues a piece of work. It may run several times, so it must begin anew each time."""
+        self._work = self._pool.submit(partial(_retrying(), work))
+
+    def close(self) -> None:
+        """Drops work that has not begun, and does not wait for the rest."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _copied(state: Any, seen: dict[tuple[Any, ...], torch.Tensor]) -> Any:
+    """A copy with all tensors on the CPU; views of the same memory, such as tied weights, stay one tensor."""
+    if isinstance(state, torch.Tensor):
+        key = (state.device, state.data_ptr(), state.dtype, state.shape, state.stride())
+        if not state.numel():
+            return state.detach().cpu()
+        if key not in seen:
+            seen[key] = state.detach().to("cpu", copy=True)
+        return seen[key]
+    if isinstance(state, dict):
+        copy = {name: _copied(value, seen) for name, value in state.items()}
+        return OrderedDict(copy) if isinstance(state, OrderedDict) else copy
+    if isinstance(state, list):
+        return [_copied(value, seen) for value in state]
+    if type(state) is tuple:
+        return tuple(_copied(value, seen) for value in state)
+    return state
+
+
+class _Summed:
+    """A file whose checksum is computed while it is written.
+
+    torch.save reports a failed write as a RuntimeError without its reason, hence `fault`.
     """
 
     def __init__(self, file: NativeFile) -> None:
@@ -169,9 +192,9 @@ def _write(folder: RunFolder, path: str, state: Any) -> FileSum:
             torch.save(state, cast(IO[bytes], summed))
         except RuntimeError as error:
             raise summed.fault or error from error
-    there = folder.fs.get_file_info(folder.join(path)).size or 0  # None when the file is gone
-    if there != summed.sum().size:
-        raise OSError(f"{folder.join(path)}: {summed.sum().size:,} bytes were written, {there:,} are there")
+    size = folder.fs.get_file_info(folder.join(path)).size or 0  # None when the file is gone
+    if size != summed.sum().size:
+        raise OSError(f"{folder.join(path)}: {summed.sum().size:,} bytes were written, {size:,} are there")
     return summed.sum()
 
 
@@ -188,47 +211,7 @@ def _list_of(rank: int) -> str:
     return f"files-rank{rank}.json"
 
 
-ATTEMPTS = 3
-PAUSE_S = 1.0
-"""Before the second attempt; doubled before each further one."""
-
-
-class Background:
-    """One thread of this rank. Storage faults are kept for whoever asks; other errors are raised to them."""
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._work: Future[None] | None = None
-
-    @property
-    def busy(self) -> bool:
-        """Whether the newest piece of work has still to end."""
-        return self._work is not None and not self._work.done()
-
-    @property
-    def fault(self) -> OSError | None:
-        """What the newest piece of work failed with in its last attempt; waits for its end."""
-        if self._work is None:
-            return None
-        error = self._work.exception()
-        if error is not None and not isinstance(error, OSError):
-            raise error
-        return error
-
-    def forget(self) -> None:
-        """Puts the newest piece of work out of mind, its fault having been told."""
-        self._work = None
-
-    def start(self, work: Callable[[], None]) -> None:
-        """Has work done after all that was given before; it may run several times, so it must begin anew each time."""
-        self._work = self._pool.submit(partial(_persistent(), work))
-
-    def close(self) -> None:
-        """Leaves unstarted work undone and does not wait for the rest."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _persistent() -> Retrying:
+def _retrying() -> Retrying:
     return Retrying(
         retry=retry_if_exception_type(OSError),
         stop=stop_after_attempt(ATTEMPTS),

@@ -1,4 +1,8 @@
-"""Faults that another try would only repeat: told with the samples that were at work, and not tried for ever."""
+"""Faults that another try would only repeat: reported with the samples of their step, and not tried for ever.
+
+A rank writes its fault to `faults/` of the run folder (`record`, called by `worker`); each later start of the same
+launch, and the driver at its end, reads there whether to give up (`verdict`).
+"""
 
 import json
 import math
@@ -38,7 +42,7 @@ class Fault(BaseModel):
     final: bool
     """Whether a single time is enough."""
 
-    def told(self, times: int) -> str:
+    def describe(self, times: int) -> str:
         """The message for people."""
         again = f", {times} times in the same way" if times > 1 else ""
         if self.step is None:
@@ -56,8 +60,8 @@ def record(
 
     So it does where storage or a node failed, or where a collective only says that another rank is gone.
     """
-    passing = isinstance(error, OSError | dist.DistError | RayError) and not isinstance(error, UserError)
-    if passing or not isinstance(error, Exception) or any(mark in str(error) for mark in _OF_PEERS):
+    is_transient = isinstance(error, OSError | dist.DistError | RayError) and not isinstance(error, UserError)
+    if is_transient or not isinstance(error, Exception) or any(mark in str(error) for mark in _OF_PEERS):
         return
     fault = Fault(
         step=step,
@@ -84,7 +88,7 @@ def verdict(folder: RunFolder, launch: str, repeats: int = REPEATS) -> str | Non
     for fault in faults:
         count = times[fault.step, fault.kind]
         if fault.final or count >= repeats:
-            return fault.told(count)
+            return fault.describe(count)
     return None
 
 

@@ -1,6 +1,8 @@
-"""The pulse of a run: an actor between its driver and its ranks. Up go signs of life, down go orders.
+"""Signs of life from the ranks of a run to its driver, and orders back.
 
-The heartbeat of a rank: a thread that tells where the rank is while it computes, waits or hangs.
+Each rank has a `Heartbeat`, a thread that sends once a second where the rank is while it computes, waits or hangs. They
+meet the driver in the `Pulse`, an actor whose methods return at once. Called by `worker` and `loop` (where am I?), by
+the supervisor (where are they?) and by the run lock, for which the one pulse of a run is the lock of the cluster.
 """
 
 import hashlib
@@ -19,6 +21,7 @@ from ray.exceptions import RayError
 from cli_ray.train.run_folder import RunFolder
 
 NAMESPACE = "cli_ray"
+BEAT_S = 1.0
 ENDED = "ended"
 """The phase of a rank that returned or raised."""
 
@@ -108,7 +111,7 @@ def start_pulse(folder: RunFolder) -> Any:
         ValueError: the run has one already.
     """
     here = ray.get_runtime_context().get_node_id()
-    options = {"name": _name(folder), "namespace": NAMESPACE, "num_cpus": 0, "max_restarts": -1}
+    options = {"name": run_key(folder), "namespace": NAMESPACE, "num_cpus": 0, "max_restarts": -1}
     actor = ray.remote(Pulse).options(**options, label_selector={"ray.io/node-id": here})
     return actor.remote()
 
@@ -119,15 +122,9 @@ def find_pulse(folder: RunFolder) -> Any:
     Raises:
         ValueError: there is none.
     """
-    return ray.get_actor(_name(folder), namespace=NAMESPACE)
+    return ray.get_actor(run_key(folder), namespace=NAMESPACE)
 
 
-def _name(folder: RunFolder) -> str:
-    path = os.path.realpath(folder.path) if folder.is_local else folder.path
-    return hashlib.sha256(f"{folder.fs.type_name}:{path}".encode()).hexdigest()[:32]
-
-
-BEAT_S = 1.0
 Send = Callable[[Sign], Orders | None]
 """Hands a sign to the pulse and returns its orders; None when it cannot be reached."""
 
@@ -150,7 +147,8 @@ class Heartbeat:
         self._rank, self._node, self._send, self._end = rank, node, send, end
         self._life = uuid4().hex
         self._place: tuple[str, str | Callable[[], str], float] = ("starting", "", time.monotonic())
-        self._told: tuple[object, str, float] = (None, "", 0.0)
+        self._sent: tuple[object, str, float] = (None, "", 0.0)
+        """The place of the last sign, its detail, and since when that is so."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -188,11 +186,11 @@ class Heartbeat:
         place = self._place
         phase, detail, since = place
         text = detail() if callable(detail) else detail
-        if place is not self._told[0]:
-            self._told = (place, text, since)
-        elif text != self._told[1]:
-            self._told = (place, text, time.monotonic())
-        seconds = time.monotonic() - self._told[2]
+        if place is not self._sent[0]:
+            self._sent = (place, text, since)
+        elif text != self._sent[1]:
+            self._sent = (place, text, time.monotonic())
+        seconds = time.monotonic() - self._sent[2]
         return Sign(self._rank, self._life, self._node, os.getpid(), phase, text, self.step, seconds)
 
     def _run(self) -> None:
@@ -219,3 +217,9 @@ def end_process(reason: str) -> None:
     sys.stdout.write(f"{reason}\n")
     sys.stdout.flush()
     os._exit(1)
+
+
+def run_key(folder: RunFolder) -> str:
+    """The same for each path that leads to a run folder, and for no other; 32 hexadecimal digits."""
+    path = os.path.realpath(folder.path) if folder.is_local else folder.path
+    return hashlib.sha256(f"{folder.fs.type_name}:{path}".encode()).hexdigest()[:32]

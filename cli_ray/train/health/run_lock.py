@@ -1,32 +1,38 @@
-"""The lease of a run folder: one driver at a time writes to it.
+"""One driver at a time per run folder.
 
-Within one Ray cluster a named actor is the lock, which is atomic and gone with its driver. Clusters that share the
-storage meet in `lease.json`, which its holder renews and removes at the end.
+Held by `trainer.train` around all that writes to the folder. Three locks, each for drivers that the others do not see:
+- on one machine, a locked file in its temporary folder. The kernel frees it when its holder dies, however it dies;
+- in one Ray cluster, a named actor (the pulse of the run), which is gone with its driver;
+- among clusters that share the storage, `lease.json` in the run folder. Its holder renews it and removes it at the end;
+  one that was not renewed for `PATIENCE_S` was left by a dead driver. Only the clock of who waits is asked.
+Whoever has the first two knows that the last holder of each is dead, and need not wait for its lease.
 """
 
+import fcntl
 import json
 import os
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 from uuid import uuid4
 
 from cli_ray.errors import UserError
+from cli_ray.train.health.heartbeat import run_key
 from cli_ray.train.run_folder import RunFolder
 
 FILE = "lease.json"
 RENEW_S = 10.0
 PATIENCE_S = 60.0
-"""A holder elsewhere that did not renew its lease for so long is dead."""
-LEAST_S = 1.5 * RENEW_S
-"""Waited for even then, for the clocks of two hosts may differ."""
-LOCK_S = 10.0
+"""A holder elsewhere that does not renew its lease for so long is dead."""
+ACTOR_S = 10.0
 """How long the actor of a driver that was killed may take to go."""
 
 
@@ -37,24 +43,12 @@ class Holder:
     cluster: str
     """Session of its Ray cluster."""
     host: str = field(default_factory=socket.gethostname)
-    place: str = field(default_factory=lambda: _place())
-    """Where its process id means something; empty when that cannot be told."""
     pid: int = field(default_factory=os.getpid)
-    started: str | None = field(default_factory=lambda: _started(os.getpid()))
-    """When its process started, so that another one with its number is not taken for it."""
     since: float = 0.0
     renewed: float = 0.0
     id: str = field(default_factory=lambda: uuid4().hex)
 
-    def is_neighbour(self) -> bool:
-        """Whether its process can be looked at from here."""
-        return bool(self.place) and self.place == _place()
-
-    def lives(self) -> bool:
-        """Whether the process of a neighbour is still there."""
-        return self.started is not None and _started(self.pid) == self.started
-
-    def told(self, now: float) -> str:
+    def describe(self, now: float) -> str:
         """Who it is, for messages."""
         since = datetime.fromtimestamp(self.since, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
         return (
@@ -62,14 +56,15 @@ class Holder:
         )
 
 
-class Lease:
-    """Held inside its `with`; a thread renews it.
+class RunLock:
+    """Held inside its `with`; a thread renews the lease.
 
     Args:
         folder: of the run.
         cluster: session of this driver's Ray cluster.
-        take_lock: takes the lock of the cluster, whose holders are then known to be dead.
-        free_lock: gives it back.
+        start_actor: starts the named actor; a ValueError says that there is one.
+        end_actor: ends it.
+        machine_file: the file to lock, see `machine_file`.
         now: seconds since the epoch.
         sleep: waits for seconds.
 
@@ -81,30 +76,31 @@ class Lease:
         self,
         folder: RunFolder,
         cluster: str,
-        take_lock: Callable[[], Any],
-        free_lock: Callable[[Any], object],
+        start_actor: Callable[[], Any],
+        end_actor: Callable[[Any], object],
+        machine_file: Path,
         now: Callable[[], float] = time.time,
         sleep: Callable[[float], object] = time.sleep,
     ) -> None:
-        self._folder, self._now, self._sleep = folder, now, sleep
-        self._take_lock, self._free_lock = take_lock, free_lock
+        self._folder, self._machine_file, self._now, self._sleep = folder, machine_file, now, sleep
+        self._start_actor, self._end_actor = start_actor, end_actor
         self._own = Holder(cluster, since=now())
         self._rival: Holder | None = None
         self._failed = False
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._keep_renewing, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
-        holder = _holder(self._folder.read(FILE))
-        if holder and holder.is_neighbour() and holder.lives():
-            raise self._refusal(holder)
-        self.lock = self._locked()
-        try:
-            self._wait_for_stranger()
+        with ExitStack() as stack:
+            file = stack.enter_context(self._machine_file.open("a+"))
+            last_id = self._lock(file)
+            self.actor = self._started_actor()
+            stack.callback(self._end_actor, self.actor)
+            self._wait_for_stranger(last_id)
             self._write()
-        except BaseException:
-            self._free_lock(self.lock)
-            raise
+            file.truncate(0)
+            print(self._own.id, end="", file=file, flush=True)
+            self._held = stack.pop_all()
         self._thread.start()
         return self
 
@@ -118,7 +114,7 @@ class Lease:
                 self._folder.delete_file(FILE)
         except OSError as fault:
             print(f"{self._folder.uri}/{FILE} could not be removed: {fault}")
-        self._free_lock(self.lock)
+        self._held.close()
 
     def check(self) -> None:
         """Whether the folder is still held.
@@ -143,7 +139,7 @@ class Lease:
                 print(f"the lease of {self._folder.uri} could not be renewed, which is tried again: {error}")
             self._failed = True
 
-    def _keep(self) -> None:
+    def _keep_renewing(self) -> None:
         while not self._over.wait(RENEW_S):
             self.renew()
 
@@ -151,28 +147,35 @@ class Lease:
         self._own = replace(self._own, renewed=self._now())
         self._folder.write(FILE, json.dumps(asdict(self._own), indent=2))
 
-    def _locked(self) -> Any:
-        """Takes the lock; that of a driver which has just been killed needs a few seconds to go."""
-        until = self._now() + LOCK_S
+    def _lock(self, file: TextIO) -> str:
+        """Locks the file of this machine; the id of the last driver that held the run with it."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise self._refusal(_holder(self._folder.read(FILE))) from None
+        file.seek(0)
+        return file.read()
+
+    def _started_actor(self) -> Any:
+        """Starts the actor; that of a driver which has just been killed needs a few seconds to go."""
+        until = self._now() + ACTOR_S
         while True:
             try:
-                return self._take_lock()
+                return self._start_actor()
             except ValueError:
                 if self._now() >= until:
                     raise self._refusal(_holder(self._folder.read(FILE))) from None
             self._sleep(0.5)
 
-    def _wait_for_stranger(self) -> None:
+    def _wait_for_stranger(self, last_id: str) -> None:
         """Waits until a holder elsewhere has ended or is known to be dead."""
         text = self._folder.read(FILE)
         holder = _holder(text)
-        if text is None or (holder and (holder.cluster == self._own.cluster or holder.is_neighbour())):
+        if text is None or (holder and (holder.cluster == self._own.cluster or holder.id == last_id)):
             return
-        age = self._now() - holder.renewed if holder else 0.0
-        wait = max(LEAST_S, PATIENCE_S - max(0.0, age))
-        who = holder.told(self._now()) if holder else f"a driver whose {FILE} is damaged"
-        print(f"{self._folder.uri} was left by {who}; waiting {wait:.0f} s for a sign of life")
-        until = self._now() + wait
+        who = holder.describe(self._now()) if holder else f"a driver whose {FILE} is damaged"
+        print(f"{self._folder.uri} was left by {who}; waiting {PATIENCE_S:.0f} s for a sign of life")
+        until = self._now() + PATIENCE_S
         while text is not None and self._now() < until:
             self._sleep(1.0)
             before, text = text, self._folder.read(FILE)
@@ -180,10 +183,15 @@ class Lease:
                 raise self._refusal(_holder(text))
 
     def _refusal(self, holder: Holder | None) -> UserError:
-        who = holder.told(self._now()) if holder else "a driver of this Ray cluster"
+        who = holder.describe(self._now()) if holder else "another driver"
         return UserError(
             f"{self._folder.uri} is in use by {who}: let it end or stop it first, or give this run another name"
         )
+
+
+def machine_file(folder: RunFolder) -> Path:
+    """The file that this user's drivers of a run lock on this machine."""
+    return Path(tempfile.gettempdir(), f"cli_ray-{os.getuid()}-{run_key(folder)}.lock")
 
 
 def _holder(text: str | None) -> Holder | None:
@@ -192,21 +200,3 @@ def _holder(text: str | None) -> Holder | None:
         return Holder(**json.loads(text)) if text else None
     except (ValueError, TypeError):
         return None
-
-
-def _place() -> str:
-    """This boot of this machine and this PID namespace; empty where there is no /proc."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> str | None:
-    """When a process started, in clock ticks since the boot; None when it has ended."""
-    try:
-        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if state in "ZX" else fields[18]

@@ -9,8 +9,9 @@ from typing import Any, cast
 from cli_ray.config import DataConfig, LogConfig, ModelConfig, RunConfig, SourceConfig
 from cli_ray.data.collate import collate
 from cli_ray.data.sample import BadSample
-from cli_ray.train.callbacks.log import MetricsFile, flatten, step_line
+from cli_ray.train.callbacks.log import MetricsFile, step_line
 from cli_ray.train.callbacks.quarantiner import Quarantiner
+from cli_ray.train.callbacks.trackers import flatten
 from cli_ray.train.checkpoint.files import Progress
 from cli_ray.train.loop import TrainLoop
 from cli_ray.train.run_folder import RunFolder

@@ -1,4 +1,4 @@
-"""Checkpoints of two ranks whose storage fails and heals; the record of samples follows them."""
+"""Checkpoints of two ranks whose storage fails and heals; the ledger follows them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,11 +67,11 @@ def train(folder: str, first: int, last: int, broken: list[int]) -> str:
     """
     vars(checkpointer)["take_snapshot"] = lambda engine: {f"deepspeed/rank{dist.get_rank()}.pt": torch.ones(3)}
     write.PAUSE_S = 0.0
-    record = Ledger()
-    one = Checkpointer(record)
+    ledger = Ledger()
+    one = Checkpointer(ledger)
     loop = Loop(RunFolder(folder), last, progress=Progress(step=first))
     given = cast(TrainLoop, loop)
-    record.on_start(given)
+    ledger.on_start(given)
     one.on_start(given)
     try:
         for step in range(first + 1, last + 1):
@@ -82,7 +82,7 @@ def train(folder: str, first: int, last: int, broken: list[int]) -> str:
             loop.votes = dict(zip(votes, map(int, sums), strict=True))
             loop.progress = Progress(step=step)
             batch: Any = SimpleNamespace(ids=[f"a.tar#{step}{loop.rank}"], sources=["a.tar"], bad=[])
-            for callback in (record, one):
+            for callback in (ledger, one):
                 callback.on_step(given, [batch], None)
         one.on_end(given)
     except RunFailedError as error:

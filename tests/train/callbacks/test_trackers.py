@@ -27,7 +27,7 @@ from cli_ray.train.run_folder import RunFolder
 from tests.train.callbacks.test_callbacks import METRICS, loop_at
 
 NAMES: list[Sink] = ["wandb", "tensorboard", "mlflow"]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from cli_ray.errors import UserError
-from cli_ray.train.checkpoint.restore import CONVERTED, convert, load_universal, restore, room_needed, sweep
-from cli_ray.train.engine import import_deepspeed
+from cli_ray.train.checkpoint.universal import CONVERTED, convert, load_universal, restore, room_needed, sweep
+from cli_ray.train.deepspeed_private import import_deepspeed
 from cli_ray.train.run_folder import RunFolder
 from tests.train.ranks import on_ranks
 from tests.train.resizing import Trace, largest_difference, traces

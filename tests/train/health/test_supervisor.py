@@ -11,8 +11,9 @@ import pytest
 from cli_ray.config import ClusterConfig
 from cli_ray.errors import RunFailedError, StoppedError
 from cli_ray.train.health import supervisor
+from cli_ray.train.health.diagnosis import diagnose, idle_s, unplaced
 from cli_ray.train.health.heartbeat import ENDED, Seen, Sign
-from cli_ray.train.health.supervisor import Supervisor, diagnose, idle_s, unplaced
+from cli_ray.train.health.supervisor import Supervisor
 from cli_ray.train.run_folder import RunFolder
 
 CLUSTER = ClusterConfig(num_workers=2, gpus_per_worker=0, notice_s=60, timeout_s=600)

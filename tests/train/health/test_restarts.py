@@ -12,8 +12,8 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, Wor
 
 from cli_ray.config import ClusterConfig, DataConfig, ModelConfig, RunConfig, SourceConfig
 from cli_ray.errors import RunFailedError
-from cli_ray.train import ray_train
-from cli_ray.train.ray_train import Launch
+from cli_ray.train.health import restarts
+from cli_ray.train.health.restarts import Launch
 from cli_ray.train.run_folder import RunFolder
 
 DATA = DataConfig(sources=(SourceConfig(path="x"),))
@@ -35,7 +35,7 @@ def outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fit:
                 raise turn
             return SimpleNamespace(return_value=turn)
 
-        monkeypatch.setattr(ray_train, "ray_trainer", lambda config, folder, launch: SimpleNamespace(fit=one))
+        monkeypatch.setattr(restarts, "ray_trainer", lambda config, folder, launch: SimpleNamespace(fit=one))
         return Launch(CONFIG, RunFolder(str(tmp_path))).fit()
 
     return of
@@ -71,7 +71,7 @@ def test_a_controller_that_the_driver_ended_is_not_started_again(
         raise ActorDiedError
 
     trainer = SimpleNamespace(fit=fit, abort=lambda: None)
-    monkeypatch.setattr(ray_train, "ray_trainer", lambda config, folder, launch: trainer)
+    monkeypatch.setattr(restarts, "ray_trainer", lambda config, folder, launch: trainer)
     with pytest.raises(ActorDiedError):
         run.fit()
 
