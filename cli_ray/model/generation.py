@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from transformers import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from cli_ray.model.backbone import CliImageFeatures, InitializesInjection
+from cli_ray.model.backbone import InitializesInjection
 from cli_ray.model.context import IGNORED, PADDING, turns_of_labels
+from cli_ray.model.features import CliImageFeatures
 from cli_ray.model.rows import lay_out
 
 LATER = 2**31

@@ -51,7 +51,7 @@ class RunFolder(Folder):
         Raises:
             UserError: they differ.
         """
-        if injection.kind == "none":
+        if not injection.traits.taps:
             return
         for line in (self.read("events.jsonl") or "").splitlines():
             event: dict[str, Any] = {}

@@ -8,7 +8,8 @@ import pytest
 from cli_ray.commands.main import main
 from cli_ray.config import InjectionConfig
 from cli_ray.config.injection import Layers
-from cli_ray.model.configuration import CliLlavaOnevisionConfig, resolve
+from cli_ray.model.configuration import resolve
+from cli_ray.model.llava_onevision import CliLlavaOnevisionConfig
 from cli_ray.model.tiny import build_tiny, tiny_processor
 from tests.data.shards import picture, table_rows, talk, tar_members, turns, write_parquet, write_tar
 
