@@ -10,7 +10,7 @@ from cli_ray.registry import FAMILIES
 __version__ = "0.1.0"
 
 _AUTO = "transformers.models.auto.modeling_auto"
-_MODELS = (*FAMILIES, "clip", "siglip", "llama", "qwen2")
+_MODELS = (*FAMILIES, "llama", "qwen2")
 _BASES = ("transformers.modeling_layers", *(f"transformers.models.{name}.modeling_{name}" for name in _MODELS))
 """What we build on, and what imports the Auto classes on its way, so that those may be there while it is half-made."""
 

@@ -129,10 +129,12 @@ KINDS = {
 """Of `injection.kind`."""
 
 if TYPE_CHECKING:
-    GateName = KindName = str
+    GateName = str
+    KindName = str
 else:
     # A type checker wants the names of a Literal written out.
-    GateName, KindName = Literal[tuple(GATES)], Literal[tuple(KINDS)]
+    GateName = Literal[tuple(GATES)]
+    KindName = Literal[tuple(KINDS)]
 
 
 class AmpConfig(Section):

@@ -12,13 +12,13 @@ from transformers.conversion_mapping import (
 )
 
 from cli_ray.model.attach import attach
-from cli_ray.model.families import families
+from cli_ray.model.families import all_families
 
 __all__ = ["attach"]
 
 
 def _register() -> None:
-    for family in families():
+    for family in all_families():
         config, outer = family.model_class.config_class, family.model_class
         AutoConfig.register(config.model_type, config)
         AutoModel.register(config, outer.inner_class)

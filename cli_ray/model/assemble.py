@@ -8,7 +8,7 @@ from transformers import MODEL_MAPPING, AutoModelForCausalLM, AutoTokenizer, Pre
 
 from cli_ray.config import ModelConfig
 from cli_ray.errors import UserError
-from cli_ray.model.families import family
+from cli_ray.model.families import family_named
 from cli_ray.model.location import located, read_config
 from cli_ray.model.parameters import partitioning_off, whole
 
@@ -20,12 +20,12 @@ def assemble_processor(model: ModelConfig) -> ProcessorMixin:
     """
     tokenizer, vision = _tokenizer(model), _vision_config(model)
     template = tokenizer.chat_template or family_template(model.family, tokenizer)
-    return family(model.family).new_processor(tokenizer, vision, template)
+    return family_named(model.family).new_processor(tokenizer, vision, template)
 
 
 def family_template(name: str, tokenizer: Any) -> str:
     """The chat template of a family, with the tokenizer's own end token."""
-    return family(name).chat_template.replace("</s>", tokenizer.eos_token)
+    return family_named(name).chat_template.replace("</s>", tokenizer.eos_token)
 
 
 def assemble(model: ModelConfig, dtype: torch.dtype) -> PreTrainedModel:
@@ -79,7 +79,7 @@ def joined_config(model: ModelConfig) -> Any:
         UserError: the vision tower is not of the kind that the family has.
     """
     text = read_config(model.language_model, model.revision, "model.language_model")
-    return family(model.family).plain_class.config_class(vision_config=_vision_config(model), text_config=text)
+    return family_named(model.family).plain_class.config_class(vision_config=_vision_config(model), text_config=text)
 
 
 def _frame(model: ModelConfig, vision: Any, text: Any, tokenizer: Any) -> PreTrainedModel:
@@ -88,14 +88,14 @@ def _frame(model: ModelConfig, vision: Any, text: Any, tokenizer: Any) -> PreTra
     bare = {"vocab_size": 1, "layer_types": None, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
     parts = {"vision_config": vision.to_dict() | thin, "text_config": text.to_dict() | thin | bare}
     tokens = {"image_token_index": tokenizer.convert_tokens_to_ids("<image>"), "pad_token_id": tokenizer.pad_token_id}
-    fields = family(model.family).joined_fields(tokenizer.convert_tokens_to_ids, vision)
-    plain: Any = family(model.family).plain_class
+    fields = family_named(model.family).joined_fields(tokenizer.convert_tokens_to_ids, vision)
+    plain: Any = family_named(model.family).plain_class
     return plain(plain.config_class(**parts, **tokens, **fields))
 
 
 def _tokenizer(model: ModelConfig) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(**located(model.language_model, model.revision))
-    tokenizer.add_tokens(list(family(model.family).image_tokens), special_tokens=True)
+    tokenizer.add_tokens(list(family_named(model.family).image_tokens), special_tokens=True)
     if tokenizer.pad_token is None:
         tokenizer.add_special_tokens({"pad_token": "<pad>"})
     return tokenizer
@@ -117,12 +117,12 @@ def vision_config(name: str, tower: str, revision: str, field: str) -> Any:
     Raises:
         UserError: it is not of the kind that the family has.
     """
-    kind = family(name).tower
+    kind = family_named(name).tower
     config = read_config(tower, revision, field)
     if config.model_type.removesuffix("_vision_model") != kind:
         raise UserError(f"{field} = {tower!r} is a {config.model_type}, but model.family = {name!r} has a {kind} tower")
     vision = getattr(config, "vision_config", config)
-    family(name).adapt_tower(vision)
+    family_named(name).adapt_tower(vision)
     return vision
 
 

@@ -3,7 +3,7 @@
 from transformers import PreTrainedModel
 
 from cli_ray.config import InjectionConfig
-from cli_ray.model.families import families
+from cli_ray.model.families import all_families
 
 
 def attach(model: PreTrainedModel, injection: InjectionConfig, seed: int = 0) -> PreTrainedModel:
@@ -15,7 +15,7 @@ def attach(model: PreTrainedModel, injection: InjectionConfig, seed: int = 0) ->
     Raises:
         ValueError: another model class, another text model than Llama and Qwen2, or layers that do not exist.
     """
-    cli_classes = {family.plain_class: family.model_class for family in families()}
+    cli_classes = {family.plain_class: family.model_class for family in all_families()}
     if type(model) not in cli_classes:
         names = ", ".join(kind.__name__ for kind in cli_classes)
         raise ValueError(f"cannot attach injection to {type(model).__name__}: give one of {names}")

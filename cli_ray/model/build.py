@@ -1,4 +1,5 @@
-"""From the config sections to a model and its processor."""
+"""From the config sections to a model and its processor, wherever its weights come from: the tiny model, a checkpoint,
+or parts to join. Training, export, `cli-ray data check` and the doctor call it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from cli_ray.model.assemble import assemble, assemble_processor, joined_config
 from cli_ray.model.attach import attach
 from cli_ray.model.checkpoint import check_text, checkpoint_config, checkpoint_values
 from cli_ray.model.configuration import InjectionSection, resolve
-from cli_ray.model.families import family
+from cli_ray.model.families import family_named
 from cli_ray.model.fit import fit
 from cli_ray.model.location import located
 from cli_ray.model.lora import inject_lora
@@ -38,8 +39,8 @@ def load_processor(model: ModelConfig) -> ProcessorMixin:
         else:
             processor = assemble_processor(model)
     if processor.chat_template is None:
-        processor.chat_template = family(model.family).chat_template
-    family(model.family).set_up_processor(processor, model)
+        processor.chat_template = family_named(model.family).chat_template
+    family_named(model.family).set_up_processor(processor, model)
     return processor
 
 
@@ -91,7 +92,9 @@ def _checkpoint_processor(model: ModelConfig) -> ProcessorMixin:
     if is_original(values):
         processor = original_processor(model, values)
     else:
-        processor = family(model.family).processor_class.from_pretrained(**located(model.checkpoint, model.revision))
+        processor = family_named(model.family).processor_class.from_pretrained(
+            **located(model.checkpoint, model.revision)
+        )
     fit(processor, config, model.checkpoint)
     return processor
 
@@ -158,18 +161,18 @@ def _checked(injection: InjectionConfig, config: Any) -> InjectionConfig:
         raise UserError(str(error)) from None
 
 
-def _cli_config(model: ModelConfig, found: Any, injection: InjectionConfig) -> Any:
-    """The config of the CLI model that a checkpoint's config and a resolved injection make; UserError when they
+def _cli_config(model: ModelConfig, stored: Any, injection: InjectionConfig) -> Any:
+    """The config of the CLI model that a checkpoint's stored config and a resolved injection make; UserError when they
     cannot."""
-    if isinstance(found, InjectionSection):
-        _refuse_another(model, found.injection, injection)
-    return family(model.family).model_class.config_class.from_plain(found, injection)
+    if isinstance(stored, InjectionSection):
+        _refuse_another(model, stored.injection, injection)
+    return family_named(model.family).model_class.config_class.from_plain(stored, injection)
 
 
 def _load(model: ModelConfig, injection: InjectionConfig, dtype: torch.dtype, seed: int) -> PreTrainedModel:
-    values, kind = checkpoint_values(model), family(model.family).model_class
-    found = checkpoint_config(model, values)
-    config = _cli_config(model, found, _checked(injection, found))
+    values, kind = checkpoint_values(model), family_named(model.family).model_class
+    stored = checkpoint_config(model, values)
+    config = _cli_config(model, stored, _checked(injection, stored))
     if is_original(values):
         built, missing = load_original(kind, model, config, values, dtype)
     else:
@@ -199,10 +202,10 @@ def _mend_generation(config: GenerationConfig) -> None:
         config.temperature = config.top_p = config.top_k = config.min_p = config.typical_p = None
 
 
-def _refuse_another(model: ModelConfig, stored: InjectionConfig, asked: InjectionConfig) -> None:
+def _refuse_another(model: ModelConfig, stored: InjectionConfig, injection: InjectionConfig) -> None:
     """A checkpoint of a CLI model brings its own injection; only a plain one may be given any."""
     fields = InjectionConfig.model_fields
-    different = [f"injection.{name}" for name in fields if getattr(stored, name) != getattr(asked, name)]
+    different = [f"injection.{name}" for name in fields if getattr(stored, name) != getattr(injection, name)]
     if stored.traits.taps and different:
         raise UserError(
             f"model.checkpoint = {model.checkpoint!r} holds another injection than the config: "

@@ -1,4 +1,5 @@
-"""Which format and family a checkpoint has. What is not read is refused in one line, with the nearest that is."""
+"""Which format and family a checkpoint has, before `build` reads it. What is not read is refused in one line, with the
+nearest that is."""
 
 import json
 from typing import Any
@@ -7,12 +8,11 @@ from transformers.utils import cached_file
 
 from cli_ray.config import ModelConfig
 from cli_ray.errors import UserError
-from cli_ray.model.families import families, name_of
+from cli_ray.model.families import all_families, family_named, name_of
 from cli_ray.model.location import config_values, located, read_config
 from cli_ray.model.original_llava import is_original, original_config, original_family
 from cli_ray.registry import FAMILIES
 
-READ = f"{' and '.join(FAMILIES)} are read, in Hugging Face's and in LLaVA's original format"
 _TEXTS = ("llama", "qwen2")
 
 
@@ -72,15 +72,17 @@ def check_text(config: Any) -> None:
 
 
 def _nearest(kind: str) -> str:
+    names = " and ".join(f"{name} ({family_named(name).title})" for name in FAMILIES)
+    read = f"{names} are read, in Hugging Face's and in LLaVA's original format"
     if kind.startswith("llava_next"):
         return (
-            f"{READ}; the nearest are llava-hf/llava-1.5-7b-hf and, with tiles, llava-hf/llava-onevision-qwen2-7b-si-hf"
+            f"{read}; the nearest are llava-hf/llava-1.5-7b-hf and, with tiles, llava-hf/llava-onevision-qwen2-7b-si-hf"
         )
     if kind in _TEXTS:
         return "it is a language model alone, give it as model.language_model with a model.vision_tower"
-    if kind.removesuffix("_vision_model") in {family.tower for family in families()}:
+    if kind.removesuffix("_vision_model") in {family.tower for family in all_families()}:
         return "it is a vision tower alone, give it as model.vision_tower with a model.language_model"
-    return READ
+    return read
 
 
 def _refuse_adapter(model: ModelConfig) -> None:

@@ -9,15 +9,15 @@ from cli_ray.registry import FAMILIES, load
 
 
 @cache
-def family(name: str) -> Family:
+def family_named(name: str) -> Family:
     """The family that `model.family` names."""
-    found: Family = load(FAMILIES[name])()
-    return found
+    family: Family = load(FAMILIES[name])()
+    return family
 
 
-def families() -> list[Family]:
+def all_families() -> list[Family]:
     """All of them."""
-    return [family(name) for name in FAMILIES]
+    return [family_named(name) for name in FAMILIES]
 
 
 def name_of(model_type: object) -> str:
@@ -27,4 +27,4 @@ def name_of(model_type: object) -> str:
 
 def family_of(config: Any) -> Family:
     """The family of a model's config, plain or with injection."""
-    return family(name_of(config.model_type))
+    return family_named(name_of(config.model_type))

@@ -29,6 +29,8 @@ class OriginalFormat:
 class Family(ABC):
     """A vision tower, a projector and a language model that were made for each other."""
 
+    title: ClassVar[str]
+    """What people call it."""
     plain_class: ClassVar[Any]
     """The stock model. The `model_type` of its config is the name of the family."""
     model_class: ClassVar[Any]

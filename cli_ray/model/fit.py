@@ -1,5 +1,5 @@
-"""A processor beside the model that it is for: what the model's config says for certain is put right, what they
-contradict each other in is refused. Reads no weights."""
+"""Makes a loaded processor fit its model: settings that follow from the model's config are corrected, contradictions
+are refused. Training and evaluation call it before any weight is read."""
 
 from typing import Any
 

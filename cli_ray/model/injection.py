@@ -1,4 +1,5 @@
-"""Injection into the decoder: the state of one forward pass and the decoder layers that apply it.
+"""Injection into the decoder: the state of one forward pass, which `backbone` makes, and the decoder layers that apply
+it.
 
 Shapes: B samples, T positions, D width, R packed rows, I images, N vision layers, M decoder layers.
 """

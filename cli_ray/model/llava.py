@@ -80,7 +80,7 @@ class CliLlavaForConditionalGeneration(CliForConditionalGeneration, LlavaForCond
 
     def __init__(self, config: CliLlavaConfig) -> None:
         super(LlavaForConditionalGeneration, self).__init__(config)
-        self.model = CliLlavaModel(config)
+        self.model = self.inner_class(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.post_init()
 
@@ -88,6 +88,7 @@ class CliLlavaForConditionalGeneration(CliForConditionalGeneration, LlavaForCond
 class Llava(Family):
     """LLaVA-1.5."""
 
+    title = "LLaVA-1.5"
     plain_class = LlavaForConditionalGeneration
     model_class = CliLlavaForConditionalGeneration
     processor_class = CliLlavaProcessor

@@ -161,7 +161,7 @@ class CliLlavaOnevisionForConditionalGeneration(CliForConditionalGeneration, Lla
 
     def __init__(self, config: CliLlavaOnevisionConfig) -> None:
         super(LlavaOnevisionForConditionalGeneration, self).__init__(config)
-        self.model = CliLlavaOnevisionModel(config)
+        self.model = self.inner_class(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.post_init()
 
@@ -169,6 +169,7 @@ class CliLlavaOnevisionForConditionalGeneration(CliForConditionalGeneration, Lla
 class LlavaOnevision(Family):
     """LLaVA-OneVision."""
 
+    title = "LLaVA-OneVision"
     plain_class = LlavaOnevisionForConditionalGeneration
     model_class = CliLlavaOnevisionForConditionalGeneration
     processor_class = CliLlavaOnevisionProcessor
@@ -266,7 +267,7 @@ class LlavaOnevision(Family):
         return _processor(tokenizer, vision, template, grid, values["image_aspect_ratio"], **_PIXELS)
 
 
-_PIXELS = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+_PIXELS: dict[str, Any] = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
 """SigLIP's normalisation."""
 
 

@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, ProcessorMixin
 from cli_ray.config import ModelConfig
 from cli_ray.errors import UserError
 from cli_ray.model.assemble import family_template, rows_of, vision_config
-from cli_ray.model.families import family
+from cli_ray.model.families import family_named
 from cli_ray.model.family import OriginalFormat
 from cli_ray.model.location import located
 from cli_ray.registry import FAMILIES
@@ -51,7 +51,7 @@ def original_family(values: Mapping[str, Any]) -> str | None:
 
 def _formats() -> dict[str, OriginalFormat]:
     """By the names of the families that have one."""
-    return {name: form for name in FAMILIES if (form := family(name).original) is not None}
+    return {name: form for name in FAMILIES if (form := family_named(name).original) is not None}
 
 
 def original_config(model: ModelConfig, values: Mapping[str, Any]) -> Any:
@@ -66,8 +66,8 @@ def original_config(model: ModelConfig, values: Mapping[str, Any]) -> Any:
     """
     _check(model, values)
     _refuse_projector(model.checkpoint)
-    vision, tokenizer = _vision(model, values), original_tokenizer(model, values)
-    text = text_config(values)
+    vision, tokenizer = _vision(model, values), original_tokenizer(model)
+    text = text_config(model, values)
     if rows_of(tokenizer) > text.vocab_size:
         text.vocab_size = -(-rows_of(tokenizer) // _ROUNDING) * _ROUNDING
     tokens = {
@@ -76,22 +76,16 @@ def original_config(model: ModelConfig, values: Mapping[str, Any]) -> Any:
         "eos_token_id": text.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    of = family(model.family)
-    fields_of_family = of.original_fields(values, tokenizer.convert_tokens_to_ids, vision)
-    return of.plain_class.config_class(vision_config=vision, text_config=text, **tokens, **fields_of_family)
+    family = family_named(model.family)
+    own_fields = family.original_fields(values, tokenizer.convert_tokens_to_ids, vision)
+    return family.plain_class.config_class(vision_config=vision, text_config=text, **tokens, **own_fields)
 
 
-def text_config(values: Mapping[str, Any]) -> Any:
+def text_config(model: ModelConfig, values: Mapping[str, Any]) -> Any:
     """The config of the language model as it is stored, before the image token is added."""
-    text_class = _text_class(values)
+    text_class = family_named(model.family).text_config_class
     known = {field.name for field in fields(text_class)} - {"architectures"} | {"rope_theta", "rope_scaling"}
     return text_class(**{key: value for key, value in values.items() if key in known})
-
-
-def _text_class(values: Mapping[str, Any]) -> Any:
-    name = original_family(values)
-    assert name is not None  # checked before
-    return family(name).text_config_class
 
 
 def original_processor(model: ModelConfig, values: Mapping[str, Any]) -> ProcessorMixin:
@@ -102,16 +96,18 @@ def original_processor(model: ModelConfig, values: Mapping[str, Any]) -> Process
         OSError: as `original_config`.
     """
     _check(model, values)
-    vision, tokenizer = _vision(model, values), original_tokenizer(model, values)
+    vision, tokenizer = _vision(model, values), original_tokenizer(model)
     template = family_template(model.family, tokenizer)
-    return family(model.family).original_processor(values, tokenizer, vision, template)
+    return family_named(model.family).original_processor(values, tokenizer, vision, template)
 
 
-def original_tokenizer(model: ModelConfig, values: Mapping[str, Any]) -> Any:
+def original_tokenizer(model: ModelConfig) -> Any:
     """The checkpoint's tokenizer with the tokens that the converted checkpoints on the hub add to it."""
-    config = _text_class(values)()
-    tokenizer = AutoTokenizer.from_pretrained(**located(model.checkpoint, model.revision), config=config)
-    tokenizer.add_tokens(list(family(model.family).image_tokens), special_tokens=True)
+    family = family_named(model.family)
+    tokenizer = AutoTokenizer.from_pretrained(
+        **located(model.checkpoint, model.revision), config=family.text_config_class()
+    )
+    tokenizer.add_tokens(list(family.image_tokens), special_tokens=True)
     # Vicuna's pad token is <unk>, which texts may hold too.
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.unk_token:
         tokenizer.add_special_tokens({"pad_token": "<pad>"})
@@ -161,7 +157,7 @@ def _check(model: ModelConfig, values: Mapping[str, Any]) -> None:
     if name is None:
         known = ", ".join(form.architecture for form in formats.values())
         raise UserError(f"{where} is a {kind or values.get('model_type')}; those that are read are {known}")
-    if refusal := family(name).refusal_of_original(values):
+    if refusal := family_named(name).refusal_of_original(values):
         raise UserError(f"{where} is {refusal}")
     if name != model.family:
         raise UserError(f"{where} is a {kind}, but model.family = {model.family!r}: set it to {name!r}")

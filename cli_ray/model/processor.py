@@ -1,4 +1,5 @@
-"""Processors that mark the replies of a chat, so that gates read what they read in training."""
+"""What the processors of all families share: they mark the replies of a chat, so that at inference gates read what they
+read in training."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -53,30 +54,29 @@ class MarksReplies(ProcessorMixin):
         inner = {key: value for key, value in own.items() if key not in _OF_THE_END}
 
         def render(turns: int, **end: bool) -> str:
-            text = super(MarksReplies, self).apply_chat_template(list(chat[:turns]), chat_template, **inner, **end)
-            return str(text)
+            return str(super(MarksReplies, self).apply_chat_template(list(chat[:turns]), chat_template, **inner, **end))
 
-        whole = str(super().apply_chat_template(chat, chat_template, **own))
+        text = str(super().apply_chat_template(chat, chat_template, **own))
         spans = []
         for turn, message in enumerate(chat):
             if message["role"] == "assistant":
                 context = render(turn) if turn else ""
                 prompt = render(turn, add_generation_prompt=True) if turn else ""
-                start = _after_header(whole, context, prompt)
+                start = _after_header(text, context, prompt)
                 if start is None:
                     raise ValueError(f"the chat template does not render message {turn} after those before it")
-                spans.append((start, len(whole) if turn == len(chat) - 1 else len(render(turn + 1))))
+                spans.append((start, len(text) if turn == len(chat) - 1 else len(render(turn + 1))))
         return spans
 
 
-def _after_header(whole: str, context: str, prompt: str) -> int | None:
+def _after_header(text: str, context: str, prompt: str) -> int | None:
     """Where a reply begins: after the generation prompt; the header of a past turn may have other spaces."""
-    if whole.startswith(prompt):
+    if text.startswith(prompt):
         return len(prompt)
     words = map(re.escape, prompt[len(context) :].split())
     header = re.compile(r"\s*" + r"\s*".join(words) + r"\s*")
-    found = header.match(whole, len(context)) if whole.startswith(context) else None
-    return None if found is None else found.end()
+    match = header.match(text, len(context)) if text.startswith(context) else None
+    return None if match is None else match.end()
 
 
 def _turns(masks: list[list[int]], attention_mask: Any, input_ids: Any) -> Any:

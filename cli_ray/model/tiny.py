@@ -1,4 +1,4 @@
-"""Small random LLaVA models and their processors, built in memory: the `tiny` checkpoint.
+"""Small random models of each family and their processors, built in memory: the `tiny` checkpoint.
 
 They are the stock classes of transformers with few and narrow layers, so whatever works on them works on
 the published checkpoints. Every test uses them, and so does the demo.
@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
-from cli_ray.model.families import family
+from cli_ray.model.families import family_named
 
 
 @dataclass(frozen=True)
@@ -53,27 +53,27 @@ def tiny_tokenizer(name: str, corpus: Sequence[str] = (), merges: int = 0) -> Pr
         corpus: texts that the merges are learnt from.
         merges: how many.
     """
-    of = family(name)
+    family = family_named(name)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=len(alphabet) + len(of.tiny_tokens) + merges,
-        special_tokens=list(of.tiny_tokens),
+        vocab_size=len(alphabet) + len(family.tiny_tokens) + merges,
+        special_tokens=list(family.tiny_tokens),
         initial_alphabet=alphabet,
         show_progress=False,
     )
     tokenizer.train_from_iterator(corpus, trainer)
-    if of.bos_token is not None:
-        first = of.bos_token
+    if family.bos_token is not None:
+        first = family.bos_token
         tokenizer.post_processor = processors.TemplateProcessing(
             single=f"{first} $A", pair=f"{first} $A $B", special_tokens=[(first, tokenizer.token_to_id(first))]
         )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        bos_token=of.bos_token,
-        eos_token=of.eos_token,
+        bos_token=family.bos_token,
+        eos_token=family.eos_token,
         pad_token="<pad>",
         extra_special_tokens={"image_token": "<image>"},
         model_max_length=4096,
@@ -91,30 +91,30 @@ def tiny_processor(name: str, size: TinySize = TINY, corpus: Sequence[str] = (),
         corpus: texts that the tokenizer learns its merges from; plain bytes without.
         merges: how many.
     """
-    return family(name).tiny_processor(tiny_tokenizer(name, corpus, merges), size)
+    return family_named(name).tiny_processor(tiny_tokenizer(name, corpus, merges), size)
 
 
 def build_tiny(name: str, seed: int = 0, size: TinySize = TINY, merges: int = 0) -> PreTrainedModel:
     """A plain model of the family `name` with random weights drawn from `seed`, in fp32 and evaluation mode."""
-    of = family(name)
-    ids = {token: i for i, token in enumerate(of.tiny_tokens)}
+    family = family_named(name)
+    ids = {token: i for i, token in enumerate(family.tiny_tokens)}
     vocabulary = len(pre_tokenizers.ByteLevel.alphabet()) + len(ids) + merges
     tokens = {
-        "bos_token_id": None if of.bos_token is None else ids[of.bos_token],
-        "eos_token_id": ids[of.eos_token],
+        "bos_token_id": None if family.bos_token is None else ids[family.bos_token],
+        "eos_token_id": ids[family.eos_token],
         "pad_token_id": ids["<pad>"],
     }
-    vision = of.tiny_vision(size.decoder_width, **_encoder(size))
-    config = of.plain_class.config_class(
+    vision = family.tiny_vision(size.decoder_width, **_encoder(size))
+    config = family.plain_class.config_class(
         vision_config=vision,
-        text_config=of.text_config_class(vocab_size=vocabulary, **_decoder(size), **tokens),
+        text_config=family.text_config_class(vocab_size=vocabulary, **_decoder(size), **tokens),
         image_token_index=ids["<image>"],
-        **of.tiny_fields(ids.__getitem__, vision),
+        **family.tiny_fields(ids.__getitem__, vision),
         **tokens,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model: PreTrainedModel = of.plain_class(config)
+        model: PreTrainedModel = family.plain_class(config)
         return model.eval()
 
 

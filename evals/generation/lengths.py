@@ -39,9 +39,9 @@ def image_tokens(config: Mapping[str, Any]) -> ImageTokens:
             "llava-hf/llava-1.5-7b-hf"
         )
     # The families import torch, which judging and planning do without.
-    from cli_ray.model.families import family, name_of
+    from cli_ray.model.families import family_named, name_of
 
     name = name_of(config.get("model_type"))
     if name not in FAMILIES:
         raise UserError(f"model is a {config.get('model_type')!r}; only {' and '.join(FAMILIES)} can be evaluated")
-    return family(name).image_counter(config)
+    return family_named(name).image_counter(config)

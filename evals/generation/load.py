@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConf
 
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import UserError
-from cli_ray.model.families import family, name_of
+from cli_ray.model.families import family_named, name_of
 from cli_ray.model.family import Family
 from cli_ray.model.fit import fit
 from cli_ray.registry import FAMILIES
@@ -64,7 +64,7 @@ def read_processor(model: str, revision: str = "") -> tuple[Any, ProcessorMixin]
         name = name_of(config.model_type)
         if name not in FAMILIES:
             raise UserError(f"{model} is a {config.model_type}; only {' and '.join(FAMILIES)} can be evaluated")
-        processor = _processor(model, family(name), revision or None)
+        processor = _processor(model, family_named(name), revision or None)
     except (OSError, ImportError) as error:
         raise _unreadable(model, error) from error
     fit(processor, config, model)
