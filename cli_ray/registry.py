@@ -1,4 +1,6 @@
-"""What a config names and a class stands for: a family of models, a gate. To add one, write its class and name it here.
+"""What a config names and a class stands for: a family of models, a gate.
+
+To add one, write its class and name it here.
 
 The config schema and `import cli_ray` read the names alone, so a class is imported when it is first asked for.
 """

@@ -1,4 +1,7 @@
-"""Cross-Layer Injection models. Importing this registers them with the Auto classes of transformers."""
+"""Cross-Layer Injection models.
+
+Importing this registers them with the Auto classes of transformers.
+"""
 
 from transformers import (
     AutoConfig,

@@ -1,5 +1,7 @@
-"""A plain model from a vision tower and a language model, joined by a fresh projector. `build` calls it where a config
-names parts instead of a checkpoint; `original_llava` shares the pieces."""
+"""A plain model from a vision tower and a language model, joined by a fresh projector.
+
+`build` calls it where a config names parts instead of a checkpoint; `original_llava` shares the pieces.
+"""
 
 from typing import Any
 

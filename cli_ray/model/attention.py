@@ -1,5 +1,7 @@
-"""Whether the attention kernels that a config names are installed. Training, evaluation and the doctor ask before
-anything is started that needs them."""
+"""Whether the attention kernels that a config names are installed.
+
+Training, evaluation and the doctor ask before anything is started that needs them.
+"""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -1,5 +1,6 @@
-"""What the inner CLI models share: vision features in, injected language model out. The mixin of each family's inner
-model; `generation` has that of the outer one.
+"""What the inner CLI models share: vision features in, injected language model out.
+
+The mixin of each family's inner model; `generation` has that of the outer one.
 
 Shapes: B samples, T positions, S positions with those in the cache before them, D width of the language model,
 N tapped vision layers, R packed rows.

@@ -1,5 +1,8 @@
-"""From the config sections to a model and its processor, wherever its weights come from: the tiny model, a checkpoint,
-or parts to join. Training, export, `cli-ray data check` and the doctor call it."""
+"""From the config sections to a model and its processor.
+
+Weights come from the tiny model, from a checkpoint or from parts to join. Training, export, `cli-ray data check` and
+the doctor call it.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,5 +1,7 @@
-"""Which format and family a checkpoint has, before `build` reads it. What is not read is refused in one line, with the
-nearest that is."""
+"""Which format and family a checkpoint has, before `build` reads it.
+
+What is not read is refused in one line, with the nearest that is.
+"""
 
 import json
 from typing import Any

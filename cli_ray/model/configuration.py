@@ -1,5 +1,7 @@
-"""Configs of the CLI models: those of the plain ones plus one section, `cli`. Which layers an injection has, once it
-meets the stacks of a model, is decided here."""
+"""Configs of the CLI models: those of the plain ones plus one section, `cli`.
+
+Which layers an injection has, once it meets the stacks of a model, is decided here.
+"""
 
 from typing import Any, Self
 

@@ -1,5 +1,6 @@
-"""What injection adds: parameters and forward FLOPs, from the configs alone. Said at the start of a run and reported by
-the trials of a sweep.
+"""What injection adds: parameters and forward FLOPs, from the configs alone.
+
+Said at the start of a run and reported by the trials of a sweep.
 
 FLOPs count a multiply-add as 2 and matrix products only, as torch.utils.flop_counter does. Attention
 is counted without its causal half.

@@ -1,5 +1,7 @@
-"""The families of models, by the name that a config or a checkpoint gives. Adding one is a line in
-`cli_ray/registry.py`."""
+"""The families of models, by the name that a config or a checkpoint gives.
+
+Adding one is a line in `cli_ray/registry.py`.
+"""
 
 from functools import cache
 from typing import Any

@@ -1,5 +1,6 @@
-"""What a family of models is: all that the rest of the package asks about one. Each family is one file with a subclass
-of `Family` and one line in `cli_ray/registry.py`; `families` finds it.
+"""What a family of models is: all that the rest of the package asks about one.
+
+Each family is one file with a subclass of `Family` and one line in `cli_ray/registry.py`; `families` finds it.
 
 A *plain* model is the stock one of transformers; the family adds its CLI model, which has injection.
 """

@@ -1,5 +1,7 @@
-"""What the images of a batch give to the model: base features, which go into the text, and those of the tapped layers,
-which go into the decoder. `backbone` makes and merges them; `generate` hands them from pass to pass.
+"""What the images of a batch give to the model: features for the text and features for the decoder.
+
+The base features take the places of the image tokens; those of the tapped layers are injected. `backbone` makes and
+merges them; `generate` hands them from pass to pass.
 
 Shapes: B samples, T positions, D width of the language model, N tapped vision layers, R packed rows.
 """

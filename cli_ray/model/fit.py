@@ -1,5 +1,8 @@
-"""Makes a loaded processor fit its model: settings that follow from the model's config are corrected, contradictions
-are refused. Training and evaluation call it before any weight is read."""
+"""Makes a loaded processor fit its model.
+
+Settings that follow from the model's config are corrected, contradictions are refused. Training and evaluation call it
+before any weight is read.
+"""
 
 from typing import Any
 

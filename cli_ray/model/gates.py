@@ -1,5 +1,6 @@
-"""The gates of AGF: from the logits of all vision layers to the share of each. `agf` calls them by their name in the
-config; a new one is a class here and a line in `cli_ray/registry.py`.
+"""The gates of AGF: from the logits of all vision layers to the share of each.
+
+`agf` calls them by their name in the config; a new one is a class here and a line in `cli_ray/registry.py`.
 
 Shapes: I images, N vision layers.
 """

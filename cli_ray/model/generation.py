@@ -1,5 +1,6 @@
-"""What the outer CLI models share: the language-model head, the loss and generation. The mixin of each family's outer
-model; `backbone` has that of the inner one.
+"""What the outer CLI models share: the language-model head, the loss and generation.
+
+The mixin of each family's outer model; `backbone` has that of the inner one.
 
 Shapes: B samples, T positions, S positions with those in the cache before them, V vocabulary.
 """

@@ -1,5 +1,7 @@
-"""LLaVA-1.5: CLIP, a two-layer projector and Llama, one square image each. The family `llava`, with and without
-injection; `families` hands it to whoever asks."""
+"""LLaVA-1.5: CLIP, a two-layer projector and Llama, one square image each.
+
+The family `llava`, with and without injection; `families` hands it to whoever asks.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

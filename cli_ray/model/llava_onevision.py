@@ -1,5 +1,6 @@
-"""LLaVA-OneVision: SigLIP, a two-layer projector and Qwen2, an image cut into tiles. The family `llava_onevision`, with
-and without injection; `families` hands it to whoever asks.
+"""LLaVA-OneVision: SigLIP, a two-layer projector and Qwen2, an image cut into tiles.
+
+The family `llava_onevision`, with and without injection; `families` hands it to whoever asks.
 
 Shapes: I images, L tiles of all images, P patches of a tile, N tapped vision layers, D width of the
 language model, R rows (of tiles before packing, of images after it), K = N D channels.

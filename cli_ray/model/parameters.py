@@ -1,6 +1,7 @@
-"""Facts about single parameters: the part of the model that one belongs to, whether it decays, and how to reach all of
-one that DeepSpeed's ZeRO-3 has partitioned. The optimiser's groups and all code that writes weights go through here;
-DeepSpeed is imported only where it is in use.
+"""The part of the model that a parameter belongs to, whether it decays, and how to reach all of a partitioned one.
+
+The optimiser's groups and all code that writes weights go through here. DeepSpeed, whose ZeRO-3 partitions parameters,
+is imported only where it is in use.
 """
 
 from collections.abc import Iterator, Sequence

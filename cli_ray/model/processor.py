@@ -1,5 +1,7 @@
-"""What the processors of all families share: they mark the replies of a chat, so that at inference gates read what they
-read in training."""
+"""What the processors of all families share: they mark the replies of a chat.
+
+So gates read at inference what they read in training.
+"""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,6 @@
-"""What the rivals of AGF need, under the same recipe and through the same seam: fixed gates, and a projector that takes
-several layers. Called by `backbone`.
+"""What the rivals of AGF need: fixed gates, and a projector that takes several layers.
+
+They run under the same recipe and through the same seam. Called by `backbone`.
 
 Shapes: M decoder layers, N tapped vision layers, C vision width, D width of the language model.
 """
