@@ -7,8 +7,6 @@ import wrapt
 
 from cli_ray.registry import FAMILIES
 
-__version__ = "0.1.0"
-
 _AUTO = "transformers.models.auto.modeling_auto"
 _MODELS = (*FAMILIES, "llama", "qwen2")
 _BASES = ("transformers.modeling_layers", *(f"transformers.models.{name}.modeling_{name}" for name in _MODELS))

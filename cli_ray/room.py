@@ -20,6 +20,8 @@ STREAM_CPUS = 1.0
 LOOK_S = 1.0
 CERTAIN = 3
 """Looks in which an autoscaler must have found no node for a request."""
+FORESEE_S = 60.0
+"""In which an autoscaler says whether it has nodes for what comes later; one that is slower is asked then."""
 HEAD = "node:__internal_head__"
 """The resource that Ray gives the head alone."""
 
@@ -149,6 +151,27 @@ def await_room(
         return request.wait(refusal, notice_s, timeout_s, check)
 
 
+def refuse_hopeless(need: Need, refusal: str) -> None:
+    """Looks ahead for work that comes later: asks the connected cluster for its room, and takes that back once its
+    autoscaler has said whether it has such nodes. One of version 1 does not say.
+
+    Args:
+        need: of the work.
+        refusal: what to raise when the cluster is fixed, or its autoscaler has no such nodes.
+
+    Raises:
+        UserError: the cluster never has this room.
+    """
+    if need.fits(node_resources()):
+        return
+    kind = autoscaler.version()
+    if not kind:
+        raise UserError(refusal)
+    if kind == 2:
+        with Request(need, 1, kind) as request:
+            request.foresee(refusal)
+
+
 class Request:
     """Placement groups that nothing runs in, for which an autoscaler starts nodes; its `with` gives them back.
 
@@ -191,8 +214,8 @@ class Request:
                     return placed
                 if self._steady >= CERTAIN:
                     return max(placed, self._copies - len(self._hopeless))
-            elif self._steady >= CERTAIN and self._is_hopeless() and not in_use():
-                raise UserError(f"{refusal}. The cluster grows, but its autoscaler has no nodes for this: {self._need}")
+            else:
+                self._refuse_hopeless(refusal)
             waited = time.monotonic() - began
             if waited >= timeout_s:
                 raise ClusterError(f"no room within {timeout_s:g} s for {self._need}: {news}. The same command goes on")
@@ -200,6 +223,18 @@ class Request:
                 due_s = max(notice_s, 2 * waited)
                 print(f"waiting for room since {waited:.0f} s: asked for {self._need}; {news}", flush=True)
             time.sleep(LOOK_S)
+
+    def foresee(self, refusal: str) -> None:
+        """See `refuse_hopeless`."""
+        until = time.monotonic() + FORESEE_S
+        while self._steady < CERTAIN and time.monotonic() < until:
+            time.sleep(LOOK_S)
+            self._look()
+        self._refuse_hopeless(refusal)
+
+    def _refuse_hopeless(self, refusal: str) -> None:
+        if self._steady >= CERTAIN and self._is_hopeless() and not in_use():
+            raise UserError(f"{refusal}. The cluster grows, but its autoscaler has no nodes for this: {self._need}")
 
     def _look(self) -> str:
         """Notes which groups the autoscaler has no nodes for; says what it does."""

@@ -36,7 +36,7 @@ def growing_cluster(
         dashboard: port of one, which jobs need; none at 0.
     """
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
-    port = free_ports(1)[0]
+    port, agent = free_ports(2)
     address = f"{get_node_ip_address()}:{port}"
     config = Path(folder) / "autoscaler.json"
     config.write_text(json.dumps(_config(types, idle_s, address)))
@@ -48,6 +48,7 @@ def growing_cluster(
         "include_dashboard": bool(dashboard),
         "dashboard_port": dashboard or None,
         "gcs_server_port": port,
+        "dashboard_agent_listen_port": agent,  # Ray's own one may be held by another cluster: no jobs would start then
         "temp_dir": folder,
         "object_store_memory": STORE_BYTES,
         "autoscaling_config": str(config),

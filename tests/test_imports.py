@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "cli_ray"
 EVALS = PACKAGE.parent / "evals"
-BASE = {"errors", "registry", "text"}
+BASE = {"errors", "packages", "registry", "text"}
 CLUSTER = {"autoscaler", "cluster", "room"}
 MAY_IMPORT = {
     "config": BASE,
@@ -32,6 +32,7 @@ MAY_IMPORT = {
         "doctor",
         "drill",
         "model",
+        "room",
         "signals",
         "train",
         "tune",

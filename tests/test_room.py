@@ -11,7 +11,7 @@ from cli_ray import room
 from cli_ray.autoscaler import Outlook, adds_nodes
 from cli_ray.config import ClusterConfig
 from cli_ray.errors import ClusterError, UserError
-from cli_ray.room import Need, Resources, await_room, held, lacking, need_of
+from cli_ray.room import Need, Resources, await_room, held, lacking, need_of, refuse_hopeless
 
 SMALL: Resources = {"CPU": 2.0}
 LARGE: Resources = {"CPU": 8.0, "GPU": 2.0}
@@ -84,7 +84,10 @@ def test_a_cluster_that_grows_is_waited_for(
 ) -> None:
     with pytest.raises(UserError, match=r"no such nodes\. The cluster grows, but its autoscaler has no nodes for this"):
         await_room(Need(1, 3), "no such nodes")
+    with pytest.raises(UserError, match=r"no such nodes\. The cluster grows, but its autoscaler has no nodes for this"):
+        refuse_hopeless(Need(1, 3), "no such nodes")
     assert not ray.cluster_resources().get("CPU")
+    refuse_hopeless(Need(1, 2), "no such nodes")
     assert await_room(Need(3, 1, beside=1), "no such nodes") == 1
     assert ray.cluster_resources()["CPU"] == 4
     told = capsys.readouterr().out

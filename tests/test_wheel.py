@@ -14,7 +14,7 @@ from cli_ray.data.synthetic import synthesize, write_tar
 from cli_ray.train.environment import PACKAGE, code_hash
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("cli_ray", "evals", "pyproject.toml", "README.md", "LICENSE")
+PARTS = ("cli_ray", "evals", "jobs", "pyproject.toml", "README.md", "LICENSE")
 BUILD = "import sys; from setuptools import build_meta; getattr(build_meta, f'build_{sys.argv[1]}')(sys.argv[2])"
 IMPORT = """
 import sys
@@ -106,6 +106,14 @@ def test_the_wheel_takes_one_name(installed: Path) -> None:
     assert code_hash(installed / "cli_ray") == code_hash(PACKAGE)
 
 
+def test_the_wheel_brings_configs_and_sweeps(installed: Path, elsewhere: Path) -> None:
+    for kind in ("configs", "sweeps"):
+        brought = {path.name: path.read_bytes() for path in (installed / "cli_ray/recipes" / kind).iterdir()}
+        assert brought == {path.name: path.read_bytes() for path in (ROOT / "jobs" / kind).iterdir()}
+    run(installed, elsewhere, "-m", "cli_ray", "configs", "tiny", "run.toml")
+    assert (elsewhere / "run.toml").read_bytes() == (ROOT / "jobs/configs/tiny.toml").read_bytes()
+
+
 def test_the_wheel_of_an_sdist_is_that_of_the_checkout(checkout: Path, wheel: Path, tmp_path: Path) -> None:
     with tarfile.open(build(checkout, "sdist", tmp_path / "sdist")) as sdist:
         sdist.extractall(tmp_path / "unpacked", filter="data")
@@ -118,12 +126,12 @@ def test_another_package_called_evals_takes_nothing_from_the_wheel(installed: Pa
     count, *files = run(installed, elsewhere, "-c", IMPORT).splitlines()[-1].split(maxsplit=1)
     assert int(count) > 100
     assert files == [str([str(installed)])]
-    assert "paper18: " in run(installed, elsewhere, "-m", "cli_ray.commands.main", "eval", "--list")
+    assert "paper18: " in run(installed, elsewhere, "-m", "cli_ray", "eval", "--list")
 
 
 @pytest.mark.long
 def test_a_training_by_the_wheel_beside_another_evals(installed: Path, elsewhere: Path) -> None:
     write_tar(synthesize(8, seed=0, split="train"), elsewhere / "shards", shard_size=8)
     (elsewhere / "run.toml").write_text(RUN)
-    told = run(installed, elsewhere, "-m", "cli_ray.commands.main", "train", "run.toml")
+    told = run(installed, elsewhere, "-m", "cli_ray", "train", "run.toml")
     assert "is done: 2 steps, 8 samples" in told

@@ -149,12 +149,10 @@ def _injection_of(model: ModelConfig) -> InjectionConfig:
 
 def _encoder(config: RunConfig) -> "Encoder":
     """The encoder of a run, after the checks that a run begins with."""
-    from cli_ray.data.encoder import Encoder
-    from cli_ray.model.build import load_processor
     from cli_ray.train.trainer import check_model
 
-    check_model(config)
-    return Encoder(load_processor(config.model), config.data)
+    _, encoder = check_model(config)
+    return encoder
 
 
 def _audit(index: "Index", data: DataConfig, encoder: "Encoder | None", limit: int | None) -> dict[str, "SourceAudit"]:

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import Any, TextIO
 
 from cli_ray.errors import StoppedError, UserError, disk_fault
@@ -52,6 +52,7 @@ class Pipe:
 
 VERBS = {
     "demo": "cli_ray.commands.demo",
+    "configs": "cli_ray.commands.configs",
     "doctor": "cli_ray.commands.doctor",
     "train": "cli_ray.commands.train",
     "tune": "cli_ray.commands.tune",
@@ -66,6 +67,7 @@ VERBS = {
 }
 MEANINGS = {
     "demo": "train plain LLaVA and CLI on synthetic images, on this machine",
+    "configs": "list the configs and sweeps that come along, or copy one",
     "doctor": "look at versions, GPUs, storage, memory and data of a cluster before a run; each finding has its fix",
     "train": "train a model as a TOML config says; the same command resumes",
     "tune": "search hyperparameters with Ray Tune as a TOML sweep says; the same command resumes",
@@ -102,6 +104,9 @@ def _run(words: list[str]) -> int:
     if verb is None:
         if words[:1] in (["--help"], ["-h"]):
             print(usage())
+            return 0
+        if words == ["--version"]:
+            print(f"cli_ray {metadata.version('cli_ray')}")
             return 0
         print(f"error: no verb {' '.join(words[:2])!r}\n\n{usage()}", file=sys.stderr)
         return 2
@@ -154,13 +159,10 @@ def usage() -> str:
             "cli-ray: Cross-Layer Injection for LLaVA models on Ray",
             "",
             "usage: cli-ray VERB [arguments]",
+            "       cli-ray --version",
             "",
             *lines,
             "",
             "cli-ray VERB --help lists the arguments of a verb.",
         ]
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from cli_ray.config import EvaluationConfig, JudgeConfig, RunConfig
 from cli_ray.config.evaluation import SuiteConfig
 from cli_ray.config.load import arguments, load
-from cli_ray.config.run import absolute
+from cli_ray.config.run import absolute, with_absolute_paths
 from cli_ray.config.table import help_text
 from cli_ray.errors import UserError
 
@@ -54,35 +54,42 @@ def main(words: list[str]) -> None:
 
 
 def check(settings: PipelineArguments, run: RunConfig) -> None:
-    """Looks at what the later stages need, so that none fails after a training for what was known before it.
+    """Looks at what the stages need and no cluster decides, so that none fails for it after Ray has started, or after a
+    training.
 
     Raises:
-        UserError: folders cannot be written or hold something else, or benchmarks or their data are not there.
+        UserError: folders cannot be written or hold something else, benchmarks or their data are not there, or the
+            model does not fit its config.
     """
     from cli_ray.commands.places import check_data_root, check_output, check_run
     from cli_ray.evals.items.survey import require
     from cli_ray.evals.suite import chosen
+    from cli_ray.model.attention import check_attention
     from cli_ray.train.run_folder import RunFolder
+    from cli_ray.train.trainer import check_start
 
     check_run(run)
     check_output("--output", str(settings.output))
     check_data_root(settings.data_root)
-    told, uri = settings.output / SOURCE, RunFolder(run.folder).uri
+    folder = RunFolder(run.folder)
+    told, uri = settings.output / SOURCE, folder.uri
     if (settings.output / MODEL).exists() and (not told.exists() or json.loads(told.read_text())["run"] != uri):
         raise UserError(f"{settings.output / MODEL} is not the model of {uri}: name another --output")
     benchmarks = chosen(settings.suite, settings.benchmarks)
     require(benchmarks, absolute(settings.data_root), settings.miniature, settings.limit)
+    check_attention(settings.replica.attention, "replica.attention")
+    if folder.ending() is None:
+        check_start(with_absolute_paths(run), folder)
 
 
 def check_cluster(settings: PipelineArguments, run: RunConfig) -> None:
-    """Raises UserError when no node of a cluster that does not grow could ever hold a replica."""
-    from cli_ray import autoscaler
+    """Raises UserError when no node that the cluster has, or can grow by, could ever hold a replica."""
     from cli_ray.cluster import connect
-    from cli_ray.evals.generation.pool import capacity, no_room
+    from cli_ray.evals.generation.pool import no_room, place_of
+    from cli_ray.room import refuse_hopeless
 
     connect(run.cluster.max_workers * run.cluster.cpus_per_worker)
-    if not capacity(settings.replica) and not autoscaler.version():
-        raise UserError(no_room(settings.replica))
+    refuse_hopeless(place_of(settings.replica), no_room(settings.replica))
 
 
 def stage(name: str, run: Callable[[], Result]) -> Result:

@@ -66,11 +66,11 @@ def check_data_root(data_root: str) -> None:
 def _try(folder: Path) -> None:
     """Makes a folder and a file in it, and removes what was not there before."""
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"0")
     finally:
         for path in made:
-            with suppress(OSError):  # another command writes there already
+            with suppress(OSError):  # it was never made, or another command writes there already
                 os.rmdir(path)

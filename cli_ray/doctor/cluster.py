@@ -181,7 +181,7 @@ def join() -> Finding:
     if not ray.is_initialized():
         address = running_address()
         if not address:
-            fix = "on a cluster: ray job submit --working-dir . -- python -m cli_ray.commands.main doctor [CONFIG.toml]"
+            fix = "on a cluster: ray job submit --working-dir . -- python -m cli_ray doctor [CONFIG.toml]"
             return Finding("cluster", "warning", "no Ray cluster runs here: only this machine was looked at", fix)
         if fault := fault_of(address):
             fix = "" if is_named() else f"or remove {RAYS_NOTE}, which a killed cluster leaves"

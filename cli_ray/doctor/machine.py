@@ -21,8 +21,10 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+import cli_ray
 from cli_ray.config import RunConfig
 from cli_ray.doctor.finding import Finding, Level
+from cli_ray.packages import version_of
 
 PACKAGES = ("cli_ray", "ray", "deepspeed", "torch", "transformers", "peft", "pyarrow")
 """Whose versions must be the same on all nodes."""
@@ -78,8 +80,10 @@ def look(name: str = "") -> Machine:
     import torch
 
     gpus = parse_gpus(_output(SMI))
+    versions = {package: version_of(package) for package in PACKAGES}
     return Machine(
-        versions={package: installed(package) for package in PACKAGES},
+        # A job may bring cli_ray in its working directory, which comes before an installed one.
+        versions=versions | {"cli_ray": cli_ray.__version__},
         torch_cuda=torch.version.cuda or "",
         nccl=torch.distributed.is_nccl_available(),
         gpus=gpus,
@@ -91,14 +95,6 @@ def look(name: str = "") -> Machine:
         open_files=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
         secrets=tuple(secret for secret in SECRETS if os.environ.get(secret)),
     )
-
-
-def installed(package: str) -> str:
-    """Version of a package, empty when it is not installed."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def parse_gpus(listing: str) -> tuple[Gpu, ...]:

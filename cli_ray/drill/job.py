@@ -82,7 +82,7 @@ class Job:
 
     def __init__(self, words: Sequence[str], runs_dir: Path, name: str, address: str, patience_s: float) -> None:
         placed = ["--name", name, "--runs-dir", str(runs_dir)]
-        self._command = [sys.executable, "-m", "cli_ray.commands.main", "train", *words, *placed]
+        self._command = [sys.executable, "-m", "cli_ray", "train", *words, *placed]
         self._environment = {**os.environ, "RAY_ADDRESS": address}
         self._patience_s = patience_s
         self.record = Record(runs_dir / name)

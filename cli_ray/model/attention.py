@@ -3,12 +3,11 @@
 Training, evaluation and the doctor ask before anything is started that needs them.
 """
 
-from importlib.metadata import PackageNotFoundError, version
-
 from packaging.version import Version
 
 from cli_ray.config.model import FLASH
 from cli_ray.errors import UserError
+from cli_ray.packages import version_of
 
 _LEAST = Version("2.3.3")
 """Of flash-attn, by transformers."""
@@ -26,12 +25,9 @@ def check_attention(attention: str, field: str) -> None:
     """
     if attention != FLASH:
         return
-    try:
-        installed = Version(version("flash-attn"))
-    except PackageNotFoundError:
-        installed = None
-    if installed is None or installed < _LEAST:
-        state = "not installed" if installed is None else f"installed in version {installed}"
+    installed = version_of("flash-attn")
+    if not installed or Version(installed) < _LEAST:
+        state = f"installed in version {installed}" if installed else "not installed"
         raise UserError(
             f"{field} = {FLASH!r} needs the package flash-attn {_LEAST} or newer, which is {state} here: on all nodes, "
             "pip install --no-build-isolation flash-attn (which compiles it against the CUDA of torch, with nvcc), or "

@@ -1,7 +1,10 @@
 """Lines of a file that a run adds to while it goes on."""
 
+import json
 import threading
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any
 
 from cli_ray.storage.folder import Folder
 from cli_ray.text import say
@@ -10,6 +13,19 @@ from cli_ray.text import say
 def now() -> str:
     """The time in UTC, as lines of journals hold it: `2026-01-31T23:59:59.123+00:00`."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def read_journal(folder: Folder, name: str) -> list[dict[str, Any]]:
+    """What the lines of a journal hold; nothing where there is none.
+
+    A line that is being written, or was cut by the death of its writer, is passed over wherever it stands: whoever goes
+    on with the run adds lines behind it.
+    """
+    rows = []
+    for line in (folder.read(name) or "").splitlines():
+        with suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows
 
 
 class Journal:

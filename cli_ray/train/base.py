@@ -14,6 +14,7 @@ from cli_ray.model.build import explained
 from cli_ray.model.checkpoint import checkpoint_values
 from cli_ray.model.location import commit_of, located
 from cli_ray.model.original_llava import is_original, tower_of
+from cli_ray.text import say
 from cli_ray.train.run_folder import RunFolder
 
 BASE = "base.json"
@@ -45,7 +46,8 @@ class Origin(BaseModel):
 
 
 def pin_base(folder: RunFolder, model: ModelConfig) -> ModelConfig:
-    """Writes what the run starts from into its folder; later starts get exactly that.
+    """Writes what the run starts from into its folder; later starts get exactly that. Says so where workers had begun
+    without it, for nothing tells whether theirs was the same.
 
     Returns:
         The model section with the commits of the first start.
@@ -55,6 +57,12 @@ def pin_base(folder: RunFolder, model: ModelConfig) -> ModelConfig:
     """
     if folder.read(BASE) is None:
         base = base_of(model)
+        if base and any(event["event"] == "begin" for event in folder.events()):
+            origins = ", ".join(f"model.{field} = {origin.name!r} ({origin})" for field, origin in base.items())
+            say(
+                f"{folder.uri} has no {BASE}, so the base that its earlier starts trained on is unknown: from this "
+                f"start on it is {origins}"
+            )
         folder.write(BASE, json.dumps({field: origin.model_dump() for field, origin in base.items()}, indent=2))
     return check_base(folder, model)
 

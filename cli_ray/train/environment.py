@@ -8,8 +8,6 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import suppress
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import ray
 import torch
 import torch.distributed as dist
 
+from cli_ray.packages import version_of
 from cli_ray.storage.lines import now
 from cli_ray.train.run_folder import RunFolder
 
@@ -70,7 +69,7 @@ def environment() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Versions of the packages that a result may depend on; without cli_ray where it is not installed, but lies in
     the working directory of a job."""
-    return {name: version for name in PACKAGES if (version := _version(name))}
+    return {name: version for name in PACKAGES if (version := version_of(name))}
 
 
 def code() -> dict[str, Any]:
@@ -129,12 +128,6 @@ def grouped(ranks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         group["ranks"] += count
         group["nodes"] += 1
     return list(kinds.values())
-
-
-def _version(package: str) -> str | None:
-    with suppress(metadata.PackageNotFoundError):
-        return metadata.version(package)
-    return None
 
 
 def _git(*arguments: str) -> str | None:

@@ -1,16 +1,17 @@
 """The run folder: the one place a run writes to."""
 
 import json
-from contextlib import suppress
 from typing import Any
 
 from cli_ray.config import InjectionConfig, RunConfig, stored_injection
 from cli_ray.errors import UserError
 from cli_ray.storage.folder import Folder
-from cli_ray.storage.lines import Journal, now
+from cli_ray.storage.lines import Journal, now, read_journal
 
 PLACE = ("checkpoint.", "cluster.", "evaluation.", "log.")
 """Fields that decide where and how a run goes on and what is measured, not what is learnt; a start may change them."""
+EVENTS = "events.jsonl"
+"""A line for each thing that happens to a run."""
 METRICS = "metrics.jsonl"
 """A line a step, and one for each evaluated checkpoint."""
 
@@ -20,19 +21,19 @@ class RunFolder(Folder):
 
     def __init__(self, uri: str) -> None:
         super().__init__(uri)
-        self._events = Journal(self, "events.jsonl")
+        self._events = Journal(self, EVENTS)
 
     def event(self, kind: str, **fields: Any) -> None:
         """Adds a line to events.jsonl, with the time."""
         self._events.add(json.dumps({"time": now(), "event": kind, **fields}))
 
+    def events(self) -> list[dict[str, Any]]:
+        """The lines of events.jsonl, oldest first, see `read_journal`."""
+        return read_journal(self, EVENTS)
+
     def ending(self) -> dict[str, Any] | None:
         """What a run came to; None while it has not ended, ended with an error or went on since."""
-        for line in reversed((self.read("events.jsonl") or "").splitlines()):
-            try:
-                event: dict[str, Any] = json.loads(line)
-            except ValueError:  # cut by the death of its writer
-                return None
+        for event in reversed(self.events()):
             event.pop("time", None)
             kind = event.pop("event")
             if kind != "config":
@@ -53,11 +54,8 @@ class RunFolder(Folder):
         """
         if not injection.traits.taps:
             return
-        for line in (self.read("events.jsonl") or "").splitlines():
-            event: dict[str, Any] = {}
-            with suppress(ValueError):  # a line that was cut by the death of its writer
-                event = json.loads(line)
-            if event.get("event") == "begin" and event.get("injection"):
+        for event in self.events():
+            if event["event"] == "begin" and event.get("injection"):
                 self._check_layers(InjectionConfig.model_validate(stored_injection(event["injection"])), injection)
 
     def _check_layers(self, then: InjectionConfig, injection: InjectionConfig) -> None:

@@ -50,9 +50,7 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
     if (end := folder.ending()) is not None:
         folder.claim(config)
         return end
-    check_sinks(config.log.sinks)
-    folder.check_layers(check_model(config))
-    evaluator = Evaluator(config, folder)
+    evaluator = check_start(config, folder)
     connect(config.cluster.max_workers * config.cluster.cpus_per_worker)
     check_resources(config.cluster, check)
     autoscaler.start_helpers()
@@ -98,11 +96,27 @@ def prepare(config: RunConfig, folder: RunFolder) -> RunConfig:
     return config
 
 
-def check_model(config: RunConfig) -> InjectionConfig:
+def check_start(config: RunConfig, folder: RunFolder) -> Evaluator:
+    """Faults of a run that show before a cluster is joined.
+
+    Returns:
+        What evaluates the checkpoints of the run.
+
+    Raises:
+        UserError: a sink that is not installed, other layers than the run was trained with so far, and what
+            `check_model` and `Evaluator` raise.
+    """
+    check_sinks(config.log.sinks)
+    injection, _ = check_model(config)
+    folder.check_layers(injection)
+    return Evaluator(config, folder)
+
+
+def check_model(config: RunConfig) -> tuple[InjectionConfig, Encoder]:
     """Faults of model, processor and lengths that show before a worker, or a GPU, is taken.
 
     Returns:
-        The injection with explicit layers.
+        The injection with explicit layers, and the encoder of the run.
 
     Raises:
         UserError: layers or attention kernels that do not exist, more tokens than positions, a chat template that
@@ -115,8 +129,9 @@ def check_model(config: RunConfig) -> InjectionConfig:
     positions = described.text_config.max_position_embeddings
     if config.data.max_length > positions:
         raise UserError(f"data.max_length = {config.data.max_length}, the language model has {positions} positions")
-    longest_batch(Encoder(load_processor(config.model), config.data), config)
-    return injection
+    encoder = Encoder(load_processor(config.model), config.data)
+    longest_batch(encoder, config)
+    return injection, encoder
 
 
 def check_resources(cluster: ClusterConfig, check: Check = lambda: None) -> None:

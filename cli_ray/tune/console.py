@@ -1,6 +1,5 @@
 """What a sweep says while it runs: a line for each thing that happens to a trial."""
 
-import json
 import time
 from contextlib import suppress
 from typing import Any
@@ -9,6 +8,8 @@ from ray.tune import Callback
 
 from cli_ray.config import SweepConfig
 from cli_ray.storage.folder import Folder
+from cli_ray.storage.lines import read_journal
+from cli_ray.train.run_folder import EVENTS
 
 LOOK_S = 5.0
 """Between looks at the events of trials."""
@@ -79,12 +80,7 @@ def _names(runs: Folder) -> list[str]:
 
 
 def _events(runs: Folder, name: str) -> list[dict[str, Any]]:
-    """Of a run; but for a line that is being written, or was cut by the death of its writer."""
-    found = []
-    for line in (runs.read(f"{name}/events.jsonl") or "").splitlines():
-        with suppress(ValueError):
-            found.append(json.loads(line))
-    return found
+    return read_journal(runs, f"{name}/{EVENTS}")
 
 
 def _tell(name: str, text: str) -> None:

@@ -2,15 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cli_ray.commands.main import main
-from cli_ray.config import InjectionConfig
+from cli_ray.config import InjectionConfig, ModelConfig
 from cli_ray.config.injection import Layers
+from cli_ray.model import build
+from cli_ray.model.build import load_processor
 from cli_ray.model.configuration import resolve
 from cli_ray.model.llava_onevision import CliLlavaOnevisionConfig
 from cli_ray.model.tiny import build_tiny, tiny_processor
+from cli_ray.train import trainer
 from tests.data.shards import picture, table_rows, talk, tar_members, turns, write_parquet, write_tar
 
 
@@ -93,6 +97,19 @@ def test_what_a_run_would_refuse_is_refused(shard: Path, tmp_path: Path, capsys:
     assert "data.max_length = 16 has no room for a single image" in capsys.readouterr().err
     assert check(shard, "--model", "tiny", "--max-length", "4097") == 1
     assert "data.max_length = 4097, the language model has 4096 positions" in capsys.readouterr().err
+
+
+def test_the_encoder_is_built_once(shard: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = []
+
+    def load(model: ModelConfig) -> Any:
+        built.append(model.checkpoint)
+        return load_processor(model)
+
+    for module in (build, trainer):
+        monkeypatch.setattr(module, "load_processor", load)
+    assert check(shard, "--model", "tiny", "--max-bad-share", "0.25") == 0
+    assert built == ["tiny"]
 
 
 def test_a_checkpoint_says_its_family_and_injection(

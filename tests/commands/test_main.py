@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from cli_ray.commands import compare, main
 from cli_ray.commands.places import check_output
 from cli_ray.errors import UserError
 
+PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 # Runs a verb and prints the heavy modules that it imported.
 PROBE = """
 import sys
@@ -33,9 +35,11 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     ("arguments", "code", "text"),
     [
         (["--help"], 0, "usage: cli-ray VERB"),
+        (["--version"], 0, "cli_ray 0."),
         (["train", "--help"], 0, "--optim.llm.lr"),
         (["export", "--help"], 0, "--keep-lora"),
         (["demo", "--help"], 0, "usage: cli-ray demo"),
+        (["configs"], 0, "llava15_7b_lora"),
         (["doctor", "--help"], 0, "--runs-dir"),
         (["pipeline", "--help"], 0, "--miniature"),
         (["pipeline"], 1, "name a config first"),
@@ -147,6 +151,11 @@ def test_sigterm_ends_with_its_sentence(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+def test_the_version_is_that_of_the_package_and_python_runs_it_by_name() -> None:
+    done = subprocess.run([sys.executable, "-m", "cli_ray", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"cli_ray {tomllib.loads(PYPROJECT.read_text())['project']['version']}\n"
+
+
 def test_sigterm_during_an_import_is_143() -> None:
     """Classes are made by `exec`, and Python remembers an interrupt there."""
     code = (
@@ -163,7 +172,7 @@ def test_output_without_a_reader_is_no_error() -> None:
     os.close(reader)
     with os.fdopen(writer, "w") as nobody:
         done = subprocess.run(
-            [sys.executable, "-m", "cli_ray.commands.main", "--help"],
+            [sys.executable, "-m", "cli_ray", "--help"],
             stdout=nobody,
             stderr=subprocess.PIPE,
             check=False,

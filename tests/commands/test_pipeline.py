@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli_ray import autoscaler, cluster
+from cli_ray import autoscaler, cluster, room
 from cli_ray.commands.main import main
 from cli_ray.config.run import with_absolute_paths
 from cli_ray.errors import RunFailedError
@@ -17,6 +17,7 @@ from cli_ray.train import trainer
 from cli_ray.train.checkpoint import export
 from cli_ray.train.checkpoint.files import MARKER, Checkpoint, Progress, name_of
 from cli_ray.train.run_folder import RunFolder
+from cli_ray.train.trainer import check_start
 from tests.drill.test_drill import CONFIG
 
 
@@ -58,11 +59,13 @@ class Stages:
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     stages = Stages()
+    monkeypatch.setattr(trainer, "check_start", lambda config, folder: None)
     monkeypatch.setattr(trainer, "train", stages.train)
     monkeypatch.setattr(export, "export", stages.export)
     monkeypatch.setattr(run, "evaluate", stages.evaluate)
     monkeypatch.setattr(cluster, "connect", lambda cpus: None)
-    monkeypatch.setattr(pool, "node_resources", lambda: [{"CPU": 4.0}])
+    for module in (pool, room):
+        monkeypatch.setattr(module, "node_resources", lambda: [{"CPU": 4.0}])
     monkeypatch.setattr(autoscaler, "version", lambda: 0)
     return stages
 
@@ -120,13 +123,37 @@ def test_what_is_known_is_said_before_the_training(
     assert stages.done == []
 
 
+def test_what_needs_no_cluster_is_said_before_one_is_joined(
+    stages: Stages,
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    joined: list[float] = []
+    monkeypatch.setattr(trainer, "check_start", check_start)
+    monkeypatch.setattr(cluster, "connect", joined.append)
+    for wrong, told in (
+        (["--model.checkpoint", str(tmp_path / "absent")], "absent cannot be read"),
+        (["--replica.attention", "flash_attention_2", "--replica.gpus", "1"], "needs the package flash-attn"),
+        (["--data.max-length", "4097"], "data.max_length = 4097, the language model has 4096 positions"),
+        (["--evaluation.every", "1", "--runs-dir", "mock://runs"], "needs a run folder on a mounted filesystem"),
+        (["--injection.decoder-layers.layers", "9"], "decoder_layers: [9] must be distinct indices in"),
+    ):
+        assert main([*words, *wrong]) == 1
+        assert told in capsys.readouterr().err
+    assert (stages.done, joined) == ([], [])
+    assert main(words) == 0
+    assert len(joined) == 1
+
+
 def test_a_replica_that_no_node_could_hold_is_refused_before_the_training(
     stages: Stages, words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*words, "--replica.gpus", "1"]) == 1
     assert "no node can hold a replica, which takes replica.gpus = 1" in capsys.readouterr().err
     assert stages.done == []
-    monkeypatch.setattr(autoscaler, "version", lambda: 2)  # it may start such a node
+    monkeypatch.setattr(autoscaler, "version", lambda: 1)  # which does not say whether it has such nodes
     assert main([*words, "--replica.cpus", "8"]) == 0
 
 

@@ -1,12 +1,13 @@
 """Paths of a job, whose working directory is a copy."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cli_ray.commands.main import main
-from cli_ray.commands.places import check_data_root, check_run
+from cli_ray.commands.places import check_data_root, check_output, check_run
 from cli_ray.config import RunConfig
 from cli_ray.data.synthetic import synthesize, write_tar
 from cli_ray.errors import UserError
@@ -39,6 +40,22 @@ def test_a_relative_source_that_stayed_behind_is_explained(job: None, tmp_path: 
 
 def test_an_absolute_source_is_looked_for_later(job: None) -> None:
     check_run(config_of("/absent/*.tar"))
+
+
+def test_a_folder_that_cannot_be_made_leaves_none_of_its_parents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = os.mkdir
+
+    def mkdir(path: Any, mode: int = 0o777) -> None:
+        if Path(path) == tmp_path / "a" / "b" / "c" and (tmp_path / "a" / "b").exists():
+            raise PermissionError(13, "Permission denied")
+        make(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", mkdir)
+    with pytest.raises(UserError, match=r"--output .*c cannot be written: Permission denied"):
+        check_output("--output", str(tmp_path / "a" / "b" / "c"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_outside_of_a_job_nothing_is_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import cli_ray
 from cli_ray.config import ClusterConfig, RunConfig
 from cli_ray.doctor.cluster import check_authentication, check_patience, spare_cpus
 from cli_ray.doctor.examination import told_secrets
@@ -17,6 +18,7 @@ from cli_ray.doctor.machine import (
     check_memory,
     check_ops,
     check_versions,
+    look,
     needed_ranges,
     parse_driver_cuda,
     parse_gpus,
@@ -41,6 +43,13 @@ def faults(findings: list[Finding]) -> list[tuple[str, str]]:
     bad = [one for one in findings if one.level != "ok"]
     assert all(one.fix for one in bad)
     return [(one.level, one.what) for one in bad]
+
+
+def test_a_node_need_not_have_installed_the_cli_ray_of_a_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli_ray.doctor.machine.version_of", lambda package: "" if package == "cli_ray" else "1.0")
+    machine = look()
+    assert machine.versions["cli_ray"] == cli_ray.__version__
+    assert faults(check_versions({"a": machine}, {})) == []
 
 
 def test_a_sound_cluster_has_no_fault() -> None:

@@ -68,7 +68,7 @@ def test_nodes_that_do_not_answer_are_told() -> None:
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cli_ray.commands.main", "doctor", *arguments]
+    command = [sys.executable, "-m", "cli_ray", "doctor", *arguments]
     return subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
 
 

@@ -50,7 +50,7 @@ def test_a_run_that_lost_a_node_ends_as_if_nothing_had_happened(tmp_path: Path, 
     config = tmp_path / "run.toml"
     config.write_text(CONFIG.replace("SHARDS", str(tmp_path / "shards")))
     words = [str(config), "--kill", kind, "--runs-dir", str(tmp_path / "runs"), "--seed", "1"]
-    command = [sys.executable, "-m", "cli_ray.commands.main", "drill", *words, "--optim.agf.lr", "1e-3"]
+    command = [sys.executable, "-m", "cli_ray", "drill", *words, "--optim.agf.lr", "1e-3"]
     # Read by Ray Train: the run is short, and the notice must be seen before it is over.
     environment = os.environ | {"RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "0.3"} | dict.fromkeys(SECRETS, PLANTED)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

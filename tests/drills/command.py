@@ -32,7 +32,7 @@ class Command:
 
     def start(self) -> None:
         """Starts the driver; the same command each time."""
-        command = [sys.executable, "-m", "cli_ray.commands.main", *self._words]
+        command = [sys.executable, "-m", "cli_ray", *self._words]
         with self._said.open("a") as said:
             self.driver = subprocess.Popen(
                 command, env={**os.environ, "RAY_ADDRESS": self.site.address}, stdout=said, stderr=said

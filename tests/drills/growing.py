@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import ray
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from cli_ray.data.synthetic import synthesize, write_tar
 from cli_ray.evals.results.table import grid
@@ -40,10 +41,20 @@ max_concurrent = 2
 """
 WAITS = "waiting for room since 0 s: asked for"
 REFUSES = "asks for 2 GPUs, the cluster has 0"
+JOBS = ("doctor", "train", "eval", "tune", "pipeline", "no such nodes")
+NO_AGENT = "No available agent to submit job"
+"""What `ray job submit` ends with where the head's agent is not up within Ray's 10 s."""
+
+
+class NoAgentError(RuntimeError):
+    """The head takes no jobs yet."""
 
 
 def main(names: list[str]) -> int:
     """Runs the jobs and prints a table."""
+    if unknown := sorted(set(names) - set(JOBS)):
+        print(f"there is no job {', '.join(map(repr, unknown))}: name some of {', '.join(map(repr, JOBS))}, or none")
+        return 2
     be_quiet()
     folder = Path(tempfile.mkdtemp(prefix="growing"))
     write_tar(synthesize(24, seed=0, split="train"), folder / "shards", shard_size=12)
@@ -59,7 +70,7 @@ def main(names: list[str]) -> int:
     few = ["--benchmarks", "pope", "--miniature", "--limit", "2"]
     train = [f"{ROOT}/jobs/train.py", str(config), *runs, *rates]
     jobs: list[tuple[str, list[str], int, str]] = [
-        ("doctor", ["-m", "cli_ray.commands.main", "doctor", str(config), *runs], 0, WAITS),
+        ("doctor", ["-m", "cli_ray", "doctor", str(config), *runs], 0, WAITS),
         ("train", train, 0, WAITS),
         (
             "eval",
@@ -84,6 +95,7 @@ def main(names: list[str]) -> int:
         ),
         ("no such nodes", [*train, "--name", "third", "--cluster.gpus-per-worker", "1"], 1, REFUSES),
     ]
+    assert tuple(job[0] for job in jobs) == JOBS
     (dashboard,) = free_ports(1)
     rows = []
     with growing_cluster(
@@ -102,9 +114,37 @@ def _submitted(name: str, words: list[str], code: int, said: str, url: str, fold
     """The line of a job that has ended and whose nodes are gone."""
     output = folder / f"{name.replace(' ', '-')}.log"
     command = [*RAY, "job", "submit", "--address", url, "--runtime-env", "jobs/runtime_env.yaml"]
-    began, most = time.monotonic(), 0
+    began = time.monotonic()
+    ended, most = _patiently()(_run, [*command, "--", sys.executable, *words], output)
+    whole_s = time.monotonic() - began
+    left = not _until(lambda: _nodes() == 0)
+    text = output.read_text()
+    sound = ended == code and said in text and "Traceback" not in text and not left
+    gone_s = time.monotonic() - began - whole_s
+    return [
+        name,
+        f"{whole_s:.0f} s",
+        str(most),
+        f"{gone_s:.0f} s",
+        str(ended),
+        "as expected" if sound else f"see {output}",
+    ]
+
+
+def _patiently() -> Retrying:
+    again = retry_if_exception_type(NoAgentError)
+    return Retrying(retry=again, stop=stop_after_delay(PATIENCE_S), wait=wait_fixed(1), reraise=True)
+
+
+def _run(command: list[str], output: Path) -> tuple[int | None, int]:
+    """Exit code of a submitted job, and the most nodes that it had.
+
+    Raises:
+        NoAgentError: it was not taken.
+    """
+    most = 0
     with output.open("w") as file:
-        job = subprocess.Popen([*command, "--", sys.executable, *words], stdout=file, stderr=file)
+        job = subprocess.Popen(command, stdout=file, stderr=file)
 
         def ended() -> bool:
             nonlocal most
@@ -112,19 +152,9 @@ def _submitted(name: str, words: list[str], code: int, said: str, url: str, fold
             return job.poll() is not None
 
         _until(ended)
-    whole_s = time.monotonic() - began
-    left = not _until(lambda: _nodes() == 0)
-    text = output.read_text()
-    sound = job.returncode == code and said in text and "Traceback" not in text and not left
-    gone_s = time.monotonic() - began - whole_s
-    return [
-        name,
-        f"{whole_s:.0f} s",
-        str(most),
-        f"{gone_s:.0f} s",
-        str(job.returncode),
-        "as expected" if sound else f"see {output}",
-    ]
+    if NO_AGENT in output.read_text():
+        raise NoAgentError(f"the head takes no jobs, see {output}")
+    return job.returncode, most
 
 
 def _nodes() -> int:

@@ -106,7 +106,7 @@ def test_a_killed_driver_loses_nothing_that_was_finished(done: Path, model: str,
     output = tmp_path / "killed"
     arguments = ["--model", model, "--output", str(output), "--miniature", "--benchmarks", ",".join(NAMES)]
     replica = ["--replica.gpus", "0", "--replica.dtype", "fp32", "--replica.count", "1", "--replica.batch-size", "1"]
-    command = [sys.executable, "-m", "cli_ray.commands.main", "eval", *arguments, *replica]
+    command = [sys.executable, "-m", "cli_ray", "eval", *arguments, *replica]
     address = ray.get_runtime_context().gcs_address
     driver = subprocess.Popen(command, env=os.environ | {"RAY_ADDRESS": address}, stdout=subprocess.DEVNULL)
     while not any(Store(str(output)).keys(name) for name in NAMES):

@@ -65,7 +65,7 @@ def submit(address: str, *entrypoint: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_jobs_end_with_their_reason(head: str, tmp_path: Path) -> None:
-    doctor = submit(head, sys.executable, "-m", "cli_ray.commands.main", "doctor", "--runs-dir", str(tmp_path / "runs"))
+    doctor = submit(head, sys.executable, "-m", "cli_ray", "doctor", "--runs-dir", str(tmp_path / "runs"))
     told = doctor.stdout + doctor.stderr
     assert doctor.returncode == 0, told
     assert "`ray job stop` waits 120 s for a checkpoint" in told

@@ -53,7 +53,7 @@ def command(site: Site, *words: str) -> None:
         subprocess.CalledProcessError: it failed.
     """
     environment = {**os.environ, "RAY_ADDRESS": site.address}
-    whole = [sys.executable, "-m", "cli_ray.commands.main", *words]
+    whole = [sys.executable, "-m", "cli_ray", *words]
     subprocess.run(whole, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from cli_ray.storage.lines import Journal
+from cli_ray.storage.lines import Journal, read_journal
 from cli_ray.train.run_folder import RunFolder
 
 
@@ -20,6 +20,14 @@ def test_lines_wait_while_the_storage_fails(tmp_path: Path, capsys: pytest.Captu
     assert folder.read("logs/a.jsonl") == "1\n2\n3\n4\n"
     journal.close()
     assert folder.read("logs/a.jsonl") == "1\n2\n3\n4\n"
+
+
+def test_a_cut_line_is_passed_over_wherever_it_stands(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path))
+    assert read_journal(folder, "a.jsonl") == []
+    folder.append("a.jsonl", ['{"step": 1}', '{"st', '{"step": 2}'])
+    (tmp_path / "a.jsonl").open("a").write('{"step": 3')
+    assert read_journal(folder, "a.jsonl") == [{"step": 1}, {"step": 2}]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

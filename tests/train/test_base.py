@@ -71,6 +71,25 @@ def test_the_tower_of_an_original_is_part_of_the_base(tmp_path: Path) -> None:
         check_base(run, model)
 
 
+def test_a_run_older_than_its_base_is_pinned_with_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, run = saved(tmp_path / "base"), RunFolder(str(tmp_path / "run"))
+    model = ModelConfig(checkpoint=str(base))
+    run.event("start")  # of a start that ended before workers began
+    pin_base(run, model)
+    assert capsys.readouterr().out == ""
+    run.delete_file(BASE)
+    run.event("begin", checkpoint=None)
+    pin_base(run, model)
+    sha256 = base_of(model)["checkpoint"].sha256
+    assert capsys.readouterr().out == (
+        f"{run.uri} has no base.json, so the base that its earlier starts trained on is unknown: from this start on it "
+        f"is model.checkpoint = '{base}' (sha256 {sha256})\n"
+    )
+    assert json.loads(run.read(BASE) or "")["checkpoint"]["sha256"] == sha256
+    pin_base(run, model)
+    assert capsys.readouterr().out == ""
+
+
 def test_a_made_model_has_no_base(tmp_path: Path) -> None:
     run = RunFolder(str(tmp_path / "run"))
     assert pin_base(run, ModelConfig(checkpoint="tiny")) == ModelConfig(checkpoint="tiny")
