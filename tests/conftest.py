@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cli_ray.registry import FAMILIES
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
-
-    from cli_ray.model.tiny import Family
 
 # Set before torch or ray is imported, and inherited by the processes that they start.
 os.environ |= {
@@ -24,15 +24,15 @@ os.environ |= {
 }
 
 
-@pytest.fixture(scope="session", params=["llava", "llava_onevision"])
-def family(request: pytest.FixtureRequest) -> "Family":
+@pytest.fixture(scope="session", params=list(FAMILIES))
+def family(request: pytest.FixtureRequest) -> str:
     """Each model family in turn."""
-    family: Family = request.param
+    family: str = request.param
     return family
 
 
 @pytest.fixture(scope="session")
-def processor(family: "Family") -> "ProcessorMixin":
+def processor(family: str) -> "ProcessorMixin":
     """The tiny processor of the family."""
     from cli_ray.model.tiny import tiny_processor
 
@@ -40,7 +40,7 @@ def processor(family: "Family") -> "ProcessorMixin":
 
 
 @pytest.fixture(scope="session")
-def plain_model(family: "Family") -> "PreTrainedModel":
+def plain_model(family: str) -> "PreTrainedModel":
     """A tiny stock LLaVA of the family, in evaluation mode. Shared: do not change it."""
     from cli_ray.model.tiny import build_tiny
 

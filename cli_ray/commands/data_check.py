@@ -13,6 +13,7 @@ from cli_ray.config.data import Format
 from cli_ray.config.load import arguments, load
 from cli_ray.config.train import OptimConfig, PartConfig
 from cli_ray.errors import UserError
+from cli_ray.registry import FAMILIES
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from cli_ray.data.index import Index
 
 _DEFAULTS = DataConfig(sources=(SourceConfig(path="unused"),))
+if TYPE_CHECKING:
+    _FamilyName = str
+else:
+    # A type checker wants the names of a Literal written out.
+    _FamilyName = Literal[("auto", *FAMILIES)]
 _OWN = {"path", "limit", "as_json"}
 """Arguments that no run config has."""
 
@@ -43,7 +49,7 @@ class DataCheckArguments(Section):
     model: str = ""
     """Hub id or folder of a LLaVA checkpoint (`tiny` for the made one): template, vocabulary and lengths are then
     checked as a run of it would, in tokens, image tokens included. Without it lengths are characters."""
-    family: Literal["auto", "llava", "llava_onevision"] = "auto"
+    family: _FamilyName = "auto"
     """Family of that checkpoint; `auto` is what it says itself."""
     max_length: int = Field(default=_DEFAULTS.max_length, ge=16)
     """Longest sample in tokens; only checked with a model."""
@@ -119,7 +125,7 @@ def _data(settings: DataCheckArguments) -> DataConfig:
 def _described(settings: DataCheckArguments) -> ModelConfig:
     """The checkpoint, with the family that its own config says."""
     from cli_ray.model.build import explained
-    from cli_ray.model.checkpoint import checkpoint_values, family_of
+    from cli_ray.model.checkpoint import checkpoint_values, stored_family
 
     model = ModelConfig(checkpoint=settings.model)
     if settings.family != "auto":
@@ -127,7 +133,8 @@ def _described(settings: DataCheckArguments) -> ModelConfig:
     if settings.model == "tiny":
         return model
     with explained(model):
-        return model.model_copy(update={"family": family_of(checkpoint_values(model))})
+        family = stored_family(checkpoint_values(model)) or model.family
+    return model.model_copy(update={"family": family})
 
 
 def _injection_of(model: ModelConfig) -> InjectionConfig:

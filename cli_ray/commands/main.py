@@ -8,9 +8,10 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Any, TextIO
 
+import cli_ray
 from cli_ray.errors import StoppedError, UserError, disk_fault
 from cli_ray.signals import received, sigterm_interrupts
 
@@ -106,7 +107,7 @@ def _run(words: list[str]) -> int:
             print(usage())
             return 0
         if words == ["--version"]:
-            print(f"cli_ray {metadata.version('cli_ray')}")
+            print(f"cli_ray {cli_ray.__version__}")
             return 0
         print(f"error: no verb {' '.join(words[:2])!r}\n\n{usage()}", file=sys.stderr)
         return 2

@@ -4,11 +4,15 @@ Which layers of a stack take part: an explicit list, a count or a stride.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from cli_ray.config.base import Section
+from cli_ray.registry import GATES
+
+METHOD = "[Cross-Layer Injection](https://arxiv.org/abs/2601.10710)"
 
 
 class Layers(Section):
@@ -89,6 +93,50 @@ def decoder_choices(num_layers: int) -> range:
     return range(num_layers - 1)
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What a kind of injection taps, where it injects and how it gates: all that depends on `injection.kind`."""
+
+    title: str
+    """What such a model is, in Markdown."""
+    gates: Literal["learned", "mean", "pairs", "none"] = "none"
+    """Between tapped vision layers and decoder layers: `learned` by AGF, `mean` of all tapped layers into each decoder
+    layer, `pairs` for the j-th into the j-th; `none` injects into no decoder layer."""
+    at_projector: bool = False
+    """Tapped layers join the base layer at the projector's input."""
+    is_single: bool = False
+    """One pair of layers alone."""
+
+    @property
+    def injects(self) -> bool:
+        """Whether decoder layers get features."""
+        return self.gates != "none"
+
+    @property
+    def taps(self) -> bool:
+        """Whether vision layers are read besides the one that feeds the projector."""
+        return self.injects or self.at_projector
+
+
+KINDS = {
+    "cli": Traits(f"LLaVA with {METHOD}: gated features of many vision layers at several decoder layers", "learned"),
+    "none": Traits("Plain LLaVA"),
+    "amp_only": Traits(f"LLaVA with the projections of {METHOD}, ungated", "mean"),
+    "deepstack": Traits("LLaVA with vision layers added to decoder layers, ungated", "pairs"),
+    "static": Traits("LLaVA with one vision layer added to one decoder layer, ungated", "pairs", is_single=True),
+    "external": Traits("LLaVA with its vision layers fused at the projector's input", at_projector=True),
+}
+"""Of `injection.kind`."""
+
+if TYPE_CHECKING:
+    GateName = str
+    KindName = str
+else:
+    # A type checker wants the names of a Literal written out.
+    GateName = Literal[tuple(GATES)]
+    KindName = Literal[tuple(KINDS)]
+
+
 class AmpConfig(Section):
     """Adaptive Multi-Projection: from tapped vision layers to the width of the language model."""
 
@@ -106,7 +154,7 @@ class AmpConfig(Section):
 class AgfConfig(Section):
     """Adaptive Gating Fusion: one gate per (vision layer, decoder layer, image)."""
 
-    gate: Literal["tanh", "sigmoid", "softmax"] = "tanh"
+    gate: GateName = "tanh"
     """`tanh` starts at exactly 0 (step 0 equals plain LLaVA); `sigmoid` starts nearly closed;
     `softmax` shares weights that sum to 1 among the vision layers."""
     context: Literal["prompt", "visual"] = "prompt"
@@ -136,7 +184,7 @@ class AgfConfig(Section):
 class InjectionConfig(Section):
     """What goes from which vision layers to which decoder layers."""
 
-    kind: Literal["cli", "none", "amp_only", "deepstack", "static", "external"] = "cli"
+    kind: KindName = "cli"
     """`cli`: the method. `none`: plain LLaVA. `amp_only`: the mean of all projected layers, ungated.
     `deepstack`: the j-th vision layer ungated into the j-th decoder layer. `static`: one vision layer
     into one decoder layer, ungated. `external`: all layers fused at the projector's input."""
@@ -146,6 +194,21 @@ class InjectionConfig(Section):
     """Decoder layers whose output receives features: 0..L-2."""
     amp: AmpConfig = AmpConfig()
     agf: AgfConfig = AgfConfig()
+
+    @property
+    def traits(self) -> Traits:
+        """What its kind does."""
+        return KINDS[self.kind]
+
+    @property
+    def tapped(self) -> tuple[int, ...]:
+        """Vision layers that are read besides the base layer, ascending, once they are resolved."""
+        return self.vision_layers.layers if self.traits.taps else ()
+
+    @property
+    def injected(self) -> tuple[int, ...]:
+        """Decoder layers that get features, ascending, once they are resolved."""
+        return self.decoder_layers.layers if self.traits.injects else ()
 
 
 def stored_injection(values: dict[str, Any]) -> dict[str, Any]:

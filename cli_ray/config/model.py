@@ -1,10 +1,17 @@
 """Which network is trained."""
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
 from cli_ray.config.base import Section
+from cli_ray.registry import FAMILIES
+
+if TYPE_CHECKING:
+    FamilyName = str
+else:
+    # A type checker wants the names of a Literal written out.
+    FamilyName = Literal[tuple(FAMILIES)]
 
 FLASH = "flash_attention_2"
 
@@ -29,7 +36,7 @@ class LoraConfig(Section):
 class ModelConfig(Section):
     """A LLaVA checkpoint, or a vision tower and a language model to join by a fresh projector."""
 
-    family: Literal["llava", "llava_onevision"] = "llava"
+    family: FamilyName = "llava"
     """`llava` is LLaVA-1.5 (CLIP, Llama), `llava_onevision` SigLIP and Qwen2 with anyres tiles."""
     checkpoint: str = ""
     """Hub id or folder of a LLaVA or CLI checkpoint, in Hugging Face's or in LLaVA's original format; `tiny` builds a

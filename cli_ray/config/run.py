@@ -86,7 +86,7 @@ class RunConfig(Section):
         if self.lora.rank and self.optim.llm.lr:
             raise ValueError("lora.rank and optim.llm.lr are both set: LoRA keeps the language model frozen, drop one")
         rates = {part: getattr(self.optim, part).lr for part in ("vision_tower", "projector", "llm", "lora")}
-        if self.injection.kind != "none":
+        if self.injection.traits.taps:
             rates |= {"amp": self.optim.amp.lr, "agf": self.optim.agf.lr}
         if not any(rates.values()):
             raise ValueError(f"nothing is trained: set one of {', '.join(f'optim.{part}.lr' for part in rates)}")

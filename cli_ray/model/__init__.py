@@ -1,4 +1,7 @@
-"""Cross-Layer Injection models. Importing this registers them with the Auto classes of transformers."""
+"""Cross-Layer Injection models.
+
+Importing this registers them with the Auto classes of transformers.
+"""
 
 from transformers import (
     AutoConfig,
@@ -12,44 +15,28 @@ from transformers.conversion_mapping import (
 )
 
 from cli_ray.model.attach import attach
-from cli_ray.model.configuration import CliLlavaConfig, CliLlavaOnevisionConfig
-from cli_ray.model.llava import CliLlavaForConditionalGeneration, CliLlavaModel
-from cli_ray.model.llava_onevision import CliLlavaOnevisionForConditionalGeneration, CliLlavaOnevisionModel
-from cli_ray.model.processor import CliLlavaOnevisionProcessor, CliLlavaProcessor
+from cli_ray.model.families import all_families
 
-__all__ = [
-    "CliLlavaConfig",
-    "CliLlavaForConditionalGeneration",
-    "CliLlavaModel",
-    "CliLlavaOnevisionConfig",
-    "CliLlavaOnevisionForConditionalGeneration",
-    "CliLlavaOnevisionModel",
-    "CliLlavaOnevisionProcessor",
-    "CliLlavaProcessor",
-    "attach",
-]
+__all__ = ["attach"]
 
 
 def _register() -> None:
-    families = (
-        (CliLlavaConfig, CliLlavaModel, CliLlavaForConditionalGeneration, CliLlavaProcessor, "llava"),
-        (
-            CliLlavaOnevisionConfig,
-            CliLlavaOnevisionModel,
-            CliLlavaOnevisionForConditionalGeneration,
-            CliLlavaOnevisionProcessor,
-            "llava_onevision",
-        ),
-    )
-    for config, inner, outer, processor, plain in families:
+    for family in all_families():
+        config, outer = family.model_class.config_class, family.model_class
         AutoConfig.register(config.model_type, config)
-        AutoModel.register(config, inner)
+        AutoModel.register(config, outer.inner_class)
         AutoModelForImageTextToText.register(config, outer)
-        AutoProcessor.register(config, processor)
+        AutoProcessor.register(config, family.processor_class)
         # Checkpoints name their weights as transformers 4 did. The conversions of a plain model hold for
         # the CLI one too, but are found by class name, and by model type when a plain class reads our folder.
-        for name, source in ((outer.__name__, plain), (config.model_type, plain), (inner.__name__, "LlavaModel")):
-            register_checkpoint_conversion_mapping(name, get_checkpoint_conversion_mapping(source))
+        plain = family.plain_class.config_class.model_type
+        for name, source in (
+            (outer.__name__, plain),
+            (config.model_type, plain),
+            (outer.inner_class.__name__, "LlavaModel"),
+        ):
+            if (conversion := get_checkpoint_conversion_mapping(source)) is not None:
+                register_checkpoint_conversion_mapping(name, conversion)
 
 
 _register()

@@ -31,9 +31,13 @@ from transformers import initialization as init
 
 from cli_ray.config import AgfConfig
 from cli_ray.model.context import Contexts
+from cli_ray.model.gates import Gate
 from cli_ray.model.rows import Layout, PassState
+from cli_ray.registry import GATES, load
 
 EPS = 1e-6
+_GATES: dict[str, Gate] = {name: load(path)() for name, path in GATES.items()}
+# All are made here, for torch.compile cannot trace an import in the middle of a forward pass.
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,7 @@ class FoldedGates(PassState):
         """
         context_XKN = self._context_term(slot, h_XCD, contexts.mask_BKS, before)
         logits_IN = self.visual_MIN[slot] + context_XKN.flatten(0, 1)[contexts.image_I]
-        match self.config.gate:
-            case "tanh":
-                return logits_IN.tanh()
-            case "sigmoid":
-                return logits_IN.sigmoid()
-        return logits_IN.softmax(-1)
+        return _GATES[self.config.gate](logits_IN)
 
     def of_positions(self, slot: int, h_XCD: Tensor) -> tuple[Tensor, Tensor]:
         """All that a context needs of its positions: scores Float32[X, C, H] and values Float32[X, C, N, H]."""
@@ -124,7 +123,7 @@ class Agf(nn.Module):
             init.normal_(parameter, std=parameter.shape[-1] ** -0.5)
         for parameter in (self.visual_gate, self.context_gate):
             init.zeros_(parameter)
-        init.constant_(self.bias, self.config.bias if self.config.gate == "sigmoid" else 0.0)
+        init.constant_(self.bias, _GATES[self.config.gate].initial_bias(self.config))
 
     def forward(self, v_hat_NRD: Tensor | None, layout: Layout | None) -> tuple[Tensor, Tensor, Tensor]:
         """Fold the parameters and compute the visual term of every gate; without images there is none (I = 0).

@@ -1,5 +1,7 @@
 """Adaptive Multi-Projection: tapped vision layers in the width of the language model.
 
+A module of the inner model (`backbone`), in every kind that injects into decoder layers.
+
 Shapes: N tapped vision layers, R rows (tokens of all tiles), C vision width, D width of the language
 model, K rank.
 """

@@ -1,21 +1,13 @@
-"""Turn a loaded plain LLaVA into a CLI model, in place."""
+"""Turn a loaded plain LLaVA into a CLI model, in place: what `build` does with models that have no injection yet."""
 
-from typing import Any
-
-from transformers import LlavaForConditionalGeneration, LlavaOnevisionForConditionalGeneration, PreTrainedModel
+from transformers import PreTrainedModel
 
 from cli_ray.config import InjectionConfig
-from cli_ray.model.llava import CliLlavaForConditionalGeneration
-from cli_ray.model.llava_onevision import CliLlavaOnevisionForConditionalGeneration
-
-CLI_CLASSES: dict[type[PreTrainedModel], Any] = {
-    LlavaForConditionalGeneration: CliLlavaForConditionalGeneration,
-    LlavaOnevisionForConditionalGeneration: CliLlavaOnevisionForConditionalGeneration,
-}
+from cli_ray.model.families import all_families
 
 
 def attach(model: PreTrainedModel, injection: InjectionConfig, seed: int = 0) -> PreTrainedModel:
-    """Give a plain LLaVA or LLaVA-OneVision the modules of `injection`, drawn from `seed`, and return it.
+    """Give a plain model of one of the families the modules of `injection`, drawn from `seed`, and return it.
 
     Its own weights are neither copied nor changed. New parameters take the projector's dtype and device. No global
     generator is touched.
@@ -23,10 +15,11 @@ def attach(model: PreTrainedModel, injection: InjectionConfig, seed: int = 0) ->
     Raises:
         ValueError: another model class, another text model than Llama and Qwen2, or layers that do not exist.
     """
-    if type(model) not in CLI_CLASSES:
-        names = ", ".join(kind.__name__ for kind in CLI_CLASSES)
+    cli_classes = {family.plain_class: family.model_class for family in all_families()}
+    if type(model) not in cli_classes:
+        names = ", ".join(kind.__name__ for kind in cli_classes)
         raise ValueError(f"cannot attach injection to {type(model).__name__}: give one of {names}")
-    target = CLI_CLASSES[type(model)]
+    target = cli_classes[type(model)]
     config = target.config_class.from_plain(model.config, injection)
     # Parts share their config objects with the whole, and settings such as the attention kernel live there.
     config.vision_config, config.text_config = model.config.vision_config, model.config.text_config

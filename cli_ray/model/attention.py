@@ -1,4 +1,7 @@
-"""Whether the attention kernels that a config names are there, before anything is started that needs them."""
+"""Whether the attention kernels that a config names are installed.
+
+Training, evaluation and the doctor ask before anything is started that needs them.
+"""
 
 from packaging.version import Version
 

@@ -1,4 +1,8 @@
-"""From the config sections to a model and its processor."""
+"""From the config sections to a model and its processor.
+
+Weights come from the tiny model, from a checkpoint or from parts to join. Training, export, `cli-ray data check` and
+the doctor call it.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,21 +19,13 @@ from cli_ray.model.assemble import assemble, assemble_processor, joined_config
 from cli_ray.model.attach import attach
 from cli_ray.model.checkpoint import check_text, checkpoint_config, checkpoint_values
 from cli_ray.model.configuration import InjectionSection, resolve
+from cli_ray.model.families import family_named
 from cli_ray.model.fit import fit
-from cli_ray.model.llava import CliLlavaForConditionalGeneration
-from cli_ray.model.llava_onevision import CliLlavaOnevisionForConditionalGeneration
 from cli_ray.model.location import located
 from cli_ray.model.lora import inject_lora
 from cli_ray.model.original_llava import is_original, original_processor
 from cli_ray.model.original_weights import load_original
 from cli_ray.model.parameters import part_of
-from cli_ray.model.processor import CliLlavaOnevisionProcessor, CliLlavaProcessor
-
-MODELS: dict[str, Any] = {
-    "llava": CliLlavaForConditionalGeneration,
-    "llava_onevision": CliLlavaOnevisionForConditionalGeneration,
-}
-PROCESSORS = {"llava": CliLlavaProcessor, "llava_onevision": CliLlavaOnevisionProcessor}
 
 
 def load_processor(model: ModelConfig) -> ProcessorMixin:
@@ -46,9 +42,8 @@ def load_processor(model: ModelConfig) -> ProcessorMixin:
         else:
             processor = assemble_processor(model)
     if processor.chat_template is None:
-        processor.chat_template = tiny.CHAT_TEMPLATES[model.family]
-    if model.family == "llava":
-        processor.image_processor.do_pad = model.pad_to_square
+        processor.chat_template = family_named(model.family).chat_template
+    family_named(model.family).set_up_processor(processor, model)
     return processor
 
 
@@ -100,7 +95,9 @@ def _checkpoint_processor(model: ModelConfig) -> ProcessorMixin:
     if is_original(values):
         processor = original_processor(model, values)
     else:
-        processor = PROCESSORS[model.family].from_pretrained(**located(model.checkpoint, model.revision))
+        processor = family_named(model.family).processor_class.from_pretrained(
+            **located(model.checkpoint, model.revision)
+        )
     fit(processor, config, model.checkpoint)
     return processor
 
@@ -167,18 +164,18 @@ def _checked(injection: InjectionConfig, config: Any) -> InjectionConfig:
         raise UserError(str(error)) from None
 
 
-def _cli_config(model: ModelConfig, found: Any, injection: InjectionConfig) -> Any:
-    """The config of the CLI model that a checkpoint's config and a resolved injection make; UserError when they
+def _cli_config(model: ModelConfig, stored: Any, injection: InjectionConfig) -> Any:
+    """The config of the CLI model that a checkpoint's stored config and a resolved injection make; UserError when they
     cannot."""
-    if isinstance(found, InjectionSection):
-        _refuse_another(model, found.injection, injection)
-    return MODELS[model.family].config_class.from_plain(found, injection)
+    if isinstance(stored, InjectionSection):
+        _refuse_another(model, stored.injection, injection)
+    return family_named(model.family).model_class.config_class.from_plain(stored, injection)
 
 
 def _load(model: ModelConfig, injection: InjectionConfig, dtype: torch.dtype, seed: int) -> PreTrainedModel:
-    values, kind = checkpoint_values(model), MODELS[model.family]
-    found = checkpoint_config(model, values)
-    config = _cli_config(model, found, _checked(injection, found))
+    values, kind = checkpoint_values(model), family_named(model.family).model_class
+    stored = checkpoint_config(model, values)
+    config = _cli_config(model, stored, _checked(injection, stored))
     if is_original(values):
         built, missing = load_original(kind, model, config, values, dtype)
     else:
@@ -208,11 +205,11 @@ def _mend_generation(config: GenerationConfig) -> None:
         config.temperature = config.top_p = config.top_k = config.min_p = config.typical_p = None
 
 
-def _refuse_another(model: ModelConfig, stored: InjectionConfig, asked: InjectionConfig) -> None:
+def _refuse_another(model: ModelConfig, stored: InjectionConfig, injection: InjectionConfig) -> None:
     """A checkpoint of a CLI model brings its own injection; only a plain one may be given any."""
     fields = InjectionConfig.model_fields
-    different = [f"injection.{name}" for name in fields if getattr(stored, name) != getattr(asked, name)]
-    if stored.kind != "none" and different:
+    different = [f"injection.{name}" for name in fields if getattr(stored, name) != getattr(injection, name)]
+    if stored.traits.taps and different:
         raise UserError(
             f"model.checkpoint = {model.checkpoint!r} holds another injection than the config: "
             f"set {', '.join(different)} as it has them, {stored.model_dump_json(include=set(fields))}"

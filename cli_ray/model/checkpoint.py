@@ -1,4 +1,7 @@
-"""Which format a checkpoint has. What is not read is refused in one line, with the nearest that is."""
+"""Which format and family a checkpoint has, before `build` reads it.
+
+What is not read is refused in one line, with the nearest that is.
+"""
 
 import json
 from typing import Any
@@ -7,14 +10,12 @@ from transformers.utils import cached_file
 
 from cli_ray.config import ModelConfig
 from cli_ray.errors import UserError
+from cli_ray.model.families import all_families, family_named, name_of
 from cli_ray.model.location import config_values, located, read_config
-from cli_ray.model.original_llava import TEXTS, architecture, is_original, original_config
-from cli_ray.model.tiny import Family
+from cli_ray.model.original_llava import is_original, original_config, original_family
+from cli_ray.registry import FAMILIES
 
-FAMILIES: dict[str, Family] = {"llava": "llava", "llava_onevision": "llava_onevision"}
-READ = "llava (LLaVA-1.5) and llava_onevision are read, in Hugging Face's and in LLaVA's original format"
 _TEXTS = ("llama", "qwen2")
-_TOWERS = ("clip", "clip_vision_model", "siglip", "siglip_vision_model")
 
 
 def checkpoint_values(model: ModelConfig) -> dict[str, Any]:
@@ -28,11 +29,12 @@ def checkpoint_values(model: ModelConfig) -> dict[str, Any]:
     return config_values(model.checkpoint, model.revision)
 
 
-def family_of(values: dict[str, Any]) -> Family:
-    """The family that the content of a config.json says; LLaVA-1.5 where it says none that is read."""
+def stored_family(values: dict[str, Any]) -> str | None:
+    """The name of the family that the content of a config.json says; None where it says none that is read."""
     if is_original(values):
-        return TEXTS[architecture(values)][0] if architecture(values) in TEXTS else "llava"
-    return FAMILIES.get(str(values.get("model_type")).removeprefix("cli_"), "llava")
+        return original_family(values)
+    name = name_of(values.get("model_type"))
+    return name if name in FAMILIES else None
 
 
 def checkpoint_config(model: ModelConfig, values: dict[str, Any]) -> Any:
@@ -52,10 +54,10 @@ def checkpoint_config(model: ModelConfig, values: dict[str, Any]) -> Any:
             "which is for checkpoints in LLaVA's original format"
         )
     kind = str(values.get("model_type"))
-    family = kind.removeprefix("cli_")
-    if family not in FAMILIES:
+    name = name_of(kind)
+    if name not in FAMILIES:
         raise UserError(f"model.checkpoint = {model.checkpoint!r} is a {kind}, which is not read: {_nearest(kind)}")
-    if family != model.family:
+    if name != model.family:
         raise UserError(f"model.checkpoint = {model.checkpoint!r} is a {kind}, but model.family = {model.family!r}")
     return read_config(model.checkpoint, model.revision, "model.checkpoint")
 
@@ -72,15 +74,17 @@ def check_text(config: Any) -> None:
 
 
 def _nearest(kind: str) -> str:
+    names = " and ".join(f"{name} ({family_named(name).title})" for name in FAMILIES)
+    read = f"{names} are read, in Hugging Face's and in LLaVA's original format"
     if kind.startswith("llava_next"):
         return (
-            f"{READ}; the nearest are llava-hf/llava-1.5-7b-hf and, with tiles, llava-hf/llava-onevision-qwen2-7b-si-hf"
+            f"{read}; the nearest are llava-hf/llava-1.5-7b-hf and, with tiles, llava-hf/llava-onevision-qwen2-7b-si-hf"
         )
     if kind in _TEXTS:
         return "it is a language model alone, give it as model.language_model with a model.vision_tower"
-    if kind in _TOWERS:
+    if kind.removesuffix("_vision_model") in {family.tower for family in all_families()}:
         return "it is a vision tower alone, give it as model.vision_tower with a model.language_model"
-    return READ
+    return read
 
 
 def _refuse_adapter(model: ModelConfig) -> None:

@@ -1,8 +1,11 @@
-"""Configs of the CLI models: those of LLaVA plus one section, `cli`."""
+"""Configs of the CLI models: those of the plain ones plus one section, `cli`.
+
+Which layers an injection has, once it meets the stacks of a model, is decided here.
+"""
 
 from typing import Any, Self
 
-from transformers import LlavaConfig, LlavaOnevisionConfig, PreTrainedConfig
+from transformers import PreTrainedConfig
 
 from cli_ray.config import InjectionConfig, Layers, stored_injection
 from cli_ray.config.injection import decoder_choices, vision_choices
@@ -16,7 +19,8 @@ def resolve(injection: InjectionConfig, config: Any) -> InjectionConfig:
     Raises:
         ValueError: an index outside its stack, or unequal numbers of layers where they go in pairs.
     """
-    if injection.kind == "none":
+    traits = injection.traits
+    if not traits.taps:
         return injection
     base = config.vision_feature_layer
     if not isinstance(base, int):
@@ -26,29 +30,35 @@ def resolve(injection: InjectionConfig, config: Any) -> InjectionConfig:
         vision_choices(base, blocks), "last", "injection.vision_layers", length=blocks + 1
     )
     layers = {"vision_layers": Layers(layers=vision)}
-    if injection.kind != "external":
+    if traits.injects:
         depth = config.text_config.num_hidden_layers
         decoder = injection.decoder_layers.resolve(
             decoder_choices(depth), "first", "injection.decoder_layers", length=depth
         )
         layers["decoder_layers"] = Layers(layers=decoder)
-        if injection.kind == "static" and (len(vision), len(decoder)) != (1, 1):
+        if traits.is_single and (len(vision), len(decoder)) != (1, 1):
             raise ValueError(
-                f"injection.kind = 'static' joins one vision layer to one decoder layer, but vision_layers names "
-                f"{len(vision)} and decoder_layers {len(decoder)}: give one index each"
+                f"injection.kind = {injection.kind!r} joins one vision layer to one decoder layer, but vision_layers "
+                f"names {len(vision)} and decoder_layers {len(decoder)}: give one index each"
             )
-        if injection.kind == "deepstack" and len(vision) != len(decoder):
+        if traits.gates == "pairs" and len(vision) != len(decoder):
             raise ValueError(
-                f"injection.kind = 'deepstack' joins layers in pairs, but vision_layers names {len(vision)} "
+                f"injection.kind = {injection.kind!r} joins layers in pairs, but vision_layers names {len(vision)} "
                 f"and decoder_layers {len(decoder)}: give both the same number"
             )
     return injection.model_copy(update=layers)
 
 
 class InjectionSection:
-    """The `cli` section of a model config; its layers are explicit once the section or the model is built."""
+    """Mixin of the configs, before the plain one: the section `cli`, whose layers are explicit once it or the model is
+    built."""
 
     cli: dict[str, Any] | None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)  # type: ignore[misc]
+        if self.cli is not None:
+            self.store(self.injection)
 
     @property
     def injection(self) -> InjectionConfig:
@@ -73,42 +83,16 @@ class InjectionSection:
         return cls(**values | {"cli": injection.model_dump(mode="json")})
 
 
-class CliLlavaConfig(InjectionSection, LlavaConfig):
-    """LLaVA-1.5 with Cross-Layer Injection."""
-
-    model_type = "cli_llava"
-
-    cli: dict[str, Any] | None = None
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        super().__post_init__(**kwargs)
-        if self.cli is not None:
-            self.store(self.injection)
-
-
-class CliLlavaOnevisionConfig(InjectionSection, LlavaOnevisionConfig):
-    """LLaVA-OneVision with Cross-Layer Injection."""
-
-    model_type = "cli_llava_onevision"
-
-    cli: dict[str, Any] | None = None
-
-    def __post_init__(self, **kwargs: Any) -> None:
-        super().__post_init__(**kwargs)
-        if self.cli is not None:
-            self.store(self.injection)
-
-
 def layer_map(injection: InjectionConfig) -> str:
     """The resolved map in words, for the log: which vision layers go into which decoder layers."""
-    vision, decoder = list(injection.vision_layers.layers), list(injection.decoder_layers.layers)
+    vision, decoder = list(injection.tapped), list(injection.injected)
     # Index k of `hidden_states` is the output of the k-th block, counted from 1.
-    match injection.kind:
+    if injection.traits.at_projector:
+        return f"injection: {injection.kind}, outputs of vision blocks {vision} (from 1) into the projector's input"
+    match injection.traits.gates:
         case "none":
             return "injection: none"
-        case "external":
-            return f"injection: external, outputs of vision blocks {vision} (from 1) into the projector's input"
-        case "deepstack" | "static":
+        case "pairs":
             pairs = ", ".join(f"{v} -> {d}" for v, d in zip(vision, decoder, strict=True))
             return (
                 f"injection: {injection.kind}, vision block (the first is 1) -> decoder layer (the first is 0): {pairs}"

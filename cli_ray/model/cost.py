@@ -1,5 +1,7 @@
 """What injection adds: parameters and forward FLOPs, from the configs alone.
 
+Said at the start of a run and reported by the trials of a sweep.
+
 FLOPs count a multiply-add as 2 and matrix products only, as torch.utils.flop_counter does. Attention
 is counted without its causal half.
 """
@@ -10,10 +12,12 @@ from typing import Any
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from cli_ray.config import InjectionConfig, RunConfig
+from cli_ray.model.families import family_of
+from cli_ray.model.family import patches_of
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampleSize:
     """The sizes of one sample."""
 
     tiles: int
@@ -57,25 +61,22 @@ class Cost:
         return self.projection_flops + self.low_rank_flops + self.gate_flops + self.inject_flops
 
 
-def typical_sample(config: PreTrainedConfig) -> Sample:
-    """One image: a square (LLaVA-1.5), or 3 x 3 tiles and the thumbnail (OneVision), with 64 tokens of text."""
-    patches = _patches(config)
-    if "onevision" not in config.model_type:
-        return Sample(tiles=1, visual_tokens=patches)
-    side = config.vision_config.image_size // config.vision_config.patch_size
-    return Sample(tiles=10, visual_tokens=10 * patches + 3 * side)
+def typical_sample(config: PreTrainedConfig) -> SampleSize:
+    """The typical image of the family, with 64 tokens of text."""
+    tiles, visual_tokens = family_of(config).typical_image(config)
+    return SampleSize(tiles, visual_tokens)
 
 
-def cost(config: Any, injection: InjectionConfig, sample: Sample) -> Cost:
+def cost(config: Any, injection: InjectionConfig, sample: SampleSize) -> Cost:
     """Parameters and FLOPs of a LLaVA `config` with a resolved `injection`."""
     vision, width = config.vision_config.hidden_size, config.text_config.hidden_size
-    taps, slots = len(injection.vision_layers.layers), len(injection.decoder_layers.layers)
-    injects, gated = injection.kind not in ("none", "external"), injection.kind == "cli"
+    taps, slots, traits = len(injection.tapped), len(injection.injected), injection.traits
+    injects, gated = traits.injects, traits.gates == "learned"
     amp, agf = injection.amp, injection.agf
-    rows = sample.tiles * _patches(config)
+    rows = sample.tiles * patches_of(config.vision_config)
     projector = vision * width + width * width
     low_rank = taps * amp.rank * (vision + width) if injects and amp.projector == "low_rank" else 0
-    external = taps * vision * width if injection.kind == "external" else 0
+    external = taps * vision * width if traits.at_projector else 0
     full = taps * (projector + 2 * width) if injects and amp.projector == "full" else 0
     norm = taps * vision if injects and amp.norm else 0
     sets = (1 if agf.shared else slots) if gated else 0
@@ -118,15 +119,9 @@ def describe(model: PreTrainedModel, run: RunConfig) -> str:
     )
 
 
-def _patches(config: Any) -> int:
-    vision = config.vision_config
-    patches: int = (vision.image_size // vision.patch_size) ** 2
-    return patches
-
-
-def _base_flops(config: Any, sample: Sample) -> int:
+def _base_flops(config: Any, sample: SampleSize) -> int:
     vision, text = config.vision_config, config.text_config
-    patches, width = _patches(config), vision.hidden_size
+    patches, width = patches_of(vision), vision.hidden_size
     tokens = patches + 1 if config.vision_feature_select_strategy == "default" else patches
     block = 8 * tokens * width**2 + 4 * tokens**2 * width + 4 * tokens * width * vision.intermediate_size
     embedding = 2 * patches * 3 * vision.patch_size**2 * width

@@ -1,16 +1,18 @@
-"""A processor beside the model that it is for: what the model's config says for certain is put right, what they
-contradict each other in is refused. Reads no weights."""
+"""Makes a loaded processor fit its model.
+
+Settings that follow from the model's config are corrected, contradictions are refused. Training and evaluation call it
+before any weight is read.
+"""
 
 from typing import Any
 
 from transformers import ProcessorMixin
 
 from cli_ray.errors import UserError
+from cli_ray.model.families import family_of
 
 _SHOWN = 5
 """Tokens that a message names."""
-_CLS = ("clip_vision_model", "clip")
-"""Towers that put a token of their own before the patches."""
 
 
 def fit(processor: ProcessorMixin, config: Any, where: str) -> None:
@@ -20,7 +22,7 @@ def fit(processor: ProcessorMixin, config: Any, where: str) -> None:
     older release of transformers took.
 
     Args:
-        processor: of a LLaVA or LLaVA-OneVision; changed in place.
+        processor: of a model that is read; changed in place.
         config: of the model.
         where: folder or hub id, for messages.
 
@@ -28,27 +30,11 @@ def fit(processor: ProcessorMixin, config: Any, where: str) -> None:
         UserError: another image size than the tower's, other tiles, another image token, or tokens that the model has
             no embeddings for.
     """
-    vision = config.vision_config
     processor.vision_feature_select_strategy = config.vision_feature_select_strategy
-    if hasattr(processor, "num_image_tokens"):
-        processor.num_image_tokens = (vision.image_size // vision.patch_size) ** 2
-        processor.vision_aspect_ratio = config.vision_aspect_ratio
-        _check_tiles(processor, config, where)
-    else:
-        processor.patch_size = vision.patch_size
-        processor.num_additional_image_tokens = int(vision.model_type in _CLS)
-    _check_size(processor, vision.image_size, where)
+    family_of(config).fit_processor(processor, config, where)
+    _check_size(processor, config.vision_config.image_size, where)
     _check_image_token(processor, config, where)
     _check_embeddings(processor.tokenizer, config.text_config.vocab_size, where)
-
-
-def _check_tiles(processor: ProcessorMixin, config: Any, where: str) -> None:
-    cut = [list(size) for size in processor.image_processor.image_grid_pinpoints]
-    if cut != [list(size) for size in config.image_grid_pinpoints]:
-        raise UserError(
-            f"{where}: image_grid_pinpoints in preprocessor_config.json names {len(cut)} resolutions that are not "
-            f"those of config.json ({len(config.image_grid_pinpoints)}): give both files the same"
-        )
 
 
 def _check_size(processor: ProcessorMixin, side: int, where: str) -> None:

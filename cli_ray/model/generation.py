@@ -1,5 +1,7 @@
 """What the outer CLI models share: the language-model head, the loss and generation.
 
+The mixin of each family's outer model; `backbone` has that of the inner one.
+
 Shapes: B samples, T positions, S positions with those in the cache before them, V vocabulary.
 """
 
@@ -12,8 +14,9 @@ from torch.nn import functional as F
 from transformers import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from cli_ray.model.backbone import CliImageFeatures, InitializesInjection
+from cli_ray.model.backbone import InitializesInjection
 from cli_ray.model.context import IGNORED, PADDING, turns_of_labels
+from cli_ray.model.features import CliImageFeatures
 from cli_ray.model.rows import lay_out
 
 LATER = 2**31
@@ -167,9 +170,9 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
 
 def _turns_of_prompt(turn_ids: Tensor | None, attention_mask: Tensor | None, prompt: Tensor) -> Tensor:
     """Int64[B, S]: the given turns or a single one; with the padding, which masks for static caches hide."""
-    whole = prompt[..., 0] if prompt.ndim == 3 else prompt
-    whole = whole if attention_mask is None else attention_mask
-    turn_BS = torch.zeros_like(whole, dtype=torch.long) if turn_ids is None else turn_ids
+    # The mask covers the cache too, which the prompt does not.
+    shape_BS = (prompt[..., 0] if prompt.ndim == 3 else prompt) if attention_mask is None else attention_mask
+    turn_BS = torch.zeros_like(shape_BS, dtype=torch.long) if turn_ids is None else turn_ids
     if attention_mask is None or attention_mask.shape != turn_BS.shape:
         return turn_BS
     return turn_BS.masked_fill(attention_mask == 0, PADDING)

@@ -1,5 +1,7 @@
 """Injection into the decoder: the state of one forward pass and the decoder layers that apply it.
 
+`backbone` makes both.
+
 Shapes: B samples, T positions, D width, R packed rows, I images, N vision layers, M decoder layers.
 """
 

@@ -1,20 +1,59 @@
-"""LLaVA-1.5 with Cross-Layer Injection."""
+"""LLaVA-1.5: CLIP, a two-layer projector and Llama, one square image each.
 
+The family `llava`, with and without injection; `families` hands it to whoever asks.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import LlavaForConditionalGeneration, LlavaModel
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaModel,
+    LlavaProcessor,
+    ProcessorMixin,
+)
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
-from cli_ray.model.backbone import CliModel, Encoded
-from cli_ray.model.configuration import CliLlavaConfig
+from cli_ray.config import ModelConfig
+from cli_ray.model.backbone import CliModel
+from cli_ray.model.configuration import InjectionSection
+from cli_ray.model.family import Family, OriginalFormat, patches_of
+from cli_ray.model.features import ImageFeatures
 from cli_ray.model.generation import CliForConditionalGeneration
+from cli_ray.model.processor import RENDER_CONTENT, MarksReplies
+from cli_ray.model.rivals import ExternalProjector
+
+_CLS_TOWERS = ("clip_vision_model", "clip")
+"""Towers that put a token of their own before the patches."""
+
+
+class CliLlavaConfig(InjectionSection, LlavaConfig):
+    """LLaVA-1.5 with Cross-Layer Injection."""
+
+    model_type = "cli_llava"
+
+    cli: dict[str, Any] | None = None
+
+
+class CliLlavaProcessor(MarksReplies, LlavaProcessor):
+    """`LlavaProcessor` whose chats tell where their replies begin."""
+
+
+class ExternalLlavaProjector(ExternalProjector, LlavaMultiModalProjector):
+    """LLaVA-1.5's projector over joined layers."""
 
 
 class CliLlavaModel(CliModel, LlavaModel):
     """Vision tower, projector, AMP, AGF and the language model without its head."""
 
     config: CliLlavaConfig
+    external_projector_class = ExternalLlavaProjector
 
     def __init__(self, config: CliLlavaConfig) -> None:
         super().__init__(config)
@@ -23,10 +62,10 @@ class CliLlavaModel(CliModel, LlavaModel):
 
     def encode(
         self, pixel_values: Tensor, image_sizes: Tensor | None = None, batch_num_images: Tensor | None = None
-    ) -> Encoded:
+    ) -> ImageFeatures:
         """`pixel_values` Float[I, 3, height, width]. Images are of one size, so the other two are not read."""
         outputs = LlavaModel.get_image_features(self, pixel_values, return_dict=True, **self.tap_arguments())
-        return Encoded(outputs.pooler_output, self.project_taps(outputs))
+        return ImageFeatures(outputs.pooler_output, self.project_taps(outputs))
 
     def dummy_images(self) -> dict[str, Any]:
         """One black image."""
@@ -43,6 +82,94 @@ class CliLlavaForConditionalGeneration(CliForConditionalGeneration, LlavaForCond
 
     def __init__(self, config: CliLlavaConfig) -> None:
         super(LlavaForConditionalGeneration, self).__init__(config)
-        self.model = CliLlavaModel(config)
+        self.model = self.inner_class(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.post_init()
+
+
+class Llava(Family):
+    """LLaVA-1.5."""
+
+    title = "LLaVA-1.5"
+    plain_class = LlavaForConditionalGeneration
+    model_class = CliLlavaForConditionalGeneration
+    processor_class = CliLlavaProcessor
+    text_config_class = LlamaConfig
+    tower = "clip"
+    chat_template = (
+        RENDER_CONTENT + "{%- for message in messages -%}{%- if message['role'] == 'assistant' -%}"
+        "{{ 'ASSISTANT:' }}{%- generation -%}{{ ' ' + render(message['content']) + '</s>' }}{%- endgeneration -%}"
+        "{%- elif message['role'] == 'user' -%}{{ 'USER: ' + render(message['content']) + ' ' }}"
+        "{%- else -%}{{ render(message['content']) + ' ' }}{%- endif -%}{%- endfor -%}"
+        "{%- if add_generation_prompt -%}{{ 'ASSISTANT:' }}{%- endif -%}"
+    )
+    tiny_tokens = ("<s>", "</s>", "<pad>", "<image>")
+    bos_token, eos_token = "<s>", "</s>"
+    original = OriginalFormat(
+        architecture="LlavaLlamaForCausalLM",
+        model_types=("llava", "llava_llama"),
+        settings={"mm_vision_select_feature": "patch|cls_patch|None"},
+    )
+
+    def joined_fields(self, token_id: Callable[[str], int], vision: Any) -> dict[str, Any]:
+        """See `Family`."""
+        return {"image_seq_length": patches_of(vision)}
+
+    def new_processor(self, tokenizer: Any, vision: Any, template: str) -> ProcessorMixin:
+        """See `Family`."""
+        side = vision.image_size
+        return CliLlavaProcessor(
+            LlavaImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side}),
+            tokenizer,
+            patch_size=vision.patch_size,
+            vision_feature_select_strategy="default",
+            chat_template=template,
+            num_additional_image_tokens=1,
+        )
+
+    def set_up_processor(self, processor: ProcessorMixin, model: ModelConfig) -> None:
+        """See `Family`."""
+        processor.image_processor.do_pad = model.pad_to_square
+
+    def complete_processor(self, processor: ProcessorMixin, name: str, revision: str | None) -> None:
+        """Checkpoints older than the setting were trained and published with padding to a square."""
+        stored, _ = type(processor.image_processor).get_image_processor_dict(name, revision=revision)
+        if "do_pad" not in stored:
+            processor.image_processor.do_pad = True
+
+    def fit_processor(self, processor: ProcessorMixin, config: Any, where: str) -> None:
+        """See `Family`."""
+        processor.patch_size = config.vision_config.patch_size
+        processor.num_additional_image_tokens = int(config.vision_config.model_type in _CLS_TOWERS)
+
+    def typical_image(self, config: Any) -> tuple[int, int]:
+        """One square."""
+        return 1, patches_of(config.vision_config)
+
+    def image_counter(self, values: Mapping[str, Any]) -> Callable[[Sequence[tuple[int, int]]], int]:
+        """As many tokens as patches, whatever the size of an image."""
+        vision = values["vision_config"]
+        patches = (int(vision["image_size"]) // int(vision["patch_size"])) ** 2
+        return lambda sizes: patches * len(sizes)
+
+    def tiny_vision(self, width: int, **sizes: Any) -> CLIPVisionConfig:
+        """See `Family`."""
+        return CLIPVisionConfig(projection_dim=width, **sizes)
+
+    def original_fields(self, values: Mapping[str, Any], token_id: Callable[[str], int], vision: Any) -> dict[str, Any]:
+        """See `Family`."""
+        whole_image = values.get("mm_vision_select_feature") == "cls_patch"
+        return {
+            "vision_feature_layer": values.get("mm_vision_select_layer", -2),
+            "vision_feature_select_strategy": "full" if whole_image else "default",
+            "image_seq_length": patches_of(vision) + whole_image,
+        }
+
+    def refusal_of_original(self, values: Mapping[str, Any]) -> str:
+        """LLaVA-NeXT has the same architecture in its config."""
+        if not str(values.get("image_aspect_ratio", "")).startswith("anyres"):
+            return ""
+        return (
+            f"a LLaVA-NeXT (image_aspect_ratio = {values['image_aspect_ratio']!r} on a Llama), which is not "
+            "read; the nearest are liuhaotian/llava-v1.5-7b and, with tiles, llava-hf/llava-onevision-qwen2-7b-si-hf"
+        )

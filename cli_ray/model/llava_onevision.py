@@ -1,26 +1,95 @@
-"""LLaVA-OneVision with Cross-Layer Injection.
+"""LLaVA-OneVision: SigLIP, a two-layer projector and Qwen2, an image cut into tiles.
+
+The family `llava_onevision`, with and without injection; `families` hands it to whoever asks.
 
 Shapes: I images, L tiles of all images, P patches of a tile, N tapped vision layers, D width of the
 language model, R rows (of tiles before packing, of images after it), K = N D channels.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from math import sqrt
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import LlavaOnevisionForConditionalGeneration, LlavaOnevisionModel
-from transformers.models.llava_onevision.modeling_llava_onevision import image_size_to_num_patches
+from transformers import (
+    LlavaOnevisionConfig,
+    LlavaOnevisionForConditionalGeneration,
+    LlavaOnevisionModel,
+    LlavaOnevisionProcessor,
+    ProcessorMixin,
+    Qwen2Config,
+    SiglipVisionConfig,
+)
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
+from transformers.models.llava_onevision.modeling_llava_onevision import (
+    LlavaOnevisionMultiModalProjector,
+    image_size_to_num_patches,
+)
 
-from cli_ray.model.backbone import CliModel, Encoded
-from cli_ray.model.configuration import CliLlavaOnevisionConfig
+from cli_ray.errors import UserError
+from cli_ray.model.backbone import CliModel
+from cli_ray.model.configuration import InjectionSection
+from cli_ray.model.family import Family, OriginalFormat, patches_of
+from cli_ray.model.features import ImageFeatures
 from cli_ray.model.generation import CliForConditionalGeneration
+from cli_ray.model.processor import RENDER_CONTENT, MarksReplies
+from cli_ray.model.rivals import ExternalProjector
+
+GRID, TINY_GRID = 6, 3
+"""An image is cut into at most 6 x 6 tiles, as by the published checkpoints; into 3 x 3 by the tiny model."""
+
+
+class CliLlavaOnevisionConfig(InjectionSection, LlavaOnevisionConfig):
+    """LLaVA-OneVision with Cross-Layer Injection."""
+
+    model_type = "cli_llava_onevision"
+
+    cli: dict[str, Any] | None = None
+
+
+class CliLlavaOnevisionProcessor(MarksReplies, LlavaOnevisionProcessor):
+    """`LlavaOnevisionProcessor` without its video processor, whose chats tell where their replies begin.
+
+    The video processor of transformers needs torchvision, which has no build for some of the machines
+    that we run on, and no video is read here. A processor's parts are the modality names in the
+    signature of `__init__` (`ProcessorMixin.get_attributes`), so leaving one out is enough: saving and
+    loading follow. Arguments are those of the base class.
+    """
+
+    def __init__(
+        self,
+        image_processor: Any = None,
+        tokenizer: Any = None,
+        num_image_tokens: int | None = None,
+        vision_feature_select_strategy: str | None = None,
+        chat_template: str | None = None,
+        image_token: str = "<image>",
+        video_token: str = "<video>",
+        vision_aspect_ratio: str = "anyres_max_9",
+    ) -> None:
+        super().__init__(
+            image_processor,
+            tokenizer,
+            num_image_tokens=num_image_tokens,
+            vision_feature_select_strategy=vision_feature_select_strategy,
+            chat_template=chat_template,
+            image_token=image_token,
+            video_token=video_token,
+            vision_aspect_ratio=vision_aspect_ratio,
+        )
+
+
+class ExternalLlavaOnevisionProjector(ExternalProjector, LlavaOnevisionMultiModalProjector):
+    """LLaVA-OneVision's projector over joined layers."""
 
 
 class CliLlavaOnevisionModel(CliModel, LlavaOnevisionModel):
     """Vision tower, projector, AMP, AGF and the language model without its head."""
 
     config: CliLlavaOnevisionConfig
+    external_projector_class = ExternalLlavaOnevisionProjector
 
     def __init__(self, config: CliLlavaOnevisionConfig) -> None:
         super().__init__(config)
@@ -29,7 +98,7 @@ class CliLlavaOnevisionModel(CliModel, LlavaOnevisionModel):
 
     def encode(
         self, pixel_values: Tensor, image_sizes: Tensor | None = None, batch_num_images: Tensor | None = None
-    ) -> Encoded:
+    ) -> ImageFeatures:
         """Tiles of all images through the tower in one pass.
 
         Args:
@@ -48,9 +117,9 @@ class CliLlavaOnevisionModel(CliModel, LlavaOnevisionModel):
         )
         v_hat_NRD = self.project_taps(outputs)
         if v_hat_NRD is None:
-            return Encoded(outputs.pooler_output, None)
+            return ImageFeatures(outputs.pooler_output, None)
         tiles = self._tiles(image_sizes, batch_num_images)
-        return Encoded(outputs.pooler_output, self._pack(v_hat_NRD, image_sizes, tiles))
+        return ImageFeatures(outputs.pooler_output, self._pack(v_hat_NRD, image_sizes, tiles))
 
     def _tiles(self, image_sizes: Any, batch_num_images: Tensor | None) -> list[int]:
         """Tiles of each image, the thumbnail included, as `get_image_features` counts them."""
@@ -93,6 +162,190 @@ class CliLlavaOnevisionForConditionalGeneration(CliForConditionalGeneration, Lla
 
     def __init__(self, config: CliLlavaOnevisionConfig) -> None:
         super(LlavaOnevisionForConditionalGeneration, self).__init__(config)
-        self.model = CliLlavaOnevisionModel(config)
+        self.model = self.inner_class(config)
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.post_init()
+
+
+class LlavaOnevision(Family):
+    """LLaVA-OneVision."""
+
+    title = "LLaVA-OneVision"
+    plain_class = LlavaOnevisionForConditionalGeneration
+    model_class = CliLlavaOnevisionForConditionalGeneration
+    processor_class = CliLlavaOnevisionProcessor
+    text_config_class = Qwen2Config
+    tower = "siglip"
+    image_tokens = ("<image>", "<video>")
+    chat_template = (
+        RENDER_CONTENT + "{%- for message in messages -%}{{ '<|im_start|>' + message['role'] + '\n' }}"
+        "{%- if message['role'] == 'assistant' -%}{%- generation -%}{{ render(message['content']) + '<|im_end|>' }}"
+        "{%- endgeneration -%}{%- else -%}{{ render(message['content']) + '<|im_end|>' }}{%- endif -%}"
+        "{{ '\n' }}{%- endfor -%}"
+        "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}"
+    )
+    tiny_tokens = ("<s>", "</s>", "<pad>", "<image>", "<video>", "<|im_start|>", "<|im_end|>")
+    eos_token = "<|im_end|>"
+    original = OriginalFormat(
+        architecture="LlavaQwenForCausalLM",
+        model_types=("llava_qwen",),
+        settings={
+            "mm_vision_select_feature": "patch|None",
+            "mm_patch_merge_type": "spatial_unpad",
+            "image_aspect_ratio": r"anyres_max_\d+",
+        },
+    )
+
+    def adapt_tower(self, vision: Any) -> None:
+        """OneVision reads the last block but one; its published towers lack the last block and the head."""
+        vision.num_hidden_layers -= 1
+        vision.vision_use_head = False
+
+    def joined_fields(self, token_id: Callable[[str], int], vision: Any) -> dict[str, Any]:
+        """See `Family`."""
+        return _fields(token_id, pinpoints(vision.image_size, GRID))
+
+    def new_processor(self, tokenizer: Any, vision: Any, template: str) -> ProcessorMixin:
+        """See `Family`."""
+        return _processor(tokenizer, vision, template, pinpoints(vision.image_size, GRID), **_PIXELS)
+
+    def fit_processor(self, processor: ProcessorMixin, config: Any, where: str) -> None:
+        """See `Family`."""
+        processor.num_image_tokens = patches_of(config.vision_config)
+        processor.vision_aspect_ratio = config.vision_aspect_ratio
+        cut = [list(size) for size in processor.image_processor.image_grid_pinpoints]
+        if cut != [list(size) for size in config.image_grid_pinpoints]:
+            raise UserError(
+                f"{where}: image_grid_pinpoints in preprocessor_config.json names {len(cut)} resolutions that are not "
+                f"those of config.json ({len(config.image_grid_pinpoints)}): give both files the same"
+            )
+
+    def typical_image(self, config: Any) -> tuple[int, int]:
+        """3 x 3 tiles and the thumbnail, a newline token behind each row of patches."""
+        vision = config.vision_config
+        return 10, 10 * patches_of(vision) + 3 * (vision.image_size // vision.patch_size)
+
+    def image_counter(self, values: Mapping[str, Any]) -> Callable[[Sequence[tuple[int, int]]], int]:
+        """See `Family`."""
+        vision = values["vision_config"]
+        tile, side = int(vision["image_size"]), int(vision["image_size"]) // int(vision["patch_size"])
+        grid = [(height, width) for height, width in values["image_grid_pinpoints"]]
+        most = int(str(values.get("vision_aspect_ratio", "anyres_max_9")).removeprefix("anyres_max_"))
+
+        def count(sizes: Sequence[tuple[int, int]]) -> int:
+            if len(sizes) == 1:
+                return side * side + _tiled(sizes[0], grid, tile, side, most)
+            return len(sizes) * (side * side + 1)  # several images are not tiled; each ends with a newline token
+
+        return count
+
+    def tiny_vision(self, width: int, **sizes: Any) -> SiglipVisionConfig:
+        """See `Family`."""
+        return SiglipVisionConfig(vision_use_head=False, **sizes)
+
+    def tiny_fields(self, token_id: Callable[[str], int], vision: Any) -> dict[str, Any]:
+        """See `Family`."""
+        return _fields(token_id, pinpoints(vision.image_size, TINY_GRID))
+
+    def tiny_processor(self, tokenizer: Any, vision: Any) -> ProcessorMixin:
+        """See `Family`."""
+        return _processor(tokenizer, vision, self.chat_template, pinpoints(vision.image_size, TINY_GRID))
+
+    def original_fields(self, values: Mapping[str, Any], token_id: Callable[[str], int], vision: Any) -> dict[str, Any]:
+        """See `Family`."""
+        return _fields(token_id, _original_grid(values, vision.image_size)) | {
+            # The original tower lacks its last block, and reads the last one that is left whatever the config says.
+            "vision_feature_layer": -1,
+            "vision_feature_select_strategy": "full",
+            "vision_aspect_ratio": values["image_aspect_ratio"],
+        }
+
+    def original_processor(
+        self, values: Mapping[str, Any], tokenizer: Any, vision: Any, template: str
+    ) -> ProcessorMixin:
+        """See `Family`."""
+        grid = _original_grid(values, vision.image_size)
+        return _processor(tokenizer, vision, template, grid, values["image_aspect_ratio"], **_PIXELS)
+
+
+_PIXELS: dict[str, Any] = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3}
+"""SigLIP's normalisation."""
+
+
+def _fields(token_id: Callable[[str], int], grid: list[list[int]]) -> dict[str, Any]:
+    return {"video_token_index": token_id("<video>"), "image_grid_pinpoints": grid}
+
+
+def _processor(
+    tokenizer: Any,
+    vision: Any,
+    template: str,
+    grid: list[list[int]],
+    aspect_ratio: str = "anyres_max_9",
+    **pixels: Any,
+) -> CliLlavaOnevisionProcessor:
+    side = vision.image_size
+    size = {"height": side, "width": side}
+    return CliLlavaOnevisionProcessor(
+        LlavaOnevisionImageProcessorPil(size=size, image_grid_pinpoints=grid, **pixels),
+        tokenizer,
+        num_image_tokens=patches_of(vision),
+        vision_feature_select_strategy="full",
+        chat_template=template,
+        vision_aspect_ratio=aspect_ratio,
+    )
+
+
+def pinpoints(side: int, most: int) -> list[list[int]]:
+    """The resolutions of 1 x 1 to `most` x `most` tiles of `side` pixels, (height, width) in pixels."""
+    sizes = [side * count for count in range(1, most + 1)]
+    return [[height, width] for height in sizes for width in sizes]
+
+
+def _tiled(size: tuple[int, int], grid: Sequence[tuple[int, int]], tile: int, side: int, most: int) -> int:
+    """Tokens of an image's tiles after the padding is cut off, one newline token a row.
+
+    Args:
+        size: of the image.
+        grid: (height, width) of the canvases that it may be laid on.
+        tile: side of a tile in pixels.
+        side: patches along the side of a tile.
+        most: tiles above whose number of patches the whole is scaled down.
+    """
+    width, height = size
+    canvas_height, canvas_width = _canvas(size, grid)
+    rows, columns = canvas_height // tile * side, canvas_width // tile * side
+    if width / height > columns / rows:
+        rows -= (rows - int(round(height * columns / width, 7))) // 2 * 2
+    else:
+        columns -= (columns - int(round(width * rows / height, 7))) // 2 * 2
+    ratio = sqrt(rows * columns / (most * side**2))
+    if ratio > 1.1:
+        rows, columns = int(rows // ratio), int(columns // ratio)
+    return rows * columns + rows
+
+
+def _canvas(size: tuple[int, int], grid: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The canvas that keeps most pixels of an image, and among those the smallest."""
+    width, height = size
+
+    def merit(canvas: tuple[int, int]) -> tuple[int, int]:
+        scale = min(canvas[1] / width, canvas[0] / height)
+        kept = min(int(width * scale) * int(height * scale), width * height)
+        return kept, kept - canvas[0] * canvas[1]
+
+    return max(grid, key=merit)
+
+
+def _original_grid(values: Mapping[str, Any], side: int) -> list[list[int]]:
+    """Resolutions that an image may be cut into, (height, width) in pixels; the original has (width, height), or the
+    first and the last number of tiles as text, `(1x1),...,(6x6)`."""
+    stored = values.get("image_grid_pinpoints") or []
+    if isinstance(stored, str):
+        pairs = [tuple(map(int, pair)) for pair in re.findall(r"\((\d+)x(\d+)\)", stored)]
+        (first_column, first_row), (last_column, last_row) = (pairs[0], pairs[-1]) if pairs else ((1, 1), (0, 0))
+        columns, rows = range(first_column, last_column + 1), range(first_row, last_row + 1)
+        stored = [(column * side, row * side) for column in columns for row in rows]
+    if not stored:
+        raise UserError(f"image_grid_pinpoints = {values.get('image_grid_pinpoints')!r} in config.json names no sizes")
+    return [[height, width] for width, height in stored]

@@ -1,4 +1,7 @@
-"""Where a model lies, and the config that is there: a folder, or an id on the hub with its revision."""
+"""Where a model lies, and the config that is there: a folder, or an id on the hub with its revision.
+
+Whoever reads a checkpoint or a part of one asks here.
+"""
 
 from pathlib import Path
 from typing import Any

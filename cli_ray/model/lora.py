@@ -1,4 +1,4 @@
-"""LoRA on the language model, through peft."""
+"""LoRA on the language model, through peft: `build` puts adapters in, the export merges or stores them."""
 
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """What a kept cache must hold for the gates of images to come.
 
+`backbone` makes it, `injection` fills it.
+
 Shapes: B samples, T positions of this pass, P positions in the cache before them, D width of the language model,
 H heads, N vision layers.
 """

@@ -11,38 +11,22 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, LlamaConfig, LlavaConfig, LlavaOnevisionConfig, ProcessorMixin, Qwen2Config
+from transformers import AutoTokenizer, ProcessorMixin
 
 from cli_ray.config import ModelConfig
 from cli_ray.errors import UserError
-from cli_ray.model.assemble import family_template, join_processor, rows_of, vision_config
+from cli_ray.model.assemble import family_template, rows_of, vision_config
+from cli_ray.model.families import family_named
+from cli_ray.model.family import OriginalFormat
 from cli_ray.model.location import located
-from cli_ray.model.tiny import Family
+from cli_ray.registry import FAMILIES
 
-TEXTS: dict[str, tuple[Family, Any]] = {
-    "LlavaLlamaForCausalLM": ("llava", LlamaConfig),
-    "LlavaQwenForCausalLM": ("llava_onevision", Qwen2Config),
-}
-_KINDS = {
-    "llava": "LlavaLlamaForCausalLM",
-    "llava_llama": "LlavaLlamaForCausalLM",
-    "llava_qwen": "LlavaQwenForCausalLM",
-}
-_COMMON = {
+_SETTINGS = {
     "mm_projector_type": "mlp2x_gelu",
     "mm_resampler_type": "None",
     "mm_use_im_start_end": "False|None",
 }
-_READ: dict[Family, dict[str, str]] = {
-    "llava": _COMMON | {"mm_vision_select_feature": "patch|cls_patch|None"},
-    "llava_onevision": _COMMON
-    | {
-        "mm_vision_select_feature": "patch|None",
-        "mm_patch_merge_type": "spatial_unpad",
-        "image_aspect_ratio": r"anyres_max_\d+",
-    },
-}
-"""Patterns of the settings that are read; others make another model."""
+"""Patterns of the settings that are read in every family; others make another model."""
 _ROUNDING = 64
 """Embeddings that grow do so to a multiple of this, as in the converted checkpoints on the hub."""
 
@@ -54,11 +38,23 @@ def is_original(values: Mapping[str, Any]) -> bool:
 
 def architecture(values: Mapping[str, Any]) -> str:
     """The class that an original checkpoint was saved from; empty if its config does not say."""
-    named = values.get("architectures") or [_KINDS.get(str(values.get("model_type")), "")]
-    return str(named[0])
+    if values.get("architectures"):
+        return str(values["architectures"][0])
+    kind = values.get("model_type")
+    return next((form.architecture for form in _formats().values() if kind in form.model_types), "")
 
 
-def original_config(model: ModelConfig, values: Mapping[str, Any]) -> LlavaConfig | LlavaOnevisionConfig:
+def original_family(values: Mapping[str, Any]) -> str | None:
+    """The name of the family that an original checkpoint is of; None if none is read that has its architecture."""
+    return next((name for name, form in _formats().items() if form.architecture == architecture(values)), None)
+
+
+def _formats() -> dict[str, OriginalFormat]:
+    """By the names of the families that have one."""
+    return {name: form for name in FAMILIES if (form := family_named(name).original) is not None}
+
+
+def original_config(model: ModelConfig, values: Mapping[str, Any]) -> Any:
     """The config of the plain LLaVA that an original checkpoint is, the image token among its embeddings.
 
     Args:
@@ -68,10 +64,10 @@ def original_config(model: ModelConfig, values: Mapping[str, Any]) -> LlavaConfi
         UserError: it has parts or settings that are not read.
         OSError: its vision tower cannot be read.
     """
-    family = _check(model, values)
+    _check(model, values)
     _refuse_projector(model.checkpoint)
-    vision, tokenizer = _vision(model, values), original_tokenizer(model, values)
-    text = text_config(values)
+    vision, tokenizer = _vision(model, values), original_tokenizer(model)
+    text = text_config(model, values)
     if rows_of(tokenizer) > text.vocab_size:
         text.vocab_size = -(-rows_of(tokenizer) // _ROUNDING) * _ROUNDING
     tokens = {
@@ -80,32 +76,14 @@ def original_config(model: ModelConfig, values: Mapping[str, Any]) -> LlavaConfi
         "eos_token_id": text.eos_token_id,
         "pad_token_id": tokenizer.pad_token_id,
     }
-    if family == "llava":
-        whole_image = values.get("mm_vision_select_feature") == "cls_patch"
-        return LlavaConfig(
-            vision_config=vision,
-            text_config=text,
-            vision_feature_layer=values.get("mm_vision_select_layer", -2),
-            vision_feature_select_strategy="full" if whole_image else "default",
-            image_seq_length=(vision.image_size // vision.patch_size) ** 2 + whole_image,
-            **tokens,
-        )
-    return LlavaOnevisionConfig(
-        vision_config=vision,
-        text_config=text,
-        # The original tower lacks its last block, and reads the last one that is left whatever the config says.
-        vision_feature_layer=-1,
-        vision_feature_select_strategy="full",
-        video_token_index=tokenizer.convert_tokens_to_ids("<video>"),
-        image_grid_pinpoints=_grid(values, vision.image_size),
-        vision_aspect_ratio=values["image_aspect_ratio"],
-        **tokens,
-    )
+    family = family_named(model.family)
+    own_fields = family.original_fields(values, tokenizer.convert_tokens_to_ids, vision)
+    return family.plain_class.config_class(vision_config=vision, text_config=text, **tokens, **own_fields)
 
 
-def text_config(values: Mapping[str, Any]) -> Any:
+def text_config(model: ModelConfig, values: Mapping[str, Any]) -> Any:
     """The config of the language model as it is stored, before the image token is added."""
-    _, text_class = TEXTS[architecture(values)]
+    text_class = family_named(model.family).text_config_class
     known = {field.name for field in fields(text_class)} - {"architectures"} | {"rope_theta", "rope_scaling"}
     return text_class(**{key: value for key, value in values.items() if key in known})
 
@@ -117,20 +95,19 @@ def original_processor(model: ModelConfig, values: Mapping[str, Any]) -> Process
         UserError: as `original_config`.
         OSError: as `original_config`.
     """
-    family = _check(model, values)
-    vision, tokenizer = _vision(model, values), original_tokenizer(model, values)
-    template = family_template(family, tokenizer)
-    if family == "llava":
-        return join_processor(family, tokenizer, vision, template, [])
-    grid = _grid(values, vision.image_size)
-    return join_processor(family, tokenizer, vision, template, grid, values["image_aspect_ratio"])
+    _check(model, values)
+    vision, tokenizer = _vision(model, values), original_tokenizer(model)
+    template = family_template(model.family, tokenizer)
+    return family_named(model.family).original_processor(values, tokenizer, vision, template)
 
 
-def original_tokenizer(model: ModelConfig, values: Mapping[str, Any]) -> Any:
+def original_tokenizer(model: ModelConfig) -> Any:
     """The checkpoint's tokenizer with the tokens that the converted checkpoints on the hub add to it."""
-    family, text_class = TEXTS[architecture(values)]
-    tokenizer = AutoTokenizer.from_pretrained(**located(model.checkpoint, model.revision), config=text_class())
-    tokenizer.add_tokens(["<image>"] if family == "llava" else ["<image>", "<video>"], special_tokens=True)
+    family = family_named(model.family)
+    tokenizer = AutoTokenizer.from_pretrained(
+        **located(model.checkpoint, model.revision), config=family.text_config_class()
+    )
+    tokenizer.add_tokens(list(family.image_tokens), special_tokens=True)
     # Vicuna's pad token is <unk>, which texts may hold too.
     if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.unk_token:
         tokenizer.add_special_tokens({"pad_token": "<pad>"})
@@ -172,36 +149,18 @@ def _vision(model: ModelConfig, values: Mapping[str, Any]) -> Any:
     return vision
 
 
-def _check(model: ModelConfig, values: Mapping[str, Any]) -> Family:
-    """The family of a checkpoint that can be read; UserError for the others."""
-    kind = architecture(values)
+def _check(model: ModelConfig, values: Mapping[str, Any]) -> None:
+    """Refuses a checkpoint that is not read; UserError."""
+    kind, formats = architecture(values), _formats()
     where = f"model.checkpoint = {model.checkpoint!r}, in LLaVA's original format,"
-    if kind not in TEXTS:
-        raise UserError(f"{where} is a {kind or values.get('model_type')}; those that are read are {', '.join(TEXTS)}")
-    family, _ = TEXTS[kind]
-    anyres = str(values.get("image_aspect_ratio", "")).startswith("anyres")
-    if family == "llava" and anyres:
-        raise UserError(
-            f"{where} is a LLaVA-NeXT (image_aspect_ratio = {values['image_aspect_ratio']!r} on a Llama), which is not "
-            "read; the nearest are liuhaotian/llava-v1.5-7b and, with tiles, llava-hf/llava-onevision-qwen2-7b-si-hf"
-        )
-    if family != model.family:
-        raise UserError(f"{where} is a {kind}, but model.family = {model.family!r}: set it to {family!r}")
-    for field, read in _READ[family].items():
+    name = original_family(values)
+    if name is None:
+        known = ", ".join(form.architecture for form in formats.values())
+        raise UserError(f"{where} is a {kind or values.get('model_type')}; those that are read are {known}")
+    if refusal := family_named(name).refusal_of_original(values):
+        raise UserError(f"{where} is {refusal}")
+    if name != model.family:
+        raise UserError(f"{where} is a {kind}, but model.family = {model.family!r}: set it to {name!r}")
+    for field, read in (_SETTINGS | {**formats[name].settings}).items():
         if not re.fullmatch(read, str(values.get(field))):
             raise UserError(f"{where} has {field} = {values.get(field)!r} in config.json, which is not read: {read} is")
-    return family
-
-
-def _grid(values: Mapping[str, Any], side: int) -> list[list[int]]:
-    """Resolutions that an image may be cut into, (height, width) in pixels; the original has (width, height), or the
-    first and the last number of tiles as text, `(1x1),...,(6x6)`."""
-    stored = values.get("image_grid_pinpoints") or []
-    if isinstance(stored, str):
-        pairs = [tuple(map(int, pair)) for pair in re.findall(r"\((\d+)x(\d+)\)", stored)]
-        (first_column, first_row), (last_column, last_row) = (pairs[0], pairs[-1]) if pairs else ((1, 1), (0, 0))
-        columns, rows = range(first_column, last_column + 1), range(first_row, last_row + 1)
-        stored = [(column * side, row * side) for column in columns for row in rows]
-    if not stored:
-        raise UserError(f"image_grid_pinpoints = {values.get('image_grid_pinpoints')!r} in config.json names no sizes")
-    return [[height, width] for width, height in stored]

@@ -47,7 +47,7 @@ def load_original(kind: Any, model: ModelConfig, config: Any, values: Mapping[st
     Raises:
         UserError: the files hold weights that the model lacks.
     """
-    rows, stored = config.text_config.vocab_size, text_config(values).vocab_size
+    rows, stored = config.text_config.vocab_size, text_config(model, values).vocab_size
     config.text_config.vocab_size = stored
     built, report = kind.from_pretrained(
         **located(model.checkpoint, model.revision),

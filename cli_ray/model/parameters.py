@@ -1,6 +1,7 @@
-"""Which part of the model a parameter belongs to.
+"""The part of the model that a parameter belongs to, whether it decays, and how to reach all of a partitioned one.
 
-Parameters that DeepSpeed's ZeRO-3 has partitioned, without importing DeepSpeed where it has not.
+The optimiser's groups and all code that writes weights go through here. DeepSpeed, whose ZeRO-3 partitions parameters,
+is imported only where it is in use.
 """
 
 from collections.abc import Iterator, Sequence
@@ -63,10 +64,11 @@ def partitioning_off() -> Iterator[None]:
     """Models of transformers that are built within are whole, also while `HfDeepSpeedConfig` is in force."""
     from transformers.integrations import deepspeed as integration
 
-    kept = integration.deepspeed_config() and integration._hf_deepspeed_config_weak_ref()
+    # transformers 5.17 has a function that sets this config and one that unsets it, but none that returns it.
+    config = integration.deepspeed_config() and integration._hf_deepspeed_config_weak_ref()
     integration.unset_hf_deepspeed_config()
     try:
         yield
     finally:
-        if kept:
-            integration.set_hf_deepspeed_config(kept)
+        if config:
+            integration.set_hf_deepspeed_config(config)

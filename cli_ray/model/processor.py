@@ -1,17 +1,26 @@
-"""Processors that mark the replies of a chat, so that gates read what they read in training."""
+"""What the processors of all families share: they mark the replies of a chat.
+
+So gates read at inference what they read in training.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from transformers import LlavaOnevisionProcessor, LlavaProcessor, ProcessorMixin
+from transformers import ProcessorMixin
 
+# Content is a string with `<image>` marks or a list of parts, as in the templates on the hub.
+RENDER_CONTENT = (
+    "{%- macro render(content) -%}{%- if content is string -%}{{ content }}{%- else -%}{%- for part in content -%}"
+    "{{ '<image>\n' if part['type'] == 'image' else part['text'] }}{%- endfor -%}{%- endif -%}{%- endmacro -%}"
+)
+"""The macro `render` that the chat templates of the families begin with."""
 _OF_TOKENS = ("tokenize", "return_dict", "return_tensors", "return_assistant_tokens_mask", "processor_kwargs")
 _OF_THE_END = ("add_generation_prompt", "continue_final_message")
 
 
-class _MarksReplies(ProcessorMixin):
+class MarksReplies(ProcessorMixin):
     """Mixin of the processors, before the plain one's class."""
 
     def apply_chat_template(self, conversation: Any, chat_template: str | None = None, **kwargs: Any) -> Any:
@@ -47,30 +56,29 @@ class _MarksReplies(ProcessorMixin):
         inner = {key: value for key, value in own.items() if key not in _OF_THE_END}
 
         def render(turns: int, **end: bool) -> str:
-            text = super(_MarksReplies, self).apply_chat_template(list(chat[:turns]), chat_template, **inner, **end)
-            return str(text)
+            return str(super(MarksReplies, self).apply_chat_template(list(chat[:turns]), chat_template, **inner, **end))
 
-        whole = str(super().apply_chat_template(chat, chat_template, **own))
+        text = str(super().apply_chat_template(chat, chat_template, **own))
         spans = []
         for turn, message in enumerate(chat):
             if message["role"] == "assistant":
                 context = render(turn) if turn else ""
                 prompt = render(turn, add_generation_prompt=True) if turn else ""
-                start = _after_header(whole, context, prompt)
+                start = _after_header(text, context, prompt)
                 if start is None:
                     raise ValueError(f"the chat template does not render message {turn} after those before it")
-                spans.append((start, len(whole) if turn == len(chat) - 1 else len(render(turn + 1))))
+                spans.append((start, len(text) if turn == len(chat) - 1 else len(render(turn + 1))))
         return spans
 
 
-def _after_header(whole: str, context: str, prompt: str) -> int | None:
+def _after_header(text: str, context: str, prompt: str) -> int | None:
     """Where a reply begins: after the generation prompt; the header of a past turn may have other spaces."""
-    if whole.startswith(prompt):
+    if text.startswith(prompt):
         return len(prompt)
     words = map(re.escape, prompt[len(context) :].split())
     header = re.compile(r"\s*" + r"\s*".join(words) + r"\s*")
-    found = header.match(whole, len(context)) if whole.startswith(context) else None
-    return None if found is None else found.end()
+    match = header.match(text, len(context)) if text.startswith(context) else None
+    return None if match is None else match.end()
 
 
 def _turns(masks: list[list[int]], attention_mask: Any, input_ids: Any) -> Any:
@@ -82,39 +90,3 @@ def _turns(masks: list[list[int]], attention_mask: Any, input_ids: Any) -> Any:
             turn_T = turn_T.masked_fill(torch.as_tensor(attention_mask[i]) == 0, -1)
         rows.append(turn_T)
     return torch.stack(rows) if isinstance(input_ids, torch.Tensor) else [row.tolist() for row in rows]
-
-
-class CliLlavaProcessor(_MarksReplies, LlavaProcessor):
-    """`LlavaProcessor` whose chats tell where their replies begin."""
-
-
-class CliLlavaOnevisionProcessor(_MarksReplies, LlavaOnevisionProcessor):
-    """`LlavaOnevisionProcessor` without its video processor, whose chats tell where their replies begin.
-
-    The video processor of transformers needs torchvision, which has no build for some of the machines
-    that we run on, and no video is read here. A processor's parts are the modality names in the
-    signature of `__init__` (`ProcessorMixin.get_attributes`), so leaving one out is enough: saving and
-    loading follow. Arguments are those of the base class.
-    """
-
-    def __init__(
-        self,
-        image_processor: Any = None,
-        tokenizer: Any = None,
-        num_image_tokens: int | None = None,
-        vision_feature_select_strategy: str | None = None,
-        chat_template: str | None = None,
-        image_token: str = "<image>",
-        video_token: str = "<video>",
-        vision_aspect_ratio: str = "anyres_max_9",
-    ) -> None:
-        super().__init__(
-            image_processor,
-            tokenizer,
-            num_image_tokens=num_image_tokens,
-            vision_feature_select_strategy=vision_feature_select_strategy,
-            chat_template=chat_template,
-            image_token=image_token,
-            video_token=video_token,
-            vision_aspect_ratio=vision_aspect_ratio,
-        )

@@ -1,4 +1,6 @@
-"""The rivals of AGF, under the same recipe and through the same seam.
+"""What the rivals of AGF need: fixed gates, and a projector that takes several layers.
+
+They run under the same recipe and through the same seam. Called by `backbone`.
 
 Shapes: M decoder layers, N tapped vision layers, C vision width, D width of the language model.
 """
@@ -8,8 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import initialization as init
-from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
-from transformers.models.llava_onevision.modeling_llava_onevision import LlavaOnevisionMultiModalProjector
 
 from cli_ray.config import InjectionConfig
 
@@ -20,8 +20,8 @@ def fixed_gates(injection: InjectionConfig, like: Tensor) -> Tensor:
     `deepstack` sends the j-th vision layer into the j-th decoder layer (arXiv 2406.04334, as Qwen3-VL does),
     `static` one into one (what the paper compares with as SLI), `amp_only` the mean of all into each.
     """
-    vision, decoder = len(injection.vision_layers.layers), len(injection.decoder_layers.layers)
-    if injection.kind == "amp_only":
+    vision, decoder = len(injection.tapped), len(injection.injected)
+    if injection.traits.gates == "mean":
         return torch.full((decoder, vision), 1 / vision, device=like.device)
     return torch.eye(decoder, device=like.device)
 
@@ -35,8 +35,9 @@ class ExternalWeights(nn.Linear):
         init.zeros_(self.weight)
 
 
-class _ExternalProjector(nn.Module):
-    """A projector over joined layers: `MLP` with the pre-activation `linear_1(V_base) + Σ_k E_k V_k`.
+class ExternalProjector(nn.Module):
+    """Mixin of a family's projector over joined layers, before the plain one: `MLP` with the pre-activation
+    `linear_1(V_base) + Σ_k E_k V_k`.
 
     That is the widened first layer of Dense Connector (arXiv 2405.13800), channel integration, grown
     from a trained projector.
@@ -55,20 +56,14 @@ class _ExternalProjector(nn.Module):
         return projected
 
 
-class ExternalLlavaProjector(_ExternalProjector, LlavaMultiModalProjector):
-    """LLaVA-1.5's projector over joined layers."""
+def widen_projector(projector: Any, external_class: type[nn.Module], num_layers: int) -> None:
+    """Give the projector, in place, zero weights for `num_layers` more vision layers.
 
-
-class ExternalLlavaOnevisionProjector(_ExternalProjector, LlavaOnevisionMultiModalProjector):
-    """LLaVA-OneVision's projector over joined layers."""
-
-
-EXTERNAL_PROJECTORS = (ExternalLlavaProjector, ExternalLlavaOnevisionProjector)
-
-
-def widen_projector(projector: Any, num_layers: int) -> None:
-    """Give the projector, in place, zero weights for `num_layers` more vision layers."""
-    onevision = isinstance(projector, LlavaOnevisionMultiModalProjector)
-    projector.__class__ = ExternalLlavaOnevisionProjector if onevision else ExternalLlavaProjector
+    Args:
+        projector: of a plain model.
+        external_class: an `ExternalProjector` of its family.
+        num_layers: tapped ones.
+    """
+    projector.__class__ = external_class
     linear = projector.linear_1
     projector.external = ExternalWeights(num_layers * linear.in_features, linear.out_features, bias=False)

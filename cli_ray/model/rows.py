@@ -1,5 +1,7 @@
 """Where the packed rows of visual features belong in the batch.
 
+Index tensors that `backbone` makes once a pass and that the gates and the injection use.
+
 Shapes: B samples, T positions, R rows (visual tokens of all images in placeholder order), I images, P
 rows of the longest image.
 """

@@ -1,4 +1,4 @@
-"""Small random LLaVA models and their processors, built in memory: the `tiny` checkpoint.
+"""Small random models of each family and their processors, built in memory: the `tiny` checkpoint.
 
 They are the stock classes of transformers with few and narrow layers, so whatever works on them works on
 the published checkpoints. Every test uses them, and so does the demo.
@@ -6,52 +6,13 @@ the published checkpoints. Every test uses them, and so does the demo.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import (
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaOnevisionConfig,
-    LlavaOnevisionForConditionalGeneration,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    ProcessorMixin,
-    Qwen2Config,
-    SiglipVisionConfig,
-)
-from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
-from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, ProcessorMixin
 
-from cli_ray.model.processor import CliLlavaOnevisionProcessor, CliLlavaProcessor
-
-Family = Literal["llava", "llava_onevision"]
-
-SPECIAL_TOKENS: dict[Family, tuple[str, ...]] = {
-    "llava": ("<s>", "</s>", "<pad>", "<image>"),
-    "llava_onevision": ("<s>", "</s>", "<pad>", "<image>", "<video>", "<|im_start|>", "<|im_end|>"),
-}
-
-# Content is a string with `<image>` marks or a list of parts, as in the templates on the hub.
-_CONTENT = (
-    "{%- macro render(content) -%}{%- if content is string -%}{{ content }}{%- else -%}{%- for part in content -%}"
-    "{{ '<image>\n' if part['type'] == 'image' else part['text'] }}{%- endfor -%}{%- endif -%}{%- endmacro -%}"
-)
-CHAT_TEMPLATES: dict[Family, str] = {
-    "llava": _CONTENT + "{%- for message in messages -%}{%- if message['role'] == 'assistant' -%}"
-    "{{ 'ASSISTANT:' }}{%- generation -%}{{ ' ' + render(message['content']) + '</s>' }}{%- endgeneration -%}"
-    "{%- elif message['role'] == 'user' -%}{{ 'USER: ' + render(message['content']) + ' ' }}"
-    "{%- else -%}{{ render(message['content']) + ' ' }}{%- endif -%}{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ 'ASSISTANT:' }}{%- endif -%}",
-    "llava_onevision": _CONTENT + "{%- for message in messages -%}{{ '<|im_start|>' + message['role'] + '\n' }}"
-    "{%- if message['role'] == 'assistant' -%}{%- generation -%}{{ render(message['content']) + '<|im_end|>' }}"
-    "{%- endgeneration -%}{%- else -%}{{ render(message['content']) + '<|im_end|>' }}{%- endif -%}"
-    "{{ '\n' }}{%- endfor -%}"
-    "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\n' }}{%- endif -%}",
-}
+from cli_ray.model.families import family_named
 
 
 @dataclass(frozen=True)
@@ -82,30 +43,37 @@ class TinySize:
 TINY = TinySize()
 
 
-def tiny_tokenizer(family: Family, corpus: Sequence[str] = (), merges: int = 0) -> PreTrainedTokenizerFast:
+def tiny_tokenizer(name: str, corpus: Sequence[str] = (), merges: int = 0) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer: 256 bytes, at most `merges` merges learnt from `corpus`, special tokens.
 
     It encodes any text. LLaVA's puts `<s>` in front, as Llama's does; Qwen's puts nothing.
+
+    Args:
+        name: of the family.
+        corpus: texts that the merges are learnt from.
+        merges: how many.
     """
+    family = family_named(name)
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    special = list(SPECIAL_TOKENS[family])
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     trainer = trainers.BpeTrainer(
-        vocab_size=len(alphabet) + len(special) + merges,
-        special_tokens=special,
+        vocab_size=len(alphabet) + len(family.tiny_tokens) + merges,
+        special_tokens=list(family.tiny_tokens),
         initial_alphabet=alphabet,
         show_progress=False,
     )
     tokenizer.train_from_iterator(corpus, trainer)
-    if family == "llava":
-        bos = [("<s>", tokenizer.token_to_id("<s>"))]
-        tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A $B", special_tokens=bos)
+    if family.bos_token is not None:
+        first = family.bos_token
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{first} $A", pair=f"{first} $A $B", special_tokens=[(first, tokenizer.token_to_id(first))]
+        )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        bos_token="<s>" if family == "llava" else None,
-        eos_token="</s>" if family == "llava" else "<|im_end|>",
+        bos_token=family.bos_token,
+        eos_token=family.eos_token,
         pad_token="<pad>",
         extra_special_tokens={"image_token": "<image>"},
         model_max_length=4096,
@@ -113,75 +81,41 @@ def tiny_tokenizer(family: Family, corpus: Sequence[str] = (), merges: int = 0) 
     )
 
 
-def tiny_processor(
-    family: Family, size: TinySize = TINY, corpus: Sequence[str] = (), merges: int = 0
-) -> ProcessorMixin:
+def tiny_processor(name: str, size: TinySize = TINY, corpus: Sequence[str] = (), merges: int = 0) -> ProcessorMixin:
     """The processor that fits `build_tiny` of the same arguments.
 
     Args:
-        family: LLaVA-1.5 (centre crop to one square) or LLaVA-OneVision (anyres, up to 3 x 3 tiles and
-            the thumbnail).
+        name: of the family, such as `llava` (centre crop to one square) or `llava_onevision` (anyres, up to 3 x 3
+            tiles and the thumbnail).
         size: sizes of the model.
         corpus: texts that the tokenizer learns its merges from; plain bytes without.
         merges: how many.
     """
-    tokenizer = tiny_tokenizer(family, corpus, merges)
-    side = {"height": size.image_size, "width": size.image_size}
-    if family == "llava":
-        return CliLlavaProcessor(
-            LlavaImageProcessorPil(size={"shortest_edge": size.image_size}, crop_size=side),
-            tokenizer,
-            patch_size=size.patch_size,
-            vision_feature_select_strategy="default",
-            chat_template=CHAT_TEMPLATES[family],
-            num_additional_image_tokens=1,
-        )
-    return CliLlavaOnevisionProcessor(
-        LlavaOnevisionImageProcessorPil(size=side, image_grid_pinpoints=_grid(size)),
-        tokenizer,
-        num_image_tokens=size.patches,
-        vision_feature_select_strategy="full",
-        chat_template=CHAT_TEMPLATES[family],
+    return family_named(name).tiny_processor(tiny_tokenizer(name, corpus, merges), size)
+
+
+def build_tiny(name: str, seed: int = 0, size: TinySize = TINY, merges: int = 0) -> PreTrainedModel:
+    """A plain model of the family `name` with random weights drawn from `seed`, in fp32 and evaluation mode."""
+    family = family_named(name)
+    ids = {token: i for i, token in enumerate(family.tiny_tokens)}
+    vocabulary = len(pre_tokenizers.ByteLevel.alphabet()) + len(ids) + merges
+    tokens = {
+        "bos_token_id": None if family.bos_token is None else ids[family.bos_token],
+        "eos_token_id": ids[family.eos_token],
+        "pad_token_id": ids["<pad>"],
+    }
+    vision = family.tiny_vision(size.decoder_width, **_encoder(size))
+    config = family.plain_class.config_class(
+        vision_config=vision,
+        text_config=family.text_config_class(vocab_size=vocabulary, **_decoder(size), **tokens),
+        image_token_index=ids["<image>"],
+        **family.tiny_fields(ids.__getitem__, vision),
+        **tokens,
     )
-
-
-def build_tiny(family: Family, seed: int = 0, size: TinySize = TINY, merges: int = 0) -> PreTrainedModel:
-    """A plain LLaVA with random weights drawn from `seed`, in fp32 and evaluation mode."""
-    token_ids = {token: i for i, token in enumerate(SPECIAL_TOKENS[family])}
-    vocabulary = len(pre_tokenizers.ByteLevel.alphabet()) + len(token_ids) + merges
-    build = _build_llava if family == "llava" else _build_onevision
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(size, vocabulary, token_ids).eval()
-
-
-def _build_llava(size: TinySize, vocabulary: int, token_ids: dict[str, int]) -> PreTrainedModel:
-    tokens = {"bos_token_id": token_ids["<s>"], "eos_token_id": token_ids["</s>"], "pad_token_id": token_ids["<pad>"]}
-    text = LlamaConfig(vocab_size=vocabulary, **_decoder(size), **tokens)
-    vision = CLIPVisionConfig(projection_dim=size.decoder_width, **_encoder(size))
-    config = LlavaConfig(
-        vision_config=vision,
-        text_config=text,
-        image_token_index=token_ids["<image>"],
-        image_seq_length=size.patches,
-        **tokens,
-    )
-    return LlavaForConditionalGeneration(config)
-
-
-def _build_onevision(size: TinySize, vocabulary: int, token_ids: dict[str, int]) -> PreTrainedModel:
-    tokens = {"bos_token_id": None, "eos_token_id": token_ids["<|im_end|>"], "pad_token_id": token_ids["<pad>"]}
-    text = Qwen2Config(vocab_size=vocabulary, **_decoder(size), **tokens)
-    vision = SiglipVisionConfig(vision_use_head=False, **_encoder(size))
-    config = LlavaOnevisionConfig(
-        vision_config=vision,
-        text_config=text,
-        image_token_index=token_ids["<image>"],
-        video_token_index=token_ids["<video>"],
-        image_grid_pinpoints=_grid(size),
-        **tokens,
-    )
-    return LlavaOnevisionForConditionalGeneration(config)
+        model: PreTrainedModel = family.plain_class(config)
+        return model.eval()
 
 
 def _encoder(size: TinySize) -> dict[str, Any]:
@@ -207,8 +141,3 @@ def _decoder(size: TinySize) -> dict[str, Any]:
         # The usual 0.02 suits widths of thousands; here it would make layers that hardly do anything.
         "initializer_range": size.decoder_width**-0.5,
     }
-
-
-def _grid(size: TinySize) -> list[list[int]]:
-    """Resolutions that an image may be cut into, (height, width) in pixels: 1 x 1 to 3 x 3 tiles."""
-    return [[rows * size.image_size, columns * size.image_size] for rows in (1, 2, 3) for columns in (1, 2, 3)]

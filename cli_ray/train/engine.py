@@ -113,9 +113,7 @@ def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any
 
 def gated_layers(injection: InjectionConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Tapped vision layers and injected decoder layers of a resolved config; empty where nothing is injected."""
-    if injection.kind in ("none", "external"):
-        return (), ()
-    return injection.vision_layers.layers, injection.decoder_layers.layers
+    return (injection.tapped, injection.injected) if injection.traits.injects else ((), ())
 
 
 class Engine:

@@ -52,7 +52,7 @@ class RunFolder(Folder):
         Raises:
             UserError: they differ.
         """
-        if injection.kind == "none":
+        if not injection.traits.taps:
             return
         for event in self.events():
             if event["event"] == "begin" and event.get("injection"):

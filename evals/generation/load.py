@@ -8,8 +8,10 @@ from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConf
 
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import UserError
-from cli_ray.model.build import PROCESSORS
+from cli_ray.model.families import family_named, name_of
+from cli_ray.model.family import Family
 from cli_ray.model.fit import fit
+from cli_ray.registry import FAMILIES
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 
@@ -59,10 +61,10 @@ def read_processor(model: str, revision: str = "") -> tuple[Any, ProcessorMixin]
     """
     try:
         config = AutoConfig.from_pretrained(model, revision=revision or None)
-        family = config.model_type.removeprefix("cli_")
-        if family not in PROCESSORS:
-            raise UserError(f"{model} is a {config.model_type}; only llava and llava_onevision can be evaluated")
-        processor = _processor(model, family, revision or None)
+        name = name_of(config.model_type)
+        if name not in FAMILIES:
+            raise UserError(f"{model} is a {config.model_type}; only {' and '.join(FAMILIES)} can be evaluated")
+        processor = _processor(model, family_named(name), revision or None)
     except (OSError, ImportError) as error:
         raise _unreadable(model, error) from error
     fit(processor, config, model)
@@ -79,16 +81,11 @@ def _devices(replica: ReplicaConfig) -> str | None:
     return "auto" if replica.gpus > 1 else "cuda"
 
 
-def _processor(model: str, family: str, revision: str | None) -> ProcessorMixin:
-    processor = PROCESSORS[family].from_pretrained(model, revision=revision)
+def _processor(model: str, family: Family, revision: str | None) -> ProcessorMixin:
+    processor: ProcessorMixin = family.processor_class.from_pretrained(model, revision=revision)
     if not processor.chat_template:
         raise UserError(f"the model {model} has no chat template; put a chat_template.jinja into its folder")
-    if family == "llava":
-        images = type(processor.image_processor)
-        stored, _ = images.get_image_processor_dict(model, revision=revision)
-        if "do_pad" not in stored:
-            # Checkpoints older than this setting were trained and published with padding to a square.
-            processor.image_processor.do_pad = True
+    family.complete_processor(processor, model, revision)
     return processor
 
 

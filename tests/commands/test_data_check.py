@@ -11,7 +11,8 @@ from cli_ray.config import InjectionConfig, ModelConfig
 from cli_ray.config.injection import Layers
 from cli_ray.model import build
 from cli_ray.model.build import load_processor
-from cli_ray.model.configuration import CliLlavaOnevisionConfig, resolve
+from cli_ray.model.configuration import resolve
+from cli_ray.model.llava_onevision import CliLlavaOnevisionConfig
 from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.train import trainer
 from tests.data.shards import picture, table_rows, talk, tar_members, turns, write_parquet, write_tar

@@ -3,18 +3,17 @@ import os
 import signal
 import subprocess
 import sys
-import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from ray.exceptions import RayTaskError
 
+import cli_ray
 from cli_ray.commands import compare, main
 from cli_ray.commands.places import check_output
 from cli_ray.errors import UserError
 
-PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 # Runs a verb and prints the heavy modules that it imported.
 PROBE = """
 import sys
@@ -153,7 +152,7 @@ def test_sigterm_ends_with_its_sentence(
 
 def test_the_version_is_that_of_the_package_and_python_runs_it_by_name() -> None:
     done = subprocess.run([sys.executable, "-m", "cli_ray", "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout == f"cli_ray {tomllib.loads(PYPROJECT.read_text())['project']['version']}\n"
+    assert done.stdout == f"cli_ray {cli_ray.__version__}\n"
 
 
 def test_sigterm_during_an_import_is_143() -> None:

@@ -8,7 +8,7 @@ from transformers import ProcessorMixin
 from cli_ray.data.chat_template import ChatTemplate
 from cli_ray.data.sample import Message
 from cli_ray.errors import UserError
-from cli_ray.model.tiny import Family, tiny_processor
+from cli_ray.model.tiny import tiny_processor
 
 # llava-hf/llava-1.5-7b-hf, chat_template.json
 HUB_LLAVA = (
@@ -43,7 +43,7 @@ TALK = [
 ]
 
 
-def with_template(family: Family, template: str) -> ProcessorMixin:
+def with_template(family: str, template: str) -> ProcessorMixin:
     """The tiny processor under another template."""
     processor = copy.deepcopy(tiny_processor(family))
     processor.chat_template = template
@@ -76,7 +76,7 @@ def with_template(family: Family, template: str) -> ProcessorMixin:
         ),
     ],
 )
-def test_text_and_spans(family: Family, template: str, text: str, learnt: list[str]) -> None:
+def test_text_and_spans(family: str, template: str, text: str, learnt: list[str]) -> None:
     rendered = ChatTemplate(with_template(family, template)).render(TALK)
     assert rendered.text == text
     assert [text[start:end] for start, end in rendered.spans] == learnt

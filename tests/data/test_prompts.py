@@ -13,7 +13,7 @@ from cli_ray.data.encoder import Encoder
 from cli_ray.data.readers.record import Conversation, read_conversation
 from cli_ray.data.sample import Message, Sample
 from cli_ray.evals.generation.predictor import with_marks
-from cli_ray.model.tiny import CHAT_TEMPLATES, Family
+from cli_ray.model.families import family_named
 from tests.data.shards import data_config, picture
 from tests.data.test_chat_template import CHATML, HUB_LLAVA, HUB_ONEVISION, with_template
 
@@ -22,9 +22,9 @@ TEMPLATES = pytest.mark.parametrize(
     ("family", "template"),
     [
         pytest.param("llava", HUB_LLAVA, id="llava hub"),
-        pytest.param("llava", CHAT_TEMPLATES["llava"], id="llava tiny"),
+        pytest.param("llava", family_named("llava").chat_template, id="llava tiny"),
         pytest.param("llava_onevision", HUB_ONEVISION, id="onevision hub"),
-        pytest.param("llava_onevision", CHAT_TEMPLATES["llava_onevision"], id="onevision tiny"),
+        pytest.param("llava_onevision", family_named("llava_onevision").chat_template, id="onevision tiny"),
     ],
 )
 
@@ -58,7 +58,7 @@ def assistant(text: str) -> dict[str, Any]:
 
 @TEMPLATES
 @pytest.mark.parametrize("images", [0, 1, 3])
-def test_parts_strings_the_evaluation_and_the_template_ask_the_same(family: Family, template: str, images: int) -> None:
+def test_parts_strings_the_evaluation_and_the_template_ask_the_same(family: str, template: str, images: int) -> None:
     processor, pictures = with_template(family, template), [picture(i) for i in range(images)]
     parts = user(*[""] * images, QUESTION)
     text = processor.apply_chat_template([parts], add_generation_prompt=True)
@@ -75,7 +75,7 @@ def test_parts_strings_the_evaluation_and_the_template_ask_the_same(family: Fami
 @pytest.mark.parametrize(
     "question", [user("One.", "Two."), user("Look:", "", QUESTION), user(QUESTION, ""), user("", "", QUESTION)], ids=str
 )
-def test_parts_stay_parts(family: Family, template: str, question: dict[str, Any]) -> None:
+def test_parts_stay_parts(family: str, template: str, question: dict[str, Any]) -> None:
     processor = with_template(family, template)
     pictures = [picture(i) for i, part in enumerate(question["content"]) if part["type"] == "image"]
     row = encode(processor, [question, assistant("A cat.")], pictures)
@@ -85,7 +85,7 @@ def test_parts_stay_parts(family: Family, template: str, question: dict[str, Any
 
 @TEMPLATES
 @pytest.mark.parametrize("images", [[1, 0, 0], [2, 1, 0], [0, 2, 1]], ids=str)
-def test_each_turn_is_asked_as_in_a_chat_that_goes_on(family: Family, template: str, images: list[int]) -> None:
+def test_each_turn_is_asked_as_in_a_chat_that_goes_on(family: str, template: str, images: list[int]) -> None:
     """After the model's own replies, each with the token that ends it, comes what the template adds."""
     processor = with_template(family, template)
     pictures = [picture(i) for i in range(sum(images))]

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from cli_ray.config import InjectionConfig
 from cli_ray.model import attach
-from cli_ray.model.tiny import Family, build_tiny
+from cli_ray.model.tiny import build_tiny
 
 SIZES = ((50, 90), (32, 32), (96, 40), (90, 95), (64, 64))
 """(height, width) of images in turn: from one tile to 3 x 3 and the thumbnail."""
@@ -44,7 +44,7 @@ def injection(**changes: Any) -> InjectionConfig:
     return InjectionConfig.model_validate(small)
 
 
-def cli_model(family: Family, seed: int = 0, *, opened: bool = True, **changes: Any) -> PreTrainedModel:
+def cli_model(family: str, seed: int = 0, *, opened: bool = True, **changes: Any) -> PreTrainedModel:
     """A tiny CLI model; `opened` sets all that starts at zero at random, so that every path counts."""
     model = attach(build_tiny(family), injection(**changes))
     if opened:

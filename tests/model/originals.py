@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, SiglipVisionConfig, SiglipVisionModel
 
-from cli_ray.model.tiny import Family, build_tiny
+from cli_ray.model.tiny import build_tiny
 
 WORDS = (
     "the",
@@ -87,7 +87,7 @@ def qwen_tokenizer(folder: Path) -> int:
 
 
 def original(
-    folder: Path, family: Family, *, tower_inside: bool, binary: bool = False, **changes: Any
+    folder: Path, family: str, *, tower_inside: bool, binary: bool = False, **changes: Any
 ) -> tuple[Path, PreTrainedModel]:
     """Writes a tiny original checkpoint, its vision tower in a folder beside it.
 
@@ -123,7 +123,7 @@ def original(
     return target, twin
 
 
-def _twin(family: Family, rows: int, image: int, *, tied: bool) -> PreTrainedModel:
+def _twin(family: str, rows: int, image: int, *, tied: bool) -> PreTrainedModel:
     config = build_tiny(family).config
     config.tie_word_embeddings = config.text_config.tie_word_embeddings = tied
     config.text_config.vocab_size = rows
@@ -152,7 +152,7 @@ def _original_name(name: str) -> str:
     return name
 
 
-def _write_tower(plain: PreTrainedModel, family: Family, folder: Path) -> None:
+def _write_tower(plain: PreTrainedModel, family: str, folder: Path) -> None:
     tower = plain.model.vision_tower
     if family == "llava":
         tower.save_pretrained(folder)
@@ -164,7 +164,7 @@ def _write_tower(plain: PreTrainedModel, family: Family, folder: Path) -> None:
     whole.save_pretrained(folder)
 
 
-def _config(plain: PreTrainedModel, family: Family, rows: int, tower: Path) -> dict[str, Any]:
+def _config(plain: PreTrainedModel, family: str, rows: int, tower: Path) -> dict[str, Any]:
     text = plain.config.text_config.to_dict()
     flat = {name: text[name] for name in TEXT} | {
         "architectures": [KINDS[family]],

@@ -6,7 +6,7 @@ from transformers import ProcessorMixin
 
 from cli_ray.config import AmpConfig
 from cli_ray.model.amp import Amp
-from cli_ray.model.tiny import Family, build_tiny
+from cli_ray.model.tiny import build_tiny
 from tests.model.batches import batch, cli_model
 
 N, C, D = 3, 48, 64
@@ -70,7 +70,7 @@ def test_packing_all_layers_at_once_equals_one_by_one() -> None:
         assert torch.equal(packed[k], torch.cat(list(alone)))
 
 
-def test_tapped_layers_line_up_with_the_base_features(family: Family, processor: ProcessorMixin) -> None:
+def test_tapped_layers_line_up_with_the_base_features(family: str, processor: ProcessorMixin) -> None:
     """The deepest tapped layer is the base layer, so with closed low-rank paths its features are the base's."""
     deepest = 5 if family == "llava" else 6
     inner = cli_model(family, opened=False, vision_layers=[1, deepest]).model

@@ -22,7 +22,7 @@ from cli_ray.model import attach
 from cli_ray.model.attention import check_attention
 from cli_ray.model.build import build_model, freeze_unused, load_processor, resolve_injection
 from cli_ray.model.parameters import decays, part_of
-from cli_ray.model.tiny import Family, build_tiny, tiny_processor
+from cli_ray.model.tiny import build_tiny, tiny_processor
 from tests.model.batches import batch, cli_model, image, injection, logits
 from tests.model.originals import VICUNA_ROWS, vicuna_tokenizer
 
@@ -35,7 +35,7 @@ def built(model: ModelConfig, seed: int = 0, **changes: Any) -> PreTrainedModel:
 
 
 @pytest.fixture(scope="module")
-def parts(family: Family, tmp_path_factory: pytest.TempPathFactory) -> ModelConfig:
+def parts(family: str, tmp_path_factory: pytest.TempPathFactory) -> ModelConfig:
     """A vision tower and a language model in two folders, as they come from the hub."""
     folder, plain, processor = tmp_path_factory.mktemp("parts"), build_tiny(family), tiny_processor(family)
     text = plain.config.text_config
@@ -48,7 +48,7 @@ def parts(family: Family, tmp_path_factory: pytest.TempPathFactory) -> ModelConf
     return ModelConfig(family=family, vision_tower=str(folder / "vision"), language_model=str(folder / "text"))
 
 
-def test_parts_are_joined_by_a_fresh_projector(family: Family, parts: ModelConfig) -> None:
+def test_parts_are_joined_by_a_fresh_projector(family: str, parts: ModelConfig) -> None:
     processor, model = load_processor(parts), built(parts)
     inputs = dict(
         processor(images=[[image(0)], [image(1)]], text=["a <image> b", "<image>"], padding=True, return_tensors="pt")
@@ -65,7 +65,7 @@ def test_parts_are_joined_by_a_fresh_projector(family: Family, parts: ModelConfi
     assert processor.chat_template is not None
 
 
-def test_joined_models_save_and_load(family: Family, parts: ModelConfig, tmp_path: Path) -> None:
+def test_joined_models_save_and_load(family: str, parts: ModelConfig, tmp_path: Path) -> None:
     processor, model = load_processor(parts), built(parts).eval()
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
@@ -98,13 +98,13 @@ def test_a_language_model_as_vicuna_is_stored_can_be_joined_and_saved(tmp_path: 
     assert Encoder(load_processor(ModelConfig(checkpoint=str(tmp_path / "saved"))), DATA)
 
 
-def test_the_wrong_tower_is_refused(family: Family, parts: ModelConfig) -> None:
-    other: Family = "llava_onevision" if family == "llava" else "llava"
+def test_the_wrong_tower_is_refused(family: str, parts: ModelConfig) -> None:
+    other: str = "llava_onevision" if family == "llava" else "llava"
     with pytest.raises(UserError, match=r"model\.vision_tower"):
         load_processor(parts.model_copy(update={"family": other}))
 
 
-def test_the_seed_decides_new_weights_and_nothing_else(family: Family) -> None:
+def test_the_seed_decides_new_weights_and_nothing_else(family: str) -> None:
     tiny = ModelConfig(family=family, checkpoint="tiny")
     before = torch.get_rng_state()
     one, same, other = built(tiny), built(tiny), built(tiny, seed=1)
@@ -113,7 +113,7 @@ def test_the_seed_decides_new_weights_and_nothing_else(family: Family) -> None:
     assert not torch.equal(one.model.agf.value, other.model.agf.value)
 
 
-def test_attaching_touches_no_global_generator(family: Family) -> None:
+def test_attaching_touches_no_global_generator(family: str) -> None:
     before = torch.get_rng_state()
     first, again, other = (attach(build_tiny(family), injection(), seed) for seed in (3, 3, 4))
     assert torch.equal(torch.get_rng_state(), before)
@@ -121,7 +121,7 @@ def test_attaching_touches_no_global_generator(family: Family) -> None:
     assert not torch.equal(first.model.amp.down, other.model.amp.down)
 
 
-def test_bf16_rounds_weights_alone(family: Family) -> None:
+def test_bf16_rounds_weights_alone(family: str) -> None:
     """The frequencies of RoPE stay fp32, as in a checkpoint that is loaded in bf16."""
     tiny = ModelConfig(family=family, checkpoint="tiny")
     rounded = build_model(tiny, injection(), PLAIN, dtype=torch.bfloat16, seed=0)
@@ -131,7 +131,7 @@ def test_bf16_rounds_weights_alone(family: Family) -> None:
     assert torch.equal(rounded.model.agf.value, exact.model.agf.value.bfloat16())
 
 
-def test_several_joined_base_layers_need_no_injection(family: Family, processor: ProcessorMixin) -> None:
+def test_several_joined_base_layers_need_no_injection(family: str, processor: ProcessorMixin) -> None:
     """As in some published LLaVA: `vision_feature_layer` is a list, whose features the projector joins."""
     config = build_tiny(family).config
     config.vision_feature_layer = [-3, -2]
@@ -146,7 +146,7 @@ def test_several_joined_base_layers_need_no_injection(family: Family, processor:
     assert frozen == {"5"}
 
 
-def test_full_projectors_start_as_copies_from_a_checkpoint(family: Family, tmp_path: Path) -> None:
+def test_full_projectors_start_as_copies_from_a_checkpoint(family: str, tmp_path: Path) -> None:
     build_tiny(family).save_pretrained(tmp_path)
     checkpoint = ModelConfig(family=family, checkpoint=str(tmp_path))
     inner = built(checkpoint, amp={"projector": "full"}).model
@@ -154,7 +154,7 @@ def test_full_projectors_start_as_copies_from_a_checkpoint(family: Family, tmp_p
         assert torch.equal(weight, inner.multi_modal_projector.linear_2.weight.T)
 
 
-def test_a_cli_checkpoint_keeps_its_injection(family: Family, processor: ProcessorMixin, tmp_path: Path) -> None:
+def test_a_cli_checkpoint_keeps_its_injection(family: str, processor: ProcessorMixin, tmp_path: Path) -> None:
     model = cli_model(family)
     model.save_pretrained(tmp_path)
     checkpoint = ModelConfig(family=family, checkpoint=str(tmp_path))
@@ -164,9 +164,9 @@ def test_a_cli_checkpoint_keeps_its_injection(family: Family, processor: Process
         built(checkpoint, decoder_layers=[0, 1, 2])
 
 
-def test_another_family_is_refused(family: Family, tmp_path: Path) -> None:
+def test_another_family_is_refused(family: str, tmp_path: Path) -> None:
     build_tiny(family).save_pretrained(tmp_path)
-    other: Family = "llava_onevision" if family == "llava" else "llava"
+    other: str = "llava_onevision" if family == "llava" else "llava"
     with pytest.raises(UserError, match=r"model\.family"):
         built(ModelConfig(family=other, checkpoint=str(tmp_path)))
 
@@ -184,7 +184,7 @@ def test_layers_out_of_range_are_a_user_error() -> None:
         built(ModelConfig(checkpoint="tiny"), vision_layers=[7])
 
 
-def test_the_default_injection_fits_a_model_with_fewer_layers(family: Family) -> None:
+def test_the_default_injection_fits_a_model_with_fewer_layers(family: str) -> None:
     tiny = ModelConfig(family=family, checkpoint="tiny")
     _, resolved = resolve_injection(tiny, InjectionConfig())
     deepest = 5 if family == "llava" else 6
@@ -209,7 +209,7 @@ def test_images_are_padded_to_a_square_when_asked() -> None:
     assert found[True] < 0.01 < found[False]
 
 
-def test_parts_and_weight_decay(family: Family) -> None:
+def test_parts_and_weight_decay(family: str) -> None:
     model = build_model(
         ModelConfig(family=family, checkpoint="tiny"), injection(), LoraConfig(rank=2), dtype=torch.float32, seed=0
     )
@@ -232,9 +232,7 @@ def test_external_weights_belong_to_amp() -> None:
     ]
 
 
-def test_a_processor_loads_from_the_layout_of_the_hub(
-    family: Family, processor: ProcessorMixin, tmp_path: Path
-) -> None:
+def test_a_processor_loads_from_the_layout_of_the_hub(family: str, processor: ProcessorMixin, tmp_path: Path) -> None:
     """Settings in several files, a video processor among them, and classes that need torchvision."""
     name = {"llava": "Llava", "llava_onevision": "LlavaOnevision"}[family]
     images = processor.image_processor.to_dict() | {"image_processor_type": f"{name}ImageProcessor"}

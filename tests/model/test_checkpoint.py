@@ -32,7 +32,10 @@ def test_an_adapter_names_its_base(tmp_path: Path) -> None:
         (LlavaNextConfig().to_dict(), "is a llava_next, which is not read: .* nearest are llava-hf/llava-1.5-7b-hf"),
         (LlamaConfig().to_dict(), "it is a language model alone, give it as model.language_model"),
         ({"model_type": "siglip_vision_model"}, "it is a vision tower alone"),
-        ({"model_type": "of_tomorrow"}, "is a of_tomorrow, which is not read: llava .* and llava_onevision are read"),
+        (
+            {"model_type": "of_tomorrow"},
+            "is a of_tomorrow, which is not read: llava .* and llava_onevision .* are read",
+        ),
         ({"hidden_size": 8}, "is a None, which is not read"),
     ],
 )

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText, DynamicCache, PreTrainedModel, ProcessorMixin
 
-from cli_ray.model.tiny import Family
 from tests.model.batches import cli_model, logits
 from tests.model.chats import joined, messages, some, tokenised, training_batch, training_inputs, with_cache
 
@@ -36,7 +35,7 @@ def reply_starts(turn_ids: Tensor) -> list[int]:
 
 @pytest.mark.parametrize(("gate", "images"), CHATS, ids=str)
 def test_training_a_chat_encoded_again_and_a_kept_cache_agree(
-    family: Family, processor: ProcessorMixin, gate: str, images: Sequence[int]
+    family: str, processor: ProcessorMixin, gate: str, images: Sequence[int]
 ) -> None:
     model, chat = cli_model(family, agf={"gate": gate}), messages(images)
     inputs = training_inputs(processor, training_batch(processor, chat))
@@ -58,7 +57,7 @@ def test_training_a_chat_encoded_again_and_a_kept_cache_agree(
 
 @GATES
 def test_no_logit_before_a_reply_depends_on_it_or_on_what_follows(
-    family: Family, processor: ProcessorMixin, gate: str
+    family: str, processor: ProcessorMixin, gate: str
 ) -> None:
     model = cli_model(family, agf={"gate": gate})
     inputs = training_inputs(processor, training_batch(processor, messages([1, 0, 2, 1])))
@@ -73,7 +72,7 @@ def test_no_logit_before_a_reply_depends_on_it_or_on_what_follows(
         assert not torch.equal(before[:, start:], after[:, start:])
 
 
-def test_an_image_of_a_later_turn_sees_its_question(family: Family, processor: ProcessorMixin) -> None:
+def test_an_image_of_a_later_turn_sees_its_question(family: str, processor: ProcessorMixin) -> None:
     """And an earlier one does not."""
     model, chat = cli_model(family), messages([1, 1])
     inputs = training_inputs(processor, training_batch(processor, chat))
@@ -93,7 +92,7 @@ def reply(model: PreTrainedModel, inputs: dict[str, Tensor], **kwargs: Any) -> A
 
 
 @pytest.mark.parametrize("images", [[2, 0, 0], [2, 1, 0], [2, 0, 3]], ids=str)
-def test_generate_goes_on_with_a_cache(family: Family, processor: ProcessorMixin, images: Sequence[int]) -> None:
+def test_generate_goes_on_with_a_cache(family: str, processor: ProcessorMixin, images: Sequence[int]) -> None:
     """With all images of the conversation given again, as the processor does; those in the cache are left out."""
     model, chat = cli_model(family), messages(images)
     cache = DynamicCache(config=model.config)
@@ -111,7 +110,7 @@ def test_generate_goes_on_with_a_cache(family: Family, processor: ProcessorMixin
     "settings", [{}, {"num_beams": 3}, {"cache_implementation": "static"}, {"use_cache": False}], ids=str
 )
 def test_a_padded_batch_of_chats_equals_each_alone(
-    family: Family, processor: ProcessorMixin, settings: dict[str, Any]
+    family: str, processor: ProcessorMixin, settings: dict[str, Any]
 ) -> None:
     model = cli_model(family)
     chats = [messages(images, seed)[:-1] for seed, images in enumerate(([2], [1, 1, 1], [0, 2], [0, 0]))]
@@ -120,7 +119,7 @@ def test_a_padded_batch_of_chats_equals_each_alone(
         assert torch.equal(row, reply(model, tokenised(processor, chat), **settings).sequences[0, -4:])
 
 
-def test_a_cache_that_was_reordered_goes_on(family: Family, processor: ProcessorMixin) -> None:
+def test_a_cache_that_was_reordered_goes_on(family: str, processor: ProcessorMixin) -> None:
     """As the caches of beams are."""
     model, cache = cli_model(family), DynamicCache(config=cli_model(family).config)
     batches = [training_batch(processor, messages([1, 1], seed)) for seed in (0, 4)]
@@ -145,7 +144,7 @@ def test_a_cache_that_was_reordered_goes_on(family: Family, processor: Processor
     torch.testing.assert_close(found, trained.flip(0)[:, cut:], **CLOSE)
 
 
-def test_the_prefix_of_a_reply_is_not_read(family: Family, processor: ProcessorMixin) -> None:
+def test_the_prefix_of_a_reply_is_not_read(family: str, processor: ProcessorMixin) -> None:
     model, chat = cli_model(family), messages([1, 1])
     chat[-1]["content"][0]["text"] = "Yes, it"
     prefixed = tokenised(processor, chat, continue_final_message=True)
@@ -160,7 +159,7 @@ def test_the_prefix_of_a_reply_is_not_read(family: Family, processor: ProcessorM
     torch.testing.assert_close(reply(model, prefixed).logits[0], gone_on.logits[:, -1], **CLOSE)
 
 
-def test_under_the_old_rule_all_images_read_up_to_the_first_reply(family: Family, processor: ProcessorMixin) -> None:
+def test_under_the_old_rule_all_images_read_up_to_the_first_reply(family: str, processor: ProcessorMixin) -> None:
     """And agree all the same, whichever way the chat goes."""
     model, chat = cli_model(family, agf={"prompt_end": "first_reply"}), messages([1, 1])
     inputs = training_inputs(processor, training_batch(processor, chat))
@@ -178,7 +177,7 @@ def test_under_the_old_rule_all_images_read_up_to_the_first_reply(family: Family
     torch.testing.assert_close(torch.cat(gates, 1), trained.gates, **CLOSE)
 
 
-def test_a_stored_model_keeps_the_rule_it_was_trained_under(family: Family, tmp_path: Path) -> None:
+def test_a_stored_model_keeps_the_rule_it_was_trained_under(family: str, tmp_path: Path) -> None:
     cli_model(family).save_pretrained(tmp_path)
     assert AutoConfig.from_pretrained(tmp_path).injection.agf.prompt_end == "next_reply"
     stored = json.loads((tmp_path / "config.json").read_text())
@@ -189,7 +188,7 @@ def test_a_stored_model_keeps_the_rule_it_was_trained_under(family: Family, tmp_
     assert loaded.config.to_dict()["cli"]["agf"]["prompt_end"] == "first_reply"
 
 
-def test_without_labels_and_turns_everything_is_read(family: Family, processor: ProcessorMixin) -> None:
+def test_without_labels_and_turns_everything_is_read(family: str, processor: ProcessorMixin) -> None:
     model = cli_model(family)
     batch = training_batch(processor, messages([1, 1]))
     inputs = training_inputs(processor, batch)
@@ -203,9 +202,7 @@ def test_without_labels_and_turns_everything_is_read(family: Family, processor: 
 
 
 @pytest.mark.parametrize("prompt_end", ["next_reply", "first_reply"])
-def test_where_all_tokens_are_supervised_nothing_leaks(
-    family: Family, processor: ProcessorMixin, prompt_end: str
-) -> None:
+def test_where_all_tokens_are_supervised_nothing_leaks(family: str, processor: ProcessorMixin, prompt_end: str) -> None:
     model = cli_model(family, agf={"prompt_end": prompt_end})
     inputs = training_inputs(processor, training_batch(processor, messages([1, 1])))
     del inputs["turn_ids"]
@@ -216,7 +213,7 @@ def test_where_all_tokens_are_supervised_nothing_leaks(
     assert torch.equal(before[:, :-3], after[:, :-3])
 
 
-def test_a_cache_without_its_context_takes_no_image(family: Family, processor: ProcessorMixin) -> None:
+def test_a_cache_without_its_context_takes_no_image(family: str, processor: ProcessorMixin) -> None:
     model = cli_model(family)
     inputs = training_inputs(processor, training_batch(processor, messages([0, 1])))
     cut = reply_starts(inputs["turn_ids"])[0]
@@ -227,13 +224,13 @@ def test_a_cache_without_its_context_takes_no_image(family: Family, processor: P
             model(**inputs | {"input_ids": inputs["input_ids"][:, cut:]}, past_key_values=cache)
 
 
-def test_turns_are_those_of_the_whole_conversation(family: Family, processor: ProcessorMixin) -> None:
+def test_turns_are_those_of_the_whole_conversation(family: str, processor: ProcessorMixin) -> None:
     inputs = training_inputs(processor, training_batch(processor, messages([1])))
     with pytest.raises(ValueError, match=r"turn_ids is \[1, 3\], but the tokens are 1 x \d+"):
         cli_model(family)(**inputs | {"turn_ids": inputs["turn_ids"][:, :3]})
 
 
-def test_a_reply_alone_keeps_no_context(family: Family, processor: ProcessorMixin) -> None:
+def test_a_reply_alone_keeps_no_context(family: str, processor: ProcessorMixin) -> None:
     """So that its decode steps cost nothing."""
     model, seen = cli_model(family), []
     inputs = tokenised(processor, messages([1])[:-1])

@@ -18,8 +18,8 @@ from transformers import (
 
 from cli_ray.config import InjectionConfig, RunConfig
 from cli_ray.model.configuration import resolve
-from cli_ray.model.cost import Cost, Sample, cost, describe, typical_sample
-from cli_ray.model.tiny import Family, build_tiny
+from cli_ray.model.cost import Cost, SampleSize, cost, describe, typical_sample
+from cli_ray.model.tiny import build_tiny
 from tests.model.batches import batch, cli_model, injection
 
 KINDS: list[dict[str, Any]] = [
@@ -35,13 +35,13 @@ KINDS: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("changes", KINDS, ids=str)
 def test_counts_match_the_model(
-    family: Family, processor: ProcessorMixin, plain_model: PreTrainedModel, changes: dict[str, Any]
+    family: str, processor: ProcessorMixin, plain_model: PreTrainedModel, changes: dict[str, Any]
 ) -> None:
     model = cli_model(family, **changes)
     inputs = batch(processor, [1])
     visual = int((inputs["input_ids"] == model.config.image_token_id).sum())
     tiles = 1 if family == "llava" else inputs["pixel_values"].shape[1]
-    sample = Sample(tiles, visual, inputs["input_ids"].shape[1] - visual)
+    sample = SampleSize(tiles, visual, inputs["input_ids"].shape[1] - visual)
     spent = cost(model.config, model.config.injection, sample)
     assert spent.added_parameters == count(model) - count(plain_model)
     base, whole = measured(build_tiny(family), inputs), measured(model, inputs)
@@ -94,7 +94,7 @@ def onevision(width: int, inner: int, layers: int, heads: int, keys: int) -> Lla
     return LlavaOnevisionConfig(vision_config=vision, text_config=text)
 
 
-def of(config: Any, sample: Sample | None = None) -> Cost:
+def of(config: Any, sample: SampleSize | None = None) -> Cost:
     asked = InjectionConfig.model_validate({"vision_layers": {"count": 8}, "decoder_layers": {"count": 8}})
     return cost(config, resolve(asked, config), sample or typical_sample(config))
 
@@ -103,13 +103,13 @@ def of(config: Any, sample: Sample | None = None) -> Cost:
     ("config", "sample", "tflop", "projection_share"),
     [
         (llava_7b(), None, 8.8, 0.022),
-        (onevision(3584, 18944, 28, 28, 4), Sample(1, 730), 11.2, 0.018),
+        (onevision(3584, 18944, 28, 28, 4), SampleSize(1, 730), 11.2, 0.018),
         (onevision(3584, 18944, 28, 28, 4), None, 115, 0.017),
         (onevision(896, 4864, 24, 14, 2), None, 14.1, 0.015),
     ],
     ids=["llava 7b", "onevision 7b, one view", "onevision 7b, 10 tiles", "onevision 0.5b, 10 tiles"],
 )
-def test_published_sizes(config: Any, sample: Sample | None, tflop: float, projection_share: float) -> None:
+def test_published_sizes(config: Any, sample: SampleSize | None, tflop: float, projection_share: float) -> None:
     """The table of the model research, section 7, for 8 vision and 8 decoder layers (it halves attention)."""
     spent = of(config, sample)
     assert spent.base_flops / 1e12 == pytest.approx(tflop, rel=0.2)
@@ -124,7 +124,7 @@ def test_parameters_of_7b() -> None:
     assert 8e6 < spent.agf_parameters < 10e6
 
 
-def test_the_paragraph_names_the_numbers(family: Family) -> None:
+def test_the_paragraph_names_the_numbers(family: str) -> None:
     run = RunConfig.model_validate(
         {
             "name": "x",

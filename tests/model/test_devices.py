@@ -14,7 +14,6 @@ from transformers.integrations.accelerate import infer_auto_device_map
 from cli_ray.model.context import Contexts
 from cli_ray.model.injection import Injection
 from cli_ray.model.rows import lay_out
-from cli_ray.model.tiny import Family
 from tests.model.batches import batch, cli_model, logits
 
 KINDS = pytest.mark.parametrize("kind", ["cli", "none", "amp_only", "deepstack", "static", "external"])
@@ -42,7 +41,7 @@ def must_be_whole(name: str, module: nn.Module) -> bool:
 
 
 @KINDS
-def test_no_plan_cuts_a_layer(family: Family, kind: str) -> None:
+def test_no_plan_cuts_a_layer(family: str, kind: str) -> None:
     model = cli_model(family, kind=kind)
     size = sum(parameter.nbytes for parameter in model.parameters())
     plans = []
@@ -56,7 +55,7 @@ def test_no_plan_cuts_a_layer(family: Family, kind: str) -> None:
 
 @KINDS
 def test_modules_that_are_fetched_from_disk_give_the_same(
-    family: Family, processor: ProcessorMixin, kind: str, tmp_path: Path
+    family: str, processor: ProcessorMixin, kind: str, tmp_path: Path
 ) -> None:
     """Every module has the hooks that bring inputs to it and take its weights away after it."""
     model = cli_model(family, kind=kind)
@@ -75,9 +74,7 @@ def test_modules_that_are_fetched_from_disk_give_the_same(
 @pytest.mark.parametrize(
     "changes", [{"agf": {"context": "visual"}}, *({"kind": kind} for kind in ("cli", "amp_only", "deepstack"))], ids=str
 )
-def test_what_is_injected_follows_the_layers(
-    family: Family, processor: ProcessorMixin, changes: dict[str, Any]
-) -> None:
+def test_what_is_injected_follows_the_layers(family: str, processor: ProcessorMixin, changes: dict[str, Any]) -> None:
     """The device `meta` refuses to compute with tensors of the first device, as a second GPU does."""
     model = cli_model(family, **changes)
     far = re.compile(r".*layers\.[345]|.*norm|lm_head")
@@ -88,7 +85,7 @@ def test_what_is_injected_follows_the_layers(
     assert output.gates.shape == (3, 3, 3)
 
 
-def test_the_projector_is_not_moved_to_amp(family: Family) -> None:
+def test_the_projector_is_not_moved_to_amp(family: str) -> None:
     model = cli_model(family)
     plan = {name: "meta" if name == "model.amp" else "cpu" for name in parts_of(model)}
     spread(model, plan)

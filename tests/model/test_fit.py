@@ -10,11 +10,11 @@ from transformers import AddedToken
 from cli_ray.config import ModelConfig
 from cli_ray.errors import UserError
 from cli_ray.model.build import load_processor
-from cli_ray.model.tiny import Family, build_tiny, tiny_processor
+from cli_ray.model.tiny import build_tiny, tiny_processor
 from tests.model.batches import batch
 
 
-def saved(folder: Path, family: Family, processor: Any, **changes: Any) -> ModelConfig:
+def saved(folder: Path, family: str, processor: Any, **changes: Any) -> ModelConfig:
     """A folder with processor and config, the latter changed."""
     processor.save_pretrained(folder)
     build_tiny(family).config.save_pretrained(folder)
@@ -30,7 +30,7 @@ def without(folder: Path, *names: str) -> None:
     path.write_text(json.dumps({key: value for key, value in values.items() if key not in names}))
 
 
-def test_what_the_config_says_is_filled_in(family: Family, tmp_path: Path) -> None:
+def test_what_the_config_says_is_filled_in(family: str, tmp_path: Path) -> None:
     complete = tiny_processor(family)
     model = saved(tmp_path, family, complete)
     without(
@@ -50,7 +50,7 @@ def test_counts_of_an_older_release_are_put_right(tmp_path: Path) -> None:
     assert batch(load_processor(model), [1])["input_ids"].shape == batch(complete, [1])["input_ids"].shape
 
 
-def test_another_image_size_than_the_towers_is_refused(family: Family, tmp_path: Path) -> None:
+def test_another_image_size_than_the_towers_is_refused(family: str, tmp_path: Path) -> None:
     processor = tiny_processor(family)
     square = {"height": 40, "width": 40}
     setattr(processor.image_processor, "crop_size" if family == "llava" else "size", square)
@@ -65,13 +65,13 @@ def test_other_tiles_than_the_models_are_refused(tmp_path: Path) -> None:
         load_processor(model)
 
 
-def test_another_image_token_is_refused(family: Family, tmp_path: Path) -> None:
+def test_another_image_token_is_refused(family: str, tmp_path: Path) -> None:
     model = saved(tmp_path, family, tiny_processor(family), image_token_index=2)
     with pytest.raises(UserError, match=r"'<image>' is token 3 .* image_token_index = 2 .* is '<pad>': set it to 3"):
         load_processor(model)
 
 
-def test_tokens_beyond_the_embeddings_are_named(family: Family, tmp_path: Path) -> None:
+def test_tokens_beyond_the_embeddings_are_named(family: str, tmp_path: Path) -> None:
     processor = tiny_processor(family)
     first = len(processor.tokenizer)
     processor.tokenizer.add_tokens([AddedToken(f"<loc{i}>") for i in range(7)], special_tokens=False)

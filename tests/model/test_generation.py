@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
-from cli_ray.model.tiny import Family
 from tests.model.batches import batch, cli_model, image, logits
 
 LENGTH = 5
@@ -15,7 +14,7 @@ GREEDY: dict[str, Any] = {"max_new_tokens": LENGTH, "min_new_tokens": LENGTH, "d
 
 
 @pytest.fixture(scope="module")
-def model(family: Family) -> PreTrainedModel:
+def model(family: str) -> PreTrainedModel:
     return cli_model(family)
 
 
@@ -66,7 +65,7 @@ def test_several_replies_keep_their_images(model: PreTrainedModel, processor: Pr
 
 @pytest.mark.parametrize("size", [(32, 32), (32, 64), (60, 60), (90, 60), (96, 96), (20, 96)], ids=str)
 def test_one_to_ten_tiles(
-    model: PreTrainedModel, family: Family, processor: ProcessorMixin, size: tuple[int, int]
+    model: PreTrainedModel, family: str, processor: ProcessorMixin, size: tuple[int, int]
 ) -> None:
     picture = image(0).resize(size[::-1])
     inputs = dict(processor(images=[[picture]], text=["<image> what"], return_tensors="pt"))

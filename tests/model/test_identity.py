@@ -8,11 +8,11 @@ from transformers import PreTrainedModel, ProcessorMixin
 
 from cli_ray.config import InjectionConfig
 from cli_ray.model import attach
-from cli_ray.model.tiny import Family, build_tiny
+from cli_ray.model.tiny import build_tiny
 from tests.model.batches import batch, injection, logits
 
 
-def fresh(family: Family, kind: str, attention: str) -> PreTrainedModel:
+def fresh(family: str, kind: str, attention: str) -> PreTrainedModel:
     model = build_tiny(family)
     model.set_attn_implementation(attention)
     return attach(model, injection(kind=kind))
@@ -21,7 +21,7 @@ def fresh(family: Family, kind: str, attention: str) -> PreTrainedModel:
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("kind", ["cli", "none", "external"])
 def test_step_0_equals_the_plain_model(
-    family: Family, processor: ProcessorMixin, kind: Literal["cli", "none", "external"], attention: str
+    family: str, processor: ProcessorMixin, kind: Literal["cli", "none", "external"], attention: str
 ) -> None:
     inputs = batch(processor, [1, 3, 0])
     labels = inputs["input_ids"].clone()
@@ -38,7 +38,7 @@ def test_step_0_equals_the_plain_model(
     assert torch.equal(model.generate(**prompt, **settings), plain.generate(**prompt, **settings))
 
 
-def test_closed_gates_are_zero_and_open_ones_are_not(family: Family, processor: ProcessorMixin) -> None:
+def test_closed_gates_are_zero_and_open_ones_are_not(family: str, processor: ProcessorMixin) -> None:
     inputs = batch(processor, [1, 3])
     model = fresh(family, "cli", "sdpa")
     with torch.no_grad():
@@ -49,7 +49,7 @@ def test_closed_gates_are_zero_and_open_ones_are_not(family: Family, processor: 
 
 
 @pytest.mark.parametrize(("gate", "start"), [("sigmoid", 1 / (1 + torch.e**4)), ("softmax", 1 / 3)])
-def test_other_gates_start_where_they_say(family: Family, processor: ProcessorMixin, gate: str, start: float) -> None:
+def test_other_gates_start_where_they_say(family: str, processor: ProcessorMixin, gate: str, start: float) -> None:
     model = attach(build_tiny(family), injection(agf={"gate": gate}))
     with torch.no_grad():
         gates = model(**batch(processor, [1, 2])).gates
@@ -58,7 +58,7 @@ def test_other_gates_start_where_they_say(family: Family, processor: ProcessorMi
 
 @pytest.mark.parametrize("kind", ["cli", "amp_only", "deepstack", "static", "external"])
 def test_every_kind_changes_the_logits_once_its_weights_move(
-    family: Family, processor: ProcessorMixin, plain_model: PreTrainedModel, kind: str
+    family: str, processor: ProcessorMixin, plain_model: PreTrainedModel, kind: str
 ) -> None:
     """Fails when a release of transformers stops handing keyword arguments down to the decoder layers."""
     from tests.model.batches import open_gates
@@ -71,7 +71,7 @@ def test_every_kind_changes_the_logits_once_its_weights_move(
     assert changed[1] == 0
 
 
-def test_layers_are_printed_and_stored_resolved(family: Family) -> None:
+def test_layers_are_printed_and_stored_resolved(family: str) -> None:
     from cli_ray.model.configuration import layer_map
 
     asked = InjectionConfig.model_validate({"vision_layers": {"stride": 2}, "decoder_layers": {"count": 2}})

@@ -4,14 +4,13 @@ import pytest
 import torch
 from transformers import ProcessorMixin
 
-from cli_ray.model.tiny import Family
 from tests.model.batches import batch, cli_model, logits
 
 CONTEXTS = pytest.mark.parametrize("context", ["prompt", "visual"])
 
 
 @CONTEXTS
-def test_a_later_token_changes_no_earlier_logit(family: Family, processor: ProcessorMixin, context: str) -> None:
+def test_a_later_token_changes_no_earlier_logit(family: str, processor: ProcessorMixin, context: str) -> None:
     model = cli_model(family, agf={"context": context})
     inputs = batch(processor, [2, 1])
     length = inputs["input_ids"].shape[1]
@@ -25,7 +24,7 @@ def test_a_later_token_changes_no_earlier_logit(family: Family, processor: Proce
 
 
 def test_the_question_reaches_the_gate_under_prompt_but_not_under_visual(
-    family: Family, processor: ProcessorMixin
+    family: str, processor: ProcessorMixin
 ) -> None:
     inputs = batch(processor, [1])
     changed = inputs | {"input_ids": inputs["input_ids"].clone()}
@@ -38,7 +37,7 @@ def test_the_question_reaches_the_gate_under_prompt_but_not_under_visual(
 
 
 @CONTEXTS
-def test_teacher_forcing_equals_generation(family: Family, processor: ProcessorMixin, context: str) -> None:
+def test_teacher_forcing_equals_generation(family: str, processor: ProcessorMixin, context: str) -> None:
     model = cli_model(family, agf={"context": context})
     prompt = batch(processor, [2])
     start = prompt["input_ids"].shape[1]
@@ -52,7 +51,7 @@ def test_teacher_forcing_equals_generation(family: Family, processor: ProcessorM
     assert torch.allclose(forced, torch.stack(output.logits, 1), atol=1e-5)
 
 
-def test_context_is_derived_from_labels_and_padding(family: Family, processor: ProcessorMixin) -> None:
+def test_context_is_derived_from_labels_and_padding(family: str, processor: ProcessorMixin) -> None:
     model = cli_model(family)
     inputs = batch(processor, [1, 1, 0])
     labels = inputs["input_ids"].masked_fill(inputs["attention_mask"] == 0, -100)

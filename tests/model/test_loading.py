@@ -18,12 +18,8 @@ from transformers import (
     ProcessorMixin,
 )
 
-from cli_ray.model import (
-    CliLlavaForConditionalGeneration,
-    CliLlavaOnevisionForConditionalGeneration,
-    CliLlavaOnevisionProcessor,
-)
-from cli_ray.model.tiny import Family
+from cli_ray.model.llava import CliLlavaForConditionalGeneration
+from cli_ray.model.llava_onevision import CliLlavaOnevisionForConditionalGeneration, CliLlavaOnevisionProcessor
 from tests.model.batches import batch, cli_model, injection, logits
 
 CLASSES: dict[str, Any] = {
@@ -44,7 +40,7 @@ def plain_folder(plain_model: PreTrainedModel, tmp_path_factory: pytest.TempPath
 
 @pytest.mark.parametrize("kind", ["cli", "amp_only", "external", "none"])
 def test_a_plain_checkpoint_lacks_exactly_the_injection(
-    family: Family, processor: ProcessorMixin, plain_model: PreTrainedModel, plain_folder: Path, kind: str
+    family: str, processor: ProcessorMixin, plain_model: PreTrainedModel, plain_folder: Path, kind: str
 ) -> None:
     section = injection(kind=kind).model_dump(mode="json")
     model, report = CLASSES[family][1].from_pretrained(plain_folder, cli=section, output_loading_info=True)
@@ -64,9 +60,7 @@ def test_a_plain_checkpoint_lacks_exactly_the_injection(
 
 
 @pytest.mark.parametrize("kind", ["cli", "external"])
-def test_round_trip_through_the_auto_classes(
-    family: Family, processor: ProcessorMixin, tmp_path: Path, kind: str
-) -> None:
+def test_round_trip_through_the_auto_classes(family: str, processor: ProcessorMixin, tmp_path: Path, kind: str) -> None:
     model = cli_model(family, kind=kind)
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
@@ -83,7 +77,7 @@ def test_round_trip_through_the_auto_classes(
 
 
 def test_a_plain_class_reads_our_folder(
-    family: Family, processor: ProcessorMixin, plain_model: PreTrainedModel, tmp_path: Path
+    family: str, processor: ProcessorMixin, plain_model: PreTrainedModel, tmp_path: Path
 ) -> None:
     cli_model(family).save_pretrained(tmp_path)
     plain, report = CLASSES[family][0].from_pretrained(tmp_path, output_loading_info=True)
@@ -111,7 +105,7 @@ def test_importing_the_package_registers_the_models(tmp_path: Path, first: str, 
     assert run.stdout.strip() == CliLlavaForConditionalGeneration.__name__, run.stderr
 
 
-def test_bf16_keeps_its_dtype(family: Family, processor: ProcessorMixin, plain_folder: Path) -> None:
+def test_bf16_keeps_its_dtype(family: str, processor: ProcessorMixin, plain_folder: Path) -> None:
     section = injection().model_dump(mode="json")
     model = CLASSES[family][1].from_pretrained(plain_folder, cli=section, dtype=torch.bfloat16)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}

@@ -10,12 +10,11 @@ from transformers import AutoModelForImageTextToText, PreTrainedModel, Processor
 from cli_ray.config import LoraConfig, ModelConfig
 from cli_ray.model.build import build_model
 from cli_ray.model.lora import merge_lora, save_lora
-from cli_ray.model.tiny import Family
 from tests.model.batches import batch, injection, logits, open_gates
 
 
 @pytest.fixture
-def model(family: Family) -> PreTrainedModel:
+def model(family: str) -> PreTrainedModel:
     config = ModelConfig(family=family, checkpoint="tiny")
     built = build_model(config, injection(), LoraConfig(rank=4, alpha=8), dtype=torch.float32, seed=0)
     open_gates(built)

@@ -9,12 +9,12 @@ from transformers.models.llava import LlavaConfig, LlavaForConditionalGeneration
 
 from cli_ray.config import InjectionConfig
 from cli_ray.model import attach
-from cli_ray.model.tiny import Family, build_tiny
+from cli_ray.model.tiny import build_tiny
 from tests.model.batches import batch, cli_model, injection, logits
 
 
 @pytest.fixture(scope="module")
-def model(family: Family) -> PreTrainedModel:
+def model(family: str) -> PreTrainedModel:
     return cli_model(family)
 
 
@@ -24,7 +24,7 @@ def test_chunked_prefill(model: PreTrainedModel, processor: ProcessorMixin) -> N
         model.generate(**inputs, prefill_chunk_size=4, max_new_tokens=1)
 
 
-def test_reentrant_checkpointing(family: Family) -> None:
+def test_reentrant_checkpointing(family: str) -> None:
     model = cli_model(family)
     with pytest.raises(ValueError, match="use_reentrant=False"):
         model.activation_checkpointing_enable({"use_reentrant": True})
@@ -85,7 +85,7 @@ def test_a_model_that_is_no_llava() -> None:
         ({"kind": "static", "decoder_layers": [0]}, "joins one vision layer to one decoder layer"),
     ],
 )
-def test_layers_that_do_not_exist(family: Family, changes: dict[str, object], message: str) -> None:
+def test_layers_that_do_not_exist(family: str, changes: dict[str, object], message: str) -> None:
     config = InjectionConfig.model_validate(injection().model_dump(mode="json") | changes)
     with pytest.raises(ValueError, match=message):
         attach(build_tiny(family), config)

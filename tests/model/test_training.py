@@ -8,13 +8,12 @@ from transformers import PreTrainedModel, ProcessorMixin
 from cli_ray.config import InjectionConfig, LoraConfig, ModelConfig
 from cli_ray.model.build import build_model
 from cli_ray.model.parameters import part_of
-from cli_ray.model.tiny import Family
 from tests.model.batches import batch, cli_model, injection, open_gates
 
 KINDS = pytest.mark.parametrize("kind", ["cli", "none", "amp_only", "deepstack", "static", "external"])
 
 
-def built(family: Family, config: InjectionConfig, lora: int = 0) -> PreTrainedModel:
+def built(family: str, config: InjectionConfig, lora: int = 0) -> PreTrainedModel:
     model = ModelConfig(family=family, checkpoint="tiny")
     return build_model(model, config, LoraConfig(rank=lora, dropout=0.0), dtype=torch.float32, seed=0).train()
 
@@ -30,7 +29,7 @@ def gradients(model: PreTrainedModel, inputs: dict[str, Tensor]) -> dict[str, Te
 @KINDS
 @pytest.mark.parametrize("counts", [[1, 3, 0], [0, 0]], ids=["images", "text only"])
 def test_every_trainable_parameter_is_touched(
-    family: Family, processor: ProcessorMixin, kind: str, counts: list[int]
+    family: str, processor: ProcessorMixin, kind: str, counts: list[int]
 ) -> None:
     model = built(family, injection(kind=kind), lora=2)
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -43,7 +42,7 @@ def test_every_trainable_parameter_is_touched(
 
 
 @pytest.mark.parametrize("full", [False, True])
-def test_all_parts_get_gradients_that_are_not_zero(family: Family, processor: ProcessorMixin, full: bool) -> None:
+def test_all_parts_get_gradients_that_are_not_zero(family: str, processor: ProcessorMixin, full: bool) -> None:
     model = built(family, injection(amp={"projector": "full" if full else "low_rank", "norm": True}))
     open_gates(model)
     zero = [name for name, grad in gradients(model, batch(processor, [1, 2])).items() if not grad.any()]
@@ -51,7 +50,7 @@ def test_all_parts_get_gradients_that_are_not_zero(family: Family, processor: Pr
     assert [name for name in zero if not name.endswith("k_proj.bias")] == []
 
 
-def test_a_dummy_pass_changes_nothing(family: Family, processor: ProcessorMixin) -> None:
+def test_a_dummy_pass_changes_nothing(family: str, processor: ProcessorMixin) -> None:
     inputs = batch(processor, [0, 0])
     model = cli_model(family)
     with torch.no_grad():
@@ -61,7 +60,7 @@ def test_a_dummy_pass_changes_nothing(family: Family, processor: ProcessorMixin)
 
 
 @pytest.mark.parametrize("context", ["prompt", "visual"])
-def test_checkpointing_gives_equal_gradients(family: Family, processor: ProcessorMixin, context: str) -> None:
+def test_checkpointing_gives_equal_gradients(family: str, processor: ProcessorMixin, context: str) -> None:
     inputs = batch(processor, [1, 3, 0])
     model = built(family, injection(agf={"context": context}))
     open_gates(model)
@@ -73,7 +72,7 @@ def test_checkpointing_gives_equal_gradients(family: Family, processor: Processo
         assert torch.allclose(gradient, expected[name], atol=1e-6), name
 
 
-def test_frozen_tower_and_projector_leave_no_graph_behind(family: Family, processor: ProcessorMixin) -> None:
+def test_frozen_tower_and_projector_leave_no_graph_behind(family: str, processor: ProcessorMixin) -> None:
     model = built(family, injection())
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(part_of(name) in ("amp", "agf"))
@@ -94,7 +93,7 @@ def test_frozen_tower_and_projector_leave_no_graph_behind(family: Family, proces
     assert gradients(model, inputs).keys() == {n for n, p in model.named_parameters() if p.requires_grad}
 
 
-def test_unused_vision_blocks_are_frozen(family: Family) -> None:
+def test_unused_vision_blocks_are_frozen(family: str) -> None:
     model = built(family, injection())
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     tower = "model.vision_tower"
@@ -103,7 +102,7 @@ def test_unused_vision_blocks_are_frozen(family: Family) -> None:
     assert all(name.startswith(tuple(f"{tower}.{part}." for part in unused)) for name in frozen)
 
 
-def test_compiled_text_model_is_one_graph(family: Family, processor: ProcessorMixin) -> None:
+def test_compiled_text_model_is_one_graph(family: str, processor: ProcessorMixin) -> None:
     model = cli_model(family)
     inputs = batch(processor, [1, 2])
     with torch.no_grad():

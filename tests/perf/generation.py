@@ -19,7 +19,8 @@ from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.evals.generation.predictor import Predictor
 from cli_ray.evals.generation.schedule import Batch
 from cli_ray.evals.items.location import Location
-from cli_ray.model.tiny import TINY, Family, TinySize, build_tiny, tiny_processor
+from cli_ray.model.tiny import TINY, TinySize, build_tiny, tiny_processor
+from cli_ray.registry import FAMILIES
 from tests.evals.generation.charts import NAME, entries_of, job_of, row, write_rows
 
 SHAPES = {
@@ -41,7 +42,7 @@ class Setting:
     repeats: int
 
 
-def predictor_of(family: Family, setting: Setting, location: Location, folder: Path) -> Predictor:
+def predictor_of(family: str, setting: Setting, location: Location, folder: Path) -> Predictor:
     """One whose model has random weights and never ends a reply early."""
     size = SHAPES[setting.shape]
     model = build_tiny(family, size=size)
@@ -69,7 +70,7 @@ def seconds(predictor: Predictor, location: Location, size: int, setting: Settin
     return time.perf_counter() - start
 
 
-def measure(family: Family, setting: Setting) -> None:
+def measure(family: str, setting: Setting) -> None:
     """Prints a line."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -97,8 +98,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3)
     setting = Setting(**vars(parser.parse_args()))
-    families: tuple[Family, ...] = ("llava", "llava_onevision")
-    for family in families:
+    for family in FAMILIES:
         measure(family, setting)
 
 

@@ -10,15 +10,6 @@ from cli_ray.train.environment import ENVIRONMENT
 from cli_ray.train.run_folder import RunFolder
 
 CARD = "README.md"
-METHOD = "[Cross-Layer Injection](https://arxiv.org/abs/2601.10710)"
-KINDS = {
-    "cli": f"LLaVA with {METHOD}: gated features of many vision layers at several decoder layers",
-    "none": "Plain LLaVA",
-    "amp_only": f"LLaVA with the projections of {METHOD}, ungated",
-    "deepstack": "LLaVA with vision layers added to decoder layers, ungated",
-    "static": "LLaVA with one vision layer added to one decoder layer, ungated",
-    "external": "LLaVA with its vision layers fused at the projector's input",
-}
 
 
 def model_card(
@@ -42,7 +33,7 @@ def model_card(
 
 # {config.name}
 
-{KINDS[config.injection.kind]}, trained from {" and ".join(f"`{part}`" for part in base)}.
+{config.injection.traits.title}, trained from {" and ".join(f"`{part}`" for part in base)}.
 
 | | |
 | --- | --- |

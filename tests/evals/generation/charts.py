@@ -17,7 +17,7 @@ from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.sources import locate
 from cli_ray.evals.items.survey import Entry, scan
 from cli_ray.evals.suite import benchmark
-from cli_ray.model.tiny import Family, build_tiny, tiny_processor
+from cli_ray.model.tiny import build_tiny, tiny_processor
 
 NAME = "chartqa"
 TOKENS = benchmark(NAME).max_new_tokens
@@ -26,7 +26,7 @@ SIZES = ((90, 50), (32, 32), (40, 96), (95, 90), (64, 64), (33, 70))
 """(width, height) of images in turn: from one tile to 3 x 3 and the thumbnail."""
 
 
-def save_model(folder: Path, family: Family, model: PreTrainedModel | None = None) -> str:
+def save_model(folder: Path, family: str, model: PreTrainedModel | None = None) -> str:
     """A tiny model with its processor, as an export leaves it. Plain unless one is given."""
     model = model or build_tiny(family)
     # Untrained weights like the image token as well as any other; a trained model never says it.

@@ -18,7 +18,7 @@ from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.survey import Entry
 from cli_ray.evals.records import Record
-from cli_ray.model.tiny import Family, build_tiny
+from cli_ray.model.tiny import build_tiny
 from tests.evals.generation.charts import TOKENS, entries_of, job_of, row, save_model, write_rows
 from tests.model.batches import cli_model
 
@@ -46,7 +46,7 @@ def location(tmp_path_factory: pytest.TempPathFactory) -> Location:
 
 
 @pytest.fixture(scope="module", params=["plain", "cli"])
-def folder(request: pytest.FixtureRequest, family: Family, tmp_path_factory: pytest.TempPathFactory) -> str:
+def folder(request: pytest.FixtureRequest, family: str, tmp_path_factory: pytest.TempPathFactory) -> str:
     model = build_tiny(family) if request.param == "plain" else cli_model(family)
     return save_model(tmp_path_factory.mktemp("model"), family, model)
 

@@ -8,7 +8,8 @@ from typing import Any, get_args
 import yaml
 
 from cli_ray.config import InjectionConfig, RunConfig
-from cli_ray.train.checkpoint.card import KINDS, model_card
+from cli_ray.config.injection import KINDS
+from cli_ray.train.checkpoint.card import model_card
 from cli_ray.train.checkpoint.files import Checkpoint, Progress
 from cli_ray.train.run_folder import RunFolder
 
