@@ -32,6 +32,7 @@ MAY_IMPORT = {
         "doctor",
         "drill",
         "model",
+        "places",
         "room",
         "signals",
         "train",

@@ -29,8 +29,8 @@ def main(words: list[str]) -> None:
     """Prints the comparison."""
     settings = arguments(CompareArguments, words, "cli-ray compare")
 
-    from cli_ray.commands.places import check_output
     from cli_ray.evals.results.compare import compare, flip_lines, markdown, write
+    from cli_ray.places import check_output
 
     if settings.output:
         check_output("--output", settings.output)

@@ -17,7 +17,7 @@ def main(arguments: list[str]) -> None:
         raise UserError(f"name a config first: {PROG} [--section.field value ...]")
     config = load(arguments[0], arguments[1:])
 
-    from cli_ray.commands.places import check_run
+    from cli_ray.places import check_run
 
     check_run(config)
 

@@ -11,8 +11,8 @@ import pytest
 from ray.exceptions import RayTaskError
 
 from cli_ray.commands import compare, main
-from cli_ray.commands.places import check_output
 from cli_ray.errors import UserError
+from cli_ray.places import check_output
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 # Runs a verb and prints the heavy modules that it imported.

@@ -1,4 +1,4 @@
-"""Where a command reads and writes: looked at before anything is begun."""
+"""The folders that a command reads and writes, checked before any work begins. Called by the verbs of the command line."""
 
 import os
 import tempfile
