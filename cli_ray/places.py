@@ -1,4 +1,4 @@
-"""The folders that a command reads and writes, checked before any work begins. Called by the verbs of the command line."""
+"""The folders that a command reads and writes, checked before any work begins. Called by the verbs."""
 
 import os
 import tempfile
