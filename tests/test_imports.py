@@ -125,6 +125,13 @@ def test_scores_need_neither_torch_nor_ray_nor_arrow() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
 
 
+def test_a_drill_loads_no_benchmark() -> None:
+    """Neither the verb as it starts nor what counts its samples: a drill kills trainings and evaluates nothing."""
+    modules = "cli_ray.commands.drill, cli_ray.train.ledger_check"
+    code = f"import sys, {modules}; print([name for name in sys.modules if name.startswith('cli_ray.evals')])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
 def test_no_file_is_too_long_to_read() -> None:
     lengths = {str(path): len(path.read_text().splitlines()) for path in [*PACKAGE.rglob("*.py"), *EVALS.rglob("*.py")]}
     assert {path: length for path, length in lengths.items() if length > 400} == {}

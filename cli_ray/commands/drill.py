@@ -13,7 +13,7 @@ from cli_ray.config.base import Section
 from cli_ray.config.load import arguments, load
 from cli_ray.drill.plan import KINDS, LEAST_NODES, Kind, Room, check_drill, plan, rooms
 from cli_ray.errors import UserError
-from cli_ray.evals.results.table import NOTHING, grid
+from cli_ray.text import NOTHING, grid
 
 if TYPE_CHECKING:
     from cli_ray.drill.outcome import Outcome, Samples
@@ -119,8 +119,8 @@ def cells(outcome: "Outcome") -> list[str]:
 
 def samples(run: Path) -> "Samples | None":
     """The samples of a run that came twice or are missing, by its own record; None when there is none."""
-    from cli_ray.commands.data_verify import verification
     from cli_ray.drill.outcome import Samples
+    from cli_ray.train.ledger_check import verification
 
     try:
         found = verification(str(run), limit=0)

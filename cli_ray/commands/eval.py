@@ -9,6 +9,7 @@ from cli_ray.config import EvaluationConfig
 from cli_ray.config.load import arguments
 from cli_ray.config.run import absolute
 from cli_ray.errors import UserError
+from cli_ray.text import grid
 
 
 class EvalArguments(EvaluationConfig):
@@ -38,7 +39,6 @@ def main(words: list[str]) -> None:
 def listing() -> str:
     """The benchmarks and suites."""
     from cli_ray.evals.items.survey import LISTING, listing
-    from cli_ray.evals.results.table import grid
     from cli_ray.evals.suite import SUITES
 
     suites = [f"{name}: {', '.join(names)}" for name, names in SUITES.items()]
