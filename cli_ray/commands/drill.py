@@ -85,8 +85,8 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def aside(config: RunConfig) -> list[str]:
-    """Arguments by which a drill changes the config: a worker takes one logical CPU, and runs neither report to trackers
-    nor have their checkpoints evaluated."""
+    """Arguments by which a drill changes the config: a worker takes one logical CPU, no tracker is used, and no
+    checkpoint is evaluated."""
     words = ["--cluster.cpus-per-worker", "1"]
     if config.evaluation.every:
         words += ["--evaluation.every", "0"]
@@ -101,9 +101,8 @@ def table(outcomes: "Sequence[Outcome]") -> str:
 def cells(outcome: "Outcome") -> list[str]:
     """The line of a kill, as HEAD names its parts."""
     difference, counts = outcome.difference, outcome.samples
-    loss = (
-        f"{difference.largest:g}" if difference.step is None else f"{difference.largest:.3g} at step {difference.step}"
-    )
+    largest, step = difference.largest, difference.step
+    loss = f"{largest:g}" if step is None else f"{largest:.3g} at step {step}"
     lost = f", {len(difference.missing)} steps missing" if difference.missing else ""
     surplus = f", {len(difference.surplus)} steps twice" if difference.surplus else ""
     return [

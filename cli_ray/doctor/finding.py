@@ -1,4 +1,4 @@
-"""What a check found."""
+"""What a check found. Made by every check of the doctor, printed by `cli-ray doctor`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ Level = Literal["ok", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor's table. It holds no secret: of those only the names are told."""
+    """One line of the report. It holds no secret, only names of them."""
 
     check: str
     """What was looked at, in a word."""
