@@ -14,8 +14,8 @@ def main(words: list[str]) -> None:
 
     check_output("--output", str(settings.output))
 
-    from cli_ray.demo.comparison import compare
+    from cli_ray.demo.comparison import run_demo
 
     start = time.monotonic()
-    print(f"\n{compare(settings)}")
+    print(f"\n{run_demo(settings)}")
     print(f"\n{(time.monotonic() - start) / 60:.1f} minutes. Shards, runs and models are in {settings.output}")
