@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli_ray.config import RunConfig, SweepConfig
-from cli_ray.config.load import arguments, load, read
+from cli_ray.config.load import arguments, load, read_toml
 from cli_ray.config.table import help_text
 from cli_ray.errors import RunFailedError, UserError
 from cli_ray.text import NOTHING, grid
@@ -47,7 +47,7 @@ def load_sweep(path: str, overrides: list[str]) -> tuple[SweepConfig, RunConfig]
     Raises:
         ConfigError: one of them cannot be read or breaks a rule.
     """
-    config = read(SweepConfig, path)
+    config = read_toml(SweepConfig, path)
     if overrides:
         config = arguments(SweepConfig, overrides, PROG, default=config)
     return config, load(str(Path(path).parent / config.base))

@@ -1,6 +1,6 @@
-"""Cross-Layer Injection and its rivals; stored as it is in the model's own config.json.
+"""The section `injection`: Cross-Layer Injection and its rivals, and which layers of the two stacks take part.
 
-Which layers of a stack take part: an explicit list, a count or a stride.
+A run config holds it, and a model stores it in its own config.json.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,10 @@ from cli_ray.config.base import Section
 
 
 class Layers(Section):
-    """One of `layers`, `count`, `at_most` and `stride`; in TOML a bare list stands for `{layers = [...]}`."""
+    """Which layers of a stack take part: one of `layers`, `count`, `at_most` and `stride`.
+
+    In TOML a bare list stands for `{layers = [...]}`.
+    """
 
     layers: tuple[int, ...] = ()
     """Explicit layer indices; negative ones count from the end of the whole stack, as in Python: of 24 vision blocks,
@@ -36,7 +39,7 @@ class Layers(Section):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        given = [bool(self.layers), *(one is not None for one in (self.count, self.at_most, self.stride))]
+        given = [bool(self.layers), *(number is not None for number in (self.count, self.at_most, self.stride))]
         if sum(given) != 1:
             raise ValueError("give exactly one of layers = [...], count = n, at_most = n and stride = n")
         return self
@@ -68,25 +71,6 @@ class Layers(Section):
         if count > len(ordered):
             raise ValueError(f"{stack}: count = {count} but only {len(ordered)} layers ({span}) can be chosen")
         return tuple(sorted(ordered[i * len(ordered) // count] for i in range(count)))
-
-
-def vision_choices(vision_feature_layer: int, num_layers: int) -> range:
-    """Vision indices that can be tapped: 1..L', L' being the layer that feeds the projector.
-
-    Index 0 is the patch embedding and index k the output of encoder block k, as in
-    `hidden_states` of transformers. Deeper blocks than the base feature layer are never run for it.
-    """
-    deepest = vision_feature_layer if vision_feature_layer >= 0 else num_layers + 1 + vision_feature_layer
-    return range(1, deepest + 1)
-
-
-def decoder_choices(num_layers: int) -> range:
-    """Decoder indices that can be injected into: 0..L-2.
-
-    Features are added to the output of the layer. After the last layer nothing reads the visual
-    positions any more, so it cannot be chosen.
-    """
-    return range(num_layers - 1)
 
 
 class AmpConfig(Section):
@@ -156,3 +140,22 @@ def stored_injection(values: dict[str, Any]) -> dict[str, Any]:
     """
     agf = values.get("agf")
     return values | {"agf": {"prompt_end": "first_reply"} | agf} if agf else values
+
+
+def vision_choices(vision_feature_layer: int, num_layers: int) -> range:
+    """Vision indices that can be tapped: 1..L', L' being the layer that feeds the projector.
+
+    Index 0 is the patch embedding and index k the output of encoder block k, as in
+    `hidden_states` of transformers. Deeper blocks than the base feature layer are never run for it.
+    """
+    deepest = vision_feature_layer if vision_feature_layer >= 0 else num_layers + 1 + vision_feature_layer
+    return range(1, deepest + 1)
+
+
+def decoder_choices(num_layers: int) -> range:
+    """Decoder indices that can be injected into: 0..L-2.
+
+    Features are added to the output of the layer. After the last layer nothing reads the visual
+    positions any more, so it cannot be chosen.
+    """
+    return range(num_layers - 1)
