@@ -1,4 +1,4 @@
-"""`cli-ray compare A B`"""
+"""`cli-ray compare A B`: what differs between two evaluations, item by item, with intervals."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""`cli-ray data verify RUN`: whether every sample was trained on as often as it should be, by the run's own record."""
+"""`cli-ray data verify RUN`: whether a run trained on every sample as often as it should, by its ledger."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated

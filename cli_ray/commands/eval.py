@@ -1,4 +1,4 @@
-"""`cli-ray eval --model DIR_OR_RUN [--suite paper18] [--benchmarks a,b] ...`"""
+"""`cli-ray eval --model DIR_OR_RUN [--suite NAME]`: evaluates a model on benchmarks, or goes on with it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -82,8 +82,8 @@ def run(settings: EvalArguments) -> None:
     check_output("--output", output)
     check_data_root(settings.data_root)
     fields = settings.model_dump(exclude={"as_list", "check", "model", "output", "data_root"})
-    done = evaluate(EvaluationConfig(model=model, output=output, data_root=absolute(settings.data_root), **fields))
-    print(f"\n{done.table()}\nSamples, records and results are in {done.folder.uri}")
+    result = evaluate(EvaluationConfig(model=model, output=output, data_root=absolute(settings.data_root), **fields))
+    print(f"\n{result.table()}\nSamples, records and results are in {result.folder.uri}")
 
 
 def exported(model: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""`cli-ray export RUN --output DIR`"""
+"""`cli-ray export RUN --output DIR`: a checkpoint as a Hugging Face folder."""
 
 from pathlib import Path
 from typing import Annotated

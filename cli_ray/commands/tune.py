@@ -1,4 +1,4 @@
-"""`cli-ray tune SWEEP.toml [--section.field value ...]`"""
+"""`cli-ray tune SWEEP.toml [--field value ...]`: searches hyperparameters, or goes on with a sweep."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
