@@ -69,26 +69,26 @@ def main(words: list[str]) -> None:
     from cli_ray.data.quarantine import refuse_lost
 
     encoder = None if config is None else _encoder(config)
-    found = _audit(build_index(data), data, encoder, settings.limit)
-    verdict = judge(list(found.values()), data)
+    audits = _audit(build_index(data), data, encoder, settings.limit)
+    verdict = judge(list(audits.values()), data)
     if config is not None and config.validation.sources:
         index = build_index(config.validation_data)
         refuse_lost(index, config.validation_data)
         held_out = _audit(index, config.validation_data, encoder, settings.limit)
-        found |= {f"validation: {label}": result for label, result in held_out.items()}
+        audits |= {f"validation: {label}": result for label, result in held_out.items()}
     if settings.as_json:
-        print(json.dumps({label: result.to_dict() for label, result in found.items()}, indent=2))
+        print(json.dumps({label: result.to_dict() for label, result in audits.items()}, indent=2))
     else:
-        print_report(found, verdict, data.max_bad_share, "characters" if encoder is None else "tokens")
+        print_report(audits, verdict, data.max_bad_share, "characters" if encoder is None else "tokens")
     if verdict.stops:
         sys.exit(1)
 
 
 def _config(settings: DataCheckArguments) -> RunConfig | None:
-    """The run whose eyes the data are seen with; None without a model.
+    """The run that the data are checked for; None without a model.
 
     Raises:
-        UserError: a .toml and flags that it decides.
+        UserError: a .toml was given, and flags for what it decides.
     """
     if settings.path.endswith(".toml"):
         given = sorted(name for name in settings.model_fields_set - _OWN if getattr(settings, name) != _default(name))
@@ -155,9 +155,9 @@ def _audit(index: "Index", data: DataConfig, encoder: "Encoder | None", limit: i
     from cli_ray.data.audit import audit
     from cli_ray.data.images import Limits
 
-    found = {}
+    audits = {}
     with Progress(console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as progress:
         steps = audit(index, Limits.of(data), encoder, limit)
         for label, result in progress.track(steps, total=len(index), description="reading"):
-            found[label] = result
-    return found
+            audits[label] = result
+    return audits

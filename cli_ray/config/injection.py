@@ -73,6 +73,25 @@ class Layers(Section):
         return tuple(sorted(ordered[i * len(ordered) // count] for i in range(count)))
 
 
+def vision_choices(vision_feature_layer: int, num_layers: int) -> range:
+    """Vision indices that can be tapped: 1..L', L' being the layer that feeds the projector.
+
+    Index 0 is the patch embedding and index k the output of encoder block k, as in
+    `hidden_states` of transformers. Deeper blocks than the base feature layer are never run for it.
+    """
+    deepest = vision_feature_layer if vision_feature_layer >= 0 else num_layers + 1 + vision_feature_layer
+    return range(1, deepest + 1)
+
+
+def decoder_choices(num_layers: int) -> range:
+    """Decoder indices that can be injected into: 0..L-2.
+
+    Features are added to the output of the layer. After the last layer nothing reads the visual
+    positions any more, so it cannot be chosen.
+    """
+    return range(num_layers - 1)
+
+
 class AmpConfig(Section):
     """Adaptive Multi-Projection: from tapped vision layers to the width of the language model."""
 
@@ -140,22 +159,3 @@ def stored_injection(values: dict[str, Any]) -> dict[str, Any]:
     """
     agf = values.get("agf")
     return values | {"agf": {"prompt_end": "first_reply"} | agf} if agf else values
-
-
-def vision_choices(vision_feature_layer: int, num_layers: int) -> range:
-    """Vision indices that can be tapped: 1..L', L' being the layer that feeds the projector.
-
-    Index 0 is the patch embedding and index k the output of encoder block k, as in
-    `hidden_states` of transformers. Deeper blocks than the base feature layer are never run for it.
-    """
-    deepest = vision_feature_layer if vision_feature_layer >= 0 else num_layers + 1 + vision_feature_layer
-    return range(1, deepest + 1)
-
-
-def decoder_choices(num_layers: int) -> range:
-    """Decoder indices that can be injected into: 0..L-2.
-
-    Features are added to the output of the layer. After the last layer nothing reads the visual
-    positions any more, so it cannot be chosen.
-    """
-    return range(num_layers - 1)

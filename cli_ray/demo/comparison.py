@@ -39,6 +39,7 @@ from cli_ray.evals.results.compare import compare, markdown
 from cli_ray.evals.run import evaluate
 from cli_ray.model.tiny import TinySize, build_tiny, tiny_processor
 from cli_ray.signals import ray_connects
+from cli_ray.text import grid
 from cli_ray.train.checkpoint.export import export
 from cli_ray.train.trainer import train
 
@@ -215,10 +216,10 @@ def compare_on_miniatures(output: Path, names: tuple[str, str], replicas: int) -
 
 def table(held_out: Sequence[SyntheticSample], chance: dict[str, float], scores: dict[str, Score]) -> str:
     """Loss, and accuracy per kind and scope beside that of always giving the commonest answer."""
-    lines = [_row("", ["chance", *scores])]
-    for label in ("train_loss", "held_out_loss"):
-        losses = [f"{getattr(score, label):.3f}" for score in scores.values()]
-        lines.append(_row(label.replace("_", " "), ["", *losses]))
+    rows = [
+        [label.replace("_", " "), "", *(f"{getattr(score, label):.3f}" for score in scores.values())]
+        for label in ("train_loss", "held_out_loss")
+    ]
     groups: dict[str, list[int]] = {}
     for i, (sample, turn) in enumerate(questions(held_out)):
         groups.setdefault(f"{sample.kind}, {turn.scope}", []).append(i)
@@ -227,12 +228,8 @@ def table(held_out: Sequence[SyntheticSample], chance: dict[str, float], scores:
     for label in sorted(groups, key=lambda label: (label == "all", label)):
         columns: list[Sequence[float]] = [guessed, *(score.correct for score in scores.values())]
         shares = [f"{mean(column[i] for i in groups[label]):.1%}" for column in columns]
-        lines.append(_row(f"exact match: {label}", shares))
-    return "\n".join(lines)
-
-
-def _row(label: str, cells: Sequence[str]) -> str:
-    return f"{label:<28}" + "".join(f"{cell:>9}" for cell in cells)
+        rows.append([f"exact match: {label}", *shares])
+    return grid(["", "chance", *scores], rows, left=1)
 
 
 def questions(samples: Sequence[SyntheticSample]) -> list[tuple[SyntheticSample, Turn]]:

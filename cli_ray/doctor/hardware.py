@@ -87,9 +87,7 @@ def _check_count(equipped: dict[str, Machine], config: RunConfig | None, wanted:
         return Finding("GPUs", "ok", found)
     least = config.cluster.min_workers * config.cluster.gpus_per_worker
     if least > len(kinds):
-        what = (
-            f"the config asks for {least:g} GPUs (cluster.num_workers x cluster.gpus_per_worker), there are: {found}"
-        )
+        what = f"the config asks for {least:g} GPUs (cluster.num_workers x cluster.gpus_per_worker), there are: {found}"
         fix = "lower one of the two (gpus_per_worker = 0 trains on CPU), or add GPU nodes; an autoscaler may bring them"
         return Finding("GPUs", "error", what, fix)
     if wanted and len(set(kinds)) > 1:
