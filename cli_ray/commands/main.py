@@ -87,10 +87,10 @@ def _run(words: list[str]) -> int:
             print(stop)
             exec("")  # else Python, which remembers an interrupt that came out of an exec, ends by SIGINT instead
             return stop.exit_code
-        told = reason(error)
-        if told is None:
+        message = reason(error)
+        if message is None:
             raise
-        print(explained(told, terminal=sys.stderr.isatty()), file=sys.stderr)
+        print(explained(message, terminal=sys.stderr.isatty()), file=sys.stderr)
         return 1
     return 0
 
@@ -110,8 +110,8 @@ def explained(reason: str, *, terminal: bool) -> str:
         terminal: whether it is written to one.
     """
     lines = [line.strip(" -") for line in reason.splitlines()]
-    whole = f"error: {reason}"
-    return whole if terminal or len(lines) == 1 else f"{whole}\nerror: {' | '.join(lines)}"
+    text = f"error: {reason}"
+    return text if terminal or len(lines) == 1 else f"{text}\nerror: {' | '.join(lines)}"
 
 
 class Pipe:
