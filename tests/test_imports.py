@@ -32,6 +32,7 @@ MAY_IMPORT = {
         "doctor",
         "drill",
         "model",
+        "places",
         "room",
         "signals",
         "train",
@@ -123,6 +124,13 @@ def test_scores_need_neither_torch_nor_ray_nor_arrow() -> None:
         "import sys, cli_ray.evals; print({'torch', 'ray', 'numpy', 'pandas', 'pyarrow', 'PIL'} & sys.modules.keys())"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
+
+
+def test_a_drill_loads_no_benchmark() -> None:
+    """Neither the verb as it starts nor what counts its samples: a drill kills trainings and evaluates nothing."""
+    modules = "cli_ray.commands.drill, cli_ray.train.ledger_check"
+    code = f"import sys, {modules}; print([name for name in sys.modules if name.startswith('cli_ray.evals')])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
 
 
 def test_no_file_is_too_long_to_read() -> None:

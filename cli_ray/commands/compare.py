@@ -1,4 +1,4 @@
-"""`cli-ray compare A B`"""
+"""`cli-ray compare A B`: what differs between two evaluations, item by item, with intervals."""
 
 from typing import Annotated
 
@@ -29,8 +29,8 @@ def main(words: list[str]) -> None:
     """Prints the comparison."""
     settings = arguments(CompareArguments, words, "cli-ray compare")
 
-    from cli_ray.commands.places import check_output
     from cli_ray.evals.results.compare import compare, flip_lines, markdown, write
+    from cli_ray.places import check_output
 
     if settings.output:
         check_output("--output", settings.output)

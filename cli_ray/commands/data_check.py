@@ -16,9 +16,7 @@ from cli_ray.errors import UserError
 from cli_ray.registry import FAMILIES
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from cli_ray.data.audit import Distribution, SourceAudit, Verdict
+    from cli_ray.data.audit import SourceAudit
     from cli_ray.data.encoder import Encoder
     from cli_ray.data.index import Index
 
@@ -72,30 +70,31 @@ def main(words: list[str]) -> None:
     data = _data(settings) if config is None else config.data
 
     from cli_ray.data.audit import judge
+    from cli_ray.data.audit_report import print_report
     from cli_ray.data.index import build_index
     from cli_ray.data.quarantine import refuse_lost
 
     encoder = None if config is None else _encoder(config)
-    found = _audit(build_index(data), data, encoder, settings.limit)
-    verdict = judge(list(found.values()), data)
+    audits = _audit(build_index(data), data, encoder, settings.limit)
+    verdict = judge(list(audits.values()), data)
     if config is not None and config.validation.sources:
         index = build_index(config.validation_data)
         refuse_lost(index, config.validation_data)
         held_out = _audit(index, config.validation_data, encoder, settings.limit)
-        found |= {f"validation: {label}": result for label, result in held_out.items()}
+        audits |= {f"validation: {label}": result for label, result in held_out.items()}
     if settings.as_json:
-        print(json.dumps({label: result.to_dict() for label, result in found.items()}, indent=2))
+        print(json.dumps({label: result.to_dict() for label, result in audits.items()}, indent=2))
     else:
-        _print(found, verdict, data.max_bad_share, "characters" if encoder is None else "tokens")
+        print_report(audits, verdict, data.max_bad_share, "characters" if encoder is None else "tokens")
     if verdict.stops:
         sys.exit(1)
 
 
 def _config(settings: DataCheckArguments) -> RunConfig | None:
-    """The run whose eyes the data are seen with; None without a model.
+    """The run that the data are checked for; None without a model.
 
     Raises:
-        UserError: a .toml and flags that it decides.
+        UserError: a .toml was given, and flags for what it decides.
     """
     if settings.path.endswith(".toml"):
         given = sorted(name for name in settings.model_fields_set - _OWN if getattr(settings, name) != _default(name))
@@ -163,73 +162,9 @@ def _audit(index: "Index", data: DataConfig, encoder: "Encoder | None", limit: i
     from cli_ray.data.audit import audit
     from cli_ray.data.images import Limits
 
-    found = {}
+    audits = {}
     with Progress(console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as progress:
         steps = audit(index, Limits.of(data), encoder, limit)
         for label, result in progress.track(steps, total=len(index), description="reading"):
-            found[label] = result
-    return found
-
-
-def _print(found: dict[str, "SourceAudit"], verdict: "Verdict", max_bad_share: float, unit: str) -> None:
-    """The report."""
-    from rich.console import Console
-
-    console = Console(soft_wrap=True)
-    for label, result in found.items():
-        _print_source(console, label, result, unit)
-    _print_verdict(console, verdict, max_bad_share)
-
-
-def _print_source(console: "Console", label: str, result: "SourceAudit", unit: str) -> None:
-    from rich.markup import escape
-
-    console.print(f"\n[bold]{escape(label)}[/bold]: {result.format}, {result.shards} shards, {result.MiB:,.1f} MiB")
-    good = result.samples - result.num_bad
-    read = "samples" if result.is_whole else f"of {result.total:,} samples read"
-    console.print(f"  {result.samples:,} {read}: {good:,} good, {result.num_bad:,} would be quarantined")
-    supervised = f", {result.supervised:,} supervised tokens" if unit == "tokens" else ""
-    console.print(
-        f"  {result.with_images:,} with images ({result.images:,}), {good - result.with_images:,} text only, "
-        f"{result.turns:,} turns of the assistant{supervised}"
-    )
-    if result.images:
-        console.print(f"  width   {_spread(result.width)} pixels")
-        console.print(f"  height  {_spread(result.height)} pixels")
-    console.print(f"  length  {_spread(result.length)} {unit}")
-    _print_histogram(console, result.length)
-    for reason, count in result.reasons.most_common():
-        console.print(f"  [red]{reason}[/red] {count:,}")
-        for sample in result.examples[reason]:
-            lost = f": about {sample.samples:,} samples" if sample.samples > 1 else ""
-            console.print(f"    {sample.id} ({sample.where}): {sample.detail}{lost}", markup=False, highlight=False)
-    for line in result.notes():
-        console.print(f"  {line}", markup=False, highlight=False)
-
-
-def _spread(numbers: "Distribution") -> str:
-    quantiles = [numbers.quantile(share) for share in (0.05, 0.5, 0.95)]
-    low, middle, high = (f"{value:,}" if value is not None else "-" for value in quantiles)
-    return f"min {numbers.smallest or 0:,}, 5% {low}, median {middle}, 95% {high}, max {numbers.largest or 0:,}"
-
-
-def _print_histogram(console: "Console", numbers: "Distribution") -> None:
-    octaves = numbers.octaves()
-    most = max((count for _, _, count in octaves), default=0)
-    for low, high, count in octaves:
-        bar = "█" * round(40 * count / most) or ("▏" if count else "")
-        console.print(f"  {low:>9,} - {high - 1:<9,} {bar} {count:,}", highlight=False)
-
-
-def _print_verdict(console: "Console", verdict: "Verdict", max_bad_share: float) -> None:
-    share = verdict.bad / verdict.samples if verdict.samples else 0.0
-    about = "about " if verdict.is_estimate else ""
-    console.print(
-        f"\n{about}{verdict.bad:,.0f} of {verdict.samples:,.0f} samples ({share:.2%}) would be quarantined, "
-        f"{'above' if verdict.is_above else 'within'} data.max_bad_share = {max_bad_share:.2%}"
-        + (": training would stop" if verdict.is_above else "")
-    )
-    if verdict.is_uncertain:
-        console.print("training would not start: nothing tells how many samples a shard that cannot be read held")
-    if verdict.is_estimate:
-        console.print("estimated from the part that was read, the first samples of each source")
+            audits[label] = result
+    return audits

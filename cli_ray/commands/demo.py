@@ -10,12 +10,12 @@ def main(words: list[str]) -> None:
     """Runs the demo and prints its table."""
     settings = arguments(DemoArguments, words, "cli-ray demo")
 
-    from cli_ray.commands.places import check_output
+    from cli_ray.places import check_output
 
     check_output("--output", str(settings.output))
 
-    from cli_ray.demo.comparison import compare
+    from cli_ray.demo.comparison import run_demo
 
     start = time.monotonic()
-    print(f"\n{compare(settings)}")
+    print(f"\n{run_demo(settings)}")
     print(f"\n{(time.monotonic() - start) / 60:.1f} minutes. Shards, runs and models are in {settings.output}")

@@ -1,4 +1,4 @@
-"""`cli-ray doctor [CONFIG.toml] [--runs-dir DIR] [--data-root DIR]`"""
+"""`cli-ray doctor [CONFIG.toml]`: what of a cluster would keep a run from working, each finding with its fix."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -35,10 +35,10 @@ class DoctorArguments(Section):
 
 
 def main(words: list[str]) -> None:
-    """Prints what was found, with the fix of each fault.
+    """Prints the findings, with the fix of each fault.
 
     Raises:
-        UserError: an error is among it.
+        UserError: one of them is an error.
     """
     settings = arguments(DoctorArguments, words, "cli-ray doctor")
     config = load(settings.config) if settings.config else None
@@ -57,7 +57,7 @@ def main(words: list[str]) -> None:
 
 
 def findings(config: RunConfig | None, settings: DoctorArguments) -> "Iterator[Finding]":
-    """Everything that is found, as it is found."""
+    """All findings, each as soon as its check ends."""
     from cli_ray.doctor.examination import examine
 
     if config:
@@ -68,17 +68,17 @@ def findings(config: RunConfig | None, settings: DoctorArguments) -> "Iterator[F
 
 
 def benchmarks(data_root: str) -> "Iterator[Finding]":
-    """What of the benchmarks is there, as this machine sees it."""
+    """Which benchmarks this machine finds the data of."""
     from cli_ray.doctor.finding import Finding
     from cli_ray.evals.items.survey import survey
     from cli_ray.evals.suite import chosen
 
-    found = survey(chosen("paper18"), data_root, miniature=False)
-    there = [one for one in found if one.state == "there"]
-    for one in found:
-        if one.state != "there":
-            yield Finding("benchmarks", "warning", one.detail, one.fix or "or leave it out with --benchmarks")
-    yield Finding("benchmarks", "ok" if there else "error", f"{len(there)} of {len(found)} are in {data_root}")
+    results = survey(chosen("paper18"), data_root, miniature=False)
+    there = [result for result in results if result.state == "there"]
+    for result in results:
+        if result.state != "there":
+            yield Finding("benchmarks", "warning", result.detail, result.fix or "or leave it out with --benchmarks")
+    yield Finding("benchmarks", "ok" if there else "error", f"{len(there)} of {len(results)} are in {data_root}")
 
 
 def show(console: "Console", finding: "Finding") -> None:

@@ -1,4 +1,4 @@
-"""`cli-ray drill CONFIG.toml [--kill worker node ...] [--times n] [--section.field value ...]`"""
+"""`cli-ray drill CONFIG.toml [--kill worker node ...]`: whether a training survives what a cluster may do to it."""
 
 import shutil
 import tempfile
@@ -13,10 +13,10 @@ from cli_ray.config.base import Section
 from cli_ray.config.load import arguments, load
 from cli_ray.drill.plan import KINDS, LEAST_NODES, Kind, Room, check_drill, plan, rooms
 from cli_ray.errors import UserError
-from cli_ray.evals.results.table import NOTHING, grid
+from cli_ray.text import NOTHING, grid
 
 if TYPE_CHECKING:
-    from cli_ray.drill.outcome import Outcome, Samples
+    from cli_ray.drill.outcome import Outcome, SampleCounts
     from cli_ray.drill.plan import Course
 
 PROG = "cli-ray drill CONFIG.toml"
@@ -54,15 +54,15 @@ def main(words: list[str]) -> None:
     settings = arguments(DrillArguments, own, PROG)
     config = load(words[0], overrides)
     if settings.runs_dir:
-        from cli_ray.commands.places import check_output
+        from cli_ray.places import check_output
 
         check_output("--runs-dir", str(settings.runs_dir))
     check_drill(config.cluster, settings.kill)
-    layout = rooms(config.cluster, settings.nodes, _gpus() if config.cluster.gpus_per_worker else 0)
+    nodes = rooms(config.cluster, settings.nodes, _gpus() if config.cluster.gpus_per_worker else 0)
     runs_dir = settings.runs_dir.absolute() if settings.runs_dir else Path(tempfile.mkdtemp(prefix="drill"))
     runs_dir.mkdir(parents=True, exist_ok=True)
-    print(_told(config, settings, layout, runs_dir), flush=True)
-    outcomes = _drill([words[0], *overrides, *aside(config)], config, settings, layout, runs_dir)
+    print(_announcement(config, settings, nodes, runs_dir), flush=True)
+    outcomes = _drill([words[0], *overrides, *aside(config)], config, settings, nodes, runs_dir)
     print(f"\n{table(outcomes)}")
     unsound = sum(not outcome.sound for outcome in outcomes)
     if unsound:
@@ -85,8 +85,8 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def aside(config: RunConfig) -> list[str]:
-    """What a drill changes of the config: a worker takes one logical CPU, and neither trackers nor evaluations of
-    checkpoints are bothered by it."""
+    """Arguments by which a drill changes the config: a worker takes one logical CPU, no tracker is used, and no
+    checkpoint is evaluated."""
     words = ["--cluster.cpus-per-worker", "1"]
     if config.evaluation.every:
         words += ["--evaluation.every", "0"]
@@ -100,10 +100,11 @@ def table(outcomes: "Sequence[Outcome]") -> str:
 
 def cells(outcome: "Outcome") -> list[str]:
     """The line of a kill, as HEAD names its parts."""
-    found, counts = outcome.difference, outcome.samples
-    loss = f"{found.largest:g}" if found.step is None else f"{found.largest:.3g} at step {found.step}"
-    lost = f", {len(found.missing)} steps missing" if found.missing else ""
-    surplus = f", {len(found.surplus)} steps twice" if found.surplus else ""
+    difference, counts = outcome.difference, outcome.samples
+    largest, step = difference.largest, difference.step
+    loss = f"{largest:g}" if step is None else f"{largest:.3g} at step {step}"
+    lost = f", {len(difference.missing)} steps missing" if difference.missing else ""
+    surplus = f", {len(difference.surplus)} steps twice" if difference.surplus else ""
     return [
         outcome.kill.kind,
         outcome.kill.moment,
@@ -117,28 +118,28 @@ def cells(outcome: "Outcome") -> list[str]:
     ]
 
 
-def samples(run: Path) -> "Samples | None":
-    """The samples of a run that came twice or are missing, by its own record; None when there is none."""
-    from cli_ray.commands.data_verify import verification
-    from cli_ray.drill.outcome import Samples
+def samples(run: Path) -> "SampleCounts | None":
+    """The samples of a run that came twice or are missing, by its ledger; None when it has none."""
+    from cli_ray.drill.outcome import SampleCounts
+    from cli_ray.train.ledger_check import verification
 
     try:
-        found = verification(str(run), limit=0)
+        result = verification(str(run), limit=0)
     except UserError:
         return None
-    twice = sum(count.twice + count.unknown for count in found.epochs)
-    return Samples(twice, sum(count.missing for count in found.epochs) + len(found.damaged))
+    twice = sum(count.twice + count.unknown for count in result.epochs)
+    return SampleCounts(twice, sum(count.missing for count in result.epochs) + len(result.damaged))
 
 
 def _drill(
-    words: list[str], config: RunConfig, settings: DrillArguments, layout: list[Room], runs_dir: Path
+    words: list[str], config: RunConfig, settings: DrillArguments, nodes: list[Room], runs_dir: Path
 ) -> "list[Outcome]":
     from cli_ray.drill.drill import Drill
     from cli_ray.drill.job import JobError
     from cli_ray.drill.site import Site
 
     outcomes = []
-    site = Site(layout)
+    site = Site(nodes)
     try:
         drill = Drill(site, words, config.checkpoint.every, runs_dir, config.cluster.timeout_s, samples)
         kills = plan(settings.kill, settings.times, settings.seed, drill.course)
@@ -164,12 +165,12 @@ def course_line(course: "Course", kills: int) -> str:
     )
 
 
-def _told(config: RunConfig, settings: DrillArguments, layout: list[Room], runs_dir: Path) -> str:
-    """What will run."""
+def _announcement(config: RunConfig, settings: DrillArguments, nodes: list[Room], runs_dir: Path) -> str:
+    """What will run, in a line."""
     steps = f"{config.train.max_steps} steps at most" if config.train.max_steps else f"{config.train.epochs:g} epochs"
     kills = settings.times * len(settings.kill)
     return (
-        f"drill of {config.name}: {config.cluster.num_workers} workers on {len(layout)} nodes, {steps}, a checkpoint "
+        f"drill of {config.name}: {config.cluster.num_workers} workers on {len(nodes)} nodes, {steps}, a checkpoint "
         f"every {config.checkpoint.every} steps; {kills + 1} runs, {kills} with a kill, in {runs_dir}"
     )
 

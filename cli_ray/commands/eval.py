@@ -1,4 +1,4 @@
-"""`cli-ray eval --model DIR_OR_RUN [--suite paper18] [--benchmarks a,b] ...`"""
+"""`cli-ray eval --model DIR_OR_RUN [--suite NAME]`: evaluates a model on benchmarks, or goes on with it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +9,7 @@ from cli_ray.config import EvaluationConfig
 from cli_ray.config.load import arguments
 from cli_ray.config.run import absolute
 from cli_ray.errors import UserError
+from cli_ray.text import grid
 
 
 class EvalArguments(EvaluationConfig):
@@ -38,7 +39,6 @@ def main(words: list[str]) -> None:
 def listing() -> str:
     """The benchmarks and suites."""
     from cli_ray.evals.items.survey import LISTING, listing
-    from cli_ray.evals.results.table import grid
     from cli_ray.evals.suite import SUITES
 
     suites = [f"{name}: {', '.join(names)}" for name, names in SUITES.items()]
@@ -72,8 +72,8 @@ def run(settings: EvalArguments) -> None:
     Raises:
         UserError: there is no model to evaluate, and all that `evaluate` raises.
     """
-    from cli_ray.commands.places import check_data_root, check_output
     from cli_ray.evals.run import evaluate
+    from cli_ray.places import check_data_root, check_output
 
     if not settings.model:
         raise UserError("name a model: cli-ray eval --model DIR_OR_RUN (--list shows the benchmarks)")
@@ -82,8 +82,8 @@ def run(settings: EvalArguments) -> None:
     check_output("--output", output)
     check_data_root(settings.data_root)
     fields = settings.model_dump(exclude={"as_list", "check", "model", "output", "data_root"})
-    done = evaluate(EvaluationConfig(model=model, output=output, data_root=absolute(settings.data_root), **fields))
-    print(f"\n{done.table()}\nSamples, records and results are in {done.folder.uri}")
+    result = evaluate(EvaluationConfig(model=model, output=output, data_root=absolute(settings.data_root), **fields))
+    print(f"\n{result.table()}\nSamples, records and results are in {result.folder.uri}")
 
 
 def exported(model: str) -> tuple[str, str]:

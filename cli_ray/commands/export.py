@@ -1,4 +1,4 @@
-"""`cli-ray export RUN --output DIR`"""
+"""`cli-ray export RUN --output DIR`: a checkpoint as a Hugging Face folder."""
 
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +29,7 @@ def main(words: list[str]) -> None:
     """Exports a checkpoint and prints where it lies."""
     settings = arguments(ExportArguments, words, "cli-ray export")
 
-    from cli_ray.commands.places import check_output
+    from cli_ray.places import check_output
 
     check_output("--output", str(settings.output))
 

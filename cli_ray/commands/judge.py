@@ -1,4 +1,4 @@
-"""`cli-ray judge OUTPUT --judge.model NAME [--judge.base-url URL]`"""
+"""`cli-ray judge OUTPUT --judge.model NAME`: grades the stored replies of an evaluation."""
 
 from typing import Annotated
 

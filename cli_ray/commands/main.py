@@ -1,6 +1,6 @@
-"""The command line: `cli-ray VERB ...`. Verbs import torch and ray only once they run.
+"""The command line, `cli-ray VERB ...`: finds the verb, runs it, and explains its errors.
 
-What a command prints, which may lose its reader, as with `| head`.
+Called by the installed command and by the scripts in jobs/. Verbs import torch and ray only once they run.
 """
 
 import os
@@ -14,42 +14,6 @@ from typing import Any, TextIO
 import cli_ray
 from cli_ray.errors import StoppedError, UserError, disk_fault
 from cli_ray.signals import received, sigterm_interrupts
-
-
-class Pipe:
-    """A stream that takes what nobody reads any more, so that a run of hours does not end because its reader has gone.
-
-    Args:
-        stream: standard output or error.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        """Writes text; its length."""
-        try:
-            return self._stream.write(text)
-        except BrokenPipeError:
-            self._discard()
-            return len(text)
-
-    def flush(self) -> None:
-        """Writes what is buffered."""
-        try:
-            self._stream.flush()
-        except BrokenPipeError:
-            self._discard()
-
-    def _discard(self) -> None:
-        """Leads what is and will be written to nowhere, so that the interpreter can flush it at its end, too."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
 
 VERBS = {
     "demo": "cli_ray.commands.demo",
@@ -124,10 +88,10 @@ def _run(words: list[str]) -> int:
             print(stop)
             exec("")  # else Python, which remembers an interrupt that came out of an exec, ends by SIGINT instead
             return stop.exit_code
-        told = reason(error)
-        if told is None:
+        message = reason(error)
+        if message is None:
             raise
-        print(explained(told, terminal=sys.stderr.isatty()), file=sys.stderr)
+        print(explained(message, terminal=sys.stderr.isatty()), file=sys.stderr)
         return 1
     return 0
 
@@ -147,8 +111,43 @@ def explained(reason: str, *, terminal: bool) -> str:
         terminal: whether it is written to one.
     """
     lines = [line.strip(" -") for line in reason.splitlines()]
-    whole = f"error: {reason}"
-    return whole if terminal or len(lines) == 1 else f"{whole}\nerror: {' | '.join(lines)}"
+    text = f"error: {reason}"
+    return text if terminal or len(lines) == 1 else f"{text}\nerror: {' | '.join(lines)}"
+
+
+class Pipe:
+    """A stream that may lose its reader, as with `| head`: a run of hours does not end because nobody reads its lines.
+
+    Args:
+        stream: standard output or error.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes text; its length."""
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._discard()
+            return len(text)
+
+    def flush(self) -> None:
+        """Writes what is buffered."""
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._discard()
+
+    def _discard(self) -> None:
+        """Sends this and all later output nowhere, so that the interpreter can flush it at its end, too."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def usage() -> str:

@@ -1,4 +1,4 @@
-"""`cli-ray pipeline CONFIG.toml --output DIR [--suite paper18] [--section.field value ...]`"""
+"""`cli-ray pipeline CONFIG.toml --output DIR`: trains, exports and evaluates, or goes on with what is not complete."""
 
 import json
 from collections.abc import Callable
@@ -61,10 +61,10 @@ def check(settings: PipelineArguments, run: RunConfig) -> None:
         UserError: folders cannot be written or hold something else, benchmarks or their data are not there, or the
             model does not fit its config.
     """
-    from cli_ray.commands.places import check_data_root, check_output, check_run
     from cli_ray.evals.items.survey import require
     from cli_ray.evals.suite import chosen
     from cli_ray.model.attention import check_attention
+    from cli_ray.places import check_data_root, check_output, check_run
     from cli_ray.train.run_folder import RunFolder
     from cli_ray.train.trainer import check_start
 
@@ -72,8 +72,8 @@ def check(settings: PipelineArguments, run: RunConfig) -> None:
     check_output("--output", str(settings.output))
     check_data_root(settings.data_root)
     folder = RunFolder(run.folder)
-    told, uri = settings.output / SOURCE, folder.uri
-    if (settings.output / MODEL).exists() and (not told.exists() or json.loads(told.read_text())["run"] != uri):
+    source, uri = settings.output / SOURCE, folder.uri
+    if (settings.output / MODEL).exists() and (not source.exists() or json.loads(source.read_text())["run"] != uri):
         raise UserError(f"{settings.output / MODEL} is not the model of {uri}: name another --output")
     benchmarks = chosen(settings.suite, settings.benchmarks)
     require(benchmarks, absolute(settings.data_root), settings.miniature, settings.limit)
@@ -116,8 +116,8 @@ def train(config: RunConfig, folder: "RunFolder") -> None:
     if not is_complete:
         print(f"train: {folder.uri}", flush=True)
     end = trainer.train(config)
-    told = f"{folder.uri} is complete" if is_complete else "done"
-    print(f"train: {told}, {end['step']} steps", flush=True)
+    state = f"{folder.uri} is complete" if is_complete else "done"
+    print(f"train: {state}, {end['step']} steps", flush=True)
 
 
 def export(folder: "RunFolder", output: Path) -> None:
@@ -132,17 +132,17 @@ def export(folder: "RunFolder", output: Path) -> None:
     complete = complete_checkpoints(folder)
     if not complete:
         raise UserError(f"{folder.uri} has no complete checkpoint")
-    name, model, told = complete[-1].name, output / MODEL, output / SOURCE
+    name, model, source_file = complete[-1].name, output / MODEL, output / SOURCE
     checksum = sha256((folder.read(f"{name}/{MARKER}") or "").encode()).hexdigest()
     source = json.dumps({"run": folder.uri, "checkpoint": name, "sha256": checksum})
     if model.exists():
-        if not told.exists() or told.read_text() != source:
+        if not source_file.exists() or source_file.read_text() != source:
             raise UserError(f"{model} is not the model of {folder.uri}/{name}: name another --output")
         print(f"export: {model} is complete, {name}", flush=True)
         return
     print(f"export: {folder.uri}/{name}", flush=True)
     output.mkdir(parents=True, exist_ok=True)
-    told.write_text(source)  # before the model, which comes as a whole
+    source_file.write_text(source)  # before the model, which comes as a whole
     export_checkpoint(folder.uri, model, complete[-1].progress.step, best=False, keep_lora=False)
     print(f"export: done, {model}", flush=True)
 

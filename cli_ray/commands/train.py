@@ -1,4 +1,4 @@
-"""`cli-ray train CONFIG.toml [--section.field value ...]`"""
+"""`cli-ray train CONFIG.toml [--section.field value ...]`: trains a run, or goes on with it."""
 
 from cli_ray.config import RunConfig
 from cli_ray.config.load import load
@@ -8,16 +8,16 @@ from cli_ray.errors import UserError
 PROG = "cli-ray train CONFIG.toml"
 
 
-def main(arguments: list[str]) -> None:
-    """Trains the run that a TOML file and overrides describe; prints what came out."""
-    if {"-h", "--help"} & set(arguments):
+def main(words: list[str]) -> None:
+    """Trains the run that a TOML file and overrides describe, and prints its totals."""
+    if {"-h", "--help"} & set(words):
         print(help_text(RunConfig, PROG))
         return
-    if not arguments or arguments[0].startswith("-"):
+    if not words or words[0].startswith("-"):
         raise UserError(f"name a config first: {PROG} [--section.field value ...]")
-    config = load(arguments[0], arguments[1:])
+    config = load(words[0], words[1:])
 
-    from cli_ray.commands.places import check_run
+    from cli_ray.places import check_run
 
     check_run(config)
 

@@ -1,15 +1,16 @@
-"""`cli-ray tune SWEEP.toml [--section.field value ...]`"""
+"""`cli-ray tune SWEEP.toml [--field value ...]`: searches hyperparameters, or goes on with a sweep."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cli_ray.config import RunConfig, SweepConfig
-from cli_ray.config.load import arguments, load, read
+from cli_ray.config.load import arguments, load, read_toml
 from cli_ray.config.table import help_text
 from cli_ray.errors import RunFailedError, UserError
+from cli_ray.text import NOTHING, grid
 
 if TYPE_CHECKING:
-    from cli_ray.tune.results import Record
+    from cli_ray.tune.results import TrialResult
 
 PROG = "cli-ray tune SWEEP.toml"
 
@@ -23,7 +24,7 @@ def main(words: list[str]) -> None:
         raise UserError(f"name a sweep first: {PROG} [--field value ...]")
     config, base = load_sweep(words[0], words[1:])
 
-    from cli_ray.commands.places import check_output, check_run
+    from cli_ray.places import check_output, check_run
 
     check_output("--sweeps-dir", config.sweeps_dir)
     check_run(base.model_copy(update={"runs_dir": config.sweeps_dir}))
@@ -31,11 +32,11 @@ def main(words: list[str]) -> None:
     from cli_ray.tune.results import front
     from cli_ray.tune.sweep import sweep
 
-    records = sweep(config, base)
-    print(f"\n{table(config, records)}\n")
-    if not front(config, records):
+    results = sweep(config, base)
+    print(f"\n{table(config, results)}\n")
+    if not front(config, results):
         unmeasured = f"{' or '.join(config.objectives)} was not measured, which events.jsonl of its run explains"
-        reason = next((one.reason for one in reversed(records) if one.reason), unmeasured)
+        reason = next((result.reason for result in reversed(results) if result.reason), unmeasured)
         raise RunFailedError(f"no trial of {config.folder} finished with a score: {reason}")
     print(f"next: cli-ray train {config.folder}/best.toml")
 
@@ -46,32 +47,31 @@ def load_sweep(path: str, overrides: list[str]) -> tuple[SweepConfig, RunConfig]
     Raises:
         ConfigError: one of them cannot be read or breaks a rule.
     """
-    config = read(SweepConfig, path)
+    config = read_toml(SweepConfig, path)
     if overrides:
         config = arguments(SweepConfig, overrides, PROG, default=config)
     return config, load(str(Path(path).parent / config.base))
 
 
-def table(config: SweepConfig, records: "list[Record]") -> str:
+def table(config: SweepConfig, results: "list[TrialResult]") -> str:
     """A Markdown table of the trials."""
-    from cli_ray.evals.results.table import grid
     from cli_ray.tune.results import domains
 
     fields = list(domains(config))
     head = ["trial", "state", *fields, "step", *config.objectives]
     body = [
         [
-            one.trial,
-            one.state,
-            *(_cell(one.draw[field]) for field in fields),
-            str(one.step),
-            *(_cell(one.values.get(objective)) for objective in config.objectives),
+            result.trial,
+            result.state,
+            *(_cell(result.draw[field]) for field in fields),
+            str(result.step),
+            *(_cell(result.values.get(objective)) for objective in config.objectives),
         ]
-        for one in records
+        for result in results
     ]
-    failed = [f"{one.trial} failed: {one.reason}" for one in records if one.state == "failed"]
+    failed = [f"{result.trial} failed: {result.reason}" for result in results if result.state == "failed"]
     return "\n".join([grid(head, body, left=2 + len(fields)), *failed])
 
 
 def _cell(value: object) -> str:
-    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return NOTHING if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)

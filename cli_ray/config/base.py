@@ -1,6 +1,6 @@
-"""The base of every config section.
+"""The base of every config section, and the types of its values that could hold a secret.
 
-URIs and addresses as config values. A config is stored beside its results, so that it must hold no secret.
+Called by all modules that define a section. A config is stored beside its results, so that it must hold no secret.
 """
 
 import re
@@ -26,21 +26,24 @@ _GUARDS = {"int": _number, "float": _number, "bool": _switch}
 
 
 def _guarded(schema: Any) -> Any:
-    """The schema with a guard before each number and each switch, which pydantic would read from text too."""
+    """The schema with a guard before each number and each switch, for pydantic would accept text that reads as one."""
     if isinstance(schema, list | tuple):
-        return type(schema)(_guarded(one) for one in schema)
+        return type(schema)(_guarded(item) for item in schema)
     if not isinstance(schema, dict):
         return schema
     if (guard := _GUARDS.get(schema.get("type", ""))) is not None:
         return core_schema.no_info_before_validator_function(guard, schema)
     if schema.get("type") == "function-before" and schema["function"].get("function") in _GUARDS.values():
-        return schema  # of a section in this one
+        return schema  # guarded already, as a part of a nested section
     return {key: value if key == "default" else _guarded(value) for key, value in schema.items()}
 
 
 class Section(BaseModel):
-    """A frozen config section: unknown keys are errors, the text under a field is its help, and errors show no values,
-    which may be secrets. A number or a switch is one, not text that reads as one."""
+    """A frozen config section.
+
+    Unknown keys are errors, the text under a field is its help, and errors show no values, which may be secrets. Text
+    that reads as a number or a switch is refused.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
@@ -58,7 +61,7 @@ _SECRET_OPTION = re.compile(
 
 
 def _without_secrets(uri: str) -> str:
-    """For folders and files. Messages hold no part of the URI."""
+    """Refuses URIs of folders and files with a password or key. Messages hold no part of the URI."""
     if "://" in uri and (_LOGIN.search(uri) or _SECRET_OPTION.search(uri)):
         raise ValueError(
             "holds a password or key, which would be stored with the results: take it out and put it into the "
@@ -68,7 +71,7 @@ def _without_secrets(uri: str) -> str:
 
 
 def _without_key(url: str) -> str:
-    """For endpoints, whose key may stand in a login or a query. Messages hold no part of the address."""
+    """Refuses addresses of endpoints with a login or a query, where a key may stand. Messages hold no part of it."""
     if re.search(r"[@?#]", url):
         raise ValueError(
             "holds a login or a query, which would be stored with the results: give the bare address and put the "

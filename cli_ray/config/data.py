@@ -1,4 +1,4 @@
-"""Where samples come from and how they are read."""
+"""The section `data`: where samples come from, how they are read, and how they are put in order."""
 
 from typing import Literal, Self
 

@@ -1,4 +1,7 @@
-"""An evaluation: which model on which benchmarks, on what of the cluster, judged by whom."""
+"""The config of an evaluation: which model on which benchmarks, on what of the cluster, judged by whom.
+
+Read by `cli-ray eval`, `judge` and `pipeline`, and as the section `evaluation` of a run.
+"""
 
 from typing import Literal, Self
 

@@ -1,6 +1,6 @@
-"""Cross-Layer Injection and its rivals; stored as it is in the model's own config.json.
+"""The section `injection`: Cross-Layer Injection and its rivals, and which layers of the two stacks take part.
 
-Which layers of a stack take part: an explicit list, a count or a stride.
+A run config holds it, and a model stores it in its own config.json.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,10 @@ METHOD = "[Cross-Layer Injection](https://arxiv.org/abs/2601.10710)"
 
 
 class Layers(Section):
-    """One of `layers`, `count`, `at_most` and `stride`; in TOML a bare list stands for `{layers = [...]}`."""
+    """Which layers of a stack take part: one of `layers`, `count`, `at_most` and `stride`.
+
+    In TOML a bare list stands for `{layers = [...]}`.
+    """
 
     layers: tuple[int, ...] = ()
     """Explicit layer indices; negative ones count from the end of the whole stack, as in Python: of 24 vision blocks,
@@ -40,7 +43,7 @@ class Layers(Section):
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        given = [bool(self.layers), *(one is not None for one in (self.count, self.at_most, self.stride))]
+        given = [bool(self.layers), *(number is not None for number in (self.count, self.at_most, self.stride))]
         if sum(given) != 1:
             raise ValueError("give exactly one of layers = [...], count = n, at_most = n and stride = n")
         return self

@@ -1,4 +1,4 @@
-"""A config from TOML or from command-line arguments."""
+"""Reads a config from TOML and from command-line arguments, and explains what is wrong with it. Called by the verbs."""
 
 import re
 import tomllib
@@ -25,7 +25,7 @@ from cli_ray.errors import UserError
 
 Config = TypeVar("Config", bound=Section)
 _TYPES = re.compile(r"function-before\[|tuple\[|(int|float|bool)$")
-"""What pydantic calls the types of a field in the path to a fault."""
+"""How pydantic names the types of a field in the path to a fault."""
 
 
 class ConfigError(UserError):
@@ -39,11 +39,11 @@ def load(path: str, overrides: Sequence[str] = ()) -> RunConfig:
         ConfigError: the file is absent, no TOML, has unknown or wrong fields, or it or an override breaks a rule.
         SystemExit: an override is unknown or malformed; tyro prints why.
     """
-    config = read(RunConfig, path)
+    config = read_toml(RunConfig, path)
     return override(config, overrides, prog="cli-ray train CONFIG.toml") if overrides else config
 
 
-def read(section: type[Config], path: str) -> Config:
+def read_toml(section: type[Config], path: str) -> Config:
     """A config section from a TOML file.
 
     Raises:
@@ -53,7 +53,7 @@ def read(section: type[Config], path: str) -> Config:
         values = tomllib.loads(Path(path).read_text())
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except OSError as error:  # a folder, as it may be
+    except OSError as error:  # such as a folder
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
@@ -61,7 +61,14 @@ def read(section: type[Config], path: str) -> Config:
 
 
 def validated(section: type[Config], values: object, where: str) -> Config:
-    """`values` as a config section; raises ConfigError with every fault found."""
+    """`values` as a config section.
+
+    Args:
+        where: the values come from, such as the path of a file.
+
+    Raises:
+        ConfigError: a line for each fault.
+    """
     try:
         return section.model_validate(values)
     except ValidationError as error:
@@ -73,11 +80,11 @@ def override(config: RunConfig, words: Sequence[str], prog: str) -> RunConfig:
     return arguments(RunConfig, words, prog, default=config)
 
 
-def arguments(section: type[Config], args: Sequence[str], prog: str, default: Config | None = None) -> Config:
+def arguments(section: type[Config], words: Sequence[str], prog: str, default: Config | None = None) -> Config:
     """A config section from command-line arguments.
 
     Args:
-        args: the words after the verb.
+        words: after the verb.
         prog: the command as `--help` shows it.
         default: what the arguments change; the defaults of the section when not given.
 
@@ -89,7 +96,7 @@ def arguments(section: type[Config], args: Sequence[str], prog: str, default: Co
     registry.struct_rule(_as_values)
     values: Any = tyro.cli(
         section,
-        args=list(args),
+        args=list(words),
         prog=prog,
         default=MISSING_NONPROP if default is None else default,
         config=(tyro.conf.AvoidSubcommands,),
@@ -98,33 +105,35 @@ def arguments(section: type[Config], args: Sequence[str], prog: str, default: Co
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        lines = [": ".join(filter(None, [_argument(section, path), told])) for path, told in _faults(error, section)]
+        faults = _faults(error, section)
+        lines = [": ".join(filter(None, [_argument(section, path), message])) for path, message in faults]
         raise ConfigError("\n".join(lines)) from None
 
 
 def explain(error: ValidationError, where: str, section: type[Section]) -> str:
     """A line per fault: `file: section.field: what is wrong`."""
-    return "\n".join(": ".join(filter(None, [where, ".".join(path), told])) for path, told in _faults(error, section))
+    faults = _faults(error, section)
+    return "\n".join(": ".join(filter(None, [where, ".".join(path), message])) for path, message in faults)
 
 
 def _faults(error: ValidationError, section: type[Section]) -> list[tuple[list[str], str]]:
     """Path to the field and what is wrong with it, without its value, which may be a secret."""
     faults: dict[tuple[str, ...], str] = {}
     for fault in error.errors(include_url=False, include_input=False):
-        told = fault["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        message = fault["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         # Where a field takes one of several types, the path names each that was tried.
         path = tuple(str(part) for part in fault["loc"] if not _TYPES.match(str(part)))
         if fault["type"] == "extra_forbidden":
-            told = f"unknown field{_guess(path, section)}; `{_help_of(section)}` lists them all"
-        faults.setdefault(path, told)
-    return [(list(path), told) for path, told in faults.items()]
+            message = f"unknown field{_guess(path, section)}; `{_help_of(section)}` lists them all"
+        faults.setdefault(path, message)
+    return [(list(path), message) for path, message in faults.items()]
 
 
 def _guess(path: tuple[str, ...], section: type[Section]) -> str:
     """The known field that a path may mean: one beside it that reads alike, or one of its name elsewhere."""
     known = fields_of(section)
-    plain = ".".join(re.sub(r"^\d+$", "[]", part) for part in path).replace(".[]", "[]")
-    parent, _, name = plain.rpartition(".")
+    dotted = ".".join(re.sub(r"^\d+$", "[]", part) for part in path).replace(".[]", "[]")
+    parent, _, name = dotted.rpartition(".")
     beside = {field.rpartition(".")[2]: field for field in known if field.rpartition(".")[0] == parent}
     beside |= {field.removeprefix(f"{parent}.").split(".")[0]: field for field in known if not parent and "." in field}
     alike = get_close_matches(name, beside, n=1)
@@ -148,7 +157,7 @@ def _argument(section: type[Section], path: list[str]) -> str:
 
 
 def _as_values(info: StructTypeInfo) -> StructConstructorSpec | None:
-    """Lets tyro leave a section as a dict, for the whole to be validated at once and faults to have their full path."""
+    """Lets tyro leave a section as a dict, so that all of it is validated at once and faults have their full path."""
     section = info.type
     if not (isinstance(section, type) and issubclass(section, Section)):
         return None

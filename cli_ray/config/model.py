@@ -1,4 +1,4 @@
-"""Which network is trained."""
+"""The sections of a run about the network: checkpoint or parts, attention and LoRA."""
 
 from typing import TYPE_CHECKING, Literal, Self
 

@@ -1,6 +1,6 @@
-"""The whole of a training run, with the rules that hold between sections.
+"""The config of a training run: all its sections, the rules that hold between them, and its paths made absolute.
 
-Local paths from the root, for workers and replicas have another working directory.
+Read by every command that trains, and by the worker of each rank.
 """
 
 import re
@@ -112,11 +112,15 @@ def absolute(path: str) -> str:
 
 
 def with_absolute_paths(config: RunConfig) -> RunConfig:
-    """The config with its local paths made absolute."""
+    """The config with its local paths made absolute, for workers and replicas have another working directory.
 
-    def source(one: SourceConfig) -> SourceConfig:
-        folders = {"image_folder": absolute(one.image_folder), "image_roots": tuple(map(absolute, one.image_roots))}
-        return one.model_copy(update={"path": absolute(one.path), "name": one.label, **folders})
+    A source keeps its label, and a hub id, which is no folder here, stays as it is.
+    """
+
+    def moved(source: SourceConfig) -> SourceConfig:
+        roots = tuple(map(absolute, source.image_roots))
+        folders = {"image_folder": absolute(source.image_folder), "image_roots": roots}
+        return source.model_copy(update={"path": absolute(source.path), "name": source.label, **folders})
 
     model = config.model
     parts = {name: getattr(model, name) for name in ("checkpoint", "vision_tower", "language_model")}
@@ -125,9 +129,9 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         update={
             "runs_dir": absolute(config.runs_dir),
             "model": model.model_copy(update=local),
-            "data": config.data.model_copy(update={"sources": tuple(map(source, config.data.sources))}),
+            "data": config.data.model_copy(update={"sources": tuple(map(moved, config.data.sources))}),
             "validation": config.validation.model_copy(
-                update={"sources": tuple(map(source, config.validation.sources))}
+                update={"sources": tuple(map(moved, config.validation.sources))}
             ),
         }
     )

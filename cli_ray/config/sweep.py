@@ -1,4 +1,7 @@
-"""A sweep: which fields of a run it varies over what, how it searches, and what it looks for."""
+"""The config of a sweep: which fields of a run it varies, how it searches, and by what it compares trials.
+
+Read by `cli-ray tune`.
+"""
 
 import json
 import re
@@ -12,7 +15,7 @@ from cli_ray.config.base import Section, Uri
 Value = Any
 """A value of a config field, as TOML has it."""
 ARM = "arm"
-"""How records and figures call the choice between arms."""
+"""Name of the choice between arms in results and figures."""
 
 
 class Domain(Section):
@@ -34,8 +37,9 @@ class Domain(Section):
         return {"choice": value} if isinstance(value, list | tuple) else value
 
     @model_validator(mode="after")
-    def _one_that_holds_something(self) -> Self:
-        given = [one for one in (self.choice or None, self.uniform, self.log_uniform, self.integers) if one is not None]
+    def _exactly_one(self) -> Self:
+        domains = (self.choice or None, self.uniform, self.log_uniform, self.integers)
+        given = [domain for domain in domains if domain is not None]
         if len(given) != 1:
             raise ValueError("give exactly one of choice = [...], uniform, log_uniform and integers = [low, high]")
         if not self.choice and not given[0][0] < given[0][1]:
@@ -48,10 +52,10 @@ class Domain(Section):
 
     @property
     def labels(self) -> dict[str | int | float | bool, Value]:
-        """The values of a choice by what records call them: themselves, or their JSON where they are no scalar."""
+        """The values of a choice by their label in results: the value itself, or its JSON where it is no scalar."""
         return {
-            one if isinstance(one, str | int | float) else json.dumps(one, separators=(",", ":")): one
-            for one in self.choice
+            value if isinstance(value, str | int | float) else json.dumps(value, separators=(",", ":")): value
+            for value in self.choice
         }
 
     @property
@@ -120,10 +124,10 @@ class SweepConfig(Section):
             raise ValueError(f"name = {self.name!r}: use letters, digits, '.', '_' and '-'")
         if not self.space and not self.arms:
             raise ValueError("nothing is varied: give [space] or [arms]")
-        for one in self.objectives:
-            if one not in ("validation_loss", "step_ms", "added_parameters") and not re.fullmatch(r"eval/.+", one):
+        for name in self.objectives:
+            if name not in ("validation_loss", "step_ms", "added_parameters") and not re.fullmatch(r"eval/.+", name):
                 raise ValueError(
-                    f"objectives: {one!r} is none of validation_loss, step_ms, added_parameters and eval/BENCHMARK"
+                    f"objectives: {name!r} is none of validation_loss, step_ms, added_parameters and eval/BENCHMARK"
                 )
         if not self.objectives or len(set(self.objectives)) != len(self.objectives):
             raise ValueError("objectives: name at least one, and none twice")
@@ -135,11 +139,11 @@ class SweepConfig(Section):
         return self
 
     def _check_pbt(self) -> None:
-        other = [field for field in self.space if not field.startswith("optim.")]
-        if other or self.arms:
+        others = [field for field in self.space if not field.startswith("optim.")]
+        if others or self.arms:
             raise ValueError(
-                f'scheduler = "pbt" changes fields while a run goes on, and {other[0] if other else "arms"} may change '
-                "its weights or its data: vary fields below optim only"
+                f'scheduler = "pbt" changes fields while a run goes on, and {others[0] if others else "arms"} may '
+                "change its weights or its data: vary fields below optim only"
             )
         if self.search != "random":
             raise ValueError('scheduler = "pbt" needs search = "random", for it searches by itself')

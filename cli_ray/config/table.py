@@ -1,4 +1,7 @@
-"""The config as a Markdown table, generated from the schema."""
+"""The fields of a config for people, generated from the schema: help of a command, Markdown table, dotted names.
+
+Called by the verbs that take a config, by the loader for its hints, and by the generator of the documentation.
+"""
 
 import types
 import typing
@@ -30,8 +33,8 @@ def help_text(section: type[Section], usage: str) -> str:
     lines.append("The fields of the file, each with its default; `.0.` is the first of several that the file names.")
     lines += ["A BOOL takes no value: `--section.field` sets it and `--section.no-field` unsets it.", ""]
     for name, default, meaning, kind in _rows(section, ""):
-        told = default.strip("`") or "none"
-        lines.append(f"  --{name.replace('[]', '.0').replace('_', '-')} {kind}  ({told})")
+        option = name.replace("[]", ".0").replace("_", "-")
+        lines.append(f"  --{option} {kind}  ({default.strip('`') or 'none'})")
         lines += wrap(meaning.replace("\\|", "|"), WIDTH, initial_indent=" " * 8, subsequent_indent=" " * 8)
     return "\n".join(lines)
 

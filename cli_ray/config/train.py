@@ -1,6 +1,6 @@
-"""The training loop, its checkpoints, its cluster and its logs.
+"""The sections of a run about the training itself: loop, optimiser, validation, checkpoints, cluster and logs.
 
-Optimiser, schedule and what is trained at which rate.
+A run config holds them; what reads them stands in the training, the doctor and the drill.
 """
 
 from typing import Literal, Self

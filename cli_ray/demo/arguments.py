@@ -1,4 +1,4 @@
-"""The arguments of the demo, read by `cli-ray demo` before torch is loaded."""
+"""The arguments of the demo, apart from it so that `cli-ray demo` reads them before torch is loaded."""
 
 from pathlib import Path
 

@@ -1,9 +1,4 @@
-"""The two trainings of the demo and what comes out of them.
-
-Replies of a model, compared word for word.
-
-The demo's two models on the bundled few items of every benchmark, and their paired comparison.
-"""
+"""The demo: trains plain LLaVA and CLI on the same made pictures, and compares them. Called by `cli-ray demo`."""
 
 import json
 from collections.abc import Sequence
@@ -40,59 +35,16 @@ from cli_ray.data.sample import IMAGE_MARK
 from cli_ray.data.synthetic import SyntheticSample, Turn, chance_level, synthesize, write_parquet, write_tar
 from cli_ray.demo.arguments import DemoArguments
 from cli_ray.errors import UserError
-from cli_ray.evals.results.compare import compare as compare_results
-from cli_ray.evals.results.compare import markdown
+from cli_ray.evals.results.compare import compare, markdown
 from cli_ray.evals.run import evaluate
 from cli_ray.model.tiny import TinySize, build_tiny, tiny_processor
 from cli_ray.signals import ray_connects
+from cli_ray.text import grid
 from cli_ray.train.checkpoint.export import export
 from cli_ray.train.trainer import train
 
-BATCH = 50
-LONGEST_REPLY = 12
-"""Tokens; a colour is at most a few."""
-
-
-def exact_match(model_folder: Path, asked: Sequence[tuple[SyntheticSample, Turn]]) -> list[bool]:
-    """Whether the greedy reply of an exported model equals the answer, for each question by itself."""
-    model = AutoModelForImageTextToText.from_pretrained(model_folder).eval()
-    processor = AutoProcessor.from_pretrained(model_folder)
-    correct = []
-    for start in range(0, len(asked), BATCH):
-        batch = asked[start : start + BATCH]
-        messages = [[{"role": "user", "content": f"{IMAGE_MARK}\n{turn.question}"}] for _, turn in batch]
-        inputs = processor(
-            text=[processor.apply_chat_template(one, add_generation_prompt=True) for one in messages],
-            images=[Image.open(BytesIO(sample.image)) for sample, _ in batch],
-            return_tensors="pt",
-            padding=True,
-            padding_side="left",
-        )
-        with torch.inference_mode():
-            output_BT = model.generate(**inputs, max_new_tokens=LONGEST_REPLY, do_sample=False)
-        replies = processor.batch_decode(output_BT[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        correct += [reply.strip() == turn.answer for reply, (_, turn) in zip(replies, batch, strict=True)]
-    return correct
-
-
-def compare_on_miniatures(output: Path, names: tuple[str, str], replicas: int) -> str:
-    """Evaluates both models, unless an earlier call did, and returns the comparison as a table.
-
-    Args:
-        output: of the demo; models lie in `models/`, results go to `evals/`.
-        names: of the models.
-        replicas: of a model at a time.
-    """
-    replica = ReplicaConfig(count=replicas, gpus=0, dtype="fp32")
-    folders = [str(output / "evals" / name) for name in names]
-    for name, folder in zip(names, folders, strict=True):
-        model = str((output / "models" / name).absolute())
-        evaluate(EvaluationConfig(model=model, suite="paper18", miniature=True, output=folder, replica=replica))
-    table = markdown(compare_results(*folders))
-    return f"A few made-up items of each benchmark, which say nothing of the models:\n\n{table}"
-
-
 WORKERS = 2
+"""Ray Train workers of a training, and replicas of an evaluation."""
 SIZE = TinySize(vision_layers=4, vision_width=96, decoder_layers=4, decoder_width=96)
 MERGES = 113
 """Merges of the tokenizer: enough for every word of the questions, too few for pairs of characters."""
@@ -103,10 +55,14 @@ INJECTIONS = {
     ),
 }
 """The two models; nothing else differs between them."""
+BATCH = 50
+"""Questions answered together."""
+LONGEST_REPLY = 12
+"""Tokens; a colour is at most a few."""
 
 
 class Score(BaseModel):
-    """What one of the models came to."""
+    """How well one of the models does."""
 
     train_loss: float
     """Mean over the last tenth of the logged steps, per supervised token."""
@@ -116,8 +72,8 @@ class Score(BaseModel):
     """Exact match of each held-out question."""
 
 
-def compare(settings: DemoArguments) -> str:
-    """Makes the dataset, trains and evaluates both models on a Ray cluster started for it; returns the tables.
+def run_demo(settings: DemoArguments) -> str:
+    """Writes the dataset, trains and evaluates both models on a Ray cluster of its own, and returns the tables.
 
     What an earlier call completed is read from the output folder instead.
 
@@ -151,11 +107,11 @@ def prepare(settings: DemoArguments, samples: Sequence[SyntheticSample], held_ou
     Raises:
         UserError: that demo had other settings.
     """
-    done = settings.output / "demo.json"
+    marker = settings.output / "demo.json"
     wanted = settings.model_dump_json(exclude={"output"})
-    if done.exists():
-        if done.read_text() != wanted:
-            raise UserError(f"{settings.output} holds a demo of {done.read_text()}: name another --output")
+    if marker.exists():
+        if marker.read_text() != wanted:
+            raise UserError(f"{settings.output} holds a demo of {marker.read_text()}: name another --output")
         return
     half = len(samples) // 2
     write_tar(samples[:half], settings.output / "data" / "tar", shard_size=2000)
@@ -165,7 +121,7 @@ def prepare(settings: DemoArguments, samples: Sequence[SyntheticSample], held_ou
     corpus = [f"USER: \n{turn.question} ASSISTANT: {turn.answer}" for sample in samples for turn in sample.turns]
     tiny_processor("llava", SIZE, corpus, MERGES).save_pretrained(checkpoint)
     build_tiny("llava", settings.seed, SIZE, MERGES).save_pretrained(checkpoint)
-    done.write_text(wanted)
+    marker.write_text(wanted)
 
 
 def run_config(settings: DemoArguments, name: str) -> RunConfig:
@@ -209,7 +165,7 @@ def score(settings: DemoArguments, name: str, held_out: Sequence[SyntheticSample
     return Score(
         train_loss=train_loss(run / "metrics.jsonl"),
         held_out_loss=summary["validation_loss"],
-        correct=exact_match(model, asked(held_out)),
+        correct=exact_match(model, questions(held_out)),
     )
 
 
@@ -219,27 +175,63 @@ def train_loss(metrics: Path) -> float:
     return mean(losses[-max(1, len(losses) // 10) :])
 
 
-def asked(samples: Sequence[SyntheticSample]) -> list[tuple[SyntheticSample, Turn]]:
-    """Every question of every sample."""
-    return [(sample, turn) for sample in samples for turn in sample.turns]
+def exact_match(model_folder: Path, questions: Sequence[tuple[SyntheticSample, Turn]]) -> list[bool]:
+    """Whether the greedy reply of an exported model equals the answer, for each question by itself."""
+    model = AutoModelForImageTextToText.from_pretrained(model_folder).eval()
+    processor = AutoProcessor.from_pretrained(model_folder)
+    correct = []
+    for start in range(0, len(questions), BATCH):
+        batch = questions[start : start + BATCH]
+        chats = [[{"role": "user", "content": f"{IMAGE_MARK}\n{turn.question}"}] for _, turn in batch]
+        inputs = processor(
+            text=[processor.apply_chat_template(chat, add_generation_prompt=True) for chat in chats],
+            images=[Image.open(BytesIO(sample.image)) for sample, _ in batch],
+            return_tensors="pt",
+            padding=True,
+            padding_side="left",
+        )
+        with torch.inference_mode():
+            output_BT = model.generate(**inputs, max_new_tokens=LONGEST_REPLY, do_sample=False)
+        replies = processor.batch_decode(output_BT[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        correct += [reply.strip() == turn.answer for reply, (_, turn) in zip(replies, batch, strict=True)]
+    return correct
+
+
+def compare_on_miniatures(output: Path, names: tuple[str, str], replicas: int) -> str:
+    """Evaluates both models, unless an earlier call did, and returns the comparison as a table.
+
+    Args:
+        output: of the demo; models lie in `models/`, results go to `evals/`.
+        names: of the models.
+        replicas: of a model at a time.
+    """
+    replica = ReplicaConfig(count=replicas, gpus=0, dtype="fp32")
+    folders = [str(output / "evals" / name) for name in names]
+    for name, folder in zip(names, folders, strict=True):
+        model = str((output / "models" / name).absolute())
+        evaluate(EvaluationConfig(model=model, suite="paper18", miniature=True, output=folder, replica=replica))
+    table = markdown(compare(*folders))
+    return f"A few made-up items of each benchmark, which say nothing of the models:\n\n{table}"
 
 
 def table(held_out: Sequence[SyntheticSample], chance: dict[str, float], scores: dict[str, Score]) -> str:
     """Loss, and accuracy per kind and scope beside that of always giving the commonest answer."""
-    lines = [_row("", ["chance", *scores])]
-    for label in ("train_loss", "held_out_loss"):
-        lines.append(_row(label.replace("_", " "), ["", *(f"{getattr(one, label):.3f}" for one in scores.values())]))
+    rows = [
+        [label.replace("_", " "), "", *(f"{getattr(score, label):.3f}" for score in scores.values())]
+        for label in ("train_loss", "held_out_loss")
+    ]
     groups: dict[str, list[int]] = {}
-    for i, (sample, turn) in enumerate(asked(held_out)):
+    for i, (sample, turn) in enumerate(questions(held_out)):
         groups.setdefault(f"{sample.kind}, {turn.scope}", []).append(i)
         groups.setdefault("all", []).append(i)
-    guessed = [chance[turn.question] for _, turn in asked(held_out)]
+    guessed = [chance[turn.question] for _, turn in questions(held_out)]
     for label in sorted(groups, key=lambda label: (label == "all", label)):
-        columns: list[Sequence[float]] = [guessed, *(one.correct for one in scores.values())]
+        columns: list[Sequence[float]] = [guessed, *(score.correct for score in scores.values())]
         shares = [f"{mean(column[i] for i in groups[label]):.1%}" for column in columns]
-        lines.append(_row(f"exact match: {label}", shares))
-    return "\n".join(lines)
+        rows.append([f"exact match: {label}", *shares])
+    return grid(["", "chance", *scores], rows, left=1)
 
 
-def _row(label: str, cells: Sequence[str]) -> str:
-    return f"{label:<28}" + "".join(f"{cell:>9}" for cell in cells)
+def questions(samples: Sequence[SyntheticSample]) -> list[tuple[SyntheticSample, Turn]]:
+    """Every question of every sample."""
+    return [(sample, turn) for sample in samples for turn in sample.turns]

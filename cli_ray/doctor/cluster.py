@@ -1,8 +1,6 @@
-"""The services of a Ray cluster that runs rely on: authentication, State API, Jobs, and CPUs for the stream.
+"""The Ray cluster as a whole: joins it, asks each of its nodes, and checks the services that runs rely on.
 
-The nodes of the cluster, and one function on each of them.
-
-Joins the cluster that runs, if one does.
+Called by the examination, and by the checks that ask every node.
 """
 
 from collections import Counter
@@ -18,18 +16,102 @@ from ray.util.state import list_nodes
 from cli_ray import autoscaler
 from cli_ray.cluster import fault_of, is_job, is_named, running_address
 from cli_ray.config import ClusterConfig
-from cli_ray.doctor.finding import Finding, first_line
+from cli_ray.doctor.finding import Finding
 from cli_ray.errors import UserError
 from cli_ray.room import await_room, lacking, need_of, node_resources
 from cli_ray.signals import ray_connects
+from cli_ray.text import first_line
 
 PATIENCE = "RAY_JOB_STOP_WAIT_TIME_S"
+"""Variable by which Ray knows how long a job that is stopped may take to end."""
 RAYS_PATIENCE_S = 3.0
-"""What Ray waits without PATIENCE."""
+"""Ray's default for PATIENCE."""
 LEAST_PATIENCE_S = 60.0
-"""A step and a checkpoint of a large model."""
+"""Enough for a step and a checkpoint of a large model."""
 STATE_S = 10
 """Seconds in which the State API must answer."""
+HERE = "this-machine"
+"""Name of the only node where no cluster runs."""
+RAYS_NOTE = "/tmp/ray/ray_current_cluster"
+"""File in which Ray keeps the address of the newest cluster of a machine."""
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Answers(Generic[Answer]):
+    """What each node answered."""
+
+    by_node: dict[str, Answer] = field(default_factory=dict)
+    """By the name of the node."""
+    silent: dict[str, str] = field(default_factory=dict)
+    """Why a node gave no answer, by its name."""
+
+
+def join() -> Finding:
+    """Joins the cluster that runs; starts none."""
+    if not ray.is_initialized():
+        address = running_address()
+        if not address:
+            fix = "on a cluster: ray job submit --working-dir . -- python -m cli_ray doctor [CONFIG.toml]"
+            return Finding("cluster", "warning", "no Ray cluster runs here: only this machine was looked at", fix)
+        if fault := fault_of(address):
+            fix = "" if is_named() else f"or remove {RAYS_NOTE}, which a killed cluster leaves"
+            return Finding("cluster", "error", f"{fault}. Only this machine was looked at", fix)
+        try:
+            with ray_connects():
+                ray.init(address=address, logging_level="error", log_to_driver=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            what = f"the cluster at {address} cannot be joined: {first_line(error)}"
+            return Finding("cluster", "error", what, "look at the logs of its head")
+    have = ray.cluster_resources()
+    size = f"{len(node_names())} node(s), {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs"
+    if autoscaler.version():
+        size += ", and an autoscaler that adds nodes"
+    return Finding("cluster", "ok", size)
+
+
+def node_names() -> dict[str, str]:
+    """Name of each living node by its id: its address, and a part of the id where nodes share an address."""
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    shared = Counter(node["NodeManagerAddress"] for node in alive)
+    return {
+        node["NodeID"]: node["NodeManagerAddress"]
+        + (f"-{node['NodeID'][:8]}" if shared[node["NodeManagerAddress"]] > 1 else "")
+        for node in alive
+    }
+
+
+def on_every_node(function: Callable[..., Answer], *arguments: object, timeout_s: float) -> Answers[Answer]:
+    """What `function(name, *arguments)` returns on each node; on this machine alone without a cluster.
+
+    Args:
+        function: of a module, for nodes import it.
+        arguments: after the node's name.
+        timeout_s: seconds for all nodes together.
+    """
+    if not ray.is_initialized():
+        return Answers({HERE: function(HERE, *arguments)})
+    names: dict[Any, str] = {}
+    for node, name in node_names().items():
+        options = {"num_cpus": 0, "max_retries": 0, "label_selector": {"ray.io/node-id": node}}
+        names[ray.remote(function).options(**options).remote(name, *arguments)] = name
+    done, late = ray.wait(list(names), num_returns=len(names), timeout=timeout_s)
+    answers: Answers[Answer] = Answers(silent={names[task]: f"no answer within {timeout_s:g} s" for task in late})
+    for task in late:
+        ray.cancel(task, force=True)
+    for task in done:
+        try:
+            answers.by_node[names[task]] = ray.get(task)
+        except (RayError, ImportError) as error:
+            answers.silent[names[task]] = str(error).strip().splitlines()[-1]
+    return answers
+
+
+def silent_nodes(answers: Answers[Answer]) -> list[Finding]:
+    """A finding for each node that gave no answer."""
+    fix = "install the same cli_ray and constraints.txt on all nodes, or take the node out of the cluster (`ray stop`)"
+    return [Finding("nodes", "error", f"{name}: {reason}", fix) for name, reason in sorted(answers.silent.items())]
 
 
 def check_authentication(environment: dict[str, str], nodes: int) -> Finding:
@@ -62,7 +144,7 @@ def check_state_api() -> Finding:
     only where it answers."""
     try:
         nodes = list_nodes(address=ray.get_runtime_context().gcs_address, timeout=STATE_S)
-    except Exception as error:  # of the network, or of Ray; all mean the same
+    except Exception as error:  # whatever the network or Ray raises: there is no answer
         fix = "start the head with --include-dashboard=true and keep its dashboard port open between the nodes"
         what = f"the State API does not answer, workers of dead drivers keep their place: {first_line(error)}"
         return Finding("dashboard", "error", what, fix)
@@ -113,87 +195,3 @@ def spare_cpus(cluster: ClusterConfig, cpus: float) -> Finding:
         fix = "lower cluster.cpus_per_worker (fractions are allowed) or cluster.num_workers, or add CPU nodes"
         return Finding("room", "warning", f"{what}: two for each GPU keep it fed", fix)
     return Finding("room", "ok", what)
-
-
-HERE = "this-machine"
-"""Name of the only node there is without a cluster."""
-Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True)
-class Answers(Generic[Answer]):
-    """What each node answered, by its name."""
-
-    found: dict[str, Answer] = field(default_factory=dict)
-    silent: dict[str, str] = field(default_factory=dict)
-    """Why a node gave no answer."""
-
-
-def node_names() -> dict[str, str]:
-    """Name of each living node by its id: its address, and a part of the id where nodes share an address."""
-    alive = [node for node in ray.nodes() if node["Alive"]]
-    shared = Counter(node["NodeManagerAddress"] for node in alive)
-    return {
-        node["NodeID"]: node["NodeManagerAddress"]
-        + (f"-{node['NodeID'][:8]}" if shared[node["NodeManagerAddress"]] > 1 else "")
-        for node in alive
-    }
-
-
-def on_every_node(function: Callable[..., Answer], *arguments: object, timeout_s: float) -> Answers[Answer]:
-    """What `function(name, *arguments)` returns on each node; on this machine alone without a cluster.
-
-    Args:
-        function: of a module, for nodes import it.
-        arguments: after the node's name.
-        timeout_s: seconds for all nodes together.
-    """
-    if not ray.is_initialized():
-        return Answers({HERE: function(HERE, *arguments)})
-    names: dict[Any, str] = {}
-    for node, name in node_names().items():
-        options = {"num_cpus": 0, "max_retries": 0, "label_selector": {"ray.io/node-id": node}}
-        names[ray.remote(function).options(**options).remote(name, *arguments)] = name
-    done, late = ray.wait(list(names), num_returns=len(names), timeout=timeout_s)
-    answers: Answers[Answer] = Answers(silent={names[task]: f"no answer within {timeout_s:g} s" for task in late})
-    for task in late:
-        ray.cancel(task, force=True)
-    for task in done:
-        try:
-            answers.found[names[task]] = ray.get(task)
-        except (RayError, ImportError) as error:
-            answers.silent[names[task]] = str(error).strip().splitlines()[-1]
-    return answers
-
-
-def silent_nodes(answers: Answers[Answer]) -> list[Finding]:
-    """A finding for each node that gave no answer."""
-    fix = "install the same cli_ray and constraints.txt on all nodes, or take the node out of the cluster (`ray stop`)"
-    return [Finding("nodes", "error", f"{name}: {reason}", fix) for name, reason in sorted(answers.silent.items())]
-
-
-RAYS_NOTE = "/tmp/ray/ray_current_cluster"
-"""Where Ray keeps the address of the newest cluster of a machine."""
-
-
-def join() -> Finding:
-    """Joins the cluster that runs; starts none."""
-    if not ray.is_initialized():
-        address = running_address()
-        if not address:
-            fix = "on a cluster: ray job submit --working-dir . -- python -m cli_ray doctor [CONFIG.toml]"
-            return Finding("cluster", "warning", "no Ray cluster runs here: only this machine was looked at", fix)
-        if fault := fault_of(address):
-            fix = "" if is_named() else f"or remove {RAYS_NOTE}, which a killed cluster leaves"
-            return Finding("cluster", "error", f"{fault}. Only this machine was looked at", fix)
-        try:
-            with ray_connects():
-                ray.init(address=address, logging_level="error", log_to_driver=False)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            what = f"the cluster at {address} cannot be joined: {first_line(error)}"
-            return Finding("cluster", "error", what, "look at the logs of its head")
-    have = ray.cluster_resources()
-    told = f"{len(node_names())} node(s), {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs"
-    if autoscaler.version():
-        told += ", and an autoscaler that adds nodes"
-    return Finding("cluster", "ok", told)

@@ -1,4 +1,4 @@
-"""All checks, one after another, on the cluster that runs or else on this machine."""
+"""All checks, one after another, on the cluster that runs or else on this machine. Called by `cli-ray doctor`."""
 
 import os
 from collections.abc import Iterator
@@ -18,20 +18,15 @@ from cli_ray.doctor.cluster import (
     silent_nodes,
 )
 from cli_ray.doctor.finding import Finding
-from cli_ray.doctor.machine import (
-    Machine,
-    check_accelerators,
-    check_memory,
-    check_ops,
-    check_versions,
-    look,
-    needed_ranges,
-)
-from cli_ray.doctor.storage import check_sources, check_storage
+from cli_ray.doctor.hardware import check_accelerators, check_memory
+from cli_ray.doctor.machine import Machine, look
+from cli_ray.doctor.software import check_ops, check_versions, needed_ranges
+from cli_ray.doctor.sources import check_sources
+from cli_ray.doctor.storage import check_storage
 
 
 def examine(config: RunConfig | None, runs_dir: str, timeout_s: float) -> Iterator[Finding]:
-    """Joins the cluster, if one runs, and yields what the checks find.
+    """Joins the cluster, if one runs, and yields the findings of all checks.
 
     Args:
         config: of the run to come, with absolute paths; without it, its needs are not compared.
@@ -43,13 +38,13 @@ def examine(config: RunConfig | None, runs_dir: str, timeout_s: float) -> Iterat
         yield check_room(config.cluster)
     answers = on_every_node(look, timeout_s=timeout_s)
     yield from silent_nodes(answers)
-    machines = answers.found
+    machines = answers.by_node
     if machines:
         yield from check_versions(machines, needed_ranges())
         yield from check_ops(machines)
         yield from check_accelerators(machines, config)
         yield from check_memory(machines, stores())
-        yield told_secrets(machines)
+        yield check_secrets(machines)
     yield check_authentication(dict(os.environ), max(1, len(machines)))
     yield check_patience(dict(os.environ))
     if ray.is_initialized():
@@ -72,12 +67,12 @@ def stores() -> dict[str, float]:
     }
 
 
-def told_secrets(machines: dict[str, Machine]) -> Finding:
-    """Which secrets are set where; never what they are."""
-    told = [f"{', '.join(machine.secrets) or 'none'} on {name}" for name, machine in machines.items()]
+def check_secrets(machines: dict[str, Machine]) -> Finding:
+    """Which secrets are set on which node; never their values."""
+    names = [f"{', '.join(machine.secrets) or 'none'} on {name}" for name, machine in machines.items()]
     if len({machine.secrets for machine in machines.values()}) > 1:
         fix = "set the same variables on all nodes before ray start, or in the secret of the pods"
-        return Finding("secrets", "warning", f"nodes have different ones: {'; '.join(told)}", fix)
+        return Finding("secrets", "warning", f"nodes have different ones: {'; '.join(names)}", fix)
     where = "" if list(machines) == [HERE] else " on all nodes"
     secrets = next(iter(machines.values())).secrets
     return Finding("secrets", "ok", f"{', '.join(secrets) or 'none of those known'} set{where}")

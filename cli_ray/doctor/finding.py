@@ -1,4 +1,4 @@
-"""What a check found."""
+"""What a check found. Made by every check of the doctor, printed by `cli-ray doctor`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ Level = Literal["ok", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor's table. It holds no secret: of those only the names are told."""
+    """One line of the report. It holds no secret, only names of them."""
 
     check: str
     """What was looked at, in a word."""
@@ -17,8 +17,3 @@ class Finding:
     """What was found."""
     fix: str = ""
     """What to do about it; empty when all is well."""
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, shortly; its kind when it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,4 +1,4 @@
-"""A training run, undisturbed and disturbed."""
+"""The drill: a training run undisturbed, then once for each kill. Called by `cli-ray drill`."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,16 +6,16 @@ from pathlib import Path
 
 from cli_ray.drill.job import Job, JobError
 from cli_ray.drill.kill import Strike
-from cli_ray.drill.outcome import Outcome, Samples, difference
+from cli_ray.drill.outcome import Outcome, SampleCounts, difference
 from cli_ray.drill.plan import Course, Kill
 from cli_ray.drill.site import Site
 
 SLACK_S = 120.0
-"""Waited for a sign of life beside three times the length of the undisturbed run."""
+"""A disturbed run hangs without a sign of life for three times the length of the undisturbed one, and for so long."""
 
 
 class Drill:
-    """Runs of one config on a site; the undisturbed one is made at construction.
+    """Runs of one config on a site; construction trains the undisturbed one.
 
     Args:
         words: of the command, behind `cli-ray train`.
@@ -35,13 +35,13 @@ class Drill:
         every: int,
         runs_dir: Path,
         patience_s: float,
-        count: Callable[[Path], Samples | None],
+        count: Callable[[Path], SampleCounts | None],
     ) -> None:
         self._site, self._words, self._runs_dir, self._count = site, words, runs_dir, count
         self._runs = 0
         with self._job("undisturbed", patience_s) as job:
             self.course = _course(job, every)
-            self._losses = job.record.losses
+            self._losses = job.files.losses
 
     def disturbed(self, kill: Kill) -> Outcome:
         """Another run, with one kill."""
@@ -60,8 +60,8 @@ class Drill:
                 redone=strike.redone,
                 recovery_s=strike.recovery_s,
                 whole_s=time.monotonic() - job.began,
-                difference=difference(self._losses, job.record.losses),
-                samples=self._count(job.record.folder),
+                difference=difference(self._losses, job.files.losses),
+                samples=self._count(job.files.folder),
                 exit_code=job.driver.poll(),
                 fault=fault,
             )
@@ -71,14 +71,15 @@ class Drill:
 
 
 def _course(job: Job, every: int) -> Course:
-    start_s = job.until(lambda: job.record.step > 0)
-    last = (job.record.step, start_s)
+    """How the undisturbed run went; waits until it has ended."""
+    start_s = job.until(lambda: job.files.step > 0)
+    last = (job.files.step, start_s)
     first = last
 
     def look() -> bool:
         nonlocal last
-        if job.record.step > last[0]:
-            last = (job.record.step, time.monotonic() - job.began)
+        if job.files.step > last[0]:
+            last = (job.files.step, time.monotonic() - job.began)
         return job.ended()
 
     whole_s = job.until(look)

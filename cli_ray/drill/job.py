@@ -1,6 +1,6 @@
-"""A training run as a process of its own, started the way users start it.
+"""A training run as a process of its own, started the way users start it, and the files that it writes.
 
-What a run wrote down, as far as a drill needs it.
+The drill starts each run as a `Job`, and follows it by its `RunFiles`.
 """
 
 import json
@@ -14,53 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-
-@dataclass(frozen=True)
-class Record:
-    """The files of a run folder, read while the run writes to them."""
-
-    folder: Path
-
-    @property
-    def losses(self) -> list[tuple[int, float | None]]:
-        """Step and loss of each logged step, in the order they were written."""
-        return [(line["step"], line["loss"]) for line in _lines(self.folder / "metrics.jsonl") if "loss" in line]
-
-    @property
-    def step(self) -> int:
-        """The last logged step; 0 before the first one."""
-        return max((step for step, _ in self.losses), default=0)
-
-    @property
-    def starts(self) -> list[int]:
-        """The step that each start of the workers began after: 0, or that of a checkpoint."""
-        events = _lines(self.folder / "events.jsonl")
-        return [_step(event["checkpoint"]) for event in events if event["event"] == "begin"]
-
-    @property
-    def bytes(self) -> int:
-        """Size of both files, which changes with every sign of life."""
-        files = (self.folder / name for name in ("metrics.jsonl", "events.jsonl"))
-        return sum(file.stat().st_size for file in files if file.exists())
-
-
-def _step(checkpoint: str | None) -> int:
-    """The step in the name of a checkpoint, such as `checkpoints/step-00000025`."""
-    return int(checkpoint.rsplit("-", 1)[1]) if checkpoint else 0
-
-
-def _lines(file: Path) -> list[dict[str, Any]]:
-    """Whole lines; none before there is a file. A line cut by the death of its writer is no line."""
-    found = []
-    for line in file.read_text().splitlines() if file.exists() else ():
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return found
-
-
 LOOK_S = 0.05
+"""Seconds between looks at the files of a run."""
 TAIL = 3000
 """Characters of the output that an error shows."""
 
@@ -77,15 +32,15 @@ class Job:
         runs_dir: where the run folder and the output go.
         name: of the run folder.
         address: of the Ray cluster.
-        patience_s: without a sign of life in the run folder for so long, it hangs.
+        patience_s: a run whose folder shows no sign of life for so long hangs.
     """
 
     def __init__(self, words: Sequence[str], runs_dir: Path, name: str, address: str, patience_s: float) -> None:
-        placed = ["--name", name, "--runs-dir", str(runs_dir)]
-        self._command = [sys.executable, "-m", "cli_ray", "train", *words, *placed]
+        place = ["--name", name, "--runs-dir", str(runs_dir)]
+        self._command = [sys.executable, "-m", "cli_ray", "train", *words, *place]
         self._environment = {**os.environ, "RAY_ADDRESS": address}
         self._patience_s = patience_s
-        self.record = Record(runs_dir / name)
+        self.files = RunFiles(runs_dir / name)
         self.output = runs_dir / f"{name}.log"
         self.began = time.monotonic()
         self.start()
@@ -104,11 +59,11 @@ class Job:
         size, changed = -1, time.monotonic()
         while not happened():
             if self.driver.poll() is not None and not happened():
-                raise JobError(f"the run ended with exit code {self.driver.returncode}; {self._told()}")
-            if self.record.bytes != size:
-                size, changed = self.record.bytes, time.monotonic()
+                raise JobError(f"the run ended with exit code {self.driver.returncode}; {self._tail()}")
+            if self.files.bytes != size:
+                size, changed = self.files.bytes, time.monotonic()
             if time.monotonic() - changed > self._patience_s:
-                raise JobError(f"the run gave no sign of life for {self._patience_s:.0f} s; {self._told()}")
+                raise JobError(f"the run gave no sign of life for {self._patience_s:.0f} s; {self._tail()}")
             time.sleep(LOOK_S)
         return time.monotonic() - self.began
 
@@ -129,5 +84,50 @@ class Job:
         self.driver.kill()
         self.driver.wait()
 
-    def _told(self) -> str:
+    def _tail(self) -> str:
         return f"the end of {self.output}:\n{self.output.read_text(errors='replace')[-TAIL:]}"
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of a run folder, read while the run writes to them."""
+
+    folder: Path
+
+    @property
+    def losses(self) -> list[tuple[int, float | None]]:
+        """Step and loss of each logged step, in the order they were written."""
+        return [(row["step"], row["loss"]) for row in _rows(self.folder / "metrics.jsonl") if "loss" in row]
+
+    @property
+    def step(self) -> int:
+        """The last logged step; 0 before the first one."""
+        return max((step for step, _ in self.losses), default=0)
+
+    @property
+    def starts(self) -> list[int]:
+        """The step that each start of the workers began after: 0, or that of a checkpoint."""
+        events = _rows(self.folder / "events.jsonl")
+        return [_step(event["checkpoint"]) for event in events if event["event"] == "begin"]
+
+    @property
+    def bytes(self) -> int:
+        """Size of both files, which changes with every sign of life."""
+        files = (self.folder / name for name in ("metrics.jsonl", "events.jsonl"))
+        return sum(file.stat().st_size for file in files if file.exists())
+
+
+def _step(checkpoint: str | None) -> int:
+    """The step in the name of a checkpoint, such as `checkpoints/step-00000025`."""
+    return int(checkpoint.rsplit("-", 1)[1]) if checkpoint else 0
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of a file of JSON lines, without a line cut by the death of its writer; none before there is a file."""
+    rows = []
+    for line in file.read_text().splitlines() if file.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows

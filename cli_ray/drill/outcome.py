@@ -1,4 +1,4 @@
-"""A disturbed run beside the one that nothing disturbed."""
+"""What a kill came to: the disturbed run beside the undisturbed one. Made by the drill, printed by its command."""
 
 import math
 from collections import Counter
@@ -13,16 +13,16 @@ Losses = Sequence[tuple[int, float | None]]
 
 @dataclass(frozen=True)
 class Difference:
-    """Between the losses of two runs."""
+    """The difference between the losses of two runs."""
 
     largest: float
     """0.0 when all are equal to the last bit; infinite when only one side is a finite number."""
     step: int | None
-    """Where that is; None when all are equal."""
+    """Where the largest difference is; None when all are equal."""
     missing: tuple[int, ...]
     """Steps that the disturbed run did not log."""
     surplus: tuple[int, ...]
-    """Steps that it logged twice, or that the other one never did."""
+    """Steps that the disturbed run logged twice, or that the undisturbed one never did."""
 
     @property
     def none(self) -> bool:
@@ -30,35 +30,14 @@ class Difference:
         return not self.largest and not self.missing and not self.surplus
 
 
-def difference(undisturbed: Losses, disturbed: Losses) -> Difference:
-    """Compares the losses of each step."""
-    one, other = dict(undisturbed), dict(disturbed)
-    gaps = {step: _gap(one[step], other[step]) for step in one if step in other}
-    worst = max(gaps, key=lambda step: gaps[step], default=None)
-    largest = gaps[worst] if worst is not None else 0.0
-    counts = Counter(step for step, _ in disturbed)
-    return Difference(
-        largest,
-        worst if largest else None,
-        tuple(step for step in one if step not in other),
-        tuple(step for step, count in counts.items() if count > 1 or step not in one),
-    )
-
-
-def _gap(one: float | None, other: float | None) -> float:
-    if one is None or other is None:
-        return 0.0 if one is other else math.inf
-    return abs(one - other)
-
-
 @dataclass(frozen=True)
-class Samples:
-    """What the run's own record says of its samples, up to its newest checkpoint."""
+class SampleCounts:
+    """What the ledger of a run says of its samples, up to its newest checkpoint."""
 
     twice: int
     """Times that a sample came where it was not due."""
     missing: int
-    """Samples that were due and did not come, and files of the record that cannot be read."""
+    """Samples that were due and did not come, and files of the ledger that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +54,8 @@ class Outcome:
     whole_s: float
     """Of the run, from the first command to its end."""
     difference: Difference
-    samples: Samples | None
-    """None when there is no record, as with log.ids = false or before the first checkpoint."""
+    samples: SampleCounts | None
+    """None when there is no ledger, as with log.ids = false or before the first checkpoint."""
     exit_code: int | None
     """Of the last command; None when it hung and was ended."""
     fault: str
@@ -85,4 +64,25 @@ class Outcome:
     @property
     def sound(self) -> bool:
         """Whether the run ended as if nothing had happened."""
-        return self.exit_code == 0 and self.difference.none and self.samples in (None, Samples(0, 0))
+        return self.exit_code == 0 and self.difference.none and self.samples in (None, SampleCounts(0, 0))
+
+
+def difference(undisturbed: Losses, disturbed: Losses) -> Difference:
+    """Compares the losses of two runs step by step."""
+    expected, actual = dict(undisturbed), dict(disturbed)
+    gaps = {step: _gap(expected[step], actual[step]) for step in expected if step in actual}
+    worst = max(gaps, key=lambda step: gaps[step], default=None)
+    largest = gaps[worst] if worst is not None else 0.0
+    counts = Counter(step for step, _ in disturbed)
+    return Difference(
+        largest,
+        worst if largest else None,
+        tuple(step for step in expected if step not in actual),
+        tuple(step for step, count in counts.items() if count > 1 or step not in expected),
+    )
+
+
+def _gap(expected: float | None, actual: float | None) -> float:
+    if expected is None or actual is None:
+        return 0.0 if expected is actual else math.inf
+    return abs(expected - actual)

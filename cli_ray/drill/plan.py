@@ -1,6 +1,6 @@
-"""Which kills a drill deals, and when: drawn from a seed alone.
+"""What a drill will do: which kills it deals and when, drawn from a seed alone, and on what nodes.
 
-How the workers of a run are spread over the nodes of a drill's cluster.
+Called by `cli-ray drill` before it starts its cluster.
 """
 
 import math
@@ -20,19 +20,13 @@ Moment = Literal["step", "checkpoint", "start"]
 
 KINDS: tuple[Kind, ...] = ("worker", "node", "driver", "storage", "preemption", "interrupt", "controller")
 HELPERS: tuple[Kind, ...] = (
-    "pulse",
-    "watcher",
-    "cleaner",
-    "barrier",
-    "datasets",
-    "statistics",
-    "coordinator",
-    "reader",
-    "agent",
-)
+    "pulse", "watcher", "cleaner", "barrier", "datasets", "statistics", "coordinator", "reader", "agent",
+)  # fmt: skip
 """Processes beside workers and controller, most of whose deaths a run does not feel."""
 MOMENTS: tuple[Moment, ...] = ("step", "checkpoint", "start")
 LEAST_OUTAGE_S, LONGEST_OUTAGE_S = 1.0, 5.0
+LEAST_NODES = 3
+"""Workers of a run then stand on two nodes at least, and the stream has a CPU beside them."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +68,14 @@ class Kill:
         return LEAST_OUTAGE_S + (LONGEST_OUTAGE_S - LEAST_OUTAGE_S) * self.draw
 
 
+class Room(NamedTuple):
+    """What a node offers."""
+
+    cpus: int = 1
+    gpus: tuple[int, ...] = ()
+    """Devices of this machine."""
+
+
 def plan(kinds: Sequence[Kind], times: int, seed: int, course: Course) -> list[Kill]:
     """`times` kills of each kind, their moments in turn; the same seed and course give the same kills."""
     draw = random.Random(seed)
@@ -83,6 +85,50 @@ def plan(kinds: Sequence[Kind], times: int, seed: int, course: Course) -> list[K
         for number in range(times)
         for kind in kinds
     ]
+
+
+def rooms(cluster: ClusterConfig, nodes: int, gpus: int) -> list[Room]:
+    """What each node of the cluster offers: all the same CPUs, and GPUs as far as this machine has them.
+
+    No node holds all workers, unless there is only one worker; a worker takes one logical CPU.
+
+    Args:
+        cluster: of the run.
+        nodes: of the cluster.
+        gpus: of this machine.
+
+    Raises:
+        UserError: there are too few GPUs.
+    """
+    workers = cluster.max_workers
+    per_node = math.ceil(workers / (nodes - 1))
+    devices = math.ceil(per_node * cluster.gpus_per_worker)
+    if devices and (gpus // devices) * per_node < workers:
+        raise UserError(
+            f"cluster.gpus_per_worker = {cluster.gpus_per_worker:g} for {workers} workers, {per_node} a node, needs "
+            f"{devices} GPUs a node, and this machine has {gpus} in all: lower cluster.num_workers, or "
+            "cluster.gpus_per_worker (0 drills on CPU)"
+        )
+    shares = [tuple(range(node * devices, (node + 1) * devices)) for node in range(nodes)]
+    return [Room(per_node, share if share and share[-1] < gpus else ()) for share in shares]
+
+
+def check_drill(cluster: ClusterConfig, kinds: Sequence[Kind]) -> None:
+    """Refuses kills that the config does not let the run survive, and runs that cannot be compared.
+
+    Raises:
+        UserError: Ray Train would restart no worker, or another number of them.
+    """
+    if cluster.min_workers != cluster.max_workers:
+        raise UserError(
+            f"cluster.num_workers = [{cluster.min_workers}, {cluster.max_workers}]: sums over another number of "
+            f"workers differ in their last bits, so drill one number: --cluster.num-workers {cluster.max_workers}"
+        )
+    if cluster.max_failures == 0 and {"worker", "node", "controller", "agent"} & set(kinds):
+        raise UserError(
+            "cluster.max_failures = 0 ends the run when a worker, a node or Ray Train's controller dies: set it to 1 "
+            "or more, or drill --kill driver storage only"
+        )
 
 
 def _kill(kind: Kind, moment: Moment, course: Course, draw: random.Random) -> Kill:
@@ -99,55 +145,3 @@ def _kill(kind: Kind, moment: Moment, course: Course, draw: random.Random) -> Ki
         step = 0
     delay_s = draw.uniform(0, course.step_s if step else course.start_s)
     return Kill(kind, moment, step, due, delay_s, draw.random(), back_by=course.steps - 1)
-
-
-LEAST_NODES = 3
-"""Workers of a run then stand on two nodes at least, and the stream has a CPU beside them."""
-
-
-class Room(NamedTuple):
-    """What a node offers."""
-
-    cpus: int = 1
-    gpus: tuple[int, ...] = ()
-    """Devices of this machine."""
-
-
-def rooms(cluster: ClusterConfig, nodes: int, gpus: int) -> list[Room]:
-    """Equal nodes, none of which holds all workers unless there is only one; a worker takes one logical CPU.
-
-    Args:
-        gpus: of this machine.
-
-    Raises:
-        UserError: there are too few GPUs.
-    """
-    workers = cluster.max_workers
-    per_node = math.ceil(workers / (nodes - 1))
-    devices = math.ceil(per_node * cluster.gpus_per_worker)
-    if devices and (gpus // devices) * per_node < workers:
-        raise UserError(
-            f"cluster.gpus_per_worker = {cluster.gpus_per_worker:g} for {workers} workers, {per_node} a node, needs "
-            f"{devices} GPUs a node, and this machine has {gpus} in all: lower cluster.num_workers, or "
-            "cluster.gpus_per_worker (0 drills on CPU)"
-        )
-    dealt = [tuple(range(node * devices, (node + 1) * devices)) for node in range(nodes)]
-    return [Room(per_node, one if one and one[-1] < gpus else ()) for one in dealt]
-
-
-def check_drill(cluster: ClusterConfig, kinds: Sequence[Kind]) -> None:
-    """Refuses kills that the run is told not to survive, and runs that cannot be compared.
-
-    Raises:
-        UserError: Ray Train restarts no worker, or with another number of them.
-    """
-    if cluster.min_workers != cluster.max_workers:
-        raise UserError(
-            f"cluster.num_workers = [{cluster.min_workers}, {cluster.max_workers}]: sums over another number of "
-            f"workers differ in their last bits, so drill one number: --cluster.num-workers {cluster.max_workers}"
-        )
-    if cluster.max_failures == 0 and {"worker", "node", "controller", "agent"} & set(kinds):
-        raise UserError(
-            "cluster.max_failures = 0 ends the run when a worker, a node or Ray Train's controller dies: set it to 1 "
-            "or more, or drill --kill driver storage only"
-        )

@@ -1,4 +1,4 @@
-"""A Ray cluster on one machine whose nodes and workers can be killed."""
+"""A Ray cluster on one machine whose nodes and workers can be killed. Called by the drill, and by tests."""
 
 import os
 import shutil
@@ -101,11 +101,12 @@ class Site:
     def workers(self, node: Any, title: str) -> list[Process]:
         """The processes of a node whose title begins so: `ray::Replica` holds a replica, or is about to."""
         (daemon,) = node.all_processes["raylet"]
-        return [one for one in _children(daemon.process.pid) if one.title.startswith(title)]
+        return [process for process in _children(daemon.process.pid) if process.title.startswith(title)]
 
     def everywhere(self, title: str) -> list[Process]:
         """The processes of all nodes, the head among them, whose title begins so."""
-        return [one for node in (self._cluster.head_node, *self._rooms) for one in self.workers(node, title)]
+        nodes = (self._cluster.head_node, *self._rooms)
+        return [process for node in nodes for process in self.workers(node, title)]
 
     def lives(self, node: Any) -> bool:
         """Whether the daemon of a node runs."""
@@ -114,9 +115,9 @@ class Site:
 
     def tidy(self) -> None:
         """Ends what Ray Train left on the head to tidy up after a dead driver; without a dashboard that never ends."""
-        for one in self.workers(self._cluster.head_node, "ray::PlacementGroupCleaner"):
+        for process in self.workers(self._cluster.head_node, "ray::PlacementGroupCleaner"):
             with suppress(ProcessLookupError):
-                os.kill(one.pid, signal.SIGKILL)
+                os.kill(process.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Ends the cluster."""
@@ -146,14 +147,15 @@ def _free_port() -> int:
 
 
 def _children(parent: int) -> list[Process]:
-    found = []
+    """The living children of a process."""
+    children = []
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
                 after_name = (folder / "stat").read_text().rpartition(")")[2].split()
                 if int(after_name[1]) == parent:
                     title = (folder / "cmdline").read_bytes().rstrip(b"\0").decode(errors="replace")
-                    found.append(Process(int(folder.name), title))
+                    children.append(Process(int(folder.name), title))
             except OSError:  # it has ended meanwhile
                 continue
-    return found
+    return children

@@ -1,4 +1,7 @@
-"""The space of a sweep: from its TOML to Ray Tune, and from a trial's draw back to a run config."""
+"""The search space of a sweep: from its TOML to Ray Tune, and from what a trial drew back to a run config.
+
+Called by the driver of the sweep and by its trials.
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +13,7 @@ from cli_ray.config.load import ConfigError, validated
 from cli_ray.config.sweep import ARM
 
 Draw = dict[str, Any]
-"""What a trial drew, by dotted field; values of a choice by their label."""
+"""What a trial drew, by dotted field of the run config; values of a choice by their label."""
 
 
 def ray_space(sweep: SweepConfig) -> dict[str, Any]:
@@ -41,16 +44,24 @@ def configured(base: RunConfig, sweep: SweepConfig, draw: Draw) -> RunConfig:
         ConfigError: what it drew breaks a rule of the config; names the fields.
     """
     changes: Draw = {}
-    for field, drawn in draw.items():
+    for field, value in draw.items():
         if field == ARM:
-            changes |= sweep.arms[drawn]
+            changes |= sweep.arms[value]
         else:
-            changes[field] = sweep.space[field].labels[drawn] if sweep.space[field].choice else drawn
+            changes[field] = sweep.space[field].labels[value] if sweep.space[field].choice else value
     return changed(base, changes, "; ".join(f"{field} = {value}" for field, value in draw.items()))
 
 
 def changed(base: RunConfig, changes: dict[str, Any], where: str) -> RunConfig:
-    """The base with fields replaced; see `configured`."""
+    """The base with fields replaced.
+
+    Args:
+        changes: values by dotted field.
+        where: the draw, for the error message.
+
+    Raises:
+        ConfigError: a field does not exist or a value breaks a rule; names it.
+    """
     values = base.model_dump()
     for field, value in changes.items():
         _set(values, field, value)
@@ -58,7 +69,7 @@ def changed(base: RunConfig, changes: dict[str, Any], where: str) -> RunConfig:
 
 
 def candidates(base: RunConfig, sweep: SweepConfig) -> Iterator[tuple[str, RunConfig]]:
-    """The base with every value of the space by itself, and where the value stands.
+    """The base with every value of the space by itself, each with the name of that value for messages.
 
     Raises:
         ConfigError: a field does not exist or a value breaks a rule; names it.
@@ -75,11 +86,11 @@ def candidates(base: RunConfig, sweep: SweepConfig) -> Iterator[tuple[str, RunCo
 
 def _set(values: dict[str, Any], field: str, value: Any) -> None:
     *sections, name = field.split(".")
-    here = values
+    target = values
     for section in sections:
-        if not isinstance(here.get(section), dict):
+        if not isinstance(target.get(section), dict):
             raise ConfigError(f"space: {field} is no field of a run; `cli-ray train --help` lists them all")
-        here = here[section]
-    if name not in here:
+        target = target[section]
+    if name not in target:
         raise ConfigError(f"space: {field} is no field of a run; `cli-ray train --help` lists them all")
-    here[name] = value
+    target[name] = value

@@ -1,4 +1,7 @@
-"""The driver of a sweep: trials on a Ray cluster, as many at once as it has room for, and what came of them."""
+"""The driver of a sweep: runs trials on a Ray cluster, as many at once as it has room for, and writes the results.
+
+Called by `cli-ray tune`.
+"""
 
 import json
 import logging
@@ -26,25 +29,27 @@ from cli_ray.room import STREAM_CPUS, Need, await_room
 from cli_ray.storage.folder import Folder
 from cli_ray.train.run_folder import differences
 from cli_ray.tune.console import Console
-from cli_ray.tune.results import Record, draw_figures, front, importance, ranked, to_parquet
+from cli_ray.tune.figures import draw_figures
+from cli_ray.tune.results import TrialResult, front, importance, ranked, to_parquet
 from cli_ray.tune.search import SAMPLERS, scheduler, searcher
 from cli_ray.tune.space import candidates, configured, ray_space
 from cli_ray.tune.trial import SHARED, STOP, Trial
 
 DRIVER_BYTES = 1 << 20
-"""Ray Tune must reserve something for a driver, which waits; a part of a CPU would keep all others from the rest."""
+"""Memory that Ray Tune reserves for the driver of a trial, which only waits. It must reserve something, and a fraction
+of a CPU would keep the workers of the trials from the rest of it."""
 MOST = 64
-"""Trials that a cluster which grows is asked for at once."""
+"""Trials at once that an autoscaling cluster is asked to make room for."""
 ENVIRONMENT = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # its tables, which are of terminals
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # which says nothing of it to its caller
+    "RAY_AIR_NEW_OUTPUT": "0",  # no tables: they are made for terminals
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ray Tune's own handler does not tell its caller of the signal
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # some objectives come with the last report only
-    "TUNE_GLOBAL_CHECKPOINT_S": "5",  # a sweep that is killed forgets the trials drawn since
+    "TUNE_GLOBAL_CHECKPOINT_S": "5",  # a sweep that is killed forgets the trials drawn since its last save
 }
-"""Read by Ray Tune."""
+"""Variables that Ray Tune reads."""
 
 
-def sweep(config: SweepConfig, base: RunConfig) -> list[Record]:
+def sweep(config: SweepConfig, base: RunConfig) -> list[TrialResult]:
     """Runs a sweep, or goes on with it when its folder exists.
 
     Returns:
@@ -59,27 +64,27 @@ def sweep(config: SweepConfig, base: RunConfig) -> list[Record]:
     refuse_to_lose("sweeps_dir", config.sweeps_dir)
     folder = Folder(config.folder)
     check_objectives(config, base)
-    tried = list(candidates(base, config))
-    for where, one in tried:
-        check_candidate(where, one)
+    configs = list(candidates(base, config))
+    for where, candidate in configs:
+        check_candidate(where, candidate)
     trials = with_absolute_paths(base).model_copy(update={"runs_dir": folder.uri + "/trials", "name": config.name})
     connect(needs(trials)[0], log_to_driver=False)
     most = config.max_concurrent or (MOST if config.search == "grid" else min(MOST, config.num_trials))
-    at_once = min(most, room([one for _, one in tried], most))
+    at_once = min(most, trials_at_once([candidate for _, candidate in configs], most))
     start_helpers()
     claim(folder, config, trials)
     runs = Folder(trials.runs_dir)
     prepare_indices(runs, trials)
     with stop_signals(runs) as received:
-        results = tuner(config, trials, folder, at_once).fit()
+        ended = tuner(config, trials, folder, at_once).fit()
     if received:  # Ray Tune counts the trials that it ended as terminated
         raise StoppedError(received[0], "the sweep was stopped")
-    for metrics in (result.metrics or {} for result in results):
+    for metrics in (trial.metrics or {} for trial in ended):
         if metrics.get("state") == "halted":
             raise StorageError(f"the sweep ends, for the storage of its trials fails: {metrics['reason']}")
-    records = ranked(config, [record_of(config, result) for result in results])
-    write_results(folder, config, base, records)
-    return records
+    results = ranked(config, [result_of(config, trial) for trial in ended])
+    write_results(folder, config, base, results)
+    return results
 
 
 def check_objectives(config: SweepConfig, base: RunConfig) -> None:
@@ -91,37 +96,39 @@ def check_objectives(config: SweepConfig, base: RunConfig) -> None:
             f'scheduler = "asha" compares trials on their way, and {config.objectives[0]} comes at their end: put '
             '"validation_loss" first in objectives, or set scheduler = "none"'
         )
-    if any(one.startswith("eval/") for one in config.objectives) and not base.evaluation.every:
+    if any(name.startswith("eval/") for name in config.objectives) and not base.evaluation.every:
         raise UserError('objectives names "eval/...", but the base config has evaluation.every = 0')
 
 
-def check_candidate(where: str, one: RunConfig) -> None:
+def check_candidate(where: str, candidate: RunConfig) -> None:
     """Raises UserError, which names the value of the space, when a model does not have what it asks for."""
     try:
-        resolve_injection(one.model, one.injection)
+        resolve_injection(candidate.model, candidate.injection)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
 
 
 def needs(base: RunConfig) -> tuple[float, float]:
-    """CPUs and GPUs of a trial."""
+    """CPUs and GPUs of a trial, its stream included."""
     cluster = base.cluster
     cpus = cluster.max_workers * cluster.cpus_per_worker + STREAM_CPUS
     return cpus, cluster.max_workers * cluster.gpus_per_worker
 
 
-def room(tried: Sequence[RunConfig], most: int) -> int:
-    """Trials at once, so that none waits for what another holds; where the cluster grows, as many as it can grow to.
+def trials_at_once(configs: Sequence[RunConfig], most: int) -> int:
+    """How many trials fit into the cluster together, so that none waits for what another holds.
+
+    Where the cluster grows, as many as it can grow to.
 
     Args:
-        tried: configs of which one asks for as much as any trial.
+        configs: one of them asks for as much as any trial.
         most: trials that the sweep could use at once.
 
     Raises:
         UserError: the cluster has no room for a single one, and cannot grow to it.
         ClusterError: it did not grow in time.
     """
-    (cpus, gpus), cluster = max(((needs(one), one.cluster) for one in tried), key=lambda pair: pair[0][::-1])
+    (cpus, gpus), cluster = max(((needs(run), run.cluster) for run in configs), key=lambda pair: pair[0][::-1])
     have = ray.cluster_resources()
     at_once = int(have.get("CPU", 0) // cpus)
     if gpus:
@@ -142,22 +149,22 @@ def claim(folder: Folder, config: SweepConfig, base: RunConfig) -> None:
     Raises:
         UserError: it is of another one.
     """
-    now = {
+    current = {
         "sweep": config.model_dump(mode="json", exclude={"sweeps_dir", "max_concurrent", "base"}),
         "base": base.model_dump(mode="json", exclude={"runs_dir"}),
     }
     text = folder.read("sweep.json")
-    fields = [line.partition(":")[0] for line in differences(json.loads(text), now)] if text is not None else []
+    fields = [line.partition(":")[0] for line in differences(json.loads(text), current)] if text is not None else []
     if fields:
         raise UserError(
             f"{folder.uri} holds another sweep; these differ: {', '.join(fields)}. Give the new one another name, or "
             "use the old values to go on"
         )
-    folder.write("sweep.json", json.dumps(now, indent=2))
+    folder.write("sweep.json", json.dumps(current, indent=2))
 
 
 def prepare_indices(trials: Folder, base: RunConfig) -> None:
-    """The indices of the sources, made once for all trials."""
+    """Builds the indices of the sources once for all trials."""
     held_out = base.validation_data if base.validation.sources else None
     for name, data in zip(SHARED, (base.data, held_out), strict=True):
         if data is not None and not trials.exists(name):
@@ -197,32 +204,36 @@ def tuner(config: SweepConfig, base: RunConfig, folder: Folder, at_once: int) ->
     )
 
 
-def record_of(config: SweepConfig, result: tune.Result) -> Record:
-    """What came of a trial."""
-    metrics, draw = result.metrics or {}, dict(result.config or {})
-    values = {one: float(metrics[one]) for one in config.objectives if metrics.get(one) is not None}
+def result_of(config: SweepConfig, trial: tune.Result) -> TrialResult:
+    """What came of a trial, from what Ray Tune returns of it."""
+    metrics, draw = trial.metrics or {}, dict(trial.config or {})
+    values = {name: float(metrics[name]) for name in config.objectives if metrics.get(name) is not None}
     state, reason = metrics.get("state", "failed"), metrics.get("reason", "")
     if state == "running":  # it would have gone on
         state = "stopped"
-    if result.error is not None:
-        state, reason = "failed", str(result.error).strip().splitlines()[-1]
-    name = metrics.get("trial_id") or Path(result.path).name
-    return Record(trial=name, state=state, step=metrics.get("step", 0), values=values, draw=draw, reason=reason)
+    if trial.error is not None:
+        state, reason = "failed", str(trial.error).strip().splitlines()[-1]
+    name = metrics.get("trial_id") or Path(trial.path).name
+    return TrialResult(trial=name, state=state, step=metrics.get("step", 0), values=values, draw=draw, reason=reason)
 
 
-def write_results(folder: Folder, config: SweepConfig, base: RunConfig, records: list[Record]) -> None:
-    """trials.parquet, best.toml, results.json and figures."""
-    best, shares = front(config, records), importance(config, records)
-    folder.write_bytes("trials.parquet", to_parquet(config, records))
-    told = {"front": [one.trial for one in best], "importance": shares, "trials": [one.model_dump() for one in records]}
-    folder.write("results.json", json.dumps(told, indent=2))
+def write_results(folder: Folder, config: SweepConfig, base: RunConfig, results: list[TrialResult]) -> None:
+    """Writes trials.parquet, results.json, best.toml and the figures."""
+    best, shares = front(config, results), importance(config, results)
+    folder.write_bytes("trials.parquet", to_parquet(config, results))
+    values = {
+        "front": [result.trial for result in best],
+        "importance": shares,
+        "trials": [result.model_dump() for result in results],
+    }
+    folder.write("results.json", json.dumps(values, indent=2))
     if best:
         folder.write("best.toml", best_toml(config, base, best[0]))
-    for name, content in draw_figures(config, records, best, shares).items():
+    for name, content in draw_figures(config, results, best, shares).items():
         folder.write_bytes(f"figures/{name}.svg", content)
 
 
-def best_toml(config: SweepConfig, base: RunConfig, best: Record) -> str:
+def best_toml(config: SweepConfig, base: RunConfig, best: TrialResult) -> str:
     """The config of the best trial as a file that `cli-ray train` takes: what differs from the defaults."""
     run = configured(base, config, best.draw).model_copy(update={"name": f"{config.name}-best"})
     values = ", ".join(f"{name} = {value:.6g}" for name, value in best.values.items())
@@ -256,15 +267,17 @@ class Halt(Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        """A trial has news."""
+        """Stops Ray Tune when a trial reports `halted`."""
         if result["state"] == "halted":
             signal.raise_signal(signal.SIGUSR1)
 
 
 @contextmanager
 def stop_signals(runs: Folder) -> Iterator[list[signal.Signals]]:
-    """Hands SIGINT and SIGTERM to Ray Tune as SIGUSR1, on which it saves its state and ends the trials, and to the
-    trials, which write checkpoints; collects them.
+    """Turns SIGINT and SIGTERM into an orderly stop, and yields the list of those received.
+
+    Ray Tune gets them as SIGUSR1, on which it saves its state and ends the trials; the trials find a file that names
+    the signal, and write checkpoints.
 
     A second signal ends this process at once.
 

@@ -1,4 +1,7 @@
-"""A trial: a run of its own, trained by a driver that Ray Tune places, watched through its metrics."""
+"""A trial of a sweep: a run of its own, trained by a driver that Ray Tune places, watched through its metrics.
+
+Ray Tune creates a `Trial` for each draw; the search reads the metrics of earlier starts with the functions below it.
+"""
 
 import hashlib
 import json
@@ -23,6 +26,7 @@ from cli_ray.train.trainer import train
 from cli_ray.tune.space import Draw, configured
 
 POLL_S = 1.0
+"""Seconds between looks at the metrics of the run."""
 OUTCOME = "outcome.json"
 """In the run folder of a trial that ended by itself: its last report."""
 SHARED = ("index.json", "validation-index.json")
@@ -52,7 +56,7 @@ class Trial(tune.Trainable):
         self._unwanted, self._over = threading.Event(), threading.Event()
         self._error: BaseException | None = None
         self._reason = ""
-        self._told = 0  # the last step that was reported; those of an earlier start are reported again
+        self._reported = 0  # last step of a report; those of an earlier start are reported again
         self._is_stopped = False
 
     def step(self) -> dict[str, Any]:
@@ -65,7 +69,7 @@ class Trial(tune.Trainable):
             reason = disk_fault(error)
             if reason is None:
                 raise
-        return {"step": self._told, "state": "halted", "reason": reason, "done": False}
+        return {"step": self._reported, "state": "halted", "reason": reason, "done": False}
 
     def _next_report(self) -> dict[str, Any]:
         if self._thread is None:
@@ -74,37 +78,37 @@ class Trial(tune.Trainable):
             self._thread = threading.Thread(target=self._train, name="trial", daemon=True)
             self._thread.start()
         while not self._over.wait(POLL_S):
-            lines = whole_lines(self._run)
-            news = [row for row in validations(lines) if row["step"] > self._told]
-            if not news:
+            lines = complete_lines(self._run)
+            new_rows = [row for row in validations(lines) if row["step"] > self._reported]
+            if not new_rows:
                 continue
-            self._told = news[0]["step"]
-            if news[0]["validation_loss"] is not None:
-                upto = [row for row in map(json.loads, lines) if row["step"] <= self._told]
-                return self._report(upto) | {"state": "running", "reason": "", "done": False}
-            self._reason = f"the validation loss of step {self._told} is not finite"
+            self._reported = new_rows[0]["step"]
+            if new_rows[0]["validation_loss"] is not None:
+                rows = [row for row in map(json.loads, lines) if row["step"] <= self._reported]
+                return self._report(rows) | {"state": "running", "reason": "", "done": False}
+            self._reason = f"the validation loss of step {self._reported} is not finite"
             self._unwanted.set()
         return self._last_report()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Where the run stands: a few bytes, for its checkpoints stay in its folder."""
-        steps = [one.progress.step for one in complete_checkpoints(self._run)]
-        place = {"run": self._name, "step": steps[-1] if steps else None}
-        Path(checkpoint_dir, "place.json").write_text(json.dumps(place))
+        """Writes where the run stands: a few bytes, for its checkpoints stay in its folder."""
+        steps = [checkpoint.progress.step for checkpoint in complete_checkpoints(self._run)]
+        position = {"run": self._name, "step": steps[-1] if steps else None}
+        Path(checkpoint_dir, "place.json").write_text(json.dumps(position))
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Goes on as this run, or as a new one from a checkpoint of another whose hyperparameters were not these."""
-        place = json.loads(Path(checkpoint_dir, "place.json").read_text())
-        donor = RunFolder(f"{self._base.runs_dir}/{place['run']}")
+        """Goes on as this run, or as a new run from a checkpoint of another trial, whose hyperparameters differ."""
+        position = json.loads(Path(checkpoint_dir, "place.json").read_text())
+        donor = RunFolder(f"{self._base.runs_dir}/{position['run']}")
         here = json.loads(donor.read("config.json") or "{}").get("optim")
-        is_own = place["run"].startswith(self.trial_id) and here == self._config().model_dump(mode="json")["optim"]
+        is_own = position["run"].startswith(self.trial_id) and here == self._config().model_dump(mode="json")["optim"]
         drawn = hashlib.sha256(json.dumps(self._draw, sort_keys=True).encode()).hexdigest()[:6]
-        forked = f"{self.trial_id}-{drawn}-from-{place['run'].partition('-')[0]}-{place['step'] or 0}"
-        self._name = place["run"] if is_own else forked
+        forked = f"{self.trial_id}-{drawn}-from-{position['run'].partition('-')[0]}-{position['step'] or 0}"
+        self._name = position["run"] if is_own else forked
         self._run = RunFolder(f"{self._base.runs_dir}/{self._name}")
-        if not is_own and place["step"] is not None and not self._run.exists("config.json"):
-            fork(donor, self._run, place["step"])
-        self._told = max((one.progress.step for one in complete_checkpoints(self._run)), default=0)
+        if not is_own and position["step"] is not None and not self._run.exists("config.json"):
+            fork(donor, self._run, position["step"])
+        self._reported = max((checkpoint.progress.step for checkpoint in complete_checkpoints(self._run)), default=0)
 
     def cleanup(self) -> None:
         """Ends a run that is under way: after a checkpoint where the whole sweep is stopped, for it will go on.
@@ -151,7 +155,7 @@ class Trial(tune.Trainable):
     def _last_report(self) -> dict[str, Any]:
         if self._error is not None:
             raise self._error
-        rows = list(map(json.loads, whole_lines(self._run)))
+        rows = list(map(json.loads, complete_lines(self._run)))
         if self._is_stopped:  # nobody reads it: Ray Tune has ended its loop
             return self._report(rows) | {"state": "running", "reason": "", "done": False}
         state = {"state": "failed" if self._reason else "finished", "reason": self._reason, "done": True}
@@ -160,7 +164,10 @@ class Trial(tune.Trainable):
         return report
 
     def _report(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """The newest value of each objective; a step's time is the median of all steps but the first."""
+        """The newest value of each objective.
+
+        `step_ms` is the median over all steps but the first, which warms up.
+        """
         report: dict[str, Any] = {"step": max((row["step"] for row in rows), default=0)}
         for row in rows:
             wanted = {key: value for key, value in row.items() if key == "validation_loss" or key.startswith("eval/")}
@@ -177,14 +184,18 @@ class Trial(tune.Trainable):
         return added_parameters(self._config())
 
 
-def whole_lines(run: RunFolder) -> list[str]:
-    """The lines of metrics.jsonl, but for one that is being written."""
+def complete_lines(run: RunFolder) -> list[str]:
+    """The lines of metrics.jsonl without the last one while it is being written."""
     text = run.read(METRICS) or ""
     return text[: text.rfind("\n") + 1].splitlines()
 
 
 def validations(lines: list[str]) -> list[dict[str, Any]]:
-    """Those of metrics.jsonl that have a validation loss, which is None where it was not finite."""
+    """The rows with a validation loss, which is None where it was not finite.
+
+    Args:
+        lines: of metrics.jsonl.
+    """
     return [json.loads(line) for line in lines if '"validation_loss"' in line]  # few of many
 
 
@@ -209,12 +220,12 @@ def _sources(config: RunConfig) -> tuple[Any, Any]:
 
 def fork(donor: RunFolder, run: RunFolder, step: int) -> None:
     """Begins a run with a checkpoint of another: that of `step`, or the newest where it is gone."""
-    there = {one.progress.step: one for one in complete_checkpoints(donor)}
-    given = step if step in there else max(there)
-    name = name_of(given)
+    steps = [checkpoint.progress.step for checkpoint in complete_checkpoints(donor)]
+    step = step if step in steps else max(steps)
+    name = name_of(step)
     run.fs.create_dir(run.join(name), recursive=True)
     fs.copy_files(donor.join(name), run.join(name), source_filesystem=donor.fs, destination_filesystem=run.fs)
     for file in SHARED:
         if (text := donor.read(file)) is not None:
             run.write(file, text)
-    run.append(METRICS, [line for line in whole_lines(donor) if json.loads(line)["step"] <= given])
+    run.append(METRICS, [line for line in complete_lines(donor) if json.loads(line)["step"] <= step])

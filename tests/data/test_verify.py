@@ -8,12 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from cli_ray.commands.data_verify import verification
 from cli_ray.commands.main import main
 from cli_ray.config import DataConfig
 from cli_ray.data import ledger
 from cli_ray.errors import UserError
 from cli_ray.storage.folder import Folder
+from cli_ray.train.ledger_check import verification
 from tests.data.recorded import EVERY, alter, double, drop, put, record
 from tests.data.shards import data_config, tar_members, write_tar
 

@@ -12,11 +12,11 @@ from cli_ray.demo.arguments import DemoArguments
 from cli_ray.demo.comparison import (
     INJECTIONS,
     Score,
-    asked,
-    compare,
     exact_match,
     prepare,
+    questions,
     run_config,
+    run_demo,
     table,
     train_loss,
 )
@@ -49,21 +49,21 @@ def test_prepares_once_and_refuses_other_settings(settings: DemoArguments) -> No
 
 def test_questions_are_a_few_tokens(settings: DemoArguments) -> None:
     processor = load_processor(ModelConfig(checkpoint=str(settings.output / "untrained")))
-    questions = {turn.question for _, turn in asked(synthesize(3, 0, "train"))}
-    lengths = [len(processor.tokenizer(question, add_special_tokens=False).input_ids) for question in questions]
+    texts = {turn.question for _, turn in questions(synthesize(3, 0, "train"))}
+    lengths = [len(processor.tokenizer(question, add_special_tokens=False).input_ids) for question in texts]
     assert max(lengths) < 10
 
 
 def test_an_untrained_model_is_wrong(settings: DemoArguments) -> None:
-    questions = asked(synthesize(14, 0, "held_out"))
-    assert exact_match(settings.output / "untrained", questions) == [False] * 28
+    held_out = questions(synthesize(14, 0, "held_out"))
+    assert exact_match(settings.output / "untrained", held_out) == [False] * 28
 
 
 def test_exact_match_compares_whole_replies(settings: DemoArguments, monkeypatch: pytest.MonkeyPatch) -> None:
     processor = load_processor(ModelConfig(checkpoint=str(settings.output / "untrained")))
     (sample,) = synthesize(1, 0, "train")
-    questions = [(sample, Turn("whole", question, "red")) for question in ("a?", "which of them?")]
-    questions += [(sample, Turn("whole", "a?", answer)) for answer in ("re", "redder", "blue")]
+    pairs = [(sample, Turn("whole", question, "red")) for question in ("a?", "which of them?")]
+    pairs += [(sample, Turn("whole", "a?", answer)) for answer in ("re", "redder", "blue")]
 
     def reply_red(self: object, input_ids: object, **_: object) -> object:
         assert isinstance(input_ids, torch.Tensor)
@@ -71,18 +71,19 @@ def test_exact_match_compares_whole_replies(settings: DemoArguments, monkeypatch
         return torch.cat([input_ids, reply.expand(len(input_ids), -1)], dim=1)
 
     monkeypatch.setattr(LlavaForConditionalGeneration, "generate", reply_red)
-    assert exact_match(settings.output / "untrained", questions) == [True, True, False, False, False]
+    assert exact_match(settings.output / "untrained", pairs) == [True, True, False, False, False]
 
 
 def test_a_finished_demo_only_prints(settings: DemoArguments) -> None:
     samples = synthesize(14, 0, "held_out")
-    score = Score(train_loss=0.5, held_out_loss=0.25, correct=[turn.scope == "whole" for _, turn in asked(samples)])
+    score = Score(train_loss=0.5, held_out_loss=0.25, correct=[turn.scope == "whole" for _, turn in questions(samples)])
     for name in INJECTIONS:
         (settings.output / f"{name}.json").write_text(score.model_dump_json())
     (settings.output / "miniatures.md").write_text("the comparison on 18 benchmarks")
     expected = table(samples, chance_level(synthesize(70, 0, "train")), dict.fromkeys(INJECTIONS, score))
-    assert compare(settings) == f"{expected}\n\nthe comparison on 18 benchmarks"
-    rows = {line.split("  ")[0]: line.split()[-2:] for line in expected.splitlines()}
+    assert run_demo(settings) == f"{expected}\n\nthe comparison on 18 benchmarks"
+    cells = [[cell.strip() for cell in line.split("|")] for line in expected.splitlines()]
+    rows = {row[1]: row[-3:-1] for row in cells}
     assert rows["train loss"] == ["0.500", "0.500"]
     assert rows["exact match: scene, whole"] == ["100.0%", "100.0%"]
     assert rows["exact match: scene, detail"] == ["0.0%", "0.0%"]

@@ -10,19 +10,11 @@ import pytest
 import cli_ray
 from cli_ray.config import ClusterConfig, RunConfig
 from cli_ray.doctor.cluster import check_authentication, check_patience, spare_cpus
-from cli_ray.doctor.examination import told_secrets
+from cli_ray.doctor.examination import check_secrets
 from cli_ray.doctor.finding import Finding
-from cli_ray.doctor.machine import (
-    build_locks,
-    check_accelerators,
-    check_memory,
-    check_ops,
-    check_versions,
-    look,
-    needed_ranges,
-    parse_driver_cuda,
-    parse_gpus,
-)
+from cli_ray.doctor.hardware import check_accelerators, check_memory
+from cli_ray.doctor.machine import build_locks, look, parse_driver_cuda, parse_gpus
+from cli_ray.doctor.software import check_ops, check_versions, needed_ranges
 from tests.doctor.machines import GIB, H100, SOUND, V100, machine
 
 
@@ -59,7 +51,7 @@ def test_a_sound_cluster_has_no_fault() -> None:
         *check_ops(machines),
         *check_accelerators(machines, config(num_workers=16)),
         *check_memory(machines, {"a": 60.0 * GIB, "b": 60.0 * GIB}),
-        told_secrets(machines),
+        check_secrets(machines),
     ]
     assert faults(findings) == []
     assert [one.check for one in findings] == ["versions", "ops", "GPUs", "memory", "secrets"]
@@ -136,8 +128,8 @@ def test_small_memory_and_few_files_are_told() -> None:
 
 
 def test_secrets_are_named_and_not_shown() -> None:
-    assert told_secrets({"a": SOUND, "b": SOUND}).what == "HF_TOKEN set on all nodes"
-    assert told_secrets({"a": SOUND, "b": machine(secrets=())}).level == "warning"
+    assert check_secrets({"a": SOUND, "b": SOUND}).what == "HF_TOKEN set on all nodes"
+    assert check_secrets({"a": SOUND, "b": machine(secrets=())}).level == "warning"
 
 
 def test_the_token_and_its_mode_are_looked_at(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ import pytest
 import ray
 
 from cli_ray.config import RunConfig
-from cli_ray.doctor import storage
+from cli_ray.doctor import sources
 from cli_ray.doctor.cluster import Answers
-from cli_ray.doctor.storage import check_sources, count_files, find_models, try_model
+from cli_ray.doctor.sources import check_sources, count_files, find_models, try_model
 from cli_ray.model.tiny import build_tiny, tiny_processor
 
 
@@ -69,7 +69,7 @@ def test_a_missing_source_is_told_with_its_fix(tmp_path: Path) -> None:
 
 def test_nodes_that_see_other_files_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {count_files: Answers({"a": {"mine": 2}, "b": {"mine": 1}}), try_model: Answers[object]()}
-    monkeypatch.setattr(storage, "on_every_node", lambda function, *arguments, timeout_s: seen[function])
+    monkeypatch.setattr(sources, "on_every_node", lambda function, *arguments, timeout_s: seen[function])
     (found,) = check_sources(config(tmp_path), 60)
     assert found.level == "error"
     assert found.what.endswith("2 on a, 1 on b")

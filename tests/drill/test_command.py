@@ -3,16 +3,16 @@ import pytest
 from cli_ray.commands import drill
 from cli_ray.commands.main import main
 from cli_ray.config import RunConfig
-from cli_ray.drill.outcome import Difference, Outcome, Samples
+from cli_ray.drill.outcome import Difference, Outcome, SampleCounts
 from cli_ray.drill.plan import Kill
 
 KILL = Kill(kind="node", moment="step", step=7, due=12, delay_s=0.1, draw=0.5, back_by=19)
 
 
-WHOLE = Samples(twice=0, missing=0)
+WHOLE = SampleCounts(twice=0, missing=0)
 
 
-def outcome(difference: Difference, exit_code: int | None = 0, samples: Samples | None = WHOLE) -> Outcome:
+def outcome(difference: Difference, exit_code: int | None = 0, samples: SampleCounts | None = WHOLE) -> Outcome:
     return Outcome(KILL, 8, 2, 21.5, 60.25, difference, samples, exit_code, fault="")
 
 
@@ -40,8 +40,8 @@ def test_a_run_is_sound_only_when_it_ended_well_with_the_same_losses_and_samples
     same = Difference(0.0, None, (), ())
     assert outcome(same).sound
     assert outcome(same, samples=None).sound
-    assert not outcome(same, samples=Samples(twice=1, missing=0)).sound
-    assert not outcome(same, samples=Samples(twice=0, missing=1)).sound
+    assert not outcome(same, samples=SampleCounts(twice=1, missing=0)).sound
+    assert not outcome(same, samples=SampleCounts(twice=0, missing=1)).sound
     assert not outcome(same, exit_code=1).sound
     assert not outcome(same, exit_code=None).sound
     assert not outcome(Difference(1e-9, 3, (), ())).sound

@@ -28,7 +28,7 @@ from cli_ray.drill.job import Job
 from cli_ray.drill.outcome import difference
 from cli_ray.drill.plan import Room
 from cli_ray.drill.site import Site
-from cli_ray.evals.results.table import grid
+from cli_ray.text import grid
 from tests.drills.quiet import be_quiet
 from tests.drills.training import CASES, write_data
 from tests.ports import free_ports
@@ -95,15 +95,15 @@ def _listens(port: int) -> bool:
 def disturbed(site: KeptSite, words: list[str], folder: Path, kind: str, step: int, whole: Job) -> list[str]:
     """A line of the table."""
     with Job(words, folder, kind, site.address, PATIENCE_S) as job:
-        job.until(lambda: job.record.step >= step)
-        began, starts = time.monotonic(), len(job.record.starts)
+        job.until(lambda: job.files.step >= step)
+        began, starts = time.monotonic(), len(job.files.starts)
         KILLS[kind](site, job)
-        at = job.record.step
-        job.until(lambda: job.record.step > at or job.ended())
+        at = job.files.step
+        job.until(lambda: job.files.step > at or job.ended())
         recovery = time.monotonic() - began
         job.until(job.ended)
-        redone = max((at - start for start in job.record.starts[starts:]), default=0)
-        found, counts = difference(whole.record.losses, job.record.losses), samples(job.record.folder)
+        redone = max((at - start for start in job.files.starts[starts:]), default=0)
+        found, counts = difference(whole.files.losses, job.files.losses), samples(job.files.folder)
         site.tidy()
         loss = f"{found.largest:g}" if found.none else f"{found.largest:g}, other steps"
         lost = (str(counts.twice), str(counts.missing)) if counts else ("-", "-")

@@ -93,19 +93,19 @@ def room_later(scene: Scene, name: str) -> str:
     with scene.job(name) as job:
         job.until(lambda: "no worker has begun" in job.output.read_text())
         release(holders)
-        return seen(name, job, "no worker has begun", job.began, lambda: job.record.step > 0)
+        return seen(name, job, "no worker has begun", job.began, lambda: job.files.step > 0)
 
 
 def starved(scene: Scene, name: str) -> str:
     """Another job takes the CPUs that the stream needs."""
     with scene.job(name) as job:
-        job.until(lambda: job.record.step > 0)
+        job.until(lambda: job.files.step > 0)
         holders = hold(CPUS - 2)
-        began, step = time.monotonic(), job.record.step
+        began, step = time.monotonic(), job.files.step
         job.until(lambda: "no free CPU" in job.output.read_text())
         told = time.monotonic()
         release(holders)
-        return seen(name, job, "no free CPU", began, lambda: job.record.step > step + 50, told)
+        return seen(name, job, "no free CPU", began, lambda: job.files.step > step + 50, told)
 
 
 def frozen_rank(scene: Scene, name: str) -> str:
@@ -137,17 +137,17 @@ DRILLS: dict[str, Callable[[Scene, str], str]] = {
 def frozen(scene: Scene, name: str, found: Callable[[], list[Process]], mark: str) -> str:
     """Stops processes after a few steps, and sees whether others take their place and these are gone."""
     with scene.job(name) as job:
-        job.until(lambda: job.record.step > 5)
+        job.until(lambda: job.files.step > 5)
         stopped: list[Process] = []
         while not stopped:
             stopped = found()
         for one in stopped:
             os.kill(one.pid, signal.SIGSTOP)
-        began, starts = time.monotonic(), len(job.record.starts)
-        size, said = len(job.record.losses), len(job.output.read_text())
+        began, starts = time.monotonic(), len(job.files.starts)
+        size, said = len(job.files.losses), len(job.output.read_text())
 
         def recovered() -> bool:
-            return len(job.record.starts) > starts and len(job.record.losses) > size + 2
+            return len(job.files.starts) > starts and len(job.files.losses) > size + 2
 
         line = seen(name, job, mark, began, recovered, said=said)
         left = [one.pid for one in stopped if Path(f"/proc/{one.pid}/cmdline").exists()]

@@ -23,11 +23,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cli_ray.drill.job import Record
+from cli_ray.drill.job import RunFiles
 from cli_ray.drill.kill import WORKER, Outage
 from cli_ray.drill.plan import Room
 from cli_ray.drill.site import Site
-from cli_ray.evals.results.table import grid
+from cli_ray.text import grid
 from tests.drills.command import Command
 from tests.drills.quiet import be_quiet
 from tests.drills.training import CASES, write_data
@@ -55,9 +55,9 @@ class Run(Command):
         super().__init__(site, words, folder.with_suffix(".log"), PATIENCE_S)
 
     @property
-    def trials(self) -> list[Record]:
+    def trials(self) -> list[RunFiles]:
         """Those that have begun."""
-        return [Record(path.parent) for path in sorted(self.folder.glob("trials/*/events.jsonl"))]
+        return [RunFiles(path.parent) for path in sorted(self.folder.glob("trials/*/events.jsonl"))]
 
     @property
     def ended(self) -> dict[str, int]:
@@ -70,7 +70,7 @@ class Run(Command):
 
     def losses(self) -> Losses:
         """By what was drawn: the loss of each step."""
-        return {drawn: dict(Record(self.folder / "trials" / one["trial"]).losses) for drawn, one in self._results()}
+        return {drawn: dict(RunFiles(self.folder / "trials" / one["trial"]).losses) for drawn, one in self._results()}
 
     def _results(self) -> list[tuple[str, dict[str, Any]]]:
         """What was drawn, and what came of it, of each trial."""

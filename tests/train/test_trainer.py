@@ -17,7 +17,6 @@ import ray
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from cli_ray.commands.data_verify import verification
 from cli_ray.config import RunConfig
 from cli_ray.data.synthetic import Turn, synthesize, write_parquet, write_tar
 from cli_ray.errors import RunFailedError, StoppedError, UserError
@@ -25,6 +24,7 @@ from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.train.checkpoint.export import export
 from cli_ray.train.checkpoint.files import complete_checkpoints
 from cli_ray.train.health.heartbeat import find_pulse
+from cli_ray.train.ledger_check import verification
 from cli_ray.train.run_folder import RunFolder
 from cli_ray.train.trainer import check_resources, train
 

@@ -1,4 +1,4 @@
-"""Where a command reads and writes: looked at before anything is begun."""
+"""The folders that a command reads and writes, checked before any work begins. Called by the verbs."""
 
 import os
 import tempfile
@@ -11,8 +11,9 @@ from cli_ray.storage.folder import Folder
 
 
 def check_output(option: str, folder: str) -> None:
-    """Finds a folder that nothing could be written to; leaves nothing there. Those on no mounted filesystem are only
-    looked at as far as their name goes.
+    """Refuses a folder that cannot be written to, by writing a file there; leaves nothing behind.
+
+    Of a folder on no mounted filesystem only the URI is checked.
 
     Args:
         option: that names the folder, such as `--runs-dir`.
@@ -28,7 +29,7 @@ def check_output(option: str, folder: str) -> None:
     try:
         target = Folder(folder)
         if target.is_local:
-            _try(Path(target.path))
+            _try_writing(Path(target.path))
     except OSError as error:
         raise UserError(
             f"{option} {folder} cannot be written: {error.strerror or error}; name a folder that can"
@@ -38,7 +39,7 @@ def check_output(option: str, folder: str) -> None:
 
 
 def check_run(config: RunConfig) -> None:
-    """Looks at the run folder and the sources of a run.
+    """Checks the run folder and, in a job, the sources of a run.
 
     Raises:
         UserError: the one cannot be written, or, in a job, one of the others is not there.
@@ -63,14 +64,14 @@ def check_data_root(data_root: str) -> None:
         raise UserError(f"--data-root {data_root} is not there{note}")
 
 
-def _try(folder: Path) -> None:
+def _try_writing(folder: Path) -> None:
     """Makes a folder and a file in it, and removes what was not there before."""
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"0")
     finally:
-        for path in made:
+        for path in created:
             with suppress(OSError):  # it was never made, or another command writes there already
                 os.rmdir(path)
