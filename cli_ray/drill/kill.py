@@ -46,7 +46,10 @@ class Strike:
     def __init__(self, kill: Kill, job: Job, site: Site) -> None:
         self._kill, self._job, self._site = kill, job, site
         self.step = 0
-        """The last one logged before the kill, or before its effect."""
+        """The last one logged before the kill."""
+        self._last_step = 0
+        """The last one logged before the kill's effect, which a step under way outlives; the run's last where it has
+        none."""
         self.redone = 0
         """Steps that were trained a second time."""
         self.recovery_s: float | None = None
@@ -61,7 +64,8 @@ class Strike:
         job, files = self._job, self._job.files
         job.until(lambda: files.step >= self._kill.step)
         time.sleep(self._kill.delay_s)
-        self.step, starts = files.step, len(files.starts)
+        self.step = self._last_step = files.step
+        starts = len(files.starts)
         if self._kill.kind == "storage":
             self._take_storage_away()
         else:
@@ -69,7 +73,7 @@ class Strike:
             job.until(lambda: self._has_restarted(starts) or job.ended())
             self._recover(dealt_at)
         for start in files.starts[max(starts, 1) :]:
-            self.redone = max(self.redone, self.step - start)
+            self.redone = max(self.redone, self._last_step - start)
 
     def _take_storage_away(self) -> None:
         """No checkpoint can be written or read until some seconds after the next one was due."""
@@ -83,15 +87,15 @@ class Strike:
     def _recover(self, dealt_at: float) -> None:
         """Waits for the next new step."""
         job = self._job
-        job.until(lambda: job.files.step > self.step or job.ended())
-        if job.files.step > self.step:
+        job.until(lambda: job.files.step > self._last_step or job.ended())
+        if job.files.step > self._last_step:
             self.recovery_s = time.monotonic() - dealt_at
 
     def _has_restarted(self, starts: int) -> bool:
         """Whether the workers have started once more. A step that was under way at the kill may end before that."""
         if len(self._job.files.starts) > starts:
             return True
-        self.step = max(self.step, self._job.files.step)
+        self._last_step = max(self._last_step, self._job.files.step)
         return False
 
 
