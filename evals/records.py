@@ -25,7 +25,7 @@ from cli_ray.evals.benchmark import Reply
 from cli_ray.storage.files import resolve
 
 
-class Record(BaseModel):
+class ReplyRecord(BaseModel):
     """A reply and all that it depends on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -74,7 +74,7 @@ FLUSH_SECONDS = 5.0
 """Between files on object stores, which cannot append."""
 
 
-class Records(Mapping[str, Record]):
+class Records(Mapping[str, ReplyRecord]):
     """Records that stay the lines they were stored as, in a third of the memory, and are read when looked up.
 
     Args:
@@ -84,8 +84,8 @@ class Records(Mapping[str, Record]):
     def __init__(self, lines: dict[str, bytes]) -> None:
         self._lines = lines
 
-    def __getitem__(self, name: str) -> Record:
-        return Record.model_validate_json(self._lines[name])
+    def __getitem__(self, name: str) -> ReplyRecord:
+        return ReplyRecord.model_validate_json(self._lines[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._lines)
@@ -121,7 +121,7 @@ class Store:
         self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
 
-    def append(self, records: Sequence[Record]) -> None:
+    def append(self, records: Sequence[ReplyRecord]) -> None:
         """Stores records: at once on a mounted filesystem, elsewhere within seconds; see `flush`."""
         with self._lock:
             for record in records:
@@ -145,11 +145,11 @@ class Store:
         found: dict[str, bytes] = {}
         for line in self._lines(benchmark):
             try:
-                record = Record.model_validate_json(line)
+                record = ReplyRecord.model_validate_json(line)
             except ValidationError:
                 continue
             known = found.get(record.key)
-            if known is None or (record.finish != "error" and Record.model_validate_json(known).finish == "error"):
+            if known is None or (record.finish != "error" and ReplyRecord.model_validate_json(known).finish == "error"):
                 found[record.key] = line
         return Records(found)
 

@@ -20,7 +20,7 @@ from cli_ray.evals.items.location import Location, Part
 from cli_ray.evals.items.survey import Entry, check_ids, require, scan
 from cli_ray.evals.judging.judge import Question, ask_all, prompt_hash, question_about
 from cli_ray.evals.judging.verdicts import Verdicts
-from cli_ray.evals.records import Record, Records, Store
+from cli_ray.evals.records import Records, ReplyRecord, Store
 from cli_ray.evals.results.aggregate import Row
 from cli_ray.evals.results.output import Output
 from cli_ray.evals.results.progress import Progress
@@ -196,7 +196,7 @@ class Evaluation:
             self._complete(name)
         return plan(name, benchmark.max_new_tokens, location.parts, todo, job.replica, tokens)
 
-    def _received(self, records: list[Record]) -> None:
+    def _received(self, records: list[ReplyRecord]) -> None:
         """Stores records before anything else is done about them."""
         self.store.append(records)
         for name, count in Counter(record.benchmark for record in records).items():
@@ -221,7 +221,7 @@ class Evaluation:
         """The present records of a benchmark, by sample id."""
         return self.store.load(asked.benchmark).by(asked.keys)
 
-    def _question(self, benchmark: Benchmark, doc: Doc, record: Record) -> Question | None:
+    def _question(self, benchmark: Benchmark, doc: Doc, record: ReplyRecord) -> Question | None:
         return question_about(benchmark, doc, record.sample_id, record.as_reply(), self.config.profile)
 
     def _questions(self, name: str) -> Iterator[Question]:

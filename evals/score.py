@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Messages, Metrics, Profile, Reply, Sample, State
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Messages, Metrics, Profile, Reply, ScoredItem, State
 from cli_ray.evals.scoring.reasoning import without_reasoning
 from cli_ray.evals.scoring.statement import unwrapped
 from cli_ray.evals.suite import benchmark
@@ -17,7 +17,7 @@ AskJudge = Callable[[Messages], str | None]
 class Scored:
     """The outcome of a benchmark."""
 
-    samples: list[Sample]
+    samples: list[ScoredItem]
     metrics: Metrics
     """Over the samples that have a score; empty when none has."""
 
@@ -64,7 +64,7 @@ def score_one(
     judge: AskJudge | None,
     profile: Profile,
     image_hash: str = "",
-) -> Sample:
+) -> ScoredItem:
     """Scores one reply.
 
     Args:
@@ -72,7 +72,7 @@ def score_one(
     """
     graded, state, stand_in = _graded(benchmark, doc, reply, judge, profile)
     unit = benchmark.unit(doc) if benchmark.unit else sample_id
-    return Sample(
+    return ScoredItem(
         id=sample_id,
         score=graded.score,
         parsed=graded.parsed,
@@ -115,14 +115,14 @@ def _ruled(benchmark: Benchmark, doc: Doc, reply: str, profile: Profile) -> Grad
     return benchmark.score(doc, reply if benchmark.scores_reasoning else text)
 
 
-def countable(samples: Iterable[Sample]) -> list[Sample]:
+def countable(samples: Iterable[ScoredItem]) -> list[ScoredItem]:
     """The samples with a score, without those of units in which another one has none."""
     samples = list(samples)
     broken = {sample.unit for sample in samples if sample.score is None}
     return [sample for sample in samples if sample.unit not in broken]
 
 
-def metrics(benchmark: Benchmark, samples: Sequence[Sample], profile: Profile) -> Metrics:
+def metrics(benchmark: Benchmark, samples: Sequence[ScoredItem], profile: Profile) -> Metrics:
     """The metrics of a benchmark; empty when nothing can be counted."""
     counted = countable(samples)
     return benchmark.aggregator(profile)(counted) if counted else {}

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, ScoredItem, Source
 from cli_ray.evals.prompts import template
 from cli_ray.evals.scoring.means import grouped
 from cli_ray.evals.scoring.text import rouge_l
@@ -60,13 +60,13 @@ def _strict_read(doc: Doc, reply: str, answer: str) -> Graded | None:
     return Graded(float(found[1]) / 10, reply, "judge", parts={"reference": float(found[0])})
 
 
-def _relative(samples: Sequence[Sample]) -> float:
+def _relative(samples: Sequence[ScoredItem]) -> float:
     """The points of the replies in percent of those of the references, which stand-ins take for 10; 0 if all are 0."""
     reference = sum(sample.parts.get("reference", 10.0) for sample in samples)
     return 100 * sum(10 * (sample.score or 0.0) for sample in samples) / reference if reference else 0.0
 
 
-def _aggregate(samples: Sequence[Sample]) -> Metrics:
+def _aggregate(samples: Sequence[ScoredItem]) -> Metrics:
     groups = grouped(samples, lambda sample: str(sample.facets["category"]))
     return {"relative score": _relative(samples)} | {
         f"relative score/{name}": _relative(group) for name, group in groups.items()

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, ScoredItem, Source
 from cli_ray.evals.prompts import template
 from cli_ray.evals.scoring.letter import find_letter
 from cli_ray.evals.scoring.means import accuracy, grouped, percent
@@ -64,7 +64,7 @@ def _strict_read(doc: Doc, reply: str, answer: str) -> Graded | None:
     return Graded(float(marks.pop()), reply, "judge") if len(marks) == 1 else None
 
 
-def _aggregate(samples: Sequence[Sample]) -> Metrics:
+def _aggregate(samples: Sequence[ScoredItem]) -> Metrics:
     groups = grouped(samples, lambda sample: str(sample.facets["problem_version"]))
     groups |= grouped(samples, lambda sample: str(sample.facets["metadata"].get("subfield")))
     return accuracy(samples) | {f"accuracy/{name}": percent(group) for name, group in groups.items()}

@@ -6,7 +6,7 @@ Questions are put as in the task `mathvista_testmini_format` of lmms-eval 0.7.3.
 
 from collections.abc import Sequence
 
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, ScoredItem, Source
 from cli_ray.evals.prompts import template
 from cli_ray.evals.scoring.choice import lettered, lines
 from cli_ray.evals.scoring.math import NO_ANSWER, direct, equal, extracted, normalised, option_letter, the_only
@@ -79,8 +79,8 @@ def _is_answer(doc: Doc, extraction: str) -> bool:
     return extraction in doc["choices"] or option_letter(extraction) in lettered(doc["choices"])
 
 
-def _aggregate(samples: Sequence[Sample]) -> Metrics:
-    groups: dict[str, list[Sample]] = {}
+def _aggregate(samples: Sequence[ScoredItem]) -> Metrics:
+    groups: dict[str, list[ScoredItem]] = {}
     for sample in samples:
         types = {key: sample.facets[key] for key in ("question_type", "answer_type")}
         fields = types | {key: sample.facets["metadata"].get(key) for key in _FACETS}

@@ -6,7 +6,7 @@ Four answers were put right in `lmms-lab-eval/MMVP`, so numbers differ slightly 
 import re
 from collections.abc import Sequence
 
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, ScoredItem, Source
 from cli_ray.evals.scoring.choice import graded, lettered, lines, stated
 from cli_ray.evals.scoring.means import accuracy, grouped
 
@@ -52,7 +52,7 @@ def _pair(doc: Doc) -> str:
     return str((int(doc["Index"]) - 1) // 2)
 
 
-def _aggregate(samples: Sequence[Sample]) -> Metrics:
+def _aggregate(samples: Sequence[ScoredItem]) -> Metrics:
     """The share of pairs with both answers right, and of single answers; halves of a pair count only if there is no
     whole one."""
     groups = list(grouped(samples, lambda sample: sample.unit).values())

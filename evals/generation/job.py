@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.evals.generation.schedule import Batch
-from cli_ray.evals.records import Record
+from cli_ray.evals.records import ReplyRecord
 
 if TYPE_CHECKING:
     from cli_ray.evals.items.location import Location
@@ -36,11 +36,13 @@ def decoding(max_new_tokens: int, replica: ReplicaConfig) -> str:
     return f"greedy, {max_new_tokens} tokens, {replica.dtype}, {replica.attention}"
 
 
-def record_of(batch: Batch, entry: "Entry", job: Job, *, error: str = "", reply: str = "", **values: Any) -> Record:
+def record_of(
+    batch: Batch, entry: "Entry", job: Job, *, error: str = "", reply: str = "", **values: Any
+) -> ReplyRecord:
     """The record of an entry; with `error`, of one that has no reply."""
     if error:
         values |= {"finish": "error", "error": error}
-    return Record(
+    return ReplyRecord(
         key=entry.key,
         benchmark=batch.benchmark,
         sample_id=entry.id,

@@ -16,7 +16,7 @@ from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import RunFailedError, UserError
 from cli_ray.evals.generation.job import DeviceLostError, Job, record_of
 from cli_ray.evals.generation.schedule import Batch, Queue
-from cli_ray.evals.records import Record
+from cli_ray.evals.records import ReplyRecord
 from cli_ray.room import TIMEOUT_S, Need, held, node_resources, told
 
 IN_FLIGHT = 2
@@ -30,7 +30,7 @@ WAIT_SECONDS = TIMEOUT_S
 PENDING_SECONDS = 20.0
 """How long a replica that may only take spare room may wait for its place and its process."""
 
-OnRecords = Callable[[list[Record]], None]
+OnRecords = Callable[[list[ReplyRecord]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Replica:
 
         self._predictor = Predictor(self._job)
 
-    def run(self, batch: Batch) -> Iterator[list[Record]]:
+    def run(self, batch: Batch) -> Iterator[list[ReplyRecord]]:
         """Records as they are finished."""
         prepared = self._predictor.prepare(batch)
         with self._device:

@@ -20,7 +20,7 @@ from cli_ray.evals.generation.load import load
 from cli_ray.evals.generation.schedule import Batch
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.sources import read
-from cli_ray.evals.records import Record
+from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.suite import benchmark as named
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Prepared:
     asked: list[Asked]
     inputs: Any
     """What the processor makes of all asked, on the CPU; None if it refused them."""
-    failed: list[Record]
+    failed: list[ReplyRecord]
     """Of items that cannot be asked."""
 
 
@@ -73,7 +73,7 @@ class Predictor:
         self._too_many: float = float("inf")
         """Padded tokens, replies included, of the smallest batch that did not fit into memory."""
 
-    def predict(self, batch: Batch) -> Iterator[list[Record]]:
+    def predict(self, batch: Batch) -> Iterator[list[ReplyRecord]]:
         """One record for each entry of a batch, in lists as they are finished; see `prepare` and `generate`."""
         yield from self.generate(self.prepare(batch))
 
@@ -97,7 +97,7 @@ class Predictor:
             inputs = None
         return Prepared(batch, asked, inputs, failed)
 
-    def generate(self, prepared: Prepared) -> Iterator[list[Record]]:
+    def generate(self, prepared: Prepared) -> Iterator[list[ReplyRecord]]:
         """Records of a prepared batch. A batch that fails is halved, down to single items.
 
         Raises:
@@ -108,7 +108,7 @@ class Predictor:
         if prepared.asked:
             yield from self._halving(prepared.batch, prepared.asked, prepared.inputs)
 
-    def _halving(self, batch: Batch, asked: Sequence[Asked], inputs: Any) -> Iterator[list[Record]]:
+    def _halving(self, batch: Batch, asked: Sequence[Asked], inputs: Any) -> Iterator[list[ReplyRecord]]:
         failure = ""
         last = max(self._job.replica.attempts, batch.attempts + 1) if len(asked) == 1 else batch.attempts + 1
         for attempt in range(batch.attempts + 1, last + 1):
@@ -125,7 +125,7 @@ class Predictor:
         for half in (asked[:middle], asked[middle:]):
             yield from self._halving(batch, half, None)
 
-    def _tried(self, batch: Batch, asked: Sequence[Asked], inputs: Any, attempt: int) -> list[Record] | str:
+    def _tried(self, batch: Batch, asked: Sequence[Asked], inputs: Any, attempt: int) -> list[ReplyRecord] | str:
         """The records, or why there are none; no traceback stays to hold tensors."""
         tokens = 0
         try:
@@ -142,7 +142,7 @@ class Predictor:
         except Exception as error:  # the batch is halved, and a single item's record tells it
             return told(error)
 
-    def _answered(self, batch: Batch, asked: Sequence[Asked], inputs: Any, attempt: int) -> list[Record]:
+    def _answered(self, batch: Batch, asked: Sequence[Asked], inputs: Any, attempt: int) -> list[ReplyRecord]:
         start = time.perf_counter()
         prompts = inputs["attention_mask"].sum(1).tolist()
         # Each reply ends where its own prompt leaves no room, so that it does not depend on the batch.

@@ -112,7 +112,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DataFinding:
     """What was found of a benchmark."""
 
     benchmark: str
@@ -137,7 +137,9 @@ def listing() -> list[tuple[str, ...]]:
     return [_listed(one) for one in BENCHMARKS.values()]
 
 
-def survey(benchmarks: Iterable[Benchmark], data_root: str, miniature: bool, thorough: bool = False) -> list[Finding]:
+def survey(
+    benchmarks: Iterable[Benchmark], data_root: str, miniature: bool, thorough: bool = False
+) -> list[DataFinding]:
     """Looks at the data of benchmarks.
 
     Args:
@@ -174,7 +176,7 @@ def _listed(one: Benchmark) -> tuple[str, ...]:
     return one.name, one.title, f"{one.count:,}", one.headlines, scored_by, hub_id, one.source.split
 
 
-def _survey(one: Benchmark, data_root: str, miniature: bool, thorough: bool) -> tuple[Finding, Location | None]:
+def _survey(one: Benchmark, data_root: str, miniature: bool, thorough: bool) -> tuple[DataFinding, Location | None]:
     try:
         location = locate(one, data_root, miniature)
         found = sum(_kept(one, location, part) for part in location.parts)
@@ -182,9 +184,9 @@ def _survey(one: Benchmark, data_root: str, miniature: bool, thorough: bool) -> 
         state: Literal["missing", "wrong columns"] = "missing"
         if isinstance(error, WrongColumnsError):
             state = "wrong columns"
-        return Finding(one.name, state, one.count, 0, data_root or "hub", str(error)), None
+        return DataFinding(one.name, state, one.count, 0, data_root or "hub", str(error)), None
     expected = found if miniature else one.count
-    finding = Finding(one.name, "there", expected, found, location.where)
+    finding = DataFinding(one.name, "there", expected, found, location.where)
     if found != expected:
         detail = f"{one.name}: expected {expected:,} items, found {found:,} in {location.where}"
         fix = f"a score of another set is not that of {one.title}: complete the files of {one.source.ids[0]}"
@@ -192,7 +194,7 @@ def _survey(one: Benchmark, data_root: str, miniature: bool, thorough: bool) -> 
     return _scanned(one, location, finding) if thorough else finding, location
 
 
-def _scanned(one: Benchmark, location: Location, finding: Finding) -> Finding:
+def _scanned(one: Benchmark, location: Location, finding: DataFinding) -> DataFinding:
     """The finding after a look at every item."""
     try:
         entries = [entry for part in location.parts for entry in scan(one, location, part, "", "")]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict
 
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark, Profile, Sample
+from cli_ray.evals.benchmark import Benchmark, Profile, ScoredItem
 from cli_ray.evals.results.statistics import Headline, blocks, clustered_error, resampled, scores
 from cli_ray.evals.score import countable
 from cli_ray.evals.scoring.means import percent
@@ -78,7 +78,7 @@ class Row(BaseModel):
 
 def row(
     benchmark: Benchmark,
-    samples: Sequence[Sample],
+    samples: Sequence[ScoredItem],
     expected: int,
     profile: Profile,
     judge_name: str = "",
@@ -156,7 +156,7 @@ def headline(benchmark: Benchmark, profile: Profile) -> Headline:
     return lambda samples: aggregate(samples).get(metric) if samples else None
 
 
-def standard_error(benchmark: Benchmark, samples: Sequence[Sample], profile: Profile) -> float | None:
+def standard_error(benchmark: Benchmark, samples: Sequence[ScoredItem], profile: Profile) -> float | None:
     """The standard error of the headline over samples that all count, in its units.
 
     Of a mean, see `clustered_error`; otherwise the standard deviation of the headline over resamples by clusters.
@@ -171,12 +171,12 @@ def standard_error(benchmark: Benchmark, samples: Sequence[Sample], profile: Pro
     return float(values.std(ddof=1)) if len(values) > 1 else None
 
 
-def _percent_error(samples: Sequence[Sample]) -> float | None:
+def _percent_error(samples: Sequence[ScoredItem]) -> float | None:
     error = clustered_error(scores(samples), blocks(samples))
     return None if error is None else 100 * error
 
 
-def _stand_in(benchmark: Benchmark, samples: Sequence[Sample], profile: Profile) -> StandIn | None:
+def _stand_in(benchmark: Benchmark, samples: Sequence[ScoredItem], profile: Profile) -> StandIn | None:
     """The headline with rules in place of the judge; the plain mean where it needs more than a score."""
     unjudged = {sample.id for sample in samples if sample.state == "unjudged" and sample.stand_in is not None}
     filled = [replace(sample, score=sample.stand_in) if sample.id in unjudged else sample for sample in samples]
@@ -200,7 +200,7 @@ def _stand_in(benchmark: Benchmark, samples: Sequence[Sample], profile: Profile)
         )
 
 
-def _check(benchmark: Benchmark, samples: Sequence[Sample], expected: int) -> None:
+def _check(benchmark: Benchmark, samples: Sequence[ScoredItem], expected: int) -> None:
     twice = [sample_id for sample_id, times in Counter(sample.id for sample in samples).items() if times > 1]
     if twice:
         named = ", ".join(repr(sample_id) for sample_id in twice[:5])

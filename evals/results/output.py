@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from cli_ray.config import EvaluationConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Answer, Benchmark
-from cli_ray.evals.records import Record
+from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.results.aggregate import Row
 from cli_ray.evals.results.samples import samples_table
 from cli_ray.evals.results.scorecard import Scorecard
@@ -57,7 +57,7 @@ class Output:
         text = self.folder.read(f"rows/{name}.json")
         return None if text is None else Row.model_validate_json(text)
 
-    def write(self, benchmark: Benchmark, card: Scorecard, records: Mapping[str, Record]) -> None:
+    def write(self, benchmark: Benchmark, card: Scorecard, records: Mapping[str, ReplyRecord]) -> None:
         """Writes the samples of a benchmark, its submission file if it has one, and the table with its row.
 
         Args:

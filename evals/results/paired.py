@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark, Profile, Sample
+from cli_ray.evals.benchmark import Benchmark, Profile, ScoredItem
 from cli_ray.evals.results.aggregate import headline
 from cli_ray.evals.results.samples import read_columns, sample_of
 from cli_ray.evals.results.statistics import (
@@ -38,7 +38,7 @@ COLUMNS = (
 class Answered:
     """One item on one side."""
 
-    sample: Sample
+    sample: ScoredItem
     asked: tuple[str, str]
     """Hashes of prompt and images."""
     reply: str
@@ -188,7 +188,7 @@ def contrast(benchmark: Benchmark, pairs: Pairs, profile: Profile, notes: Sequen
 
 
 def _interval(
-    benchmark: Benchmark, profile: Profile, a: list[Sample], b: list[Sample], labels: Labels
+    benchmark: Benchmark, profile: Profile, a: list[ScoredItem], b: list[ScoredItem], labels: Labels
 ) -> tuple[float | None, float | None]:
     if labels.max() < 1:
         return None, None
@@ -198,7 +198,9 @@ def _interval(
     return interval(values[:, 1] - values[:, 0]) if len(values) else (None, None)
 
 
-def _test(benchmark: Benchmark, profile: Profile, a: list[Sample], b: list[Sample], labels: Labels) -> Significance:
+def _test(
+    benchmark: Benchmark, profile: Profile, a: list[ScoredItem], b: list[ScoredItem], labels: Labels
+) -> Significance:
     """McNemar for right or wrong without clusters; otherwise a permutation of the two models within clusters."""
     if not benchmark.is_linear(profile):
         return _swap_headlines(benchmark, profile, a, b, labels)
@@ -210,7 +212,7 @@ def _test(benchmark: Benchmark, profile: Profile, a: list[Sample], b: list[Sampl
 
 
 def _swap_headlines(
-    benchmark: Benchmark, profile: Profile, a: list[Sample], b: list[Sample], labels: Labels
+    benchmark: Benchmark, profile: Profile, a: list[ScoredItem], b: list[ScoredItem], labels: Labels
 ) -> Significance:
     value = headline(benchmark, profile)
     changed = [_counted(x) != _counted(y) for x, y in zip(a, b, strict=True)]
@@ -226,6 +228,6 @@ def _swap_headlines(
     return swap_headlines(difference, len(differing), min(SWAPS, max(1_000, 5_000_000 // len(a))))
 
 
-def _counted(sample: Sample) -> tuple[object, ...]:
+def _counted(sample: ScoredItem) -> tuple[object, ...]:
     """What an aggregation may read of a reply; POPE's F1 reads the parsed answer."""
     return sample.score, sample.parsed, dict(sample.parts)

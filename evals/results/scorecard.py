@@ -10,11 +10,11 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict
 
 from cli_ray.config import EvaluationConfig
-from cli_ray.evals.benchmark import Benchmark, Doc, Profile, Sample
+from cli_ray.evals.benchmark import Benchmark, Doc, Profile, ScoredItem
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.sources import read
 from cli_ray.evals.items.survey import Entry
-from cli_ray.evals.records import Record
+from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.results.aggregate import Row, row
 from cli_ray.evals.score import AskJudge, score_one
 from cli_ray.storage.folder import Folder
@@ -78,13 +78,13 @@ class Scorecard:
     """What the replies to a benchmark came to."""
 
     row: Row
-    samples: list[Sample]
+    samples: list[ScoredItem]
     """Of the items that have a record."""
 
 
 def answered(
-    benchmark: Benchmark, location: Location, records: Mapping[str, Record]
-) -> Iterator[tuple[Doc, Record | None]]:
+    benchmark: Benchmark, location: Location, records: Mapping[str, ReplyRecord]
+) -> Iterator[tuple[Doc, ReplyRecord | None]]:
     """Documents in the order of the split, without images, each with its record if it has one.
 
     Args:
@@ -96,7 +96,7 @@ def answered(
 
 
 def scorecard(
-    benchmark: Benchmark, location: Location, asked: Asked, records: Mapping[str, Record], grader: Grader
+    benchmark: Benchmark, location: Location, asked: Asked, records: Mapping[str, ReplyRecord], grader: Grader
 ) -> Scorecard:
     """Scores a benchmark.
 
@@ -123,10 +123,10 @@ def scorecard(
     )
 
 
-def _sample(benchmark: Benchmark, doc: Doc, record: Record, grader: Grader) -> Sample:
+def _sample(benchmark: Benchmark, doc: Doc, record: ReplyRecord, grader: Grader) -> ScoredItem:
     name, images = record.sample_id, record.image_hash
     try:
         return score_one(benchmark, doc, name, record.as_reply(), grader.judge, grader.profile, images)
     except Exception as error:  # a document that is not as the benchmark says; the others are scored
         rule = f"the document cannot be scored: {type(error).__name__}: {str(error)[:300]}"
-        return Sample(name, None, "", rule, "error", unit=name, cluster=images or name)
+        return ScoredItem(name, None, "", rule, "error", unit=name, cluster=images or name)

@@ -12,13 +12,13 @@ from math import isfinite, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from cli_ray.evals.benchmark import Sample
+from cli_ray.evals.benchmark import ScoredItem
 
 Labels = NDArray[np.int64]
 """The block of each sample, numbered from 0 in the order of their first samples."""
 
 
-def blocks(samples: Sequence[Sample]) -> Labels:
+def blocks(samples: Sequence[ScoredItem]) -> Labels:
     """The finest parts of the samples that tear neither a cluster nor a unit: a unit that lies in several clusters
     joins them."""
     parent: dict[tuple[str, str], tuple[str, str]] = {}
@@ -38,7 +38,7 @@ def blocks(samples: Sequence[Sample]) -> Labels:
     return np.fromiter(found, np.int64, len(samples))
 
 
-def scores(samples: Sequence[Sample]) -> NDArray[np.float64]:
+def scores(samples: Sequence[ScoredItem]) -> NDArray[np.float64]:
     """The scores of samples that all have one."""
     return np.fromiter((sample.score or 0.0 for sample in samples), np.float64, len(samples))
 
@@ -60,7 +60,7 @@ def clustered_error(values: NDArray[np.float64], labels: Labels) -> float | None
 SEED = 0
 """Equal samples give equal intervals."""
 
-Headline = Callable[[Sequence[Sample]], float | None]
+Headline = Callable[[Sequence[ScoredItem]], float | None]
 """The number of a set of samples; None where these do not define it."""
 
 
@@ -72,17 +72,17 @@ def draws(samples: int) -> int:
 class Resampler:
     """Samples in blocks that are drawn whole, with replacement."""
 
-    def __init__(self, samples: Sequence[Sample], labels: Labels) -> None:
-        self._copies: list[list[list[Sample]]] = [[[]] for _ in range(int(labels.max(initial=-1)) + 1)]
+    def __init__(self, samples: Sequence[ScoredItem], labels: Labels) -> None:
+        self._copies: list[list[list[ScoredItem]]] = [[[]] for _ in range(int(labels.max(initial=-1)) + 1)]
         for sample, label in zip(samples, labels.tolist(), strict=True):
             self._copies[label][0].append(sample)
 
-    def drawn(self, times: NDArray[np.int64]) -> list[Sample]:
+    def drawn(self, times: NDArray[np.int64]) -> list[ScoredItem]:
         """Each block as often as `times[block]` says.
 
         Copies get ids and units of their own, so that an aggregation by units does not take two for one.
         """
-        samples: list[Sample] = []
+        samples: list[ScoredItem] = []
         for copies, wanted in zip(self._copies, times.tolist(), strict=True):
             while len(copies) < wanted:
                 copies.append([_renamed(sample, len(copies)) for sample in copies[0]])
@@ -91,12 +91,12 @@ class Resampler:
         return samples
 
 
-def _renamed(sample: Sample, copy: int) -> Sample:
+def _renamed(sample: ScoredItem, copy: int) -> ScoredItem:
     mark = f" (copy {copy})"
     return replace(sample, id=sample.id + mark, unit=(sample.unit or sample.id) + mark)
 
 
-def resampled(headline: Headline, sides: Sequence[Sequence[Sample]], labels: Labels) -> NDArray[np.float64]:
+def resampled(headline: Headline, sides: Sequence[Sequence[ScoredItem]], labels: Labels) -> NDArray[np.float64]:
     """The headline of resamples of one or more sides that have the same items in the same order.
 
     Every side gets the same draw. Draws for which the headline of a side is not defined are left out.

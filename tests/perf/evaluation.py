@@ -40,7 +40,7 @@ from cli_ray.evals.generation.pool import Replica, run_pool
 from cli_ray.evals.generation.schedule import Batch
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.sources import read
-from cli_ray.evals.records import Record, Store
+from cli_ray.evals.records import ReplyRecord, Store
 from cli_ray.evals.suite import benchmark
 
 P = ParamSpec("P")
@@ -129,7 +129,7 @@ class Instant(Replica):
     def load(self) -> None:
         """Nothing to load."""
 
-    def run(self, batch: Batch) -> Iterator[list[Record]]:
+    def run(self, batch: Batch) -> Iterator[list[ReplyRecord]]:
         """One list for the batch."""
         if self.decode:
             location, one = self._job.locations[batch.benchmark], benchmark(batch.benchmark)

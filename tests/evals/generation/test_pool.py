@@ -18,7 +18,7 @@ from cli_ray.evals.generation.pool import PoolState, Replica, capacity, run_pool
 from cli_ray.evals.generation.predictor import Predictor
 from cli_ray.evals.generation.schedule import plan
 from cli_ray.evals.items.location import Location
-from cli_ray.evals.records import Record
+from cli_ray.evals.records import ReplyRecord
 from tests.evals.generation.charts import NAME, TOKENS, entries_of, job_of, row, save_model, sixteen, write_rows
 from tests.evals.generation.echo import TWO, Echo, echoed, queue_of
 
@@ -30,7 +30,7 @@ def location(tmp_path_factory: pytest.TempPathFactory) -> Location:
     return write_rows(tmp_path_factory.mktemp("data"), [row(seed) for seed in range(24)])
 
 
-def by_name(records: Sequence[Record]) -> dict[str, Record]:
+def by_name(records: Sequence[ReplyRecord]) -> dict[str, ReplyRecord]:
     """Records by sample, of which each must have one."""
     assert len({record.key for record in records}) == len(records) == 24
     return {record.sample_id: record for record in records}
@@ -75,7 +75,7 @@ def test_replicas_that_fall_together_while_they_load_are_one_failure(location: L
     """As on a node that dies."""
     replica = ReplicaConfig(count=4, gpus=0, cpus=1, batch_size=2, attempts=2)
     queue = queue_of(location, replica)
-    records: list[Record] = []
+    records: list[ReplyRecord] = []
     run_pool(queue, job_of(f"fall: {tmp_path}", location, replica), records.extend, None, Echo)
     assert queue.done
     assert sorted(int(record.reply) for record in records) == list(range(24))
@@ -130,11 +130,11 @@ class Killer:
     """Takes in records, and after some of them kills a replica that is at work."""
 
     def __init__(self, workers: list[Any], seed: int, last: int) -> None:
-        self.records: list[Record] = []
+        self.records: list[ReplyRecord] = []
         self._workers, self._draw, self._calls = workers, random.Random(seed), 0
         self.moments = {self._draw.randint(1, last // 2), self._draw.randint(last // 2 + 1, last)}
 
-    def __call__(self, records: list[Record]) -> None:
+    def __call__(self, records: list[ReplyRecord]) -> None:
         self.records += records
         self._calls += 1
         if self._calls in self.moments:
@@ -156,7 +156,7 @@ def test_replies_of_a_pool_with_a_kill_equal_those_of_one_predictor(
     location: Location, workers: list[Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     job = job_of(save_model(tmp_path_factory.mktemp("model"), "llava_onevision"), location, TWO)
-    predictor, alone = Predictor(job), list[Record]()
+    predictor, alone = Predictor(job), list[ReplyRecord]()
     for batch in plan(NAME, TOKENS, location.parts, entries_of(location, TWO), TWO, sixteen):
         alone += [record for records in predictor.predict(batch) for record in records]
     killer = Killer(workers, 0, last=4)

@@ -17,7 +17,7 @@ from cli_ray.evals.generation.schedule import Batch
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.survey import Entry
-from cli_ray.evals.records import Record
+from cli_ray.evals.records import ReplyRecord
 from cli_ray.model.tiny import Family, build_tiny
 from tests.evals.generation.charts import TOKENS, entries_of, job_of, row, save_model, write_rows
 from tests.model.batches import cli_model
@@ -60,7 +60,7 @@ def batch_of(location: Location, entries: Iterable[Entry], max_new_tokens: int =
     return Batch("chartqa", location.parts[0], tuple(entries), max_new_tokens, 1.0, attempts)
 
 
-def answered(predictor: Predictor, batch: Batch) -> dict[str, Record]:
+def answered(predictor: Predictor, batch: Batch) -> dict[str, ReplyRecord]:
     """Records by sample; each sample must have one."""
     records = [record for records in predictor.predict(batch) for record in records]
     assert sorted(record.sample_id for record in records) == sorted(entry.id for entry in batch.entries)

@@ -11,7 +11,7 @@ from ray.util import placement_group, remove_placement_group
 from cli_ray.evals.generation import pool
 from cli_ray.evals.generation.pool import PoolState, run_pool
 from cli_ray.evals.items.location import Location
-from cli_ray.evals.records import Record
+from cli_ray.evals.records import ReplyRecord
 from tests.evals.generation.charts import job_of, row, write_rows
 from tests.evals.generation.echo import TWO, Echo, queue_of
 
@@ -52,7 +52,7 @@ class Looks:
 def test_no_replica_is_asked_for_until_there_is_room(
     location: Location, training: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks, states, records = Looks(training, last=5), list[tuple[int, PoolState]](), list[Record]()
+    looks, states, records = Looks(training, last=5), list[tuple[int, PoolState]](), list[ReplyRecord]()
     monkeypatch.setattr(ray, "available_resources", looks)
     monkeypatch.setattr(pool, "WAIT_SECONDS", 0.0)
 
@@ -74,7 +74,7 @@ def test_a_replica_that_stays_pending_is_withdrawn(
     """What seemed free at a look may be gone when the replica comes."""
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 6.0})
     monkeypatch.setattr(pool, "PENDING_SECONDS", 0.0)
-    actors, states, records = list[Any](), list[PoolState](), list[Record]()
+    actors, states, records = list[Any](), list[PoolState](), list[ReplyRecord]()
     made = pool._Worker
 
     def make(*args: Any) -> Any:

@@ -12,7 +12,7 @@ from cli_ray.evals import miniature
 from cli_ray.evals.benchmark import Profile
 from cli_ray.evals.items.sources import locate
 from cli_ray.evals.items.survey import scan
-from cli_ray.evals.records import Record
+from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.results.scorecard import Asked
 from cli_ray.evals.results.table import read_results
 from cli_ray.evals.run import Evaluation
@@ -36,7 +36,10 @@ def evaluated(folder: Path, name: str, profile: Profile = "lmms-eval/0.7.3") -> 
         "finish": "stop",
     }
     evaluation.store.append(
-        [Record(key=one.key, benchmark=name, sample_id=one.id, reply=f"A dog, {one.id}.", **known) for one in entries]
+        [
+            ReplyRecord(key=one.key, benchmark=name, sample_id=one.id, reply=f"A dog, {one.id}.", **known)
+            for one in entries
+        ]
     )
     evaluation.score(name)
     return str(folder)
