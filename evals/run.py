@@ -12,10 +12,11 @@ from cli_ray.config import EvaluationConfig, JudgeConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Doc
 from cli_ray.evals.generation.fingerprint import config_of, fingerprint, resolve
-from cli_ray.evals.generation.job import Job, decoding
+from cli_ray.evals.generation.job import Batch, Job, decoding
 from cli_ray.evals.generation.lengths import ImageTokens, image_tokens
-from cli_ray.evals.generation.pool import no_room, place_of, run_pool
-from cli_ray.evals.generation.schedule import Batch, Queue, plan
+from cli_ray.evals.generation.pool import run_pool
+from cli_ray.evals.generation.schedule import Queue, plan
+from cli_ray.evals.generation.size import no_room, place_of
 from cli_ray.evals.items.location import Location, Part
 from cli_ray.evals.items.survey import Entry, check_ids, require, scan
 from cli_ray.evals.judging.judge import Question, ask_all, prompt_hash, question_about

@@ -78,7 +78,7 @@ def check_cluster(settings: PipelineArguments, run: RunConfig) -> None:
     """Raises UserError when no node of a cluster that does not grow could ever hold a replica."""
     from cli_ray import autoscaler
     from cli_ray.cluster import connect
-    from cli_ray.evals.generation.pool import capacity, no_room
+    from cli_ray.evals.generation.size import capacity, no_room
 
     connect(run.cluster.max_workers * run.cluster.cpus_per_worker)
     if not capacity(settings.replica) and not autoscaler.version():

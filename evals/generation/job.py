@@ -1,15 +1,17 @@
-"""What a pool of replicas works on, and the records that come of it. Needs neither torch nor ray."""
+"""What a pool of replicas works on, and the records that come of it. Needs neither torch nor ray.
+
+Shared by those who cut the work (`schedule`), hand it out (`pool`) and do it (`predictor`).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cli_ray.config.evaluation import ReplicaConfig
-from cli_ray.evals.generation.schedule import Batch
 from cli_ray.evals.records import ReplyRecord
 
 if TYPE_CHECKING:
-    from cli_ray.evals.items.location import Location
+    from cli_ray.evals.items.location import Location, Part
     from cli_ray.evals.items.survey import Entry
 
 
@@ -25,6 +27,21 @@ class Job:
     """By benchmark."""
     revision: str = ""
     """Commit of a hub model, the one that `model_hash` is of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples of one part of one benchmark that are read and generated together."""
+
+    benchmark: str
+    part: "Part"
+    entries: tuple["Entry", ...]
+    """The longest prompt first."""
+    max_new_tokens: int
+    cost: float
+    """Expected work, in tokens of prefill."""
+    attempts: int = 0
+    """Replicas that were lost with it so far."""
 
 
 class DeviceLostError(RuntimeError):

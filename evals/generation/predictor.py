@@ -15,9 +15,8 @@ from cli_ray.config import DataConfig
 from cli_ray.data.chat_template import Chat
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message
-from cli_ray.evals.generation.job import DeviceLostError, Job, record_of
+from cli_ray.evals.generation.job import Batch, DeviceLostError, Job, record_of
 from cli_ray.evals.generation.load import load
-from cli_ray.evals.generation.schedule import Batch
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.sources import read
 from cli_ray.evals.records import ReplyRecord

@@ -35,9 +35,9 @@ from cli_ray.config import EvaluationConfig
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.evals import run, suite
-from cli_ray.evals.generation.job import record_of
-from cli_ray.evals.generation.pool import Replica, run_pool
-from cli_ray.evals.generation.schedule import Batch
+from cli_ray.evals.generation.job import Batch, record_of
+from cli_ray.evals.generation.pool import run_pool
+from cli_ray.evals.generation.replica import Replica
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.sources import read
 from cli_ray.evals.records import ReplyRecord, Store

@@ -23,10 +23,11 @@ from math import exp, log
 from typing import Any
 
 from cli_ray.config.evaluation import ReplicaConfig
-from cli_ray.evals.generation.job import Job, record_of
+from cli_ray.evals.generation.job import Batch, Job, record_of
 from cli_ray.evals.generation.lengths import image_tokens, text_tokens
-from cli_ray.evals.generation.pool import IN_FLIGHT, Replica, run_pool
-from cli_ray.evals.generation.schedule import Batch, Queue, plan
+from cli_ray.evals.generation.pool import run_pool
+from cli_ray.evals.generation.replica import IN_FLIGHT, Replica
+from cli_ray.evals.generation.schedule import Queue, plan
 from cli_ray.evals.items.location import Part
 from cli_ray.evals.items.survey import Entry
 from cli_ray.evals.records import ReplyRecord

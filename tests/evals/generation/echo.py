@@ -8,9 +8,10 @@ from pathlib import Path
 
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import UserError
-from cli_ray.evals.generation.job import record_of
-from cli_ray.evals.generation.pool import PoolState, Replica, run_pool
-from cli_ray.evals.generation.schedule import Batch, Queue, plan
+from cli_ray.evals.generation.job import Batch, record_of
+from cli_ray.evals.generation.pool import PoolState, run_pool
+from cli_ray.evals.generation.replica import Replica
+from cli_ray.evals.generation.schedule import Queue, plan
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.records import ReplyRecord
 from tests.evals.generation.charts import NAME, TOKENS, entries_of, job_of, sixteen

@@ -14,9 +14,11 @@ from cli_ray import autoscaler
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import RunFailedError, UserError
 from cli_ray.evals.generation import pool
-from cli_ray.evals.generation.pool import PoolState, Replica, capacity, run_pool
+from cli_ray.evals.generation.pool import PoolState, run_pool
 from cli_ray.evals.generation.predictor import Predictor
+from cli_ray.evals.generation.replica import Replica
 from cli_ray.evals.generation.schedule import plan
+from cli_ray.evals.generation.size import PoolSize, capacity
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.records import ReplyRecord
 from tests.evals.generation.charts import NAME, TOKENS, entries_of, job_of, row, save_model, sixteen, write_rows
@@ -116,13 +118,13 @@ def test_it_leads_out_of_the_placement_group_of_its_caller(location: Location) -
 def workers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Those of the pool that runs, dead ones too."""
     started: list[Any] = []
-    made = pool._Worker
+    start = pool.start
 
-    def make(*args: Any) -> Any:
-        started.append(made(*args))
+    def starting(*args: Any) -> Any:
+        started.append(start(*args))
         return started[-1]
 
-    monkeypatch.setattr(pool, "_Worker", make)
+    monkeypatch.setattr(pool, "start", starting)
     return started
 
 
@@ -171,13 +173,13 @@ def test_replies_of_a_pool_with_a_kill_equal_those_of_one_predictor(
 def test_a_cluster_that_grows_is_asked_for_twice_what_it_holds_until_it_has_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    one = object.__new__(pool._Pool)
-    one._config, one._ceiling, one._workers = ReplicaConfig(gpus=0, cpus=2), 0, []
     refused: list[bool] = []
+    monkeypatch.setattr(autoscaler, "version", lambda: 2)
     monkeypatch.setattr(autoscaler, "refuses", lambda cpus, gpus: bool(refused))
-    assert [one._grown(room) for room in (0, 1, 4)] == [1, 2, 8]
+    size = PoolSize(ReplicaConfig(gpus=0, cpus=2), spare_only=False)
+    assert [size.wanted(room) for room in (0, 1, 4)] == [1, 2, 8]
     refused.append(True)
-    assert [one._grown(room) for room in (6, 6)] == [6, 6]
+    assert [size.wanted(room) for room in (6, 6)] == [6, 6]
     refused.clear()
-    assert one._grown(6) == 6
-    assert one._grown(4) == 8, "nodes have gone, which may come again"
+    assert size.wanted(6) == 6
+    assert size.wanted(4) == 8, "nodes have gone, which may come again"

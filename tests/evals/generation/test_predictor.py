@@ -11,9 +11,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Doc
-from cli_ray.evals.generation.job import DeviceLostError
+from cli_ray.evals.generation.job import Batch, DeviceLostError
 from cli_ray.evals.generation.predictor import Predictor, told, with_marks
-from cli_ray.evals.generation.schedule import Batch
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.survey import Entry

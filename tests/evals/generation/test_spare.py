@@ -8,7 +8,7 @@ import ray
 from ray.exceptions import RayActorError
 from ray.util import placement_group, remove_placement_group
 
-from cli_ray.evals.generation import pool
+from cli_ray.evals.generation import pool, size
 from cli_ray.evals.generation.pool import PoolState, run_pool
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.records import ReplyRecord
@@ -54,7 +54,7 @@ def test_no_replica_is_asked_for_until_there_is_room(
 ) -> None:
     looks, states, records = Looks(training, last=5), list[tuple[int, PoolState]](), list[ReplyRecord]()
     monkeypatch.setattr(ray, "available_resources", looks)
-    monkeypatch.setattr(pool, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(size, "WAIT_SECONDS", 0.0)
 
     def changed(state: PoolState) -> None:
         states.append((looks.count, state))
@@ -75,11 +75,12 @@ def test_a_replica_that_stays_pending_is_withdrawn(
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 6.0})
     monkeypatch.setattr(pool, "PENDING_SECONDS", 0.0)
     actors, states, records = list[Any](), list[PoolState](), list[ReplyRecord]()
-    made = pool._Worker
+    start = pool.start
 
-    def make(*args: Any) -> Any:
-        actors.append(args[0])
-        return made(*args)
+    def starting(*args: Any) -> Any:
+        handle = start(*args)
+        actors.append(handle.actor)
+        return handle
 
     def changed(state: PoolState) -> None:
         states.append(state)
@@ -87,7 +88,7 @@ def test_a_replica_that_stays_pending_is_withdrawn(
             monkeypatch.setattr(pool, "PENDING_SECONDS", 60.0)
             remove_placement_group(training)
 
-    monkeypatch.setattr(pool, "_Worker", make)
+    monkeypatch.setattr(pool, "start", starting)
     run_pool(queue_of(location), job_of("", location, TWO), records.extend, changed, Echo, spare_only=True)
 
     assert states[:4] == [NONE, PoolState(0, 2, 0), PoolState(0, 1, 0), NONE]
