@@ -44,6 +44,18 @@ class Batch:
     """Replicas that were lost with it so far."""
 
 
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """The pool at a moment."""
+
+    ready: int
+    """Replicas that generate."""
+    starting: int
+    """Replicas that wait for room in the cluster or load the weights."""
+    lost: int
+    """Replicas that died since the start."""
+
+
 class DeviceLostError(RuntimeError):
     """The device is in a state that only another process gets out of."""
 

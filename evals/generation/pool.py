@@ -6,7 +6,6 @@ that one benchmark's failure is its own and a batch that is lost with its replic
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -14,7 +13,7 @@ from ray import ObjectRef
 from ray.exceptions import RayError, RayTaskError
 
 from cli_ray.errors import RunFailedError, UserError
-from cli_ray.evals.generation.job import Batch, DeviceLostError, Job, record_of
+from cli_ray.evals.generation.job import Batch, DeviceLostError, Job, PoolState, record_of
 from cli_ray.evals.generation.replica import (
     IN_FLIGHT,
     Handle,
@@ -37,18 +36,6 @@ PENDING_SECONDS = 20.0
 """How long a replica that may only take spare room may wait for its place and its process."""
 
 OnRecords = Callable[[list[ReplyRecord]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class PoolState:
-    """The pool at a moment."""
-
-    ready: int
-    """Replicas that generate."""
-    starting: int
-    """Replicas that wait for room in the cluster or load the weights."""
-    lost: int
-    """Replicas that died since the start."""
 
 
 def run_pool(

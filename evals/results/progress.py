@@ -10,6 +10,7 @@ from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
+from cli_ray.evals.generation.job import PoolState
 from cli_ray.evals.results.aggregate import Row
 from cli_ray.evals.results.table import line, score
 
@@ -40,22 +41,6 @@ class Count:
         return (self.done - self.begun_done) / (now_s - self.begun_s)
 
 
-class Pool(Protocol):
-    """The replicas at a moment, as `cli_ray.evals.generation.pool.PoolState` tells them."""
-
-    @property
-    def ready(self) -> int:
-        """Replicas that generate."""
-
-    @property
-    def starting(self) -> int:
-        """Replicas that load the weights or wait for room in the cluster."""
-
-    @property
-    def lost(self) -> int:
-        """Replicas that died since the start."""
-
-
 class Display(Protocol):
     """Shows the counts."""
 
@@ -65,7 +50,7 @@ class Display(Protocol):
     def moved(self) -> None:
         """Some samples are done."""
 
-    def pooled(self, pool: Pool) -> None:
+    def pooled(self, pool: PoolState) -> None:
         """Replicas came or went."""
 
     def finished(self, row: Row) -> None:
@@ -90,7 +75,7 @@ class Progress:
         """
         stream = stream or sys.stdout
         self.counts: dict[str, Count] = {}
-        self.pool: Pool | None = None
+        self.pool: PoolState | None = None
         self.lock = RLock()
         self.clock = clock
         terminal = live and stream.isatty() and os.environ.get("TERM") != "dumb"
@@ -110,7 +95,7 @@ class Progress:
                 one.begun_s, one.begun_done = self.clock(), one.done
             self._display.moved()
 
-    def replicas(self, pool: Pool) -> None:
+    def replicas(self, pool: PoolState) -> None:
         """Replicas came or went; fits `cli_ray.evals.generation.pool.run_pool` as `on_change`."""
         with self.lock:
             self._display.pooled(pool)
@@ -157,7 +142,7 @@ class _Lines:
             self._last_s = now
             self._say(self._state(now))
 
-    def pooled(self, pool: Pool) -> None:
+    def pooled(self, pool: PoolState) -> None:
         """Says what a wait is for, when it ends, and what dies; a pool that grows is seen in the rate."""
         before = self._progress.pool
         if before is None or pool.lost > before.lost or (pool.ready and not before.ready):
@@ -204,7 +189,7 @@ class _LiveTable:
     def moved(self) -> None:
         pass
 
-    def pooled(self, pool: Pool) -> None:
+    def pooled(self, pool: PoolState) -> None:
         """Shown with the next drawing, as `finished`."""
 
     def finished(self, row: Row) -> None:
@@ -230,7 +215,7 @@ class _LiveTable:
         return table
 
 
-def _pooled(pool: Pool) -> str:
+def _pooled(pool: PoolState) -> str:
     coming = f"{pool.starting} starting or waiting for room"
     if not pool.ready and not pool.starting:
         coming = "none starting, for the cluster has no room"

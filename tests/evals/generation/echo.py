@@ -8,8 +8,8 @@ from pathlib import Path
 
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import UserError
-from cli_ray.evals.generation.job import Batch, record_of
-from cli_ray.evals.generation.pool import PoolState, run_pool
+from cli_ray.evals.generation.job import Batch, PoolState, record_of
+from cli_ray.evals.generation.pool import run_pool
 from cli_ray.evals.generation.replica import Replica
 from cli_ray.evals.generation.schedule import Queue, plan
 from cli_ray.evals.items.location import Location

@@ -14,9 +14,10 @@ from cli_ray import autoscaler
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import RunFailedError, UserError
 from cli_ray.evals.generation import pool
-from cli_ray.evals.generation.pool import PoolState, run_pool
+from cli_ray.evals.generation.job import PoolState
+from cli_ray.evals.generation.pool import run_pool
 from cli_ray.evals.generation.predictor import Predictor
-from cli_ray.evals.generation.replica import Replica
+from cli_ray.evals.generation.replica import Replica, start
 from cli_ray.evals.generation.schedule import plan
 from cli_ray.evals.generation.size import PoolSize, capacity
 from cli_ray.evals.items.location import Location
@@ -118,7 +119,6 @@ def test_it_leads_out_of_the_placement_group_of_its_caller(location: Location) -
 def workers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Those of the pool that runs, dead ones too."""
     started: list[Any] = []
-    start = pool.start
 
     def starting(*args: Any) -> Any:
         started.append(start(*args))

@@ -9,7 +9,9 @@ from ray.exceptions import RayActorError
 from ray.util import placement_group, remove_placement_group
 
 from cli_ray.evals.generation import pool, size
-from cli_ray.evals.generation.pool import PoolState, run_pool
+from cli_ray.evals.generation.job import PoolState
+from cli_ray.evals.generation.pool import run_pool
+from cli_ray.evals.generation.replica import start
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.records import ReplyRecord
 from tests.evals.generation.charts import job_of, row, write_rows
@@ -75,7 +77,6 @@ def test_a_replica_that_stays_pending_is_withdrawn(
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 6.0})
     monkeypatch.setattr(pool, "PENDING_SECONDS", 0.0)
     actors, states, records = list[Any](), list[PoolState](), list[ReplyRecord]()
-    start = pool.start
 
     def starting(*args: Any) -> Any:
         handle = start(*args)

@@ -13,9 +13,8 @@ from cli_ray.evals.benchmark import Profile
 from cli_ray.evals.items.sources import locate
 from cli_ray.evals.items.survey import scan
 from cli_ray.evals.records import ReplyRecord
-from cli_ray.evals.results.scorecard import Asked
+from cli_ray.evals.results.scorer import ItemSet, Scorer
 from cli_ray.evals.results.table import read_results
-from cli_ray.evals.run import Evaluation
 from cli_ray.evals.suite import benchmark
 from tests.evals.judging.judge_server import JudgeServer, serving
 
@@ -24,10 +23,10 @@ def evaluated(folder: Path, name: str, profile: Profile = "lmms-eval/0.7.3") -> 
     """The output of an evaluation whose model sees a dog in every item."""
     config = EvaluationConfig(model="m", output=str(folder), benchmarks=(name,), miniature=True, profile=profile)
     location = locate(benchmark(name), "", miniature=True)
-    evaluation = Evaluation(config, "hash", {name: location})
+    scorer = Scorer(config, "hash", {name: location})
     (part,) = location.parts
     entries = scan(benchmark(name), location, part, "greedy", "hash")
-    Asked.of(config, location, "greedy", entries).write(evaluation.output.folder)
+    ItemSet.of(config, location, "greedy", entries).write(scorer.output.folder)
     known: dict[str, Any] = {
         "prompt_hash": "p",
         "image_hash": "i",
@@ -35,13 +34,13 @@ def evaluated(folder: Path, name: str, profile: Profile = "lmms-eval/0.7.3") -> 
         "model": "hash",
         "finish": "stop",
     }
-    evaluation.store.append(
+    scorer.store.append(
         [
             ReplyRecord(key=one.key, benchmark=name, sample_id=one.id, reply=f"A dog, {one.id}.", **known)
             for one in entries
         ]
     )
-    evaluation.score(name)
+    scorer.score(name)
     return str(folder)
 
 

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from cli_ray.evals.generation.pool import PoolState
+from cli_ray.evals.generation.job import PoolState
 from cli_ray.evals.results.aggregate import row
 from cli_ray.evals.results.progress import Progress, duration
 from tests.evals.results.outputs import made, samples
