@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, ScoredItem, Source, Submission
+from cli_ray.evals.prompts import SHORT
 from cli_ray.evals.scoring.means import percent
 from cli_ray.evals.scoring.text import anls
 from cli_ray.evals.submission import hidden, rrc
-from cli_ray.evals.wording import SHORT
 
 HUB = ("lmms-lab-encoder/DocVQA", "lmms-lab/DocVQA")
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from math import fsum
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, ScoredItem, Source
+from cli_ray.evals.prompts import SHORT
 from cli_ray.evals.scoring.means import grouped, percent
 from cli_ray.evals.scoring.yes_no import first_letters, first_word, graded
-from cli_ray.evals.wording import SHORT
 
 PERCEPTION = (
     "existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR",

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, ScoredItem, Source
+from cli_ray.evals.prompts import SHORT
 from cli_ray.evals.scoring.means import grouped, percent
 from cli_ray.evals.scoring.yes_no import first_word, graded
-from cli_ray.evals.wording import SHORT
 
 
 def _prompt(doc: Doc) -> str:
