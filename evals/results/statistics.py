@@ -1,8 +1,7 @@
-"""Whether two models differ by more than chance: exact and permutation tests on pairs, and Holm's correction.
+"""The statistics behind the tables: which items stand or fall together, standard errors, intervals, and tests.
 
-Which samples stand or fall together, and the standard error of a mean over them.
-
-Resampling: how far a number would move if other items had been drawn for the benchmark.
+`aggregate` takes the standard error of a row from here, `paired` the interval and the test of two models. Items of one
+cluster or unit are a block; blocks are resampled and swapped whole, as their errors are not independent.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +15,18 @@ from cli_ray.evals.benchmark import ScoredItem
 
 Labels = NDArray[np.int64]
 """The block of each sample, numbered from 0 in the order of their first samples."""
+Headline = Callable[[Sequence[ScoredItem]], float | None]
+"""The number of a set of samples; None where these do not define it."""
+Swapped = NDArray[np.bool_]
+"""Whether the two models change places, for each block that differs."""
+
+SEED = 0
+"""Equal samples give equal intervals."""
+SWAPS = 10_000
+TIE = 1e-6
+"""Share of the largest difference of a block below which two statistics are equal but for rounding."""
+EXTREME = 100
+"""Random swaps as extreme as the observed difference after which a costly test may stop."""
 
 
 def blocks(samples: Sequence[ScoredItem]) -> Labels:
@@ -34,8 +45,8 @@ def blocks(samples: Sequence[ScoredItem]) -> Labels:
         unit = "unit", sample.unit or sample.id
         parent[root(unit)] = root(("cluster", sample.cluster) if sample.cluster else unit)
     numbers: dict[tuple[str, str], int] = {}
-    found = (numbers.setdefault(root(("unit", sample.unit or sample.id)), len(numbers)) for sample in samples)
-    return np.fromiter(found, np.int64, len(samples))
+    labels = (numbers.setdefault(root(("unit", sample.unit or sample.id)), len(numbers)) for sample in samples)
+    return np.fromiter(labels, np.int64, len(samples))
 
 
 def scores(samples: Sequence[ScoredItem]) -> NDArray[np.float64]:
@@ -55,13 +66,6 @@ def clustered_error(values: NDArray[np.float64], labels: Labels) -> float | None
     if len(sums) < 2:
         return None
     return sqrt(len(sums) / (len(sums) - 1) * float(np.square(sums).sum())) / len(values)
-
-
-SEED = 0
-"""Equal samples give equal intervals."""
-
-Headline = Callable[[Sequence[ScoredItem]], float | None]
-"""The number of a set of samples; None where these do not define it."""
 
 
 def draws(samples: int) -> int:
@@ -89,11 +93,6 @@ class Resampler:
             for copy in copies[:wanted]:
                 samples += copy
         return samples
-
-
-def _renamed(sample: ScoredItem, copy: int) -> ScoredItem:
-    mark = f" (copy {copy})"
-    return replace(sample, id=sample.id + mark, unit=(sample.unit or sample.id) + mark)
 
 
 def resampled(headline: Headline, sides: Sequence[Sequence[ScoredItem]], labels: Labels) -> NDArray[np.float64]:
@@ -140,16 +139,6 @@ def interval(values: NDArray[np.float64]) -> tuple[float, float]:
     """The middle 95 percent of resampled values."""
     low, high = np.quantile(values, (0.025, 0.975))
     return float(low), float(high)
-
-
-SWAPS = 10_000
-TIE = 1e-6
-"""Share of the largest difference of a block below which two statistics are equal but for rounding."""
-EXTREME = 100
-"""Random swaps as extreme as the observed difference after which a costly test may stop."""
-
-Swapped = NDArray[np.bool_]
-"""Whether the two models change places, for each block that differs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +220,22 @@ def swap_headlines(difference: Callable[[Swapped], float | None], differing: int
     return Significance((1 + extreme) / (1 + most), f"permutation, {most:,} swaps")
 
 
+def holm(ps: Sequence[float]) -> list[float]:
+    """P-values corrected for their number (Holm 1979), in the order given: the chance that any difference of the
+    suite is called real by mistake stays below the level at which they are read."""
+    corrected = [0.0] * len(ps)
+    largest = 0.0
+    for rank, i in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[i]))
+        corrected[i] = largest
+    return corrected
+
+
+def _renamed(sample: ScoredItem, copy: int) -> ScoredItem:
+    mark = f" (copy {copy})"
+    return replace(sample, id=sample.id + mark, unit=(sample.unit or sample.id) + mark)
+
+
 def _is_additive(difference: Callable[[Swapped], float | None], differing: int) -> bool:
     """Whether swapping two sets of blocks changes the difference by as much as swapping each does; tried on a few
     random sets."""
@@ -249,14 +254,3 @@ def _every(differing: int) -> NDArray[np.bool_]:
     """All swaps; shape (2^differing, differing)."""
     bits = np.arange(2**differing)[:, None] >> np.arange(differing)
     return (bits % 2).astype(np.bool_)
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """P-values corrected for their number (Holm 1979), in the order given: the chance that any difference of the
-    suite is called real by mistake stays below the level at which they are read."""
-    corrected = [0.0] * len(ps)
-    largest = 0.0
-    for rank, i in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
-        largest = max(largest, min(1.0, (len(ps) - rank) * ps[i]))
-        corrected[i] = largest
-    return corrected
