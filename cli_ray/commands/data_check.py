@@ -181,7 +181,7 @@ def _print_source(console: "Console", label: str, result: "SourceAudit", unit: s
 
     console.print(f"\n[bold]{escape(label)}[/bold]: {result.format}, {result.shards} shards, {result.MiB:,.1f} MiB")
     good = result.samples - result.num_bad
-    read = "samples" if result.is_whole else f"of {result.total:,} samples read"
+    read = "samples" if result.is_official else f"of {result.total:,} samples read"
     console.print(f"  {result.samples:,} {read}: {good:,} good, {result.num_bad:,} would be quarantined")
     supervised = f", {result.supervised:,} supervised tokens" if unit == "tokens" else ""
     console.print(

@@ -126,14 +126,14 @@ class SourceAudit:
         return self.reasons.total()
 
     @property
-    def is_whole(self) -> bool:
+    def is_official(self) -> bool:
         """Whether all of it was read."""
         return self.records >= self.total - self.lost
 
     @property
     def bad_in_all(self) -> float:
         """Samples that would be quarantined of all; where a part was read, as many of the rest as of that."""
-        rest = 1.0 if self.is_whole else (self.total - self.lost) / max(1, self.records)
+        rest = 1.0 if self.is_official else (self.total - self.lost) / max(1, self.records)
         return self.lost + (self.num_bad - self.lost) * rest
 
     def add_bad(self, sample: BadSample) -> None:
@@ -193,7 +193,7 @@ def judge(results: Sequence[SourceAudit], data: DataConfig) -> Verdict:
     return Verdict(
         bad,
         samples,
-        is_estimate=not all(result.is_whole for result in results),
+        is_estimate=not all(result.is_official for result in results),
         is_above=bad > allowed(samples, data.max_bad_share),
         is_uncertain=data.max_bad_share < 1 and any(result.uncertain for result in results),
     )

@@ -135,8 +135,8 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
     ) -> dict[str, Any]:
         """As in transformers; generated tokens are of a later turn, and images that the cache holds are left out."""
         images = (kwargs.get("mm_encoder_outputs") or {}).get("image")
-        is_whole = is_first_iteration and next_sequence_length is not None
-        if images is not None and is_whole and (past := _length(past_key_values)):
+        is_official = is_first_iteration and next_sequence_length is not None
+        if images is not None and is_official and (past := _length(past_key_values)):
             new = _after(past, images, input_ids == self.config.image_token_id)
             kwargs["mm_encoder_outputs"] = kwargs["mm_encoder_outputs"] | {"image": new}
         inputs: dict[str, Any] = super().prepare_inputs_for_generation(

@@ -1,4 +1,7 @@
-"""From the samples of a benchmark to its row in the table: the headline, its standard error, what is missing."""
+"""From the samples of a benchmark to its row in the table: the headline, its standard error, what is missing.
+
+The scorer calls `row`; comparisons take the headline and what rows are worth from here.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -140,7 +143,7 @@ def row(
     )
 
 
-def is_whole(row: Row) -> bool:
+def is_official(row: Row) -> bool:
     """Whether the row is of the official set, so that published numbers stand beside it."""
     return row.n == row.official
 

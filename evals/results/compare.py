@@ -1,4 +1,4 @@
-"""Two models on the benchmarks that both were evaluated on: `cli-ray compare A B`."""
+"""Two models on the benchmarks that both were evaluated on, for `cli-ray compare A B` and the demo."""
 
 import json
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark
-from cli_ray.evals.results.aggregate import Row, is_whole, waits_for_judge
+from cli_ray.evals.results.aggregate import Row, is_official, waits_for_judge
 from cli_ray.evals.results.paired import Contrast, Pairs, Side, contrast, paired, read_side
 from cli_ray.evals.results.statistics import holm
 from cli_ray.evals.results.table import Results, decimals, grid, read_results
@@ -187,7 +187,7 @@ def _notes(results: tuple[Results, Results]) -> list[str]:
         there = {row.benchmark for row in other.rows}
         alone = [row.title for row in side.rows if row.benchmark not in there]
         notes += [f"Only in {name}: {', '.join(alone)}."] if alone else []
-    parts = [", ".join(row.title for row in side.rows if not is_whole(row)) for side in results]
+    parts = [", ".join(row.title for row in side.rows if not is_official(row)) for side in results]
     if parts[0] == parts[1]:
         notes += [f"Not the official set: {parts[0]}."] if parts[0] else []
     else:

@@ -1,4 +1,7 @@
-"""The output folder of an evaluation: records, samples, submissions, and the table, which grows as benchmarks end."""
+"""The output folder of an evaluation: samples, submissions, and the table, which grows as benchmarks end.
+
+The scorer writes each benchmark to it; commands print its table.
+"""
 
 import json
 from collections.abc import Mapping, Sequence

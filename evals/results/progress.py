@@ -1,4 +1,7 @@
-"""What a user sees while a run goes: one live table on a terminal, plain lines elsewhere."""
+"""How far an evaluation has come: one live table on a terminal, plain lines elsewhere.
+
+`cli_ray.evals.run` opens it; replies and scores report to it from the driver's threads.
+"""
 
 import os
 import sys
@@ -89,10 +92,10 @@ class Progress:
     def advance(self, name: str, n: int) -> None:
         """`n` more samples of it are done."""
         with self.lock:
-            one = self.counts[name]
-            one.done += n
-            if one.begun_s is None:
-                one.begun_s, one.begun_done = self.clock(), one.done
+            count = self.counts[name]
+            count.done += n
+            if count.begun_s is None:
+                count.begun_s, count.begun_done = self.clock(), count.done
             self._display.moved()
 
     def replicas(self, pool: PoolState) -> None:
@@ -110,10 +113,10 @@ class Progress:
     def sum(self) -> Count:
         """All benchmarks together."""
         with self.lock:
-            begun = [one for one in self.counts.values() if one.begun_s is not None]
-            total, done = (sum(getattr(one, what) for one in self.counts.values()) for what in ("total", "done"))
-            since = done - sum(one.done - one.begun_done for one in begun)
-            return Count(total, done, min((one.begun_s or 0.0 for one in begun), default=None), since)
+            begun = [count for count in self.counts.values() if count.begun_s is not None]
+            total, done = (sum(getattr(count, what) for count in self.counts.values()) for what in ("total", "done"))
+            since = done - sum(count.done - count.begun_done for count in begun)
+            return Count(total, done, min((count.begun_s or 0.0 for count in begun), default=None), since)
 
     def __enter__(self) -> Self:
         self._display.open()
@@ -155,13 +158,15 @@ class _Lines:
         pass
 
     def _state(self, now_s: float) -> str:
-        whole = self._progress.sum()
+        everything = self._progress.sum()
         running = [
-            f"{name} {one.done:,}/{one.total:,}"
-            for name, one in self._progress.counts.items()
-            if one.begun_s is not None and one.row is None
+            f"{name} {count.done:,}/{count.total:,}"
+            for name, count in self._progress.counts.items()
+            if count.begun_s is not None and count.row is None
         ]
-        return " | ".join([f"{whole.done:,}/{whole.total:,} samples", *_speed(whole, now_s), ", ".join(running)])
+        return " | ".join(
+            [f"{everything.done:,}/{everything.total:,} samples", *_speed(everything, now_s), ", ".join(running)]
+        )
 
     def _say(self, text: str) -> None:
         # A run of hours must not end because its reader has gone.
@@ -205,13 +210,15 @@ class _LiveTable:
         for name in ("done/total", "samples/s", "time left", "score"):
             table.add_column(name, justify="right")
         with self._progress.lock:
-            now, whole = self._progress.clock(), self._progress.sum()
-            if self._progress.pool and whole.done < whole.total:
+            now, everything = self._progress.clock(), self._progress.sum()
+            if self._progress.pool and everything.done < everything.total:
                 table.caption = _pooled(self._progress.pool)
-            for name, one in self._progress.counts.items():
-                table.add_row(one.row.title if one.row else name, *_cells(one, now), score(one.row) if one.row else "")
+            for name, count in self._progress.counts.items():
+                table.add_row(
+                    count.row.title if count.row else name, *_cells(count, now), score(count.row) if count.row else ""
+                )
             table.add_section()
-            table.add_row("all", *_cells(whole, now), "")
+            table.add_row("all", *_cells(everything, now), "")
         return table
 
 
@@ -222,25 +229,25 @@ def _pooled(pool: PoolState) -> str:
     return f"replicas: {pool.ready} ready, {coming}" + (f", {pool.lost} lost" if pool.lost else "")
 
 
-def _cells(one: Count, now_s: float) -> list[str]:
+def _cells(count: Count, now_s: float) -> list[str]:
     """Done and total, samples/s, time left."""
-    rate = None if one.row else one.rate(now_s)
+    rate = None if count.row else count.rate(now_s)
     speed = "" if rate is None else f"{rate:.1f}"
-    left = "" if rate is None or one.done >= one.total else duration((one.total - one.done) / rate)
-    return [f"{one.done:,}/{one.total:,}", speed, left]
+    left = "" if rate is None or count.done >= count.total else duration((count.total - count.done) / rate)
+    return [f"{count.done:,}/{count.total:,}", speed, left]
 
 
-def _speed(whole: Count, now_s: float) -> list[str]:
-    rate = whole.rate(now_s)
-    return [] if rate is None else [f"{rate:.1f} samples/s", f"{duration((whole.total - whole.done) / rate)} left"]
+def _speed(count: Count, now_s: float) -> list[str]:
+    rate = count.rate(now_s)
+    return [] if rate is None else [f"{rate:.1f} samples/s", f"{duration((count.total - count.done) / rate)} left"]
 
 
 def duration(seconds: float) -> str:
     """A span of time in its two largest units, such as `2 h 05 min`."""
-    whole = round(max(0.0, seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
+    rounded = round(max(0.0, seconds))
+    if rounded < 60:
+        return f"{rounded} s"
+    minutes, rest = divmod(rounded, 60)
     if minutes < 60:
         return f"{minutes} min {rest:02} s"
     return f"{minutes // 60} h {minutes % 60:02} min"

@@ -1,4 +1,7 @@
-"""The table of a benchmark's samples: one Parquet row each, of what was asked, answered and made of it."""
+"""The table of a benchmark's samples: one Parquet row each, with the stored reply and its score.
+
+`output` writes it when a benchmark is scored; comparisons read it.
+"""
 
 import json
 import posixpath
@@ -156,5 +159,5 @@ def _storable(text: str) -> str:
 
 def _from_json(text: str) -> dict[str, Any]:
     """The object; most are empty, and parsing would be most of the cost of reading."""
-    found: dict[str, Any] = {} if text == "{}" else json.loads(text)
-    return found
+    values: dict[str, Any] = {} if text == "{}" else json.loads(text)
+    return values

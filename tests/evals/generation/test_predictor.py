@@ -12,7 +12,7 @@ from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Doc
 from cli_ray.evals.generation.job import Batch, DeviceLostError
-from cli_ray.evals.generation.predictor import Predictor, told, with_marks
+from cli_ray.evals.generation.predictor import Predictor, one_line, with_marks
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.survey import Entry
@@ -245,8 +245,8 @@ def test_marks_stand_where_the_prompt_has_them_else_in_front(prompt: str, images
 
 
 def test_errors_are_told_in_one_short_line() -> None:
-    assert told(ValueError("a\n  b")) == "ValueError: a b"
-    assert len(told(ValueError("x" * 1000))) == 500
+    assert one_line(ValueError("a\n  b")) == "ValueError: a b"
+    assert len(one_line(ValueError("x" * 1000))) == 500
 
 
 def test_sampling_settings_of_a_checkpoint_do_not_count(tmp_path: Path, location: Location) -> None:
