@@ -49,11 +49,6 @@ def judged(folder: str, server: JudgeServer) -> int:
     return main(["judge", folder, "--judge.model", "grader", "--judge.base-url", server.url, "--judge.attempts", "1"])
 
 
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-
 @pytest.mark.parametrize("answer", [None, "I would rather not say.", "<think>0.5</think>"])
 @pytest.mark.parametrize("name", ["mm-vet", "llava-wild", "mathverse-testmini"])
 def test_a_judge_that_nobody_can_read_ends_in_an_error_with_an_example(
@@ -65,10 +60,10 @@ def test_a_judge_that_nobody_can_read_ends_in_an_error_with_an_example(
         for calls in (1, 2):
             assert judged(folder, server) == 1
             assert len(server.bodies) == calls * items
-    told = capsys.readouterr().err
-    assert "judge.model = 'grader' gave no answer that can be read" in told
-    assert f"it said {repr(answer) if answer else 'nothing'} about {name}/" in told
-    assert f"{folder}/judge/verdicts.jsonl has all that it said" in told
+    error = capsys.readouterr().err
+    assert "judge.model = 'grader' gave no answer that can be read" in error
+    assert f"it said {repr(answer) if answer else 'nothing'} about {name}/" in error
+    assert f"{folder}/judge/verdicts.jsonl has all that it said" in error
     (row,) = read_results(folder).rows
     assert (row.value, row.unjudged) == (None, items)
 
