@@ -38,8 +38,8 @@ def _ask(doc: Doc, reply: str) -> Messages:
         f"[Assistant {number}]\n{answer}\n\n[End of Assistant {number}]\n\n"
         for number, answer in ((1, doc["gpt_answer"]), (2, reply))
     )
-    asked = f"[Context]\n{context}\n\n[Question]\n{doc['question']}\n\n{''.join(answers)}"
-    return ({"role": "user", "content": f"{asked}[System]\n{template('llava_wild')}\n\n"},)
+    question = f"[Context]\n{context}\n\n[Question]\n{doc['question']}\n\n{''.join(answers)}"
+    return ({"role": "user", "content": f"{question}[System]\n{template('llava_wild')}\n\n"},)
 
 
 def _read(doc: Doc, reply: str, answer: str) -> Graded | None:
@@ -54,10 +54,10 @@ def _strict_read(doc: Doc, reply: str, answer: str) -> Graded | None:
     """Two scores of 0 to 10 alone on the first line, or else each with the name of its assistant."""
     text = re.sub(r"[*_`#]", "", answer)
     points = _LINE.match(text)
-    found = list(points.groups()) if points else [score[1] for name in _LABELLED if (score := name.search(text))]
-    if len(found) < 2:
+    scores = list(points.groups()) if points else [score[1] for name in _LABELLED if (score := name.search(text))]
+    if len(scores) < 2:
         return None
-    return Graded(float(found[1]) / 10, reply, "judge", parts={"reference": float(found[0])})
+    return Graded(float(scores[1]) / 10, reply, "judge", parts={"reference": float(scores[0])})
 
 
 def _relative(samples: Sequence[ScoredItem]) -> float:

@@ -66,10 +66,10 @@ def _read(doc: Doc, reply: str, answer: str) -> Graded | None:
 
 def _strict_read(doc: Doc, reply: str, answer: str) -> Graded | None:
     """The one option, number or list in the answer. An answer that there is none makes the reply wrong."""
-    found = the_only(doc, answer)
-    if not found and NO_ANSWER.fullmatch(answer.strip()):
+    extraction = the_only(doc, answer)
+    if not extraction and NO_ANSWER.fullmatch(answer.strip()):
         return Graded(0.0, "", "judge finds no answer", "unparsed")
-    return _graded(doc, found, "judge", strict=True) if found else None
+    return _graded(doc, extraction, "judge", strict=True) if extraction else None
 
 
 def _is_answer(doc: Doc, extraction: str) -> bool:

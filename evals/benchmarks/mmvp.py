@@ -23,8 +23,8 @@ _PATTERNS = (
 
 def _options(doc: Doc) -> dict[str, str]:
     """The options of a text such as `(a) Open (b) Closed`."""
-    found = re.findall(r"\([a-z]\)\s*([^(]+?)(?=\s*\([a-z]\)|$)", doc["Options"], re.IGNORECASE)
-    return lettered([text.strip() for text in found])
+    options = re.findall(r"\([a-z]\)\s*([^(]+?)(?=\s*\([a-z]\)|$)", doc["Options"], re.IGNORECASE)
+    return lettered([text.strip() for text in options])
 
 
 def _prompt(doc: Doc) -> str:
@@ -39,8 +39,8 @@ def _gold(doc: Doc) -> str:
 
 def _score(doc: Doc, reply: str) -> Graded:
     for rule, pattern in _PATTERNS:
-        if found := re.search(pattern, reply, re.IGNORECASE):
-            return graded(_gold(doc), found[1].upper(), rule)
+        if match := re.search(pattern, reply, re.IGNORECASE):
+            return graded(_gold(doc), match[1].upper(), rule)
     return graded(_gold(doc), "", "")
 
 

@@ -15,8 +15,8 @@ from cli_ray.evals.benchmark import Benchmark, Doc, Profile, ScoredItem
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.sources import read
 from cli_ray.evals.items.survey import Entry
-from cli_ray.evals.judging.judge import Question, prompt_hash, question_about
-from cli_ray.evals.judging.verdicts import Verdicts
+from cli_ray.evals.judging.judge import prompt_hash, question_about
+from cli_ray.evals.judging.verdicts import Question, Verdicts
 from cli_ray.evals.records import ReplyRecord, Store
 from cli_ray.evals.results.aggregate import Row, row
 from cli_ray.evals.results.output import Output
