@@ -1,4 +1,7 @@
-"""What a benchmark is: where its items lie, what is asked, how a reply is read and how scores become numbers."""
+"""What a benchmark is: where its items lie, what is asked, how a reply is read and how scores become numbers.
+
+The types that benchmarks are written in and everything else passes around.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,7 @@
-"""The model side of a replica: from a batch of benchmark items to records. Knows nothing of Ray."""
+"""The model side of a replica: from a batch of benchmark items to records. Knows nothing of Ray.
+
+`Replica` prepares one batch while it generates another; a batch that fails is halved down to the item that does it.
+"""
 
 import copy
 import gc

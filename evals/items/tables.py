@@ -1,4 +1,4 @@
-"""Rows of Parquet and JSONL files, a part at a time and in flat memory."""
+"""Rows of Parquet and JSONL files, a part at a time and in flat memory. `sources` and `images` read through it."""
 
 import json
 from collections.abc import Collection, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""From the short rows of `items` to the official columns."""
+"""From the short rows of `items` to the official columns of a benchmark."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
