@@ -81,7 +81,7 @@ def _generate(scorer: Scorer, job: Job, tokens: ImageTokens, *, live: bool, spar
     def score(name: str) -> None:
         try:
             progress.finish(scorer.score(name))
-        except Exception as error:  # said at once and again at the end; the other benchmarks go on
+        except Exception as error:  # printed at once and raised at the end; the other benchmarks go on
             failures.append(f"{name}: {type(error).__name__}: {error}")
             print(f"{name} could not be scored: {error}")
 

@@ -62,7 +62,7 @@ def actor_class(replica_class: type, config: ReplicaConfig) -> Any:
         num_gpus=config.gpus,
         max_concurrency=IN_FLIGHT,
         max_restarts=0,
-        # Said outright, it also leads out of the placement group of a caller inside Ray Train or Ray Tune.
+        # Given explicitly, it also leads out of the placement group of a caller inside Ray Train or Ray Tune.
         scheduling_strategy="SPREAD",
     )
 

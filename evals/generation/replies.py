@@ -112,7 +112,7 @@ def scan_parts(benchmark: Benchmark, location: Location, decoded: str, model_has
     """
     if len(location.parts) == 1:
         return scan(benchmark, location, location.parts[0], decoded, model_hash)
-    # Said outright, "SPREAD" also leads out of the placement group of a caller inside Ray Train or Ray Tune.
+    # Given explicitly, "SPREAD" also leads out of the placement group of a caller inside Ray Train or Ray Tune.
     task, shared = ray.remote(_scan).options(scheduling_strategy="SPREAD"), ray.put(location)
     tasks = [task.remote(benchmark.name, shared, part, decoded, model_hash) for part in location.parts]
     try:

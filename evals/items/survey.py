@@ -185,7 +185,7 @@ def _scanned(benchmark: Benchmark, location: Location, finding: DataFinding) -> 
         return finding
     few = "; ".join(bad[:_NAMED]) + "; ..." * (len(bad) > _NAMED)
     detail = f"{benchmark.name}: {len(bad):,} of {len(entries):,} items cannot be asked or scored: {few}"
-    return replace(finding, state="bad items", detail=detail, fix=f"mend them in {location.where}")
+    return replace(finding, state="bad items", detail=detail, fix=f"fix them in {location.where}")
 
 
 def _unscorable(benchmark: Benchmark, location: Location) -> list[str]:
@@ -227,9 +227,7 @@ def _entry(benchmark: Benchmark, location: Location, row: int, doc: Doc, decodin
     try:
         name = benchmark.sample_id(doc, row)
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{benchmark.name}: row {row} of {location.where} has no id: {error!r}; mend the row"
-        ) from error
+        raise UserError(f"{benchmark.name}: row {row} of {location.where} has no id: {error!r}; fix the row") from error
     prompt = image_hash = fault = ""
     sizes: tuple[tuple[int, int], ...] = ()
     try:

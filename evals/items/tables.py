@@ -127,7 +127,7 @@ def _footer(path: str, size: int) -> pq.FileMetaData:
     """The footer of a file, which takes milliseconds to read where there are many row groups: as long as a part does.
 
     Args:
-        size: bytes; a file that was replaced seldom has as many.
+        size: bytes; a file that was replaced rarely has as many.
     """
     with _open(path) as file:
         return pq.read_metadata(file)

@@ -84,7 +84,7 @@ class Endpoint:
 
     def __init__(self, config: JudgeConfig, key: SecretStr, variable: str, stop: threading.Event) -> None:
         if not re.fullmatch(r"[!-~]*", key.get_secret_value()):
-            raise UserError(f"the key in {variable} holds characters that no key has; set it anew")
+            raise UserError(f"the key in {variable} holds characters that no key has; set it again")
         try:
             address = httpx.URL(config.base_url)
         except httpx.InvalidURL as error:

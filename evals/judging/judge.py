@@ -90,7 +90,7 @@ def question_about(
 
 
 def prompt_hash(benchmark: Benchmark) -> str:
-    """Hash of what a benchmark's judge is told, with the column names in place of an item; empty without a judge."""
+    """Hash of what a benchmark's judge is asked, with the column names in place of an item; empty without a judge."""
     if benchmark.judge is None:
         return ""
     doc = {column: f"{{{column}}}" for column in benchmark.columns}

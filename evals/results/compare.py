@@ -156,7 +156,7 @@ def _check_alike(a: Row, b: Row) -> None:
     if a.profile != b.profile:
         raise UserError(
             f"{a.benchmark}: scored under profile {a.profile} in A and {b.profile} in B: run `cli-ray eval` on one of "
-            "them again with the other --profile; stored replies are not generated anew"
+            "them again with the other --profile; stored replies are not generated again"
         )
     # An unjudged side has no judge; its samples have no score and drop out.
     judges = [f"{row.judge} (prompt {row.judge_prompt[:8]})" for row in (a, b) if row.judge]

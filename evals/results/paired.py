@@ -111,7 +111,7 @@ def read_side(path: str) -> Side:
     for columns in read_columns(path, COLUMNS):
         sample = sample_of(columns)
         if sample.id in items:
-            raise UserError(f"{path}: sample id {sample.id!r} occurs twice: make the table anew with `cli-ray eval`")
+            raise UserError(f"{path}: sample id {sample.id!r} occurs twice: make the table again with `cli-ray eval`")
         items[sample.id] = SideItem(sample, (columns["prompt_hash"], columns["image_hash"]), columns["reply"])
         decodings.add(columns["decoding"])
     return Side(items, frozenset(decodings))

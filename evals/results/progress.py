@@ -176,7 +176,7 @@ class _Lines:
 
 
 class _LiveTable:
-    """One rich table that is drawn anew a few times a second."""
+    """One rich table that is redrawn a few times a second."""
 
     def __init__(self, progress: Progress, stream: TextIO) -> None:
         from rich.console import Console
