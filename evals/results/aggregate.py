@@ -107,16 +107,14 @@ def row(
     samples = sorted(samples, key=lambda sample: sample.id)
     _check(benchmark, samples, expected)
     states = Counter(sample.state for sample in samples)
-    judged = benchmark.judge is not None
     # Those that rules decide are no fair sample of a benchmark whose others wait for a judge.
     counted = [] if states["unjudged"] and not judge_name else countable(samples)
     metrics = benchmark.aggregator(profile)(counted) if counted else {}
-    metric = benchmark.headline_of(profile)
-    value = metrics.get(metric)
+    value = metrics.get(benchmark.headline_of(profile))
     return Row(
         benchmark=benchmark.name,
         title=benchmark.title,
-        metric=metric,
+        metric=benchmark.headline_of(profile),
         value=value,
         standard_error=standard_error(benchmark, counted, profile),
         full_marks=benchmark.full_marks,
@@ -132,9 +130,9 @@ def row(
         unjudged=states["unjudged"],
         metrics=metrics,
         profile=profile,
-        judge=judge_name if judged else "",
-        judge_prompt=judge_prompt if judged else "",
-        judge_decoding=judge_decoding if judged else "",
+        judge=judge_name if benchmark.judge else "",
+        judge_prompt=judge_prompt if benchmark.judge else "",
+        judge_decoding=judge_decoding if benchmark.judge else "",
         stand_in=_stand_in(benchmark, samples, profile),
         references=dict(benchmark.references),
         complete=len(samples) == expected and not states["error"],
