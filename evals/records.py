@@ -157,15 +157,15 @@ class Store:
         Args:
             errors: also of samples that were recorded as `error` and nothing else.
         """
-        keys = set()
+        found = set()
         for line in self._lines(benchmark):
             try:
                 record = json.loads(line)
                 if errors or record["finish"] != "error":
-                    keys.add(record["key"])
+                    found.add(record["key"])
             except (ValueError, KeyError, TypeError):
                 continue
-        return keys
+        return found
 
     def _flush_late(self) -> None:
         """What cannot be written now is kept, and the next `append` or `flush` raises the reason."""
