@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +184,21 @@ def test_a_cluster_that_grows_is_asked_for_twice_what_it_holds_until_it_has_no_m
     refused.clear()
     assert size.wanted(6) == 6
     assert size.wanted(4) == 8, "nodes have gone, which may come again"
+
+
+def test_replicas_for_which_a_cluster_does_not_grow_are_withdrawn(
+    location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica, looks = ReplicaConfig(gpus=0, cpus=1, dtype="fp32", batch_size=2), count()
+    monkeypatch.setattr(pool, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(autoscaler, "version", lambda: 2)
+    monkeypatch.setattr(autoscaler, "refuses", lambda cpus, gpus: next(looks) > 0)
+    records, sizes = list[ReplyRecord](), list[tuple[int, int]]()
+
+    def changed(state: PoolState) -> None:
+        sizes.append((state.ready + state.starting, len(records)))
+
+    run_pool(queue_of(location, replica), job_of("", location, replica), records.extend, changed, Echo)
+    assert sizes[0] == (12, 0)
+    assert (6, 0) in sizes
+    assert len(records) == 24
