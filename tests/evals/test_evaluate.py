@@ -250,7 +250,7 @@ def _shouted(doc: Mapping[str, Any]) -> str:
     return str(doc["question"].upper())
 
 
-def test_a_benchmark_that_cannot_be_scored_is_told_and_the_others_are(
+def test_a_benchmark_that_cannot_be_scored_is_reported_and_the_others_are(
     done: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(samples: object) -> Metrics:

@@ -86,7 +86,7 @@ def test_replicas_that_fall_together_while_they_load_are_one_failure(location: L
     assert len(list(tmp_path.iterdir())) > 4
 
 
-def test_a_cluster_without_room_is_told_at_once(location: Location) -> None:
+def test_a_cluster_without_room_is_reported_at_once(location: Location) -> None:
     replica = ReplicaConfig(gpus=3, cpus=1)
     with pytest.raises(UserError, match=r"replica\.gpus = 3 and replica\.cpus = 1; .* 0 GPUs and 2 CPUs"):
         run_pool(queue_of(location), job_of("", location, replica), print, None, Echo)

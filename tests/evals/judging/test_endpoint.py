@@ -87,6 +87,6 @@ def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "ftp://host/v1", "", "http://host:port/v1"])
-def test_an_address_that_is_none_is_told(tmp_path: Path, url: str) -> None:
+def test_an_address_that_is_none_is_reported(tmp_path: Path, url: str) -> None:
     with pytest.raises(UserError, match=r"judge\.base_url"):
         ask_all(a_config(url), [a_question(1)], kept(tmp_path))

@@ -41,7 +41,7 @@ def test_a_dead_judge_is_given_up_and_gives_no_score(tmp_path: Path) -> None:
     assert scored.metrics == {}
 
 
-def test_a_judge_without_a_name_is_told(tmp_path: Path) -> None:
+def test_a_judge_without_a_name_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"judge\.model"):
         ask_all(JudgeConfig(), [a_question(1)], kept(tmp_path))
 
@@ -65,7 +65,7 @@ def test_no_more_questions_are_in_flight_than_allowed(tmp_path: Path) -> None:
     assert (tally.answered, highest) == (12, 3)
 
 
-def test_progress_is_told_after_each_question(tmp_path: Path) -> None:
+def test_progress_is_reported_after_each_question(tmp_path: Path) -> None:
     done: list[int] = []
     with serving(good) as server:
         ask_all(a_config(server.url), map(a_question, range(5)), kept(tmp_path), lambda one: done.append(one.answered))

@@ -68,7 +68,9 @@ def test_a_judge_that_nobody_can_read_ends_in_an_error_with_an_example(
     assert (row.value, row.unjudged) == (None, items)
 
 
-def test_some_that_cannot_be_read_are_told_and_asked_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_some_that_cannot_be_read_are_reported_and_asked_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = evaluated(tmp_path, "mm-vet")
     with serving(lambda body, number: (200, "well" if number == 0 else "0.5", {})) as server:
         assert judged(folder, server) == 0

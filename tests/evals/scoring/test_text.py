@@ -60,7 +60,7 @@ def test_tolerance(gold: str, reply: str, score: float) -> None:
     assert relaxed(gold, reply).score == score
 
 
-def test_what_was_read_is_told() -> None:
+def test_what_was_read_is_reported() -> None:
     assert (relaxed("100", "98").parsed, relaxed("100", "98").rule) == ("98.0", "number")
     assert relaxed("dog", "").state == "unparsed"
 
