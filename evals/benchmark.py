@@ -1,4 +1,7 @@
-"""What a benchmark is: where its items lie, what is asked, how a reply is read and how scores become numbers."""
+"""What a benchmark is: where its items lie, what is asked, how a reply is read and how scores become numbers.
+
+The types that benchmarks are written in and everything else passes around.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,7 +45,7 @@ class Graded:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class ScoredItem:
     """One scored item."""
 
     id: str
@@ -169,10 +172,10 @@ class Benchmark:
     """Items that are scored together (MME's two questions on an image)."""
     cluster: Callable[[Doc], str] | None = None
     """Items that share an image or a group; without, items with equal images do."""
-    aggregate: Callable[[Sequence[Sample]], Metrics]
+    aggregate: Callable[[Sequence[ScoredItem]], Metrics]
     """From scored samples (none without a score, no part of a unit) to metrics in the units of published tables:
     percent, or points for MME and OCRBench. Called with at least one sample."""
-    strict_aggregate: Callable[[Sequence[Sample]], Metrics] | None = None
+    strict_aggregate: Callable[[Sequence[ScoredItem]], Metrics] | None = None
     headline: str
     """The metric in the table; under `strict`, too, unless that has its own."""
     strict_headline: str = ""
@@ -216,6 +219,6 @@ class Benchmark:
         """How the protocol under a profile departs from the authors'."""
         return self.notes + (() if profile == "strict" else self.upstream_notes)
 
-    def aggregator(self, profile: Profile) -> Callable[[Sequence[Sample]], Metrics]:
+    def aggregator(self, profile: Profile) -> Callable[[Sequence[ScoredItem]], Metrics]:
         """How scores become metrics under a profile."""
         return self.strict_aggregate if profile == "strict" and self.strict_aggregate else self.aggregate

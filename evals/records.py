@@ -1,9 +1,8 @@
-"""Finished samples on any pyarrow filesystem: `records/<benchmark>/<session>.jsonl`, only ever added to.
+"""Replies as they are stored the moment they are generated, in `records/<benchmark>/<session>.jsonl` of an output.
 
-Each `Store` writes files of its own, so that two drivers on one output harm nothing: both records of a sample lie
-there, and the first counts.
-
-The record of one generated reply: what is stored the moment a sample is finished.
+`cli_ray.evals.generation` makes the records and appends them to a `Store`, on any pyarrow filesystem; scoring and the
+judge read them. Nothing is ever overwritten: each `Store` writes files of its own, so that two drivers on one output
+harm nothing. Both records of a sample lie there then, and the first counts.
 """
 
 import hashlib
@@ -24,8 +23,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cli_ray.evals.benchmark import Reply
 from cli_ray.storage.files import resolve
 
+FLUSH_SECONDS = 5.0
+"""Between files on object stores, which cannot append."""
 
-class Record(BaseModel):
+
+class ReplyRecord(BaseModel):
     """A reply and all that it depends on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,12 +59,12 @@ class Record(BaseModel):
 
 def digest(*parts: str | bytes) -> str:
     """32 hex digits of a hash over the parts, whose borders count."""
-    state = hashlib.blake2b(digest_size=16)
+    content = hashlib.blake2b(digest_size=16)
     for part in parts:
         data = part.encode(errors="surrogatepass") if isinstance(part, str) else part
-        state.update(len(data).to_bytes(8, "little"))
-        state.update(data)
-    return state.hexdigest()
+        content.update(len(data).to_bytes(8, "little"))
+        content.update(data)
+    return content.hexdigest()
 
 
 def key_of(benchmark: str, sample_id: str, prompt_hash: str, image_hash: str, decoding: str, model: str) -> str:
@@ -70,12 +72,8 @@ def key_of(benchmark: str, sample_id: str, prompt_hash: str, image_hash: str, de
     return digest(benchmark, sample_id, prompt_hash, image_hash, decoding, model)
 
 
-FLUSH_SECONDS = 5.0
-"""Between files on object stores, which cannot append."""
-
-
-class Records(Mapping[str, Record]):
-    """Records that stay the lines they were stored as, in a third of the memory, and are read when looked up.
+class Records(Mapping[str, ReplyRecord]):
+    """Records kept as the lines they were stored as, in a third of the memory; each is parsed when it is looked up.
 
     Args:
         lines: by the names that the records are looked up by.
@@ -84,8 +82,8 @@ class Records(Mapping[str, Record]):
     def __init__(self, lines: dict[str, bytes]) -> None:
         self._lines = lines
 
-    def __getitem__(self, name: str) -> Record:
-        return Record.model_validate_json(self._lines[name])
+    def __getitem__(self, name: str) -> ReplyRecord:
+        return ReplyRecord.model_validate_json(self._lines[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._lines)
@@ -121,7 +119,7 @@ class Store:
         self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
 
-    def append(self, records: Sequence[Record]) -> None:
+    def append(self, records: Sequence[ReplyRecord]) -> None:
         """Stores records: at once on a mounted filesystem, elsewhere within seconds; see `flush`."""
         with self._lock:
             for record in records:
@@ -142,16 +140,16 @@ class Store:
         """The records of a benchmark by key. Of several with one key the first that has a reply counts, or the first
         error. Lines that a killed driver left unfinished are passed over; their samples are simply not done.
         """
-        found: dict[str, bytes] = {}
+        lines: dict[str, bytes] = {}
         for line in self._lines(benchmark):
             try:
-                record = Record.model_validate_json(line)
+                record = ReplyRecord.model_validate_json(line)
             except ValidationError:
                 continue
-            known = found.get(record.key)
-            if known is None or (record.finish != "error" and Record.model_validate_json(known).finish == "error"):
-                found[record.key] = line
-        return Records(found)
+            first = lines.get(record.key)
+            if first is None or (record.finish != "error" and _is_error(first)):
+                lines[record.key] = line
+        return Records(lines)
 
     def keys(self, benchmark: str, *, errors: bool = True) -> set[str]:
         """The keys of a benchmark's records, without holding those.
@@ -170,7 +168,7 @@ class Store:
         return found
 
     def _flush_late(self) -> None:
-        """What cannot be written now is kept, and the next `append` or `flush` tells why."""
+        """What cannot be written now is kept, and the next `append` or `flush` raises the reason."""
         with suppress(OSError):
             self.flush()
 
@@ -209,3 +207,7 @@ class Store:
                     *lines, rest = (rest + bytes(data)).split(b"\n")
                     yield from lines
                 yield rest
+
+
+def _is_error(line: bytes) -> bool:
+    return ReplyRecord.model_validate_json(line).finish == "error"

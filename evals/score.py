@@ -1,13 +1,16 @@
-"""Scores of replies: pure, without torch, ray, files or network."""
+"""Scores of replies: pure, without torch, ray, files or network.
+
+`score` is for callers who have documents and replies; the scorer of an evaluation calls `score_one` item by item.
+"""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Messages, Metrics, Profile, Reply, Sample, State
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Messages, Metrics, Profile, Reply, ScoredItem, State
 from cli_ray.evals.scoring.reasoning import without_reasoning
 from cli_ray.evals.scoring.statement import unwrapped
-from cli_ray.evals.suite import benchmark
+from cli_ray.evals.suite import benchmark as named
 
 AskJudge = Callable[[Messages], str | None]
 """The answer of a judge; None when it could not be had."""
@@ -17,7 +20,7 @@ AskJudge = Callable[[Messages], str | None]
 class Scored:
     """The outcome of a benchmark."""
 
-    samples: list[Sample]
+    samples: list[ScoredItem]
     metrics: Metrics
     """Over the samples that have a score; empty when none has."""
 
@@ -43,17 +46,17 @@ def score(
         UserError: there is no such benchmark, there are not as many replies as documents, or a document lacks a
             column.
     """
-    one = benchmark(name)
+    benchmark = named(name)
     if len(docs) != len(replies):
         raise UserError(f"{name}: {len(replies)} replies for {len(docs)} documents: give one for each")
     samples = []
     for row, (doc, reply) in enumerate(zip(docs, replies, strict=True)):
-        missing = [column for column in one.columns if column not in doc]
+        missing = [column for column in benchmark.columns if column not in doc]
         if missing:
             raise UserError(f"{name}: document {row} lacks the columns {', '.join(missing)}")
         reply = Reply(reply) if isinstance(reply, str) else reply
-        samples.append(score_one(one, doc, one.sample_id(doc, row), reply, judge, profile))
-    return Scored(samples, metrics(one, samples, profile))
+        samples.append(score_one(benchmark, doc, benchmark.sample_id(doc, row), reply, judge, profile))
+    return Scored(samples, metrics(benchmark, samples, profile))
 
 
 def score_one(
@@ -64,7 +67,7 @@ def score_one(
     judge: AskJudge | None,
     profile: Profile,
     image_hash: str = "",
-) -> Sample:
+) -> ScoredItem:
     """Scores one reply.
 
     Args:
@@ -72,7 +75,7 @@ def score_one(
     """
     graded, state, stand_in = _graded(benchmark, doc, reply, judge, profile)
     unit = benchmark.unit(doc) if benchmark.unit else sample_id
-    return Sample(
+    return ScoredItem(
         id=sample_id,
         score=graded.score,
         parsed=graded.parsed,
@@ -96,14 +99,14 @@ def _graded(
     text = without_reasoning(reply.text)
     ruled = _ruled(benchmark, doc, reply.text.strip(), profile)
     graded: Graded = ruled
-    asked = benchmark.judge and benchmark.judge.prompt(doc, text)
-    if benchmark.judge and asked:
-        answer = judge(asked) if judge else None
-        read = None if answer is None else benchmark.judge.reader(profile)(doc, text, answer)
-        if read is None:
+    question = benchmark.judge and benchmark.judge.prompt(doc, text)
+    if benchmark.judge and question:
+        answer = judge(question) if judge else None
+        verdict = None if answer is None else benchmark.judge.reader(profile)(doc, text, answer)
+        if verdict is None:
             rule = "no judge" if judge is None else "judge failed" if answer is None else "judge answered nonsense"
             return Graded(None, ruled.parsed, rule), "unjudged", ruled.score
-        graded = read
+        graded = verdict
     return graded, "truncated" if graded.state == "ok" and reply.finish == "length" else graded.state, None
 
 
@@ -115,14 +118,14 @@ def _ruled(benchmark: Benchmark, doc: Doc, reply: str, profile: Profile) -> Grad
     return benchmark.score(doc, reply if benchmark.scores_reasoning else text)
 
 
-def countable(samples: Iterable[Sample]) -> list[Sample]:
+def countable(samples: Iterable[ScoredItem]) -> list[ScoredItem]:
     """The samples with a score, without those of units in which another one has none."""
     samples = list(samples)
     broken = {sample.unit for sample in samples if sample.score is None}
     return [sample for sample in samples if sample.unit not in broken]
 
 
-def metrics(benchmark: Benchmark, samples: Sequence[Sample], profile: Profile) -> Metrics:
+def metrics(benchmark: Benchmark, samples: Sequence[ScoredItem], profile: Profile) -> Metrics:
     """The metrics of a benchmark; empty when nothing can be counted."""
     counted = countable(samples)
     return benchmark.aggregator(profile)(counted) if counted else {}

@@ -1,4 +1,7 @@
-"""Files in the formats of the servers that score splits with hidden answers."""
+"""Files in the formats of the servers that score splits with hidden answers.
+
+Benchmarks name one of the writers in their `Submission`; `cli_ray.evals.results.output` calls it.
+"""
 
 import io
 import json
@@ -6,11 +9,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 
 from cli_ray.evals.benchmark import Answer, Doc, Graded
-
-CELL = 32767
-"""The longest text of a cell in Excel, in UTF-16 units: characters beyond U+FFFF count as two."""
-CUT = " [cut to fit the cell]"
-"""The end of a text that was cut, without a word that could be taken for the letter of an option."""
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -22,17 +20,17 @@ def hidden(doc: Doc, reply: str) -> Graded:
 
 def rrc(answers: Sequence[Answer]) -> bytes:
     """The Robust Reading Competition (DocVQA, InfoVQA): a list of `questionId` and `answer`."""
-    return as_json([{"questionId": int(one.facets["questionId"]), "answer": one.parsed} for one in answers])
+    return as_json([{"questionId": int(answer.facets["questionId"]), "answer": answer.parsed} for answer in answers])
 
 
 def evalai(answers: Sequence[Answer]) -> bytes:
     """VQA on EvalAI (VQAv2, TextVQA): a list of `question_id` and `answer`."""
-    return as_json([{"question_id": one.facets["question_id"], "answer": one.parsed} for one in answers])
+    return as_json([{"question_id": answer.facets["question_id"], "answer": answer.parsed} for answer in answers])
 
 
 def vizwiz(answers: Sequence[Answer]) -> bytes:
     """VizWiz on EvalAI: a list of `image` and `answer`."""
-    return as_json([{"image": f"{one.facets['question_id']}.jpg", "answer": one.parsed} for one in answers])
+    return as_json([{"image": f"{answer.facets['question_id']}.jpg", "answer": answer.parsed} for answer in answers])
 
 
 def normalised(normal: Callable[[str], str]) -> Callable[[Doc, str], Graded]:
@@ -49,9 +47,8 @@ def xlsx(rows: Sequence[Mapping[str, object]]) -> bytes:
     """A workbook of one sheet: the keys of the first row, then the rows. Texts stay texts, also those that look like
     formulas.
 
-    Characters that a workbook cannot hold, all those outside XML 1.0, are left out. A text longer than `CELL` loses its
-    end for the mark `CUT`: one endless reply does not spoil the file, the server reads the rest of it, where an answer
-    mostly is, and who opens the file sees the cut. The whole reply stays in the samples.
+    Characters that a workbook cannot hold, all those outside XML 1.0, are left out. openpyxl cuts a text at 32,767
+    characters, the most that a cell holds; the whole reply stays in the samples.
     """
     from openpyxl import Workbook
     from openpyxl.cell import WriteOnlyCell
@@ -62,7 +59,7 @@ def xlsx(rows: Sequence[Mapping[str, object]]) -> bytes:
     def cell(value: object) -> object:
         if not isinstance(value, str):
             return value
-        text = WriteOnlyCell(sheet, _fitting(_NOT_XML.sub("", value)))
+        text = WriteOnlyCell(sheet, _NOT_XML.sub("", value))
         text.data_type = "s"
         return text
 
@@ -73,11 +70,3 @@ def xlsx(rows: Sequence[Mapping[str, object]]) -> bytes:
     file = io.BytesIO()
     book.save(file)
     return file.getvalue()
-
-
-def _fitting(text: str) -> str:
-    """The text, or as much of it as a cell holds, no character halved, and the mark."""
-    units = text.encode("utf-16-le")
-    if len(units) <= 2 * CELL:
-        return text
-    return units[: 2 * (CELL - len(CUT))].decode("utf-16-le", errors="ignore") + CUT

@@ -64,7 +64,7 @@ USES_RAY = {
     "tune/sweep.py",
     "tune/trial.py",
 }
-EVALS_USE_RAY = {"generation/pool.py", "run.py"}
+EVALS_USE_RAY = {"generation/pool.py", "generation/replica.py", "generation/replies.py", "generation/size.py"}
 
 
 def imported(path: Path) -> set[str]:

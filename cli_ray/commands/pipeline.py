@@ -85,7 +85,7 @@ def check(settings: PipelineArguments, run: RunConfig) -> None:
 def check_cluster(settings: PipelineArguments, run: RunConfig) -> None:
     """Raises UserError when no node that the cluster has, or can grow by, could ever hold a replica."""
     from cli_ray.cluster import connect
-    from cli_ray.evals.generation.pool import no_room, place_of
+    from cli_ray.evals.generation.size import no_room, place_of
     from cli_ray.room import refuse_hopeless
 
     connect(run.cluster.max_workers * run.cluster.cpus_per_worker)

@@ -3,11 +3,11 @@
 import re
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Source
+from cli_ray.evals.prompts import LETTER
 from cli_ray.evals.scoring.choice import graded, indexed, lettered, lines, stated
 from cli_ray.evals.scoring.means import accuracy
 from cli_ray.evals.scoring.reasoning import without_reasoning
-from cli_ray.evals.scoring.text import plain
-from cli_ray.evals.wording import LETTER
+from cli_ray.evals.scoring.text import without_punctuation
 
 
 def _prompt(doc: Doc) -> str:
@@ -20,7 +20,7 @@ def _score(doc: Doc, reply: str) -> Graded:
     As upstream's filter looks at the start before reasoning is cut, `B. a dog` behind reasoning is none.
     """
     start = re.match(r"([A-Z])\.", reply)
-    letter = plain(start[1] if start else without_reasoning(reply)).upper()
+    letter = without_punctuation(start[1] if start else without_reasoning(reply)).upper()
     known = letter if letter in lettered(doc["options"]) else ""
     return graded(indexed(doc), known, "letter at start" if start else "letter alone")
 

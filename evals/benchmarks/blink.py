@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from statistics import fmean
 
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, ScoredItem, Source
 from cli_ray.evals.scoring.choice import graded, lettered, stated
 from cli_ray.evals.scoring.means import accuracy_by
 
@@ -46,7 +46,7 @@ def _strict(doc: Doc, reply: str) -> Graded:
 _by_task = accuracy_by("sub_task")
 
 
-def _aggregate(samples: Sequence[Sample]) -> Metrics:
+def _aggregate(samples: Sequence[ScoredItem]) -> Metrics:
     """The mean over items, that of each task, and the mean of these, as the authors have it."""
     metrics = _by_task(samples)
     tasks = [value for name, value in metrics.items() if name.startswith("accuracy/")]

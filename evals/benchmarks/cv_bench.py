@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, ScoredItem, Source
 from cli_ray.evals.scoring.choice import graded, lettered, stated
 from cli_ray.evals.scoring.means import accuracy_by, grouped, percent
 
@@ -31,10 +31,11 @@ def _strict(doc: Doc, reply: str) -> Graded:
 _by_task = accuracy_by("task")
 
 
-def _of_paper(samples: Sequence[Sample]) -> Metrics:
+def _of_paper(samples: Sequence[ScoredItem]) -> Metrics:
     """Half the mean of ADE20K and COCO and half Omni3D, as the paper and upstream's unused function have it; sources
     that a part of the set lacks are left out."""
-    sources = {name: percent(each) for name, each in grouped(samples, lambda one: str(one.facets["source"])).items()}
+    groups = grouped(samples, lambda sample: str(sample.facets["source"]))
+    sources = {name: percent(group) for name, group in groups.items()}
     flat = [value for name, value in sources.items() if name != "Omni3D"]
     halves = [sum(flat) / len(flat)] if flat else []
     halves += [sources["Omni3D"]] if "Omni3D" in sources else []

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source, Submission
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, ScoredItem, Source, Submission
+from cli_ray.evals.prompts import SHORT
 from cli_ray.evals.scoring.means import percent
 from cli_ray.evals.scoring.text import anls
 from cli_ray.evals.submission import hidden, rrc
-from cli_ray.evals.wording import SHORT
 
 HUB = ("lmms-lab-encoder/DocVQA", "lmms-lab/DocVQA")
 
@@ -20,7 +20,7 @@ def _score(doc: Doc, reply: str) -> Graded:
     return anls(doc["answers"], reply)
 
 
-def _aggregate(samples: Sequence[Sample]) -> Metrics:
+def _aggregate(samples: Sequence[ScoredItem]) -> Metrics:
     return {"anls": percent(samples)}
 
 

@@ -1,9 +1,9 @@
 """GQA: compositional questions on photographs (arXiv 1902.09506)."""
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Source
+from cli_ray.evals.prompts import SHORT
 from cli_ray.evals.scoring.means import accuracy
 from cli_ray.evals.scoring.text import exact
-from cli_ray.evals.wording import SHORT
 
 HUB = ("lmms-lab-encoder/GQA", "lmms-lab/GQA")
 

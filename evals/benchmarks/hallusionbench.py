@@ -5,7 +5,7 @@ Read by rules, as the `_intern` functions of lmms-eval 0.7.3 do, not by a judge.
 
 from collections.abc import Sequence
 
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, ScoredItem, Source
 from cli_ray.evals.scoring.means import grouped, percent
 from cli_ray.evals.scoring.yes_no import first_word, graded
 
@@ -34,13 +34,13 @@ def _set(doc: Doc) -> str:
     return f"{doc['category']}/{doc['subcategory']}/{doc['set_id']}"
 
 
-def _all_right(samples: Sequence[Sample], facet: str) -> float:
+def _all_right(samples: Sequence[ScoredItem], facet: str) -> float:
     """Percentage of groups, of one set and one value of a facet, with every answer right."""
     groups = grouped(samples, lambda sample: f"{sample.unit}/{sample.facets[facet]}").values()
     return 100 * sum(all(sample.score for sample in group) for group in groups) / len(groups)
 
 
-def _aggregate(samples: Sequence[Sample]) -> Metrics:
+def _aggregate(samples: Sequence[ScoredItem]) -> Metrics:
     """Right answers; questions right on every figure of their set; figures with every question right; their mean."""
     metrics = {
         "aAcc": percent(samples),

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, ScoredItem, Source
 from cli_ray.evals.prompts import template
 from cli_ray.evals.scoring.means import grouped
 from cli_ray.evals.scoring.text import rouge_l
@@ -38,8 +38,8 @@ def _ask(doc: Doc, reply: str) -> Messages:
         f"[Assistant {number}]\n{answer}\n\n[End of Assistant {number}]\n\n"
         for number, answer in ((1, doc["gpt_answer"]), (2, reply))
     )
-    asked = f"[Context]\n{context}\n\n[Question]\n{doc['question']}\n\n{''.join(answers)}"
-    return ({"role": "user", "content": f"{asked}[System]\n{template('llava_wild')}\n\n"},)
+    question = f"[Context]\n{context}\n\n[Question]\n{doc['question']}\n\n{''.join(answers)}"
+    return ({"role": "user", "content": f"{question}[System]\n{template('llava_wild')}\n\n"},)
 
 
 def _read(doc: Doc, reply: str, answer: str) -> Graded | None:
@@ -54,19 +54,19 @@ def _strict_read(doc: Doc, reply: str, answer: str) -> Graded | None:
     """Two scores of 0 to 10 alone on the first line, or else each with the name of its assistant."""
     text = re.sub(r"[*_`#]", "", answer)
     points = _LINE.match(text)
-    found = list(points.groups()) if points else [score[1] for name in _LABELLED if (score := name.search(text))]
-    if len(found) < 2:
+    scores = list(points.groups()) if points else [score[1] for name in _LABELLED if (score := name.search(text))]
+    if len(scores) < 2:
         return None
-    return Graded(float(found[1]) / 10, reply, "judge", parts={"reference": float(found[0])})
+    return Graded(float(scores[1]) / 10, reply, "judge", parts={"reference": float(scores[0])})
 
 
-def _relative(samples: Sequence[Sample]) -> float:
+def _relative(samples: Sequence[ScoredItem]) -> float:
     """The points of the replies in percent of those of the references, which stand-ins take for 10; 0 if all are 0."""
     reference = sum(sample.parts.get("reference", 10.0) for sample in samples)
     return 100 * sum(10 * (sample.score or 0.0) for sample in samples) / reference if reference else 0.0
 
 
-def _aggregate(samples: Sequence[Sample]) -> Metrics:
+def _aggregate(samples: Sequence[ScoredItem]) -> Metrics:
     groups = grouped(samples, lambda sample: str(sample.facets["category"]))
     return {"relative score": _relative(samples)} | {
         f"relative score/{name}": _relative(group) for name, group in groups.items()

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, ScoredItem, Source
 from cli_ray.evals.prompts import template
 from cli_ray.evals.scoring.letter import find_letter
 from cli_ray.evals.scoring.means import accuracy, grouped, percent
@@ -29,14 +29,14 @@ def _rules(doc: Doc, reply: str) -> Graded:
 
 def _numbers(text: str) -> list[str]:
     """The numbers in a text, each written in the shortest way."""
-    return [f"{float(one):g}" for one in re.findall(r"-?\d+(?:\.\d+)?|-?\.\d+", text.replace(",", ""))]
+    return [f"{float(number):g}" for number in re.findall(r"-?\d+(?:\.\d+)?|-?\.\d+", text.replace(",", ""))]
 
 
 def _ask(doc: Doc, reply: str) -> Messages:
-    asked = template("mathverse").format(
+    question = template("mathverse").format(
         question=doc["question_for_eval"], answer=doc["answer"], prediction=reply, positive="1", negative="0"
     )
-    return ({"role": "user", "content": asked},)
+    return ({"role": "user", "content": question},)
 
 
 def _read(doc: Doc, reply: str, answer: str) -> Graded | None:
@@ -59,12 +59,14 @@ _ALONE = re.compile(rf"\W*{_MARK}\W*")
 def _strict_read(doc: Doc, reply: str, answer: str) -> Graded | None:
     """The mark that the answer begins with, that it calls one, or that is its last line; nonsense if these differ."""
     lines = [line for line in re.sub(r"[*_`]", "", answer).splitlines() if line.strip()]
-    found = [_BEGINS.match(lines[0]), _ALONE.fullmatch(lines[-1]), *_CALLED.finditer("\n".join(lines))] if lines else []
-    marks = {one[1] for one in found if one}
+    matches = (
+        [_BEGINS.match(lines[0]), _ALONE.fullmatch(lines[-1]), *_CALLED.finditer("\n".join(lines))] if lines else []
+    )
+    marks = {match[1] for match in matches if match}
     return Graded(float(marks.pop()), reply, "judge") if len(marks) == 1 else None
 
 
-def _aggregate(samples: Sequence[Sample]) -> Metrics:
+def _aggregate(samples: Sequence[ScoredItem]) -> Metrics:
     groups = grouped(samples, lambda sample: str(sample.facets["problem_version"]))
     groups |= grouped(samples, lambda sample: str(sample.facets["metadata"].get("subfield")))
     return accuracy(samples) | {f"accuracy/{name}": percent(group) for name, group in groups.items()}

@@ -6,7 +6,7 @@ Questions are put as in the task `mathvista_testmini_format` of lmms-eval 0.7.3.
 
 from collections.abc import Sequence
 
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, ScoredItem, Source
 from cli_ray.evals.prompts import template
 from cli_ray.evals.scoring.choice import lettered, lines
 from cli_ray.evals.scoring.math import NO_ANSWER, direct, equal, extracted, normalised, option_letter, the_only
@@ -66,10 +66,10 @@ def _read(doc: Doc, reply: str, answer: str) -> Graded | None:
 
 def _strict_read(doc: Doc, reply: str, answer: str) -> Graded | None:
     """The one option, number or list in the answer. An answer that there is none makes the reply wrong."""
-    found = the_only(doc, answer)
-    if not found and NO_ANSWER.fullmatch(answer.strip()):
+    extraction = the_only(doc, answer)
+    if not extraction and NO_ANSWER.fullmatch(answer.strip()):
         return Graded(0.0, "", "judge finds no answer", "unparsed")
-    return _graded(doc, found, "judge", strict=True) if found else None
+    return _graded(doc, extraction, "judge", strict=True) if extraction else None
 
 
 def _is_answer(doc: Doc, extraction: str) -> bool:
@@ -79,8 +79,8 @@ def _is_answer(doc: Doc, extraction: str) -> bool:
     return extraction in doc["choices"] or option_letter(extraction) in lettered(doc["choices"])
 
 
-def _aggregate(samples: Sequence[Sample]) -> Metrics:
-    groups: dict[str, list[Sample]] = {}
+def _aggregate(samples: Sequence[ScoredItem]) -> Metrics:
+    groups: dict[str, list[ScoredItem]] = {}
     for sample in samples:
         types = {key: sample.facets[key] for key in ("question_type", "answer_type")}
         fields = types | {key: sample.facets["metadata"].get(key) for key in _FACETS}

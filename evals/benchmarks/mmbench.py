@@ -3,7 +3,7 @@
 Scored without a judge, as the task `mmbench_en_dev_static` of lmms-eval 0.7.3; for Chinese upstream has no such task.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cli_ray.evals.benchmark import Answer, Benchmark, Doc, Graded, Source, Submission
@@ -59,8 +59,11 @@ def _hidden_letter(letter: str, rule: str) -> Graded:
 
 
 def _submission(answers: Sequence[Answer]) -> bytes:
-    rows = ({key: None if _absent(value) else value for key, value in one.facets.items()} for one in answers)
-    return xlsx([row | {"prediction": one.reply} for row, one in zip(rows, answers, strict=True)])
+    return xlsx([_present(answer.facets) | {"prediction": answer.reply} for answer in answers])
+
+
+def _present(facets: Mapping[str, object]) -> dict[str, object]:
+    return {key: None if _absent(value) else value for key, value in facets.items()}
 
 
 def _question(doc: Doc) -> str:

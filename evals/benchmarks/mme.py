@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from math import fsum
 
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, ScoredItem, Source
+from cli_ray.evals.prompts import SHORT
 from cli_ray.evals.scoring.means import grouped, percent
 from cli_ray.evals.scoring.yes_no import first_letters, first_word, graded
-from cli_ray.evals.wording import SHORT
 
 PERCEPTION = (
     "existence", "count", "position", "color", "posters", "celebrity", "scene", "landmark", "artwork", "OCR",
@@ -34,7 +34,7 @@ def _image(doc: Doc) -> str:
     return f"{doc['category']}/{doc['question_id']}"
 
 
-def _aggregate(samples: Sequence[Sample]) -> Metrics:
+def _aggregate(samples: Sequence[ScoredItem]) -> Metrics:
     """A category gives the percentage of right answers plus that of images with all answers right; perception and
     cognition are sums over those of their categories that are present, of 2000 and 800."""
     categories = {
@@ -48,7 +48,7 @@ def _aggregate(samples: Sequence[Sample]) -> Metrics:
     }
 
 
-def _all_right(samples: Sequence[Sample]) -> float:
+def _all_right(samples: Sequence[ScoredItem]) -> float:
     images = grouped(samples, lambda sample: sample.unit).values()
     return 100 * sum(all(sample.score for sample in image) for image in images) / len(images)
 

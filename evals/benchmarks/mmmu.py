@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
-from cli_ray.evals.benchmark import Answer, Benchmark, Doc, Graded, Metrics, Sample, Source, Submission
+from cli_ray.evals.benchmark import Answer, Benchmark, Doc, Graded, Metrics, ScoredItem, Source, Submission
 from cli_ray.evals.scoring.choice import graded, lettered, lines, stated
 from cli_ray.evals.scoring.means import accuracy, grouped, percent
 from cli_ray.evals.scoring.mmmu import candidates, choose, matches
@@ -84,12 +84,12 @@ def _strict_hidden(doc: Doc, reply: str) -> Graded:
     return Graded(None, *read, "ok" if read[0] else "unparsed")
 
 
-def _subject(sample: Sample) -> str:
+def _subject(sample: ScoredItem) -> str:
     """The subject of an item, from an id such as `validation_Art_Theory_1`."""
     return str(sample.facets["id"]).partition("_")[2].rpartition("_")[0]
 
 
-def _aggregate(samples: Sequence[Sample]) -> Metrics:
+def _aggregate(samples: Sequence[ScoredItem]) -> Metrics:
     """The mean over items; the same for each domain and subject."""
     domains = grouped(samples, lambda sample: _DOMAIN.get(_subject(sample), "Other"))
     groups = domains | grouped(samples, _subject)

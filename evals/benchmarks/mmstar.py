@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, ScoredItem, Source
 from cli_ray.evals.scoring.choice import graded
 from cli_ray.evals.scoring.letter import find_letter
 from cli_ray.evals.scoring.means import grouped, percent
@@ -26,13 +26,13 @@ def _strict(doc: Doc, reply: str) -> Graded:
     return graded(_gold(doc), *read_letter(reply, "ABCD"))
 
 
-def _mean_of_classes(samples: Sequence[Sample]) -> float:
+def _mean_of_classes(samples: Sequence[ScoredItem]) -> float:
     """The mean over classes of the mean score in each, in percent."""
     classes = grouped(samples, lambda sample: str(sample.facets["l2_category"]))
     return sum(percent(each) for each in classes.values()) / len(classes)
 
 
-def _aggregate(samples: Sequence[Sample]) -> Metrics:
+def _aggregate(samples: Sequence[ScoredItem]) -> Metrics:
     """The mean over classes, and over items as the authors have it; both for each category, too."""
     categories = grouped(samples, lambda sample: str(sample.facets["category"]))
     metrics = {"average": _mean_of_classes(samples), "accuracy": percent(samples)}

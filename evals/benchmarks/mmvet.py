@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, Sample, Source
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Judge, Messages, Metrics, ScoredItem, Source
 from cli_ray.evals.prompts import template
 from cli_ray.evals.scoring.means import percent
 
@@ -55,9 +55,9 @@ def _strict_read(doc: Doc, reply: str, answer: str) -> Graded | None:
     return Graded(grades.pop(), reply, "judge") if len(grades) == 1 else None
 
 
-def _aggregate(samples: Sequence[Sample]) -> Metrics:
+def _aggregate(samples: Sequence[ScoredItem]) -> Metrics:
     """The mean grade over all, by ability, and by combination of abilities as `score/ocr+math`."""
-    groups: dict[str, list[Sample]] = {}
+    groups: dict[str, list[ScoredItem]] = {}
     for sample in samples:
         abilities = str(sample.facets["capability"]).split(",")
         for name in dict.fromkeys((*abilities, "+".join(sorted(abilities)))):

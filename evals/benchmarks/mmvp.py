@@ -6,7 +6,7 @@ Four answers were put right in `lmms-lab-eval/MMVP`, so numbers differ slightly 
 import re
 from collections.abc import Sequence
 
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, ScoredItem, Source
 from cli_ray.evals.scoring.choice import graded, lettered, lines, stated
 from cli_ray.evals.scoring.means import accuracy, grouped
 
@@ -23,8 +23,8 @@ _PATTERNS = (
 
 def _options(doc: Doc) -> dict[str, str]:
     """The options of a text such as `(a) Open (b) Closed`."""
-    found = re.findall(r"\([a-z]\)\s*([^(]+?)(?=\s*\([a-z]\)|$)", doc["Options"], re.IGNORECASE)
-    return lettered([text.strip() for text in found])
+    options = re.findall(r"\([a-z]\)\s*([^(]+?)(?=\s*\([a-z]\)|$)", doc["Options"], re.IGNORECASE)
+    return lettered([text.strip() for text in options])
 
 
 def _prompt(doc: Doc) -> str:
@@ -39,8 +39,8 @@ def _gold(doc: Doc) -> str:
 
 def _score(doc: Doc, reply: str) -> Graded:
     for rule, pattern in _PATTERNS:
-        if found := re.search(pattern, reply, re.IGNORECASE):
-            return graded(_gold(doc), found[1].upper(), rule)
+        if match := re.search(pattern, reply, re.IGNORECASE):
+            return graded(_gold(doc), match[1].upper(), rule)
     return graded(_gold(doc), "", "")
 
 
@@ -52,7 +52,7 @@ def _pair(doc: Doc) -> str:
     return str((int(doc["Index"]) - 1) // 2)
 
 
-def _aggregate(samples: Sequence[Sample]) -> Metrics:
+def _aggregate(samples: Sequence[ScoredItem]) -> Metrics:
     """The share of pairs with both answers right, and of single answers; halves of a pair count only if there is no
     whole one."""
     groups = list(grouped(samples, lambda sample: sample.unit).values())

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, ScoredItem, Source
 from cli_ray.evals.scoring.means import grouped, percent
 from cli_ray.evals.scoring.statement import NARROW
 
@@ -42,7 +42,7 @@ def _folded(text: str) -> str:
     return text.translate(NARROW).lower().strip().replace("\n", " ")
 
 
-def _aggregate(samples: Sequence[Sample]) -> Metrics:
+def _aggregate(samples: Sequence[ScoredItem]) -> Metrics:
     """Points of 1000, and of those that each type can give; scaled up where not all items are scored."""
     types = grouped(samples, lambda sample: str(sample.facets["question_type"]))
     metrics = {"points": 10 * percent(samples)}

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, Sample, Source
+from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, ScoredItem, Source
+from cli_ray.evals.prompts import SHORT
 from cli_ray.evals.scoring.means import grouped, percent
 from cli_ray.evals.scoring.yes_no import first_word, graded
-from cli_ray.evals.wording import SHORT
 
 
 def _prompt(doc: Doc) -> str:
@@ -27,14 +27,14 @@ def _strict(doc: Doc, reply: str) -> Graded:
     return graded(_gold(doc["answer"]), first_word(reply))
 
 
-def _aggregate(missed: Callable[[Sample], bool]) -> Callable[[Sequence[Sample]], Metrics]:
+def _aggregate(missed: Callable[[ScoredItem], bool]) -> Callable[[Sequence[ScoredItem]], Metrics]:
     """Metrics over all, accuracy and F1 for each category, and the mean of these F1.
 
     Args:
         missed: whether an item whose gold answer is "yes" counts as a miss.
     """
 
-    def aggregate(samples: Sequence[Sample]) -> Metrics:
+    def aggregate(samples: Sequence[ScoredItem]) -> Metrics:
         metrics = _rates(samples, missed) | {
             "yes_share": 100 * sum(sample.parsed == "yes" for sample in samples) / len(samples)
         }
@@ -47,7 +47,7 @@ def _aggregate(missed: Callable[[Sample], bool]) -> Callable[[Sequence[Sample]],
     return aggregate
 
 
-def _rates(samples: Sequence[Sample], missed: Callable[[Sample], bool]) -> Metrics:
+def _rates(samples: Sequence[ScoredItem], missed: Callable[[ScoredItem], bool]) -> Metrics:
     present = [sample for sample in samples if _gold(sample.facets["answer"]) == "yes"]
     hits = sum(sample.parsed == "yes" for sample in present)
     claims = sum(sample.parsed == "yes" for sample in samples)

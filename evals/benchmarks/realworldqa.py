@@ -14,13 +14,13 @@ def _prompt(doc: Doc) -> str:
 
 
 def _graded(
-    doc: Doc, reply: str, read: Callable[[str, str], tuple[str, str]], whole: Callable[[str], str] = str
+    doc: Doc, reply: str, read: Callable[[str, str], tuple[str, str]], answer_of: Callable[[str], str] = str
 ) -> Graded:
     """Equality of letters where the gold answer is one, else of texts but for case and dots at the end."""
     gold = doc["answer"].strip()
     if gold.upper() in tuple("ABCD"):
         return graded(gold.upper(), *read(reply, "ABCD"))
-    text = whole(reply).lower().rstrip(".")
+    text = answer_of(reply).lower().rstrip(".")
     return Graded(float(text == gold.lower()), text, "text", "ok" if text else "unparsed")
 
 

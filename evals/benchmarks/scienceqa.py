@@ -3,9 +3,9 @@
 from string import ascii_uppercase
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Source
+from cli_ray.evals.prompts import LETTER
 from cli_ray.evals.scoring.choice import graded, indexed, lettered, lines, stated
 from cli_ray.evals.scoring.means import accuracy
-from cli_ray.evals.wording import LETTER
 
 
 def _prompt(doc: Doc) -> str:

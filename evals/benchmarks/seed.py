@@ -1,9 +1,9 @@
 """SEED-Bench: multiple choice on twelve abilities, the nine about single images (arXiv 2307.16125)."""
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Source
+from cli_ray.evals.prompts import LETTER
 from cli_ray.evals.scoring.choice import graded, lettered, lines, stated
 from cli_ray.evals.scoring.means import accuracy
-from cli_ray.evals.wording import LETTER
 
 CHOICES = ("choice_a", "choice_b", "choice_c", "choice_d")
 

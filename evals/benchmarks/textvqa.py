@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Source, Submission
+from cli_ray.evals.prompts import SHORT
 from cli_ray.evals.scoring.means import accuracy
 from cli_ray.evals.scoring.vqa import graded, normal
 from cli_ray.evals.submission import evalai, normalised
-from cli_ray.evals.wording import SHORT
 
 HUB = ("lmms-lab-encoder/textvqa", "lmms-lab/textvqa")
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from cli_ray.evals.benchmark import Doc, Source, Submission
 from cli_ray.evals.benchmarks.textvqa import TEXTVQA_TEST, TEXTVQA_VAL
+from cli_ray.evals.prompts import SHORT
 from cli_ray.evals.submission import vizwiz
-from cli_ray.evals.wording import SHORT
 
 HUB = ("lmms-lab-encoder/VizWiz-VQA", "lmms-lab/VizWiz-VQA")
 REFUSAL = "\nWhen the provided information is insufficient, respond with 'Unanswerable'."

@@ -18,8 +18,8 @@ _PATTERNS = (
 
 def _options(doc: Doc) -> dict[str, str]:
     """The options within a question such as `What is it? (A) a cat (B) a dog`; none if it is written otherwise."""
-    found = re.findall(r"\([A-D]\)\s*([^()]+?)(?=\s*\([A-D]\)|$)", doc["text"])
-    return lettered([text.strip() for text in found[:4]])
+    options = re.findall(r"\([A-D]\)\s*([^()]+?)(?=\s*\([A-D]\)|$)", doc["text"])
+    return lettered([text.strip() for text in options[:4]])
 
 
 def _prompt(doc: Doc) -> str:
@@ -36,8 +36,8 @@ def _gold(doc: Doc) -> str:
 def _score(doc: Doc, reply: str) -> Graded:
     text = reply.upper()
     for rule, pattern in _PATTERNS:
-        if found := re.search(pattern, text, re.IGNORECASE):
-            return graded(_gold(doc), found[1].upper(), rule)
+        if match := re.search(pattern, text, re.IGNORECASE):
+            return graded(_gold(doc), match[1].upper(), rule)
     letters = re.findall("[A-D]", text)
     only = letters[0] if len(letters) == 1 else ""
     return graded(_gold(doc), only, "only letter" if only else "")

@@ -1,4 +1,7 @@
-"""What a model is, in 32 hex digits: records of one model are never taken for those of another."""
+"""What a model is, in 32 hex digits: records of one model are never taken for those of another.
+
+An evaluation begins with it: it downloads a model of the hub, and names the commit that replicas load.
+"""
 
 import hashlib
 import json

@@ -1,15 +1,17 @@
-"""What a pool of replicas works on, and the records that come of it. Needs neither torch nor ray."""
+"""What a pool of replicas works on, and the records that come of it. Needs neither torch nor ray.
+
+Shared by those who cut the work (`schedule`), hand it out (`pool`) and do it (`predictor`).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cli_ray.config.evaluation import ReplicaConfig
-from cli_ray.evals.generation.schedule import Batch
-from cli_ray.evals.records import Record
+from cli_ray.evals.records import ReplyRecord
 
 if TYPE_CHECKING:
-    from cli_ray.evals.items.location import Location
+    from cli_ray.evals.items.location import Location, Part
     from cli_ray.evals.items.survey import Entry
 
 
@@ -27,6 +29,33 @@ class Job:
     """Commit of a hub model, the one that `model_hash` is of."""
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Samples of one part of one benchmark that are read and generated together."""
+
+    benchmark: str
+    part: "Part"
+    entries: tuple["Entry", ...]
+    """The longest prompt first."""
+    max_new_tokens: int
+    cost: float
+    """Expected work, in tokens of prefill."""
+    attempts: int = 0
+    """Replicas that were lost with it so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """The pool at a moment."""
+
+    ready: int
+    """Replicas that generate."""
+    starting: int
+    """Replicas that wait for room in the cluster or load the weights."""
+    lost: int
+    """Replicas that died since the start."""
+
+
 class DeviceLostError(RuntimeError):
     """The device is in a state that only another process gets out of."""
 
@@ -36,11 +65,13 @@ def decoding(max_new_tokens: int, replica: ReplicaConfig) -> str:
     return f"greedy, {max_new_tokens} tokens, {replica.dtype}, {replica.attention}"
 
 
-def record_of(batch: Batch, entry: "Entry", job: Job, *, error: str = "", reply: str = "", **values: Any) -> Record:
+def record_of(
+    batch: Batch, entry: "Entry", job: Job, *, error: str = "", reply: str = "", **values: Any
+) -> ReplyRecord:
     """The record of an entry; with `error`, of one that has no reply."""
     if error:
         values |= {"finish": "error", "error": error}
-    return Record(
+    return ReplyRecord(
         key=entry.key,
         benchmark=batch.benchmark,
         sample_id=entry.id,

@@ -1,84 +1,41 @@
-"""A pool of model replicas on Ray: each pulls the next batch when it has room. No collective, no barrier."""
+"""A pool of model replicas on Ray: each pulls the next batch when it has room. No collective, no barrier.
 
-import re
-import threading
+`cli_ray.evals.generation.replies` runs it over the batches of a whole evaluation. A pull loop instead of Ray Data, so
+that one benchmark's failure is its own and a batch that is lost with its replica is done again alone.
+"""
+
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import ray
 from ray import ObjectRef
 from ray.exceptions import RayError, RayTaskError
 
-from cli_ray import autoscaler
-from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import RunFailedError, UserError
-from cli_ray.evals.generation.job import DeviceLostError, Job, record_of
-from cli_ray.evals.generation.schedule import Batch, Queue
-from cli_ray.evals.records import Record
-from cli_ray.room import TIMEOUT_S, Need, describe, held, node_resources
+from cli_ray.evals.generation.job import Batch, DeviceLostError, Job, PoolState, record_of
+from cli_ray.evals.generation.replica import (
+    IN_FLIGHT,
+    Handle,
+    Replica,
+    actor_class,
+    cause,
+    reason_of,
+    start,
+    without_place,
+)
+from cli_ray.evals.generation.schedule import Queue
+from cli_ray.evals.generation.size import PoolSize
+from cli_ray.evals.records import ReplyRecord
 
-IN_FLIGHT = 2
-"""Batches of a replica: one is generated while the next is read, decoded and tokenised."""
 LOOK_SECONDS = 2.0
 """Between looks at the size of the cluster."""
 FRUITLESS = 50
 """Batches that may fail one after the other, with no record in between, before the run ends."""
-WAIT_SECONDS = TIMEOUT_S
-"""How long a cluster may have no room for any replica, as while its nodes start."""
 PENDING_SECONDS = 20.0
 """How long a replica that may only take spare room may wait for its place and its process."""
 
-OnRecords = Callable[[list[Record]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class PoolState:
-    """The pool at a moment."""
-
-    ready: int
-    """Replicas that generate."""
-    starting: int
-    """Replicas that wait for room in the cluster or load the weights."""
-    lost: int
-    """Replicas that died since the start."""
-
-
-class Replica:
-    """The actor: a model that answers one batch while it prepares another."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._device = threading.Lock()
-
-    def load(self) -> None:
-        """Loads the weights; apart from construction, so that its errors come back as they are."""
-        from cli_ray.evals.generation.predictor import Predictor
-
-        self._predictor = Predictor(self._job)
-
-    def run(self, batch: Batch) -> Iterator[list[Record]]:
-        """Records as they are finished."""
-        prepared = self._predictor.prepare(batch)
-        with self._device:
-            yield from self._predictor.generate(prepared)
-
-
-@dataclass(slots=True)
-class _Worker:
-    """A replica as the driver sees it."""
-
-    actor: Any
-    loading: ObjectRef | None
-    up: ObjectRef
-    """Ready as soon as it has its place and its process."""
-    asked: float
-    """When it was asked for."""
-    streams: dict[Any, int] = field(default_factory=dict)
-    """Ticket of the batch that each stream of records belongs to."""
-    since: float = 0.0
-    """When the batch that it generates began: given, or the end of the one before."""
+OnRecords = Callable[[list[ReplyRecord]], None]
 
 
 def run_pool(
@@ -128,239 +85,169 @@ class _Pool:
         spare_only: bool,
     ) -> None:
         self._queue, self._job, self._on_records, self._on_change = queue, job, on_records, on_change
-        self._config, self._spare_only = job.replica, spare_only
+        self._spare_only = spare_only
+        self._size = PoolSize(job.replica, spare_only=spare_only)
         self._shared_job = ray.put(job)
-        self._actor_class = ray.remote(replica_class).options(
-            num_cpus=self._config.cpus,
-            num_gpus=self._config.gpus,
-            max_concurrency=IN_FLIGHT,
-            max_restarts=0,
-            # Said outright, it also leads out of the placement group of a caller inside Ray Train or Ray Tune.
-            scheduling_strategy="SPREAD",
-        )
-        self._workers: list[_Worker] = []
-        self._of_stream: dict[Any, _Worker] = {}
-        self._ready = 0
-        self._failed_loads = 0
-        self._failed_at = 0.0
-        self._fruitless = 0
-        self._most = 0
-        self._lost = 0
-        self._look_at = 0.0
-        self._grows = not spare_only and autoscaler.version() > 0
-        self._ceiling = 0
-        """Replicas beyond which the autoscaler has no nodes; 0 where it has not said so."""
-        self._patience = WAIT_SECONDS if self._config.count or self._grows else 0.0
-        self._roomy = time.monotonic()
-        self._free = 0
-        self._told: PoolState | None = None
+        self._actors = actor_class(replica_class, job.replica)
+        self._replicas: list[Handle] = []
+        self._of_stream: dict[Any, Handle] = {}
+        self._ready = self._most_ready = self._lost = 0
+        self._failed_loads = self._fruitless = 0
+        self._failed_at = self._look_at = 0.0
+        self._reported: PoolState | None = None
 
     def resize(self) -> None:
-        """Starts replicas that the cluster has room for, at most one for each batch."""
+        """Starts replicas that the cluster has room for, at most one for each batch; withdraws those it has not."""
         now = time.monotonic()
         if now < self._look_at:
             return
         self._look_at = now + LOOK_SECONDS
-        room = capacity(self._config)
-        if room or self._ready:
-            self._roomy, self._patience = now, WAIT_SECONDS
-        elif now - self._roomy >= self._patience:
-            raise UserError(no_room(self._config))
-        spare = self._spare(now) if self._spare_only else None
-        asked = self._config.count or (self._grown(room) if self._grows else room)
-        wanted = min(asked, self._queue.waiting + len(self._of_stream)) - len(self._workers)
-        for _ in range(wanted if spare is None else min(wanted, spare)):
-            actor = self._actor_class.remote(self._shared_job)
-            up = actor.__ray_ready__.remote()
-            self._workers.append(_Worker(actor, actor.load.remote(), up, now))
-        self._tell()
+        wanted = self._size.wanted(self._size.room(self._ready))
+        pending = without_place(self._replicas)
+        for handle in self._in_vain(pending, len(self._replicas) - wanted, now):
+            self._end(handle)
+        missing = min(wanted, self._queue.waiting + len(self._of_stream)) - len(self._replicas)
+        if self._spare_only:
+            missing = min(missing, self._size.spare(len(pending)))
+        for _ in range(missing):
+            self._replicas.append(start(self._actors, self._shared_job))
+        self._report()
 
-    def _grown(self, room: int) -> int:
-        """Replicas to ask for where the cluster grows: twice what it holds, until its autoscaler has no nodes for more;
-        then those that wait are withdrawn."""
-        if self._ceiling and room >= self._ceiling:
-            return room
-        self._ceiling = 0
-        place = self._config.cpus, self._config.gpus
-        if room and autoscaler.refuses(*place):
-            self._ceiling = room
-            loading = {worker.up: worker for worker in self._workers if worker.loading is not None}
-            placed = ray.wait([*loading], num_returns=len(loading), timeout=0, fetch_local=False)[0] if loading else []
-            for worker in [worker for up, worker in loading.items() if up not in placed]:
-                self._end(worker)
-            return room
-        return max(1, 2 * room)
-
-    def _spare(self, now: float) -> int:
-        """Replicas that there is free room for; withdraws those that waited for theirs in vain."""
-        loading = {worker.up: worker for worker in self._workers if worker.loading is not None}
-        pending = ray.wait([*loading], num_returns=len(loading), timeout=0, fetch_local=False)[1] if loading else []
-        for worker in [loading[up] for up in pending]:
-            if now - worker.asked >= PENDING_SECONDS:
-                self._end(worker)
-        # Free at two looks: what is free for a moment may be the place of a training that restarts.
-        before, self._free = (
-            self._free,
-            0 if pending else held(ray.available_resources(), self._config.cpus, self._config.gpus),
-        )
-        return min(before, self._free)
+    def _in_vain(self, pending: list[Handle], surplus: int, now: float) -> list[Handle]:
+        """Those of the pending replicas that need not wait on: too many for the cluster, or in others' way too long."""
+        if self._spare_only:
+            return [handle for handle in pending if now - handle.started >= PENDING_SECONDS]
+        return pending[: max(0, surplus)]
 
     def feed(self) -> None:
         """Gives batches to replicas that have room, and ends those for which there is no work."""
-        ready = [worker for worker in self._workers if worker.loading is None]
+        ready = [handle for handle in self._replicas if handle.loading is None]
         for depth in range(IN_FLIGHT):  # those without work come first
-            for worker in ready:
-                if len(worker.streams) == depth and (
-                    taken := self._queue.take(list(worker.streams.values()), len(ready))
+            for handle in ready:
+                if len(handle.streams) == depth and (
+                    taken := self._queue.take(list(handle.streams.values()), len(ready))
                 ):
-                    self._give(worker, *taken)
+                    self._give(handle, *taken)
         if not self._queue.waiting:
-            for worker in [worker for worker in self._workers if not worker.streams]:
-                self._end(worker)
+            for handle in [handle for handle in self._replicas if not handle.streams]:
+                self._end(handle)
 
-    def _give(self, worker: _Worker, ticket: int, batch: Batch) -> None:
-        stream = worker.actor.run.options(num_returns="streaming").remote(batch)
-        if not worker.streams:
-            worker.since = time.monotonic()
-        worker.streams[stream] = ticket
-        self._of_stream[stream] = worker
+    def _give(self, handle: Handle, ticket: int, batch: Batch) -> None:
+        stream = handle.actor.run.options(num_returns="streaming").remote(batch)
+        if not handle.streams:
+            handle.since = time.monotonic()
+        handle.streams[stream] = ticket
+        self._of_stream[stream] = handle
 
     def collect(self) -> None:
         """Waits for something to happen, for a short while at most, and takes in all that did."""
-        waited = [*self._of_stream, *(worker.loading for worker in self._workers if worker.loading is not None)]
-        if not waited:
+        awaited = [*self._of_stream, *(handle.loading for handle in self._replicas if handle.loading is not None)]
+        if not awaited:
             time.sleep(LOOK_SECONDS / 10)
             return
-        ready, others = ray.wait(waited, num_returns=1, timeout=LOOK_SECONDS, fetch_local=False)
+        ready, others = ray.wait(awaited, num_returns=1, timeout=LOOK_SECONDS, fetch_local=False)
         if ready and others:
             ready += ray.wait(others, num_returns=len(others), timeout=0, fetch_local=False)[0]
-        for one in ready:
-            if one in self._of_stream:
-                self._take_records(one)
+        for reference in ready:
+            if reference in self._of_stream:
+                self._take_records(reference)
             else:
-                self._loaded(one)
+                self._take_loaded(reference)
 
     def close(self) -> None:
         """Ends all replicas."""
-        for worker in list(self._workers):
-            self._end(worker)
+        for handle in list(self._replicas):
+            self._end(handle)
 
     def _take_records(self, stream: Any) -> None:
         """Takes in the next records of a batch, or its end."""
-        worker = self._of_stream[stream]
-        ticket = worker.streams[stream]
+        handle = self._of_stream[stream]
+        ticket = handle.streams[stream]
         try:
             records = ray.get(next(stream))
         except StopIteration:
-            self._drop(worker, stream)
+            self._drop(handle, stream)
             now = time.monotonic()
-            self._give_up(self._queue.finished(ticket, now - worker.since), "its replica gave no record")
-            worker.since = now
+            self._give_up(self._queue.finished(ticket, now - handle.since), "its replica gave no record")
+            handle.since = now
         except DeviceLostError as error:
-            self._lose(worker, _said(error))
+            self._lose(handle, reason_of(error))
         except RayTaskError as error:  # the replica lives: a fault of the batch, such as a file that cannot be read
-            self._drop(worker, stream)
-            self._take_back(ticket, _said(error))
+            self._drop(handle, stream)
+            self._take_back(ticket, reason_of(error))
         except RayError as error:
-            self._lose(worker, _said(error))
+            self._lose(handle, reason_of(error))
         else:
             self._fruitless = 0
             self._on_records(records)
             self._queue.recorded(ticket, (record.key for record in records))
 
-    def _loaded(self, loading: ObjectRef) -> None:
+    def _take_loaded(self, loading: ObjectRef) -> None:
         """Takes in that a replica has loaded the weights, or failed to."""
-        worker = next((worker for worker in self._workers if worker.loading == loading), None)
-        if worker is None:  # ended in the meantime
+        handle = next((handle for handle in self._replicas if handle.loading == loading), None)
+        if handle is None:  # ended in the meantime
             return
         try:
             ray.get(loading)
         except UserError as error:
-            raise _cause(error) from None
+            raise cause(error) from None
         except RayError as error:
-            if worker.asked > self._failed_at:  # those that die together, as with their node, are one failure
-                self._failed_loads += 1
-                self._failed_at = time.monotonic()
-            self._lose(worker, _said(error))
-            if self._failed_loads >= self._config.attempts:
-                raise RunFailedError(
-                    f"{self._failed_loads} replicas in a row failed to load the model {self._job.model}; the last one: "
-                    f"{_said(error)}. If memory is short, give replica.gpus more, or use replica.dtype = bf16"
-                ) from error
+            self._take_failed_load(handle, error)
         else:
             self._failed_loads = 0
-            worker.loading = None
+            handle.loading = None
             self._ready += 1
-            self._most = max(self._most, self._ready)
-            self._tell()
+            self._most_ready = max(self._most_ready, self._ready)
+            self._report()
 
-    def _lose(self, worker: _Worker, reason: str) -> None:
+    def _take_failed_load(self, handle: Handle, error: RayError) -> None:
+        if handle.started > self._failed_at:  # those that die together, as with their node, are one failure
+            self._failed_loads += 1
+            self._failed_at = time.monotonic()
+        self._lose(handle, reason_of(error))
+        if self._failed_loads >= self._job.replica.attempts:
+            raise RunFailedError(
+                f"{self._failed_loads} replicas in a row failed to load the model {self._job.model}; the last one: "
+                f"{reason_of(error)}. If memory is short, give replica.gpus more, or use replica.dtype = bf16"
+            ) from error
+
+    def _lose(self, handle: Handle, reason: str) -> None:
         """A replica is dead or of no more use: its batches go back."""
-        tickets = list(worker.streams.values())
-        self._end(worker)
+        tickets = list(handle.streams.values())
+        self._end(handle)
         self._lost += 1
         for ticket in tickets:
             self._take_back(ticket, f"its replica died: {reason}")
         self._look_at = 0.0
-        self._tell()
+        self._report()
 
-    def _end(self, worker: _Worker) -> None:
-        for stream in list(worker.streams):
-            self._drop(worker, stream)
-        self._workers.remove(worker)
-        self._ready -= worker.loading is None
-        ray.kill(worker.actor)
-        self._tell()
+    def _end(self, handle: Handle) -> None:
+        for stream in list(handle.streams):
+            self._drop(handle, stream)
+        self._replicas.remove(handle)
+        self._ready -= handle.loading is None
+        ray.kill(handle.actor)
+        self._report()
 
     def _take_back(self, ticket: int, reason: str) -> None:
         """A batch failed; ends the run when all do."""
         self._fruitless += 1
         # All replicas may die at once, as with their nodes, and once more.
-        if self._fruitless > max(FRUITLESS, 2 * IN_FLIGHT * self._most):
+        if self._fruitless > max(FRUITLESS, 2 * IN_FLIGHT * self._most_ready):
             raise RunFailedError(f"{self._fruitless} batches failed one after the other; the last one: {reason}")
         self._give_up(self._queue.lost(ticket), reason)
 
     def _give_up(self, batch: Batch | None, reason: str) -> None:
+        """Records the one item of a batch as an error."""
         if batch:
             entry = batch.entries[0]
             self._on_records([record_of(batch, entry, self._job, error=reason, attempts=batch.attempts)])
 
-    def _drop(self, worker: _Worker, stream: Any) -> None:
-        del worker.streams[stream], self._of_stream[stream]
+    def _drop(self, handle: Handle, stream: Any) -> None:
+        del handle.streams[stream], self._of_stream[stream]
 
-    def _tell(self) -> None:
-        state = PoolState(self._ready, len(self._workers) - self._ready, self._lost)
-        if self._on_change and state != self._told:
-            self._told = state
+    def _report(self) -> None:
+        state = PoolState(self._ready, len(self._replicas) - self._ready, self._lost)
+        if self._on_change and state != self._reported:
+            self._reported = state
             self._on_change(state)
-
-
-def capacity(config: ReplicaConfig) -> int:
-    """Replicas that the cluster could hold at this moment if nothing else ran on it. GPUs of one node each."""
-    return place_of(config).held(node_resources())
-
-
-def place_of(config: ReplicaConfig) -> Need:
-    """What one replica needs."""
-    return Need(1, config.cpus, config.gpus)
-
-
-def no_room(config: ReplicaConfig) -> str:
-    """What to say when no node can hold a replica."""
-    return (
-        f"no node can hold a replica, which takes replica.gpus = {config.gpus:g} and replica.cpus = {config.cpus:g}; "
-        f"the cluster's nodes have {describe(node_resources())}. Lower those, or add nodes; replica.gpus = 0 runs on "
-        "CPU"
-    )
-
-
-def _cause(error: Exception) -> Exception:
-    """What was raised in the replica, without Ray's account of where."""
-    cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, Exception) else error
-
-
-def _said(error: Exception) -> str:
-    """An error in one line of at most 500 characters, without the colours of a terminal."""
-    cause = _cause(error)
-    return " ".join(re.sub(r"\x1b\[\d+m", "", f"{type(cause).__name__}: {cause}").split())[:500]

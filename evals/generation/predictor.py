@@ -1,4 +1,7 @@
-"""The model side of a replica: from a batch of benchmark items to records. Knows nothing of Ray."""
+"""The model side of a replica: from a batch of benchmark items to records. Knows nothing of Ray.
+
+`Replica` prepares one batch while it generates another; a batch that fails is halved down to the item that does it.
+"""
 
 import copy
 import gc
@@ -15,12 +18,11 @@ from cli_ray.config import DataConfig
 from cli_ray.data.chat_template import Chat
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message
-from cli_ray.evals.generation.job import DeviceLostError, Job, record_of
+from cli_ray.evals.generation.job import Batch, DeviceLostError, Job, record_of
 from cli_ray.evals.generation.load import load
-from cli_ray.evals.generation.schedule import Batch
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.sources import read
-from cli_ray.evals.records import Record
+from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.suite import benchmark as named
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ LIMITS = Limits(_DEFAULTS["max_image_pixels"].default, int(_DEFAULTS["max_image_
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PreparedItem:
     """An item that is ready for the processor."""
 
     entry: "Entry"
@@ -42,15 +44,15 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedBatch:
     """A batch read, decoded and tokenised."""
 
     batch: Batch
-    asked: list[Asked]
+    items: list[PreparedItem]
     inputs: Any
-    """What the processor makes of all asked, on the CPU; None if it refused them."""
-    failed: list[Record]
-    """Of items that cannot be asked."""
+    """What the processor makes of all items, on the CPU; None if it refused them."""
+    failed: list[ReplyRecord]
+    """Of items that cannot be put to the model."""
 
 
 class Predictor:
@@ -73,11 +75,11 @@ class Predictor:
         self._too_many: float = float("inf")
         """Padded tokens, replies included, of the smallest batch that did not fit into memory."""
 
-    def predict(self, batch: Batch) -> Iterator[list[Record]]:
+    def predict(self, batch: Batch) -> Iterator[list[ReplyRecord]]:
         """One record for each entry of a batch, in lists as they are finished; see `prepare` and `generate`."""
         yield from self.generate(self.prepare(batch))
 
-    def prepare(self, batch: Batch) -> Prepared:
+    def prepare(self, batch: Batch) -> PreparedBatch:
         """Reads, decodes and tokenises a batch, without the device.
 
         Raises:
@@ -85,19 +87,19 @@ class Predictor:
         """
         rows = frozenset(entry.row for entry in batch.entries)
         docs = dict(read(self._job.locations[batch.benchmark], batch.part, rows=rows))
-        asked, failed = [], []
+        items, failed = [], []
         for entry in batch.entries:
             try:
-                asked.append(self._ask(batch, entry, docs))
-            except Exception as error:  # one item's fault, whatever it is, is told in its record
-                failed.append(record_of(batch, entry, self._job, error=told(error)))
+                items.append(self._item(batch, entry, docs))
+            except Exception as error:  # one item's fault, whatever it is, stands in its record
+                failed.append(record_of(batch, entry, self._job, error=one_line(error)))
         try:
-            inputs = self._tokenised(asked) if asked else None
-        except Exception:  # met again, and told, when the batch is halved down to the item that does it
+            inputs = self._tokenised(items) if items else None
+        except Exception:  # comes again when the batch is halved down to the item that does it, and is recorded then
             inputs = None
-        return Prepared(batch, asked, inputs, failed)
+        return PreparedBatch(batch, items, inputs, failed)
 
-    def generate(self, prepared: Prepared) -> Iterator[list[Record]]:
+    def generate(self, prepared: PreparedBatch) -> Iterator[list[ReplyRecord]]:
         """Records of a prepared batch. A batch that fails is halved, down to single items.
 
         Raises:
@@ -105,44 +107,44 @@ class Predictor:
         """
         if prepared.failed:
             yield prepared.failed
-        if prepared.asked:
-            yield from self._halving(prepared.batch, prepared.asked, prepared.inputs)
+        if prepared.items:
+            yield from self._halving(prepared.batch, prepared.items, prepared.inputs)
 
-    def _halving(self, batch: Batch, asked: Sequence[Asked], inputs: Any) -> Iterator[list[Record]]:
+    def _halving(self, batch: Batch, items: Sequence[PreparedItem], inputs: Any) -> Iterator[list[ReplyRecord]]:
         failure = ""
-        last = max(self._job.replica.attempts, batch.attempts + 1) if len(asked) == 1 else batch.attempts + 1
+        last = max(self._job.replica.attempts, batch.attempts + 1) if len(items) == 1 else batch.attempts + 1
         for attempt in range(batch.attempts + 1, last + 1):
-            outcome = self._tried(batch, asked, inputs, attempt)
+            outcome = self._tried(batch, items, inputs, attempt)
             if not isinstance(outcome, str):
                 yield outcome
                 return
             failure = outcome
             _free()
-        if len(asked) == 1:
-            yield [record_of(batch, asked[0].entry, self._job, error=failure, attempts=last)]
+        if len(items) == 1:
+            yield [record_of(batch, items[0].entry, self._job, error=failure, attempts=last)]
             return
-        middle = (len(asked) + 1) // 2
-        for half in (asked[:middle], asked[middle:]):
+        middle = (len(items) + 1) // 2
+        for half in (items[:middle], items[middle:]):
             yield from self._halving(batch, half, None)
 
-    def _tried(self, batch: Batch, asked: Sequence[Asked], inputs: Any, attempt: int) -> list[Record] | str:
+    def _tried(self, batch: Batch, items: Sequence[PreparedItem], inputs: Any, attempt: int) -> list[ReplyRecord] | str:
         """The records, or why there are none; no traceback stays to hold tensors."""
         tokens = 0
         try:
-            inputs = self._tokenised(asked) if inputs is None else inputs
-            tokens = inputs["input_ids"].numel() + len(asked) * batch.max_new_tokens
-            if len(asked) > 1 and tokens >= self._too_many:
+            inputs = self._tokenised(items) if inputs is None else inputs
+            tokens = inputs["input_ids"].numel() + len(items) * batch.max_new_tokens
+            if len(items) > 1 and tokens >= self._too_many:
                 return "a smaller batch did not fit into memory"
-            return self._answered(batch, asked, inputs, attempt)
+            return self._generated(batch, items, inputs, attempt)
         except torch.AcceleratorError as error:
-            raise DeviceLostError(told(error)) from error
+            raise DeviceLostError(one_line(error)) from error
         except torch.OutOfMemoryError as error:
             self._too_many = min(self._too_many, tokens)
-            return told(error)
-        except Exception as error:  # the batch is halved, and a single item's record tells it
-            return told(error)
+            return one_line(error)
+        except Exception as error:  # the batch is halved, and a single item's record says it
+            return one_line(error)
 
-    def _answered(self, batch: Batch, asked: Sequence[Asked], inputs: Any, attempt: int) -> list[Record]:
+    def _generated(self, batch: Batch, items: Sequence[PreparedItem], inputs: Any, attempt: int) -> list[ReplyRecord]:
         start = time.perf_counter()
         prompts = inputs["attention_mask"].sum(1).tolist()
         # Each reply ends where its own prompt leaves no room, so that it does not depend on the batch.
@@ -155,11 +157,11 @@ class Predictor:
         rows = output_BT[:, inputs["input_ids"].shape[1] :].tolist()
         replies = [self._until_end(row[:most]) for row, most in zip(rows, room, strict=True)]
         texts = self._decoder.batch_decode([reply for reply, _ in replies], skip_special_tokens=True)
-        seconds = (time.perf_counter() - start) / len(asked)
+        seconds = (time.perf_counter() - start) / len(items)
         return [
             record_of(
                 batch,
-                one.entry,
+                item.entry,
                 self._job,
                 reply=text.strip(),
                 finish="stop" if ended else "length",
@@ -168,7 +170,7 @@ class Predictor:
                 reply_tokens=len(reply),
                 seconds=seconds,
             )
-            for one, text, (reply, ended), prompt_tokens in zip(asked, texts, replies, prompts, strict=True)
+            for item, text, (reply, ended), prompt_tokens in zip(items, texts, replies, prompts, strict=True)
         ]
 
     def _until_end(self, tokens: list[int]) -> tuple[list[int], bool]:
@@ -176,7 +178,7 @@ class Predictor:
         end = next((at for at, token in enumerate(tokens) if token in self._ends), None)
         return tokens[:end], end is not None
 
-    def _ask(self, batch: Batch, entry: "Entry", docs: Mapping[int, Mapping[str, Any]]) -> Asked:
+    def _item(self, batch: Batch, entry: "Entry", docs: Mapping[int, Mapping[str, Any]]) -> PreparedItem:
         if entry.error:
             raise BadDataError("broken record", entry.error)
         if entry.row not in docs:
@@ -184,15 +186,15 @@ class Predictor:
         benchmark, doc = named(batch.benchmark), docs[entry.row]
         images = decode_all(images_of(benchmark, self._job.locations[batch.benchmark], doc), LIMITS)
         question = Message("user", with_marks(benchmark.prompt(doc), len(images)))
-        return Asked(entry, self._chat([question], True), images)
+        return PreparedItem(entry, self._chat([question], True), images)
 
-    def _tokenised(self, asked: Sequence[Asked]) -> Any:
+    def _tokenised(self, items: Sequence[PreparedItem]) -> Any:
         # Items without an image have no place in the processor's lists of images.
-        images = [one.images for one in asked if one.images]
+        images = [item.images for item in items if item.images]
         with self._encoding:
             return self._processor(
                 images=images or None,
-                text=[one.text for one in asked],
+                text=[item.text for item in items],
                 padding=True,
                 padding_side="left",
                 return_tensors="pt",
@@ -210,7 +212,7 @@ def with_marks(prompt: str, images: int) -> str:
     return f"{' '.join([IMAGE_MARK] * images)}\n{prompt}" if images else prompt
 
 
-def told(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """An error in one line of at most 500 characters."""
     text = f"{error.reason}: {error.detail}" if isinstance(error, BadDataError) else f"{type(error).__name__}: {error}"
     return " ".join(text.split())[:500]

@@ -1,4 +1,7 @@
-"""Which samples are generated together and in what order. Pure: the pool and its simulation share it."""
+"""Which samples are generated together and in what order. Pure: the pool and its simulation share it.
+
+`plan` cuts a benchmark into batches; a `Queue` hands out those of all benchmarks.
+"""
 
 from bisect import bisect_right
 from collections import deque
@@ -9,6 +12,7 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from cli_ray.config.evaluation import ReplicaConfig
+from cli_ray.evals.generation.job import Batch
 from cli_ray.evals.generation.lengths import ImageTokens, text_tokens
 
 if TYPE_CHECKING:
@@ -19,21 +23,6 @@ STEP_TOKENS = 512
 """A decoding step of a whole batch takes about as long as the prefill of so many tokens (7B, one H100)."""
 PATIENCE = 2
 """Replicas that a batch may take down before it is halved, to find the sample that does it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Samples of one part of one benchmark that are read and generated together."""
-
-    benchmark: str
-    part: "Part"
-    entries: tuple["Entry", ...]
-    """The longest prompt first."""
-    max_new_tokens: int
-    cost: float
-    """Expected work, in tokens of prefill."""
-    attempts: int = 0
-    """Replicas that were lost with it so far."""
 
 
 def expected_reply(max_new_tokens: int) -> float:

@@ -1,6 +1,7 @@
-"""Datasets of the Hugging Face hub: from its cache where they are in it, which needs no network.
+"""Datasets of the Hugging Face hub: which of their files hold a split, and those files, from its cache or the network.
 
-Which files of a dataset folder hold a configuration and a split, by its card or by how they are named.
+`cli_ray.evals.items.sources` asks which files there are, also of folders that are laid out like a dataset;
+`cli_ray.evals.items.tables` opens them. What is in the cache needs no network.
 """
 
 import os
@@ -19,78 +20,12 @@ from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Source
 from cli_ray.text import first_line
 
+SCHEME = "hf://datasets/"
+"""Of paths `hf://datasets/OWNER/NAME@REVISION/FILE`."""
 SUFFIXES = (".parquet", ".jsonl")
 _SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing", "testdev", "testmini", "eval")
 _BORDERS = (r"[-./]", r"[-./_ 0-9]")
 """Of a split's name within a path, the strict ones first: `test` is in `test_2d`, unless there is `test-0`."""
-
-
-def chosen(names: Iterable[str], config: str, split: str, card: str = "", without: Sequence[str] = ()) -> list[str]:
-    """The files of a split, sorted.
-
-    Args:
-        names: of files, relative to the dataset's folder.
-        config: folder or configuration; `*` for all, empty for the default one.
-        split: its name.
-        card: text of the dataset's README, whose head may say which files are which.
-        without: folders with something else.
-    """
-    tables = sorted(name for name in names if name.endswith(SUFFIXES) and not set(name.split("/")[:-1]) & set(without))
-    patterns = _patterns(_configs(card), config, split)
-    named = [name for name in tables if any(fnmatchcase(name, pattern) for pattern in patterns)]
-    return named or _of_split(_of_config(tables, config), split)
-
-
-def complete(names: Sequence[str]) -> bool | None:
-    """Whether all of the files named as `...-00001-of-00003.parquet` are there; None if some are named otherwise."""
-    shards = [re.fullmatch(r"(.*)-\d+-of-(\d+)(?:-\w+)?\.\w+", name) for name in names]
-    found = Counter((shard[1], int(shard[2])) for shard in shards if shard)
-    if any(count != wanted for (_, wanted), count in found.items()):
-        return False
-    return True if all(shards) else None
-
-
-def _of_config(names: list[str], config: str) -> list[str]:
-    below = [name for name in names if config in name.split("/")[:-1]]
-    return below or names
-
-
-def _of_split(names: list[str], split: str) -> list[str]:
-    """Those that name the split; if none does, those that name no other."""
-    for border in _BORDERS:
-        if found := [name for name in names if _names(name, split, border)]:
-            return found
-    return [name for name in names if not any(_names(name, other, _BORDERS[1]) for other in _SPLITS)]
-
-
-def _names(path: str, split: str, border: str) -> bool:
-    return re.search(f"(?:^|{border}){re.escape(split)}(?:{border}|$)", path) is not None
-
-
-def _configs(card: str) -> list[dict[str, Any]]:
-    """What a card says of configurations; nothing when its head cannot be read."""
-    try:
-        listed = DatasetCard(card).data.get("configs") if card.startswith("---") else None
-    except Exception:  # of whatever YAML library: the names of the files must do then
-        return []
-    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-
-
-def _patterns(configs: list[dict[str, Any]], config: str, split: str) -> list[str]:
-    """The globs that a card gives for a split."""
-    if not config:
-        defaults = [one for one in configs if one.get("default") or one.get("config_name") == "default"]
-        configs = defaults or (configs if len(configs) == 1 else [])
-    elif config != "*":
-        configs = [one for one in configs if one.get("config_name") == config]
-    files = [one.get("data_files") for one in configs]
-    entries = [entry for each in files if isinstance(each, list) for entry in each if isinstance(entry, dict)]
-    paths = [entry.get("path") for entry in entries if entry.get("split") == split]
-    return [path for each in paths for path in (each if isinstance(each, list) else [each]) if isinstance(path, str)]
-
-
-SCHEME = "hf://datasets/"
-"""Of paths `hf://datasets/OWNER/NAME@REVISION/FILE`."""
 
 
 def find(source: Source, without: tuple[str, ...] = ()) -> list[str]:
@@ -106,21 +41,21 @@ def find(source: Source, without: tuple[str, ...] = ()) -> list[str]:
     Raises:
         UserError: it is not in the cache, and the hub cannot be reached or has no such files.
     """
-    cached = [found for repo in source.ids if (found := _cached(repo, source, without))]
-    for found in cached:
-        if complete(found) and source.config != "*":
-            return found
+    cached = [paths for repo in source.ids if (paths := _cached(repo, source, without))]
+    for paths in cached:
+        if has_all_shards(paths) and source.config != "*":
+            return paths
     faults = []
     for repo in source.ids:
         try:
-            if found := _listed(repo, source, without):
-                return found
+            if paths := _listed(repo, source, without):
+                return paths
             faults.append(f"{repo}: no files of the split {source.split!r}")
         except Exception as error:  # of the hub's own, of its HTTP library, of the network: all mean it is not there
             faults.append(f"{repo}: {first_line(error)}")
-    for found in cached:
-        if complete(found) is not False:
-            return found
+    for paths in cached:
+        if has_all_shards(paths) is not False:
+            return paths
     raise UserError("not whole in the Hugging Face cache, and not to be had from the hub: " + "; ".join(faults))
 
 
@@ -146,15 +81,41 @@ def open_remote(path: str) -> Any:
         return HfFileSystem().open(f"datasets/{repo}@{revision}/{name}", "rb", block_size=1 << 20)
 
 
+def files_of(names: Iterable[str], config: str, split: str, card: str = "", without: Sequence[str] = ()) -> list[str]:
+    """The files of a split, sorted: those that the dataset's card says, else those that are named like it.
+
+    Args:
+        names: of files, relative to the dataset's folder.
+        config: folder or configuration; `*` for all, empty for the default one.
+        split: its name.
+        card: text of the dataset's README, whose head may say which files are which.
+        without: folders with something else.
+    """
+    tables = sorted(name for name in names if name.endswith(SUFFIXES) and not set(name.split("/")[:-1]) & set(without))
+    patterns = _patterns(_configs(card), config, split)
+    by_card = [name for name in tables if any(fnmatchcase(name, pattern) for pattern in patterns)]
+    return by_card or _of_split(_of_config(tables, config), split)
+
+
+def has_all_shards(names: Sequence[str]) -> bool | None:
+    """Whether all of the files named as `...-00001-of-00003.parquet` are there; None if some are named otherwise."""
+    shards = [re.fullmatch(r"(.*)-\d+-of-(\d+)(?:-\w+)?\.\w+", name) for name in names]
+    counts = Counter((shard[1], int(shard[2])) for shard in shards if shard)
+    if any(count != wanted for (_, wanted), count in counts.items()):
+        return False
+    return True if all(shards) else None
+
+
 def _listed(repo: str, source: Source, without: tuple[str, ...]) -> list[str]:
+    """Paths of the files of a split as the hub lists them."""
     info = HfApi().dataset_info(repo)
-    names = [one.rfilename for one in info.siblings or ()]
+    names = [file.rfilename for file in info.siblings or ()]
     try:
         card = _text(Path(hf_hub_download(repo, "README.md", repo_type="dataset", revision=info.sha)))
     except EntryNotFoundError:
         card = ""
-    found = chosen(names, source.config, source.split, card, without)
-    return [f"{SCHEME}{repo}@{info.sha}/{name}" for name in found]
+    of_split = files_of(names, source.config, source.split, card, without)
+    return [f"{SCHEME}{repo}@{info.sha}/{name}" for name in of_split]
 
 
 def _cached(repo: str, source: Source, without: tuple[str, ...]) -> list[str]:
@@ -166,12 +127,52 @@ def _cached(repo: str, source: Source, without: tuple[str, ...]) -> list[str]:
     named = [path for path in snapshots if main.is_file() and path.name == main.read_text().strip()]
     for snapshot in (named or snapshots)[-1:]:
         names = [path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()]
-        found = chosen(names, source.config, source.split, _text(snapshot / "README.md"), without)
-        return [f"{SCHEME}{repo}@{snapshot.name}/{name}" for name in found]
+        of_split = files_of(names, source.config, source.split, _text(snapshot / "README.md"), without)
+        return [f"{SCHEME}{repo}@{snapshot.name}/{name}" for name in of_split]
     return []
 
 
+def _configs(card: str) -> list[dict[str, Any]]:
+    """What a card says of configurations; nothing when its head cannot be read."""
+    try:
+        configs = DatasetCard(card).data.get("configs") if card.startswith("---") else None
+    except Exception:  # of whatever YAML library: the names of the files must do then
+        return []
+    return [config for config in configs if isinstance(config, dict)] if isinstance(configs, list) else []
+
+
+def _patterns(configs: list[dict[str, Any]], name: str, split: str) -> list[str]:
+    """The globs that a card gives for a split of the configuration `name`."""
+    if not name:
+        defaults = [config for config in configs if config.get("default") or config.get("config_name") == "default"]
+        configs = defaults or (configs if len(configs) == 1 else [])
+    elif name != "*":
+        configs = [config for config in configs if config.get("config_name") == name]
+    files = [config.get("data_files") for config in configs]
+    entries = [entry for each in files if isinstance(each, list) for entry in each if isinstance(entry, dict)]
+    paths = [entry.get("path") for entry in entries if entry.get("split") == split]
+    return [path for each in paths for path in (each if isinstance(each, list) else [each]) if isinstance(path, str)]
+
+
+def _of_config(names: list[str], config: str) -> list[str]:
+    below = [name for name in names if config in name.split("/")[:-1]]
+    return below or names
+
+
+def _of_split(names: list[str], split: str) -> list[str]:
+    """Those that name the split; if none does, those that name no other."""
+    for border in _BORDERS:
+        if named := [name for name in names if _names(name, split, border)]:
+            return named
+    return [name for name in names if not any(_names(name, other, _BORDERS[1]) for other in _SPLITS)]
+
+
+def _names(path: str, split: str, border: str) -> bool:
+    return re.search(f"(?:^|{border}){re.escape(split)}(?:{border}|$)", path) is not None
+
+
 def _split(path: str) -> tuple[str, str, str]:
+    """Repository, revision and name of a path."""
     repo, _, rest = path.removeprefix(SCHEME).partition("@")
     revision, _, name = rest.partition("/")
     return repo, revision, name

@@ -1,4 +1,7 @@
-"""The encoded images of a document: bytes in its row, files beside it, or a table that several items share."""
+"""The encoded images of a document: bytes in its row, files beside it, or a table that several items share.
+
+Asked when items are scanned, for hashes and sizes, and when they are generated, to be decoded.
+"""
 
 import base64
 from collections.abc import Mapping
@@ -35,8 +38,8 @@ def images_of(benchmark: Benchmark, location: Location, doc: Doc) -> list[bytes]
         return [_image(location, f"image {key}", _shared_image(location, key))]
     shown = [name for name in benchmark.image_columns if benchmark.shows is None or benchmark.shows(doc, name)]
     values = [(name, doc.get(name)) for name in shown]
-    cells = [(name, one) for name, value in values for one in (value if isinstance(value, list) else [value])]
-    images = [_image(location, name, one) for name, one in cells if one is not None]
+    cells = [(name, cell) for name, value in values for cell in (value if isinstance(value, list) else [value])]
+    images = [_image(location, name, cell) for name, cell in cells if cell is not None]
     if not images:  # asked blind, it would be scored as if it had been seen
         raise BadDataError("missing image", f"nothing in {', '.join(benchmark.image_columns)}")
     return images
@@ -51,7 +54,7 @@ def _image(location: Location, name: str, cell: Any) -> bytes:
             return _from_base64(name, cell)
     if isinstance(cell, bytes):
         return cell
-    if isinstance(path, str) and _is_no_name(path):
+    if isinstance(path, str) and _is_base64(path):
         return _from_base64(name, path)
     if not isinstance(path, str) or not path or location.kind != "folder":
         raise BadDataError("missing image", f"{name}: no bytes and no file name")
@@ -62,8 +65,8 @@ def _image(location: Location, name: str, cell: Any) -> bytes:
         raise BadDataError("missing image", f"{name}: {path[:_SHOWN]!r} is not in {location.where}") from error
 
 
-def _is_no_name(text: str) -> bool:
-    """Whether a text is an image in base64, as far as its begin tells, or too long for the name of a file."""
+def _is_base64(text: str) -> bool:
+    """Whether a text begins like an image in base64, or is too long for the name of a file."""
     if text.startswith("data:") or len(text) > _LONGEST_PATH:
         return True
     try:
@@ -91,10 +94,10 @@ def _shared_image(location: Location, key: str) -> Any:
         if key not in images:
             raise BadDataError("missing image", f"no image {key!r}")
         return images[key]
-    found = _index_of_images(location.images).get(key)
-    if found is None:
+    part = _index_of_images(location.images).get(key)
+    if part is None:
         raise BadDataError("missing image", f"no image {key!r} in {location.images[0].path if location.images else ''}")
-    return _cells_of(found)[key]
+    return _cells_of(part)[key]
 
 
 @lru_cache(maxsize=2)

@@ -1,4 +1,4 @@
-"""Where rows lie: small, picklable and the same on every node that sees the same files."""
+"""Where rows lie: small, picklable and the same on every node that sees the same files. `sources` makes it."""
 
 from dataclasses import dataclass
 from typing import Literal

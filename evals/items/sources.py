@@ -1,6 +1,7 @@
 """Where the items of benchmarks lie and how they are read: a data root, the hub or the bundled miniatures.
 
-Nothing is unpickled, and no script of a dataset is run.
+`locate` once for each benchmark, `read` wherever its documents are needed: to scan, to ask and to score them. Nothing
+is unpickled, and no script of a dataset is run.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -72,9 +73,9 @@ def read(
     if columns is not None and benchmark.keep:
         wanted = tuple(dict.fromkeys(wanted + benchmark.columns))
     for number, doc in _rows(location, part, wanted, rows):
-        whole = _filled(benchmark, part, number, doc, wanted)
-        if benchmark.keep is None or benchmark.keep(whole):
-            yield number, whole
+        filled = _filled(benchmark, part, number, doc, wanted)
+        if benchmark.keep is None or benchmark.keep(filled):
+            yield number, filled
 
 
 def _filled(benchmark: Benchmark, part: Part, number: int, doc: Doc, wanted: Sequence[str]) -> Doc:
@@ -105,17 +106,18 @@ def _bundled(benchmark: Benchmark) -> Location:
 
 def _in_folder(benchmark: Benchmark, data_root: str) -> Location:
     root, query = split_query(data_root if "://" in data_root else str(Path(data_root).absolute()))
-    names = dict.fromkeys((benchmark.name, *(repo.rpartition("/")[2] for repo in benchmark.source.ids)))
-    folders = [f"{root.rstrip('/')}/{name}{query}" for name in names]
-    folder = next((one for one in folders if _is_folder(one)), "")
+    called = dict.fromkeys((benchmark.name, *(repo.rpartition("/")[2] for repo in benchmark.source.ids)))
+    folders = [f"{root.rstrip('/')}/{name}{query}" for name in called]
+    folder = next((path for path in folders if _is_folder(path)), "")
     if not folder:
         raise MissingError(f"{benchmark.name}: no folder {' or '.join(folders)}; put its Parquet or JSONL files there")
     head = split_query(folder)[0] + "/"
     below = {split_query(shard.path)[0].removeprefix(head): shard.path for shard in _files(benchmark, folder)}
     card = read_small(below["README.md"], _CARD_BYTES).decode(errors="replace") if "README.md" in below else ""
-    chosen = hub.chosen(below, benchmark.source.config, benchmark.source.split, card, _folders_of_images(benchmark))
+    source, without = benchmark.source, _folders_of_images(benchmark)
+    names = hub.files_of(below, source.config, source.split, card, without)
     shared = _shared_images_among(benchmark, list(below), card)
-    return _surveyed(benchmark, "folder", folder, [below[name] for name in chosen], [below[name] for name in shared])
+    return _surveyed(benchmark, "folder", folder, [below[name] for name in names], [below[name] for name in shared])
 
 
 def _on_hub(benchmark: Benchmark) -> Location:
@@ -156,7 +158,7 @@ def _shared_images_among(benchmark: Benchmark, names: list[str], card: str) -> l
         return []
     below = [name for name in names if _IMAGE_FOLDER in name.split("/")[:-1] and name.endswith(hub.SUFFIXES)]
     below = sorted(below) or [
-        name for name in hub.chosen(names, source.config, source.split, card) if source.config in name.split("/")
+        name for name in hub.files_of(names, source.config, source.split, card) if source.config in name.split("/")
     ]
     if not below:
         raise MissingError(f"{benchmark.name}: no images; put the Parquet files of {source.config} in {_IMAGE_FOLDER}/")

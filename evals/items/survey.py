@@ -1,6 +1,7 @@
-"""What of the benchmarks is there, missing or not as it should be: before any model is loaded.
+"""A look at the items of benchmarks before any model is loaded: whether they are there, and what each asks and costs.
 
-A light pass over the items of a benchmark before anything is generated: what each is called, keyed by and costs.
+`require` and `survey` compare the data of benchmarks with what it should be; commands and training call them first.
+`scan` goes over the items without decoding a pixel; the replies are planned and stored by what it says.
 """
 
 import io
@@ -21,6 +22,32 @@ from cli_ray.evals.items.sources import WrongColumnsError, locate, read
 from cli_ray.evals.records import digest, key_of
 from cli_ray.evals.suite import BENCHMARKS
 
+LISTING = ("benchmark", "title", "items", "metric", "scored by", "hub dataset", "split")
+"""Heads of the columns of `listing`."""
+_NAMED = 3
+"""Bad items that a finding names."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataFinding:
+    """The state of the data of a benchmark."""
+
+    benchmark: str
+    state: Literal["there", "missing", "wrong columns", "miscounted", "unreadable", "duplicate ids", "bad items"]
+    expected: int
+    """Items."""
+    found: int
+    where: str
+    """Folder, or dataset and revision."""
+    detail: str = ""
+    """What is wrong."""
+    fix: str = ""
+    """What to do about it."""
+
+    def __str__(self) -> str:
+        text = self.detail or f"{self.benchmark}: {self.found:,} items in {self.where}"
+        return f"{text}; {self.fix}" if self.fix else text
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -39,6 +66,46 @@ class Entry:
     """Width and height of the images by their headers, pixels."""
     error: str = ""
     """Why it cannot be asked; its sample is recorded as `error`."""
+
+
+def listing() -> list[tuple[str, ...]]:
+    """All benchmarks, a row each, with the columns of `LISTING`."""
+    return [_listed(benchmark) for benchmark in BENCHMARKS.values()]
+
+
+def survey(
+    benchmarks: Iterable[Benchmark], data_root: str, miniature: bool, thorough: bool = False
+) -> list[DataFinding]:
+    """Looks at the data of benchmarks.
+
+    Args:
+        benchmarks: which ones.
+        data_root: as for `cli_ray.evals.items.sources.locate`.
+        miniature: as for `cli_ray.evals.items.sources.locate`.
+        thorough: read every item, to find ids that occur twice and images that are missing or broken.
+    """
+    return [_look(benchmark, data_root, miniature, thorough)[0] for benchmark in benchmarks]
+
+
+def require(benchmarks: Iterable[Benchmark], data_root: str, miniature: bool, limit: int | None) -> dict[str, Location]:
+    """Where the benchmarks lie, each with no more than its first `limit` items.
+
+    Raises:
+        UserError: some are missing, lack columns or have another number of items than they should; names them all.
+    """
+    looks = [(benchmark, *_look(benchmark, data_root, miniature, thorough=False)) for benchmark in benchmarks]
+    faults = [finding for _, finding, _ in looks if finding.state != "there"]
+    if faults:
+        lines = "".join(f"\n- {finding}" for finding in faults)
+        raise UserError(
+            f"the data of {len(faults)} of {len(looks)} benchmarks is not as it should be:{lines}\n"
+            "Put it right, or name the benchmarks that are there with --benchmarks"
+        )
+    return {
+        benchmark.name: location if limit is None else _cut(benchmark, location, limit)
+        for benchmark, _, location in looks
+        if location
+    }
 
 
 def scan(benchmark: Benchmark, location: Location, part: Part, decoding: str, model: str) -> list[Entry]:
@@ -73,13 +140,94 @@ def check_ids(name: str, entries: Iterable[Entry]) -> None:
         rows[entry.id] = entry.row
 
 
+def _listed(benchmark: Benchmark) -> tuple[str, ...]:
+    source = benchmark.source
+    scored_by = "judge" if benchmark.judge else "server" if benchmark.submission else "rules"
+    hub_id = source.ids[0] + (f" ({source.config})" if source.config else "")
+    return (
+        benchmark.name, benchmark.title, f"{benchmark.count:,}", benchmark.headlines, scored_by, hub_id, source.split
+    )  # fmt: skip
+
+
+def _look(benchmark: Benchmark, data_root: str, miniature: bool, thorough: bool) -> tuple[DataFinding, Location | None]:
+    """The finding about a benchmark, and where it lies if it can be read."""
+    name, count = benchmark.name, benchmark.count
+    try:
+        location = locate(benchmark, data_root, miniature)
+        items = sum(_kept(benchmark, location, part) for part in location.parts)
+    except WrongColumnsError as error:
+        return DataFinding(name, "wrong columns", count, 0, data_root or "hub", str(error)), None
+    except UserError as error:
+        return DataFinding(name, "missing", count, 0, data_root or "hub", str(error)), None
+    finding = DataFinding(name, "there", items if miniature else count, items, location.where)
+    if items != finding.expected:
+        detail = f"{name}: expected {count:,} items, found {items:,} in {location.where}"
+        fix = (
+            f"a score of another set is not that of {benchmark.title}: complete the files of {benchmark.source.ids[0]}"
+        )
+        return replace(finding, state="miscounted", detail=detail, fix=fix), location
+    return _scanned(benchmark, location, finding) if thorough else finding, location
+
+
+def _scanned(benchmark: Benchmark, location: Location, finding: DataFinding) -> DataFinding:
+    """The finding after a look at every item."""
+    try:
+        entries = [entry for part in location.parts for entry in scan(benchmark, location, part, "", "")]
+    except UserError as error:
+        return replace(finding, state="unreadable", detail=str(error))
+    try:
+        check_ids(benchmark.name, entries)
+    except UserError as error:
+        return replace(finding, state="duplicate ids", detail=str(error))
+    bad = [f"{entry.id} (row {entry.row}): {entry.error}" for entry in entries if entry.error]
+    bad += _unscorable(benchmark, location)
+    if not bad:
+        return finding
+    few = "; ".join(bad[:_NAMED]) + "; ..." * (len(bad) > _NAMED)
+    detail = f"{benchmark.name}: {len(bad):,} of {len(entries):,} items cannot be asked or scored: {few}"
+    return replace(finding, state="bad items", detail=detail, fix=f"fix them in {location.where}")
+
+
+def _unscorable(benchmark: Benchmark, location: Location) -> list[str]:
+    """Rows in which the scorer does not find what it needs, such as a gold answer, and why."""
+    bad = []
+    for part in location.parts:
+        for number, doc in read(location, part, benchmark.columns):
+            try:
+                benchmark.score(doc, "")
+            except Exception as error:  # whatever a row that is not as the benchmark says makes of it
+                bad.append(f"row {number}: no scoring: {type(error).__name__}: {error}")
+    return bad
+
+
+def _kept(benchmark: Benchmark, location: Location, part: Part) -> int:
+    """Items of a part; rows are read only if some of them do not belong to the benchmark."""
+    return sum(1 for _ in read(location, part, columns=())) if benchmark.keep else part.rows
+
+
+def _cut(benchmark: Benchmark, location: Location, limit: int) -> Location:
+    """The location with the first items alone."""
+    parts: list[Part] = []
+    for part in location.parts:
+        rows, items = _rows_of_first(benchmark, location, part, limit)
+        parts += [replace(part, rows=rows)] if items else []
+        limit -= items
+    return replace(location, parts=tuple(parts))
+
+
+def _rows_of_first(benchmark: Benchmark, location: Location, part: Part, limit: int) -> tuple[int, int]:
+    """How many rows of a part hold its first items, and how many items these are."""
+    if not benchmark.keep or limit <= 0:
+        return (min(limit, part.rows),) * 2
+    numbers = [number for number, _ in islice(read(location, part, columns=()), limit)]
+    return (numbers[-1] - part.first + 1, len(numbers)) if numbers else (0, 0)
+
+
 def _entry(benchmark: Benchmark, location: Location, row: int, doc: Doc, decoding: str, model: str) -> Entry:
     try:
         name = benchmark.sample_id(doc, row)
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{benchmark.name}: row {row} of {location.where} has no id: {error!r}; mend the row"
-        ) from error
+        raise UserError(f"{benchmark.name}: row {row} of {location.where} has no id: {error!r}; fix the row") from error
     prompt = image_hash = fault = ""
     sizes: tuple[tuple[int, int], ...] = ()
     try:
@@ -102,145 +250,3 @@ def _size(number: int, encoded: bytes) -> tuple[int, int]:
         return Image.open(io.BytesIO(encoded), formats=FORMATS).size
     except Exception as error:  # whatever a decoder raises on hostile bytes
         raise BadDataError("broken image", f"image {number}: {type(error).__name__}: {error}") from error
-
-
-LISTING = ("benchmark", "title", "items", "metric", "scored by", "hub dataset", "split")
-"""Heads of the columns of `listing`."""
-
-_NAMED = 3
-"""Bad items that a finding names."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What was found of a benchmark."""
-
-    benchmark: str
-    state: Literal["there", "missing", "wrong columns", "miscounted", "unreadable", "duplicate ids", "bad items"]
-    expected: int
-    """Items."""
-    found: int
-    where: str
-    """Folder, or dataset and revision."""
-    detail: str = ""
-    """What is wrong."""
-    fix: str = ""
-    """What to do about it."""
-
-    def __str__(self) -> str:
-        said = self.detail or f"{self.benchmark}: {self.found:,} items in {self.where}"
-        return f"{said}; {self.fix}" if self.fix else said
-
-
-def listing() -> list[tuple[str, ...]]:
-    """All benchmarks, a row each, with the columns of `LISTING`."""
-    return [_listed(one) for one in BENCHMARKS.values()]
-
-
-def survey(benchmarks: Iterable[Benchmark], data_root: str, miniature: bool, thorough: bool = False) -> list[Finding]:
-    """Looks at the data of benchmarks.
-
-    Args:
-        benchmarks: which ones.
-        data_root: as for `cli_ray.evals.items.sources.locate`.
-        miniature: as for `cli_ray.evals.items.sources.locate`.
-        thorough: read every item, to find ids that occur twice and images that are missing or broken.
-    """
-    return [_survey(one, data_root, miniature, thorough)[0] for one in benchmarks]
-
-
-def require(benchmarks: Iterable[Benchmark], data_root: str, miniature: bool, limit: int | None) -> dict[str, Location]:
-    """Where the benchmarks lie, each with no more than its first `limit` items.
-
-    Raises:
-        UserError: some are missing, lack columns or have another number of items than they should; names them all.
-    """
-    looked = [(one, *_survey(one, data_root, miniature, thorough=False)) for one in benchmarks]
-    faults = [finding for _, finding, _ in looked if finding.state != "there"]
-    if faults:
-        lines = "".join(f"\n- {finding}" for finding in faults)
-        raise UserError(
-            f"the data of {len(faults)} of {len(looked)} benchmarks is not as it should be:{lines}\n"
-            "Put it right, or name the benchmarks that are there with --benchmarks"
-        )
-    found = {one.name: (one, location) for one, _, location in looked if location}
-    return {name: location if limit is None else _cut(one, location, limit) for name, (one, location) in found.items()}
-
-
-def _listed(one: Benchmark) -> tuple[str, ...]:
-    config = f" ({one.source.config})" if one.source.config else ""
-    scored_by = "judge" if one.judge else "server" if one.submission else "rules"
-    hub_id = one.source.ids[0] + config
-    return one.name, one.title, f"{one.count:,}", one.headlines, scored_by, hub_id, one.source.split
-
-
-def _survey(one: Benchmark, data_root: str, miniature: bool, thorough: bool) -> tuple[Finding, Location | None]:
-    try:
-        location = locate(one, data_root, miniature)
-        found = sum(_kept(one, location, part) for part in location.parts)
-    except UserError as error:
-        state: Literal["missing", "wrong columns"] = "missing"
-        if isinstance(error, WrongColumnsError):
-            state = "wrong columns"
-        return Finding(one.name, state, one.count, 0, data_root or "hub", str(error)), None
-    expected = found if miniature else one.count
-    finding = Finding(one.name, "there", expected, found, location.where)
-    if found != expected:
-        detail = f"{one.name}: expected {expected:,} items, found {found:,} in {location.where}"
-        fix = f"a score of another set is not that of {one.title}: complete the files of {one.source.ids[0]}"
-        return replace(finding, state="miscounted", detail=detail, fix=fix), location
-    return _scanned(one, location, finding) if thorough else finding, location
-
-
-def _scanned(one: Benchmark, location: Location, finding: Finding) -> Finding:
-    """The finding after a look at every item."""
-    try:
-        entries = [entry for part in location.parts for entry in scan(one, location, part, "", "")]
-    except UserError as error:
-        return replace(finding, state="unreadable", detail=str(error))
-    try:
-        check_ids(one.name, entries)
-    except UserError as error:
-        return replace(finding, state="duplicate ids", detail=str(error))
-    bad = [f"{entry.id} (row {entry.row}): {entry.error}" for entry in entries if entry.error]
-    bad += _unscorable(one, location)
-    if not bad:
-        return finding
-    few = "; ".join(bad[:_NAMED]) + "; ..." * (len(bad) > _NAMED)
-    detail = f"{one.name}: {len(bad):,} of {len(entries):,} items cannot be asked or scored: {few}"
-    return replace(finding, state="bad items", detail=detail, fix=f"mend them in {location.where}")
-
-
-def _unscorable(one: Benchmark, location: Location) -> list[str]:
-    """Rows in which the scorer does not find what it needs, such as a gold answer, and why."""
-    bad = []
-    for part in location.parts:
-        for number, doc in read(location, part, one.columns):
-            try:
-                one.score(doc, "")
-            except Exception as error:  # whatever a row that is not as the benchmark says makes of it
-                bad.append(f"row {number}: no scoring: {type(error).__name__}: {error}")
-    return bad
-
-
-def _kept(one: Benchmark, location: Location, part: Part) -> int:
-    """Items of a part; rows are read only if some of them do not belong to the benchmark."""
-    return sum(1 for _ in read(location, part, columns=())) if one.keep else part.rows
-
-
-def _cut(one: Benchmark, location: Location, limit: int) -> Location:
-    """The location with the first items alone."""
-    parts: list[Part] = []
-    for part in location.parts:
-        rows, items = _rows_of_first(one, location, part, limit)
-        parts += [replace(part, rows=rows)] if items else []
-        limit -= items
-    return replace(location, parts=tuple(parts))
-
-
-def _rows_of_first(one: Benchmark, location: Location, part: Part, limit: int) -> tuple[int, int]:
-    """How many rows of a part hold its first items, and how many items these are."""
-    if not one.keep or limit <= 0:
-        return (min(limit, part.rows),) * 2
-    numbers = [number for number, _ in islice(read(location, part, columns=()), limit)]
-    return (numbers[-1] - part.first + 1, len(numbers)) if numbers else (0, 0)

@@ -1,4 +1,4 @@
-"""Rows of Parquet and JSONL files, a part at a time and in flat memory."""
+"""Rows of Parquet and JSONL files, a part at a time and in flat memory. `sources` and `images` read through it."""
 
 import json
 from collections.abc import Collection, Iterator, Sequence
@@ -127,7 +127,7 @@ def _footer(path: str, size: int) -> pq.FileMetaData:
     """The footer of a file, which takes milliseconds to read where there are many row groups: as long as a part does.
 
     Args:
-        size: bytes; a file that was replaced seldom has as many.
+        size: bytes; a file that was replaced rarely has as many.
     """
     with _open(path) as file:
         return pq.read_metadata(file)

@@ -1,4 +1,8 @@
-"""How an endpoint wants the limits of an answer: learnt from what it refuses, since servers and models differ."""
+"""How an endpoint wants the limits of an answer: learnt from what it refuses, since servers and models differ.
+
+`cli_ray.evals.judging.endpoint` builds its requests with it. A field more that some endpoint refuses is a line in
+`_REFUSED`.
+"""
 
 import re
 from collections.abc import Mapping
@@ -6,6 +10,8 @@ from typing import Any
 
 from cli_ray.evals.judging.verdicts import Question
 
+_REFUSED: dict[str, str | None] = {"max_tokens": "max_completion_tokens", "temperature": None}
+"""Fields that some endpoints refuse, and the name that those take instead; None where the field is left out."""
 _UNSUPPORTED = re.compile(
     r"unsupported|not supported|does not support|unrecognized|unknown|unexpected|extra (?:inputs|fields)|not permitted"
     r"|not allowed|deprecated|only the default|strictly positive|instead",
@@ -19,18 +25,18 @@ class Dialect:
     """The names and values that an endpoint takes. May be used from many threads."""
 
     def __init__(self) -> None:
-        self._limit = "max_tokens"
-        self._takes_temperature = True
+        self._learnt: dict[str, str | None] = {}
 
     @property
     def draws(self) -> bool:
         """Whether answers are drawn at the endpoint's own temperature, so that the next may be another."""
-        return not self._takes_temperature
+        return "temperature" in self._learnt
 
     def decoding(self, question: Question, max_tokens: int) -> dict[str, Any]:
         """How a question is to be answered, as fields of a request."""
-        fields: dict[str, Any] = {self._limit: max_tokens}
-        return fields | {"temperature": question.temperature} if self._takes_temperature else fields
+        fields = {"max_tokens": max_tokens, "temperature": question.temperature}
+        names = {name: self._learnt.get(name, name) for name in fields}
+        return {taken: fields[name] for name, taken in names.items() if taken}
 
     def learn(self, sent: Mapping[str, Any], refusal: str) -> bool:
         """Learns from a refusal.
@@ -44,10 +50,8 @@ class Dialect:
         """
         if not _UNSUPPORTED.search(refusal) or _TOO_LARGE.search(refusal):
             return False
-        if "max_tokens" in sent and re.search(r"\bmax_tokens\b", refusal):
-            self._limit = "max_completion_tokens"
-            return True
-        if "temperature" in sent and re.search(r"\btemperature\b", refusal):
-            self._takes_temperature = False
-            return True
+        for name, taken in _REFUSED.items():
+            if name in sent and re.search(rf"\b{name}\b", refusal):
+                self._learnt[name] = taken
+                return True
         return False

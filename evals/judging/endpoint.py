@@ -1,4 +1,8 @@
-"""An OpenAI-compatible endpoint for chats."""
+"""An OpenAI-compatible endpoint for chats, which the judge stage asks from many threads.
+
+Our own client over httpx: the SDK of OpenAI sleeps between tries where nothing can stop it, follows redirects, and has
+no part in what makes up most of this: learning an endpoint's dialect and keeping keys out of messages.
+"""
 
 import re
 import threading
@@ -25,7 +29,7 @@ from tenacity import (
 from cli_ray.config.evaluation import JudgeConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.judging.dialect import Dialect
-from cli_ray.evals.judging.refusal import said
+from cli_ray.evals.judging.refusal import message_of
 from cli_ray.evals.judging.verdicts import Question
 
 FIRST_PAUSE_S = 1.0
@@ -80,7 +84,7 @@ class Endpoint:
 
     def __init__(self, config: JudgeConfig, key: SecretStr, variable: str, stop: threading.Event) -> None:
         if not re.fullmatch(r"[!-~]*", key.get_secret_value()):
-            raise UserError(f"the key in {variable} holds characters that no key has; set it anew")
+            raise UserError(f"the key in {variable} holds characters that no key has; set it again")
         try:
             address = httpx.URL(config.base_url)
         except httpx.InvalidURL as error:
@@ -129,18 +133,18 @@ class Endpoint:
 
     def _once(self, question: Question, max_tokens: int) -> Answer:
         decoding = self._dialect.decoding(question, max_tokens)
-        reply = self._post(question, decoding)
-        while reply.status_code in _OF_THE_QUESTION and self._dialect.learn(decoding, reply.text):
+        response = self._post(question, decoding)
+        while response.status_code in _OF_THE_QUESTION and self._dialect.learn(decoding, response.text):
             decoding = self._dialect.decoding(question, max_tokens)
-            reply = self._post(question, decoding)
-        if not reply.is_success:
-            self._refuse(reply)
+            response = self._post(question, decoding)
+        if not response.is_success:
+            self._refuse(response)
         try:
-            choice = reply.json()["choices"][0]
+            choice = response.json()["choices"][0]
             message = choice["message"]
             text, refusal = _joined(message.get("content")), message.get("refusal")
         except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-            raise _PassingError(f"status {reply.status_code} without an answer{self._said(reply)}") from None
+            raise _PassingError(f"status {response.status_code} without an answer{self._message(response)}") from None
         if refusal and not text:
             raise UnansweredError(f"refused: {self._clean(str(refusal))[:200]}")
         return Answer(self._clean(text), choice.get("finish_reason") == "length", decoding)
@@ -154,15 +158,15 @@ class Endpoint:
         except httpx.RequestError as error:
             raise _PassingError(self._clean(f"{type(error).__name__}: {error}")) from None
 
-    def _refuse(self, reply: httpx.Response) -> NoReturn:
+    def _refuse(self, response: httpx.Response) -> NoReturn:
         """Raises what a status means."""
-        status, why = f"status {reply.status_code}", self._said(reply)
-        if reply.status_code in _AGAIN or reply.status_code >= 500:
-            pause = _asked_pause(reply.headers.get("Retry-After", ""))
+        status, why = f"status {response.status_code}", self._message(response)
+        if response.status_code in _AGAIN or response.status_code >= 500:
+            pause = _retry_after(response.headers.get("Retry-After", ""))
             if pause > LONGEST_PAUSE_S:
                 raise UnansweredError(f"{status}, try again in {pause:.0f} s{why}")
             raise _PassingError(f"{status}{why}", pause)
-        if reply.status_code in _OF_THE_QUESTION:
+        if response.status_code in _OF_THE_QUESTION:
             raise UnansweredError(f"{status}{why}")
         self._stop.set()
         fix = f"Check judge.base_url, judge.model and the key in the environment variable {self._variable}"
@@ -171,8 +175,8 @@ class Endpoint:
             fix += ", and check judge.base_url and judge.model"
         raise UserError(f"{self._name} refuses all questions ({status}{why}). {fix}")
 
-    def _said(self, reply: httpx.Response) -> str:
-        return said(reply, self._key.get_secret_value())
+    def _message(self, response: httpx.Response) -> str:
+        return message_of(response, self._key.get_secret_value())
 
     def _clean(self, text: str) -> str:
         """The text without the key, which some servers send back."""
@@ -190,12 +194,12 @@ def _joined(content: Any) -> str:
 def _pause(state: RetryCallState) -> float:
     """Seconds until the next try: as the server asks, and at least the growing pause."""
     error = state.outcome and state.outcome.exception()
-    asked = error.pause_s if isinstance(error, _PassingError) else 0.0
+    wanted = error.pause_s if isinstance(error, _PassingError) else 0.0
     growing = wait_exponential(FIRST_PAUSE_S, LONGEST_PAUSE_S)(state)
-    return max(asked, growing) + wait_random(0, FIRST_PAUSE_S)(state)
+    return max(wanted, growing) + wait_random(0, FIRST_PAUSE_S)(state)
 
 
-def _asked_pause(value: str) -> float:
+def _retry_after(value: str) -> float:
     """The seconds of a Retry-After header, which holds them or a date; 0 if it is absent or cannot be read."""
     if value.isdigit():
         return float(value)

@@ -1,4 +1,7 @@
-"""The judge stage: replies that rules cannot score are put to a language model. It runs apart and may be repeated."""
+"""The judge stage: replies that rules cannot score are put to a language model. It runs apart and may be repeated.
+
+The scorer makes the questions with `question_about`, `cli_ray.evals.run` has them answered with `ask_all`.
+"""
 
 import os
 import threading
@@ -18,15 +21,13 @@ from cli_ray.evals.judging.verdicts import Question, Verdicts
 from cli_ray.evals.records import digest
 from cli_ray.evals.scoring.reasoning import without_reasoning
 
-__all__ = ["KEY_VARIABLE", "Question", "Tally", "Verdicts", "ask_all", "prompt_hash", "question_about", "tell"]
-
 KEY_VARIABLE = "CLI_RAY_JUDGE_API_KEY"
 """The environment variable that holds the key of the endpoint; without it none is sent."""
 
 PAUSE_S = 10.0
 """Seconds between lines of progress at least."""
 
-_REASONS_TOLD = 3
+_REASONS_SHOWN = 3
 _SHOWN = 200
 """Characters of an answer that is shown."""
 
@@ -54,13 +55,13 @@ class Tally:
         """A sentence, such as `3 asked: 2 answered, 1 failed (status 500 x1); 12 known before`."""
         done = self.answered + self.nonsense + self.failed
         asked = f"{done:,}" if done == self.asked else f"{done:,} of {self.asked:,}"
-        reasons = [f"{reason} x{count:,}" for reason, count in self.reasons.most_common(_REASONS_TOLD)]
+        reasons = [f"{reason} x{count:,}" for reason, count in self.reasons.most_common(_REASONS_SHOWN)]
         more = len(self.reasons) - len(reasons)
-        told = "; ".join(reasons + [f"{more} other reasons"] * bool(more))
+        why = "; ".join(reasons + [f"{more} other reasons"] * bool(more))
         parts = [
             f"{self.answered:,} answered",
             f"{self.nonsense:,} in a way that cannot be read" if self.nonsense else "",
-            f"{self.failed:,} failed ({told})" if self.failed else "",
+            f"{self.failed:,} failed ({why})" if self.failed else "",
         ]
         now = f"{asked} asked: {', '.join(filter(None, parts))}" if self.asked else "none asked"
         return f"{now}; {self.known:,} known before" if self.known else now
@@ -89,7 +90,7 @@ def question_about(
 
 
 def prompt_hash(benchmark: Benchmark) -> str:
-    """Hash of what a benchmark's judge is told, with the column names in place of an item; empty without a judge."""
+    """Hash of what a benchmark's judge is asked, with the column names in place of an item; empty without a judge."""
     if benchmark.judge is None:
         return ""
     doc = {column: f"{{{column}}}" for column in benchmark.columns}
@@ -110,7 +111,7 @@ def ask_all(
     as failed, too.
 
     Args:
-        progress: told after each question; `tell()` when not given.
+        progress: called after each question; `progress_lines()` when not given.
 
     Raises:
         UserError: no judge is named, or it refuses every question (wrong key, model or address).
@@ -119,21 +120,23 @@ def ask_all(
         raise UserError("no judge is named: set judge.model (and judge.base_url)")
     tally = Tally()
     missing: dict[str, Question] = {}
-    for one in questions:
-        if verdicts.find(one) is None:
-            missing.setdefault(verdicts.key(one.messages, one.max_tokens, one.temperature), one)
+    for question in questions:
+        if verdicts.find(question) is None:
+            missing.setdefault(verdicts.key(question.messages, question.max_tokens, question.temperature), question)
         else:
             tally.known += 1
     tally.asked = len(missing)
-    progress = progress or tell()
+    progress = progress or progress_lines()
     stop = threading.Event()
     key = SecretStr(os.environ.get(KEY_VARIABLE, "").strip())
     with Endpoint(config, key, KEY_VARIABLE, stop) as endpoint:
         pool = ThreadPoolExecutor(config.concurrency, "judge")
         try:
-            asked = {pool.submit(_ask, endpoint, one, config.attempts): one for one in missing.values()}
-            for future in as_completed(asked):
-                _count(tally, asked[future], future.result, verdicts)
+            futures = {
+                pool.submit(_ask, endpoint, question, config.attempts): question for question in missing.values()
+            }
+            for future in as_completed(futures):
+                _count(tally, futures[future], future.result, verdicts)
                 if tally.failed >= config.concurrency and not tally.answered + tally.nonsense:
                     stop.set()
                 progress(tally)
@@ -144,7 +147,7 @@ def ask_all(
     return tally
 
 
-def tell(pause_s: float = PAUSE_S, clock: Callable[[], float] = time.monotonic) -> Callable[[Tally], None]:
+def progress_lines(pause_s: float = PAUSE_S, clock: Callable[[], float] = time.monotonic) -> Callable[[Tally], None]:
     """Progress in plain lines, the first after `pause_s` seconds; a short stage prints none.
 
     Args:
@@ -153,13 +156,13 @@ def tell(pause_s: float = PAUSE_S, clock: Callable[[], float] = time.monotonic) 
     """
     last_s = clock()
 
-    def told(tally: Tally) -> None:
+    def show(tally: Tally) -> None:
         nonlocal last_s
         if clock() - last_s >= pause_s:
             last_s = clock()
             print(f"judge: {tally}", flush=True)
 
-    return told
+    return show
 
 
 def _ask(endpoint: Endpoint, question: Question, attempts: int) -> Answer:

@@ -1,4 +1,4 @@
-"""What an endpoint says when it refuses: in a line, and without keys."""
+"""What an endpoint says when it refuses: in a line, and without keys. For the messages of `endpoint`."""
 
 import json
 import re
@@ -19,7 +19,7 @@ _IDS = re.compile(r"\b(?:req|request|chatcmpl|trace)[-_]\w[\w-]{5,}|\b[0-9a-f]{8
 """What is of one request alone, so that equal refusals would not be counted together."""
 
 
-def said(response: httpx.Response, key: str) -> str:
+def message_of(response: httpx.Response, key: str) -> str:
     """The message in the body of a response, as `: message`, shortened; empty for an empty body.
 
     Args:
@@ -48,10 +48,10 @@ def masked(text: str, key: str) -> str:
 def _message(body: str) -> str:
     """The message of an error in one of the usual shapes, or else the whole body."""
     try:
-        found: Any = json.loads(body)
+        message: Any = json.loads(body)
     except (ValueError, RecursionError):
         return body
     for name in ("error", "message", "detail"):
-        if isinstance(found, dict) and found.get(name):
-            found = found[name]
-    return found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+        if isinstance(message, dict) and message.get(name):
+            message = message[name]
+    return message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)

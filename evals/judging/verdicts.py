@@ -1,4 +1,7 @@
-"""What judges answered, kept so that no question is paid for twice."""
+"""What judges answered, kept so that no question is paid for twice.
+
+The judge stage adds to a `Verdicts` and asks only what it has not; the scorer looks verdicts up in it.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -71,8 +74,8 @@ class Verdicts:
 
     def key(self, messages: Messages, max_tokens: int, temperature: float) -> str:
         """Of all that an answer depends on: the judge, the question and how the answer is drawn."""
-        asked = json.dumps([dict(message) for message in messages], sort_keys=True)
-        return digest(self.model, asked, str(max_tokens), repr(float(temperature)))
+        question = json.dumps([dict(message) for message in messages], sort_keys=True)
+        return digest(self.model, question, str(max_tokens), repr(float(temperature)))
 
     def find(self, question: Question) -> str | None:
         """The answer to a question; None if it has none yet that can be read."""

@@ -1,7 +1,8 @@
 """A few items of each benchmark, made for this repository in the official columns, with images drawn by code.
 
-They prove that a path works; a score on them says nothing of a model. `items/NAME.jsonl` holds the rows as the
-official dataset has them, with a description in place of each image and a few abbreviations; see `columns.py`.
+They prove that everything from file to table works; a score on them says nothing of a model. `items/NAME.jsonl` holds
+the rows as the official dataset has them, with a description in place of each image and a few abbreviations, which
+`columns.py` completes.
 """
 
 import json
@@ -48,5 +49,5 @@ def _drawn(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _picture(cell: Any) -> Any:
     if isinstance(cell, Sequence) and not isinstance(cell, str):
-        return [_picture(one) for one in cell]
+        return [_picture(item) for item in cell]
     return {"bytes": png(cell), "path": None} if isinstance(cell, Mapping) else cell

@@ -1,4 +1,4 @@
-"""From the short rows of `items` to the official columns."""
+"""From the short rows of `items` to the official columns of a benchmark."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ def complete(name: str, rows: Sequence[Row]) -> list[Row]:
         rows: of its file in `items`.
     """
     family = next((prefix for prefix in _FAMILIES if name.startswith(prefix)), "")
-    return [one for row in rows for one in _FAMILIES[family](row)] if family else list(rows)
+    return [item for row in rows for item in _FAMILIES[family](row)] if family else list(rows)
 
 
 def _ten(row: Row) -> list[Row]:

@@ -1,4 +1,7 @@
-"""From the samples of a benchmark to its row in the table: the headline, its standard error, what is missing."""
+"""From the samples of a benchmark to its row in the table: the headline, its standard error, what is missing.
+
+The scorer calls `row`; comparisons take the headline and what rows are worth from here.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,7 +10,7 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict
 
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark, Profile, Sample
+from cli_ray.evals.benchmark import Benchmark, Profile, ScoredItem
 from cli_ray.evals.results.statistics import Headline, blocks, clustered_error, resampled, scores
 from cli_ray.evals.score import countable
 from cli_ray.evals.scoring.means import percent
@@ -78,7 +81,7 @@ class Row(BaseModel):
 
 def row(
     benchmark: Benchmark,
-    samples: Sequence[Sample],
+    samples: Sequence[ScoredItem],
     expected: int,
     profile: Profile,
     judge_name: str = "",
@@ -104,16 +107,14 @@ def row(
     samples = sorted(samples, key=lambda sample: sample.id)
     _check(benchmark, samples, expected)
     states = Counter(sample.state for sample in samples)
-    judged = benchmark.judge is not None
     # Those that rules decide are no fair sample of a benchmark whose others wait for a judge.
     counted = [] if states["unjudged"] and not judge_name else countable(samples)
     metrics = benchmark.aggregator(profile)(counted) if counted else {}
-    metric = benchmark.headline_of(profile)
-    value = metrics.get(metric)
+    value = metrics.get(benchmark.headline_of(profile))
     return Row(
         benchmark=benchmark.name,
         title=benchmark.title,
-        metric=metric,
+        metric=benchmark.headline_of(profile),
         value=value,
         standard_error=standard_error(benchmark, counted, profile),
         full_marks=benchmark.full_marks,
@@ -129,9 +130,9 @@ def row(
         unjudged=states["unjudged"],
         metrics=metrics,
         profile=profile,
-        judge=judge_name if judged else "",
-        judge_prompt=judge_prompt if judged else "",
-        judge_decoding=judge_decoding if judged else "",
+        judge=judge_name if benchmark.judge else "",
+        judge_prompt=judge_prompt if benchmark.judge else "",
+        judge_decoding=judge_decoding if benchmark.judge else "",
         stand_in=_stand_in(benchmark, samples, profile),
         references=dict(benchmark.references),
         complete=len(samples) == expected and not states["error"],
@@ -140,7 +141,7 @@ def row(
     )
 
 
-def is_whole(row: Row) -> bool:
+def is_official(row: Row) -> bool:
     """Whether the row is of the official set, so that published numbers stand beside it."""
     return row.n == row.official
 
@@ -156,7 +157,7 @@ def headline(benchmark: Benchmark, profile: Profile) -> Headline:
     return lambda samples: aggregate(samples).get(metric) if samples else None
 
 
-def standard_error(benchmark: Benchmark, samples: Sequence[Sample], profile: Profile) -> float | None:
+def standard_error(benchmark: Benchmark, samples: Sequence[ScoredItem], profile: Profile) -> float | None:
     """The standard error of the headline over samples that all count, in its units.
 
     Of a mean, see `clustered_error`; otherwise the standard deviation of the headline over resamples by clusters.
@@ -171,12 +172,12 @@ def standard_error(benchmark: Benchmark, samples: Sequence[Sample], profile: Pro
     return float(values.std(ddof=1)) if len(values) > 1 else None
 
 
-def _percent_error(samples: Sequence[Sample]) -> float | None:
+def _percent_error(samples: Sequence[ScoredItem]) -> float | None:
     error = clustered_error(scores(samples), blocks(samples))
     return None if error is None else 100 * error
 
 
-def _stand_in(benchmark: Benchmark, samples: Sequence[Sample], profile: Profile) -> StandIn | None:
+def _stand_in(benchmark: Benchmark, samples: Sequence[ScoredItem], profile: Profile) -> StandIn | None:
     """The headline with rules in place of the judge; the plain mean where it needs more than a score."""
     unjudged = {sample.id for sample in samples if sample.state == "unjudged" and sample.stand_in is not None}
     filled = [replace(sample, score=sample.stand_in) if sample.id in unjudged else sample for sample in samples]
@@ -200,7 +201,7 @@ def _stand_in(benchmark: Benchmark, samples: Sequence[Sample], profile: Profile)
         )
 
 
-def _check(benchmark: Benchmark, samples: Sequence[Sample], expected: int) -> None:
+def _check(benchmark: Benchmark, samples: Sequence[ScoredItem], expected: int) -> None:
     twice = [sample_id for sample_id, times in Counter(sample.id for sample in samples).items() if times > 1]
     if twice:
         named = ", ".join(repr(sample_id) for sample_id in twice[:5])

@@ -1,4 +1,4 @@
-"""Two models on the benchmarks that both were evaluated on: `cli-ray compare A B`."""
+"""Two models on the benchmarks that both were evaluated on, for `cli-ray compare A B` and the demo."""
 
 import json
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from pydantic import BaseModel, ConfigDict
 
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark
-from cli_ray.evals.results.aggregate import Row, is_whole, waits_for_judge
+from cli_ray.evals.results.aggregate import Row, is_official, waits_for_judge
 from cli_ray.evals.results.paired import Contrast, Pairs, Side, contrast, paired, read_side
 from cli_ray.evals.results.statistics import holm
 from cli_ray.evals.results.table import Results, decimals, read_results
-from cli_ray.evals.suite import benchmark
+from cli_ray.evals.suite import benchmark as named
 from cli_ray.storage.files import resolve
 from cli_ray.text import grid
 
@@ -54,37 +54,40 @@ def compare(a: str, b: str) -> Comparison:
         UserError: a folder holds no results, profiles or judges differ, or no item counts on both sides.
     """
     results = read_results(a), read_results(b)
-    rows = [{row.benchmark: row for row in one.rows} for one in results]
-    names = [name for name in rows[0] if name in rows[1]]
+    rows_a, rows_b = ({row.benchmark: row for row in side.rows} for side in results)
+    names = [name for name in rows_a if name in rows_b]
     if not names:
-        there = " and ".join(", ".join(one) or "nothing" for one in rows)
+        there = " and ".join(", ".join(rows) or "nothing" for rows in (rows_a, rows_b))
         raise UserError(f"{a} and {b} have no benchmark in common: they hold {there}")
     notes = _notes(results)
-    found, flips = [], []
+    contrasts, flips = [], []
     for name in names:
-        _check_alike(rows[0][name], rows[1][name])
-        waiting = " and ".join(side for side, one in zip("AB", rows, strict=True) if waits_for_judge(one[name]))
+        rows = rows_a[name], rows_b[name]
+        _check_alike(*rows)
+        waiting = " and ".join(side for side, row in zip("AB", rows, strict=True) if waits_for_judge(row))
         if waiting:
             notes.append(f"{name}: nothing to compare: no judge was asked in {waiting}")
             continue
         sides = [read_side(f"{folder.rstrip('/')}/samples/{name}.parquet") for folder in (a, b)]
         pairs = paired(*sides)
-        one = _contrast(benchmark(name), pairs, sides, [rows[0][name], rows[1][name]])
-        if one is None:
+        result = _contrast(named(name), pairs, sides, rows)
+        if result is None:
             notes.append(f"{name}: nothing to compare: {_counts(pairs)}")
             continue
-        found.append(one)
+        contrasts.append(result)
         flips += _flips(name, pairs)
-    if not found:
+    if not contrasts:
         raise UserError(f"{a} and {b} have no scored item in common:\n  " + "\n  ".join(notes))
-    corrected = holm([one.p for one in found])
+    corrected = holm([result.p for result in contrasts])
     return Comparison(
         a=a,
         b=b,
         model_a=results[0].model,
         model_b=results[1].model,
-        profile=rows[0][names[0]].profile,
-        contrasts=tuple(one.model_copy(update={"p_holm": p}) for one, p in zip(found, corrected, strict=True)),
+        profile=rows_a[names[0]].profile,
+        contrasts=tuple(
+            result.model_copy(update={"p_holm": p}) for result, p in zip(contrasts, corrected, strict=True)
+        ),
         notes=tuple(notes),
         flips=tuple(flips),
     )
@@ -95,17 +98,17 @@ def markdown(comparison: Comparison) -> str:
     head = ["benchmark", "metric", "A", "B", "B - A [95 %]", "p", "p Holm", "wins/losses", "n"]
     body = [
         [
-            one.title,
-            one.metric,
-            f"{one.a:.{decimals(one.full_marks)}f}",
-            f"{one.b:.{decimals(one.full_marks)}f}",
-            _difference(one),
-            _p(one.p),
-            _p(one.p_holm),
-            f"{one.wins:,}/{one.losses:,}",
-            f"{one.n:,}",
+            row.title,
+            row.metric,
+            f"{row.a:.{decimals(row.full_marks)}f}",
+            f"{row.b:.{decimals(row.full_marks)}f}",
+            _difference(row),
+            _p(row.p),
+            _p(row.p_holm),
+            f"{row.wins:,}/{row.losses:,}",
+            f"{row.n:,}",
         ]
-        for one in comparison.contrasts
+        for row in comparison.contrasts
     ]
     notes = [
         f"A: {comparison.model_a} ({comparison.a})",
@@ -113,25 +116,25 @@ def markdown(comparison: Comparison) -> str:
         f"Scoring profile {comparison.profile}; wins are items on which B scores higher.",
         *comparison.notes,
     ]
-    for one in comparison.contrasts:
-        left_out = [f"{count:,} items left out: {reason}" for reason, count in one.left_out.items()]
-        notes.append(f"{one.title}: {one.test}, {one.clusters:,} clusters" + "".join(f"; {x}" for x in left_out))
-        notes += [f"{one.title}: {note}" for note in one.notes]
+    for row in comparison.contrasts:
+        left_out = [f"{count:,} items left out: {reason}" for reason, count in row.left_out.items()]
+        notes.append(f"{row.title}: {row.test}, {row.clusters:,} clusters" + "".join(f"; {text}" for text in left_out))
+        notes += [f"{row.title}: {note}" for note in row.notes]
     return "\n".join([grid(head, body, left=2), "", *(f"- {note}" for note in notes)]) + "\n"
 
 
 def flip_lines(comparison: Comparison, most: int) -> list[str]:
     """The first flips of each benchmark, a line each, replies cut short."""
     lines = []
-    for one in comparison.contrasts:
-        flips = [flip for flip in comparison.flips if flip.benchmark == one.benchmark]
+    for row in comparison.contrasts:
+        flips = [flip for flip in comparison.flips if flip.benchmark == row.benchmark]
         for flip in flips[:most]:
             scored = f"{flip.score_a:g} -> {flip.score_b:g}"
             lines.append(
-                f"{one.benchmark} {flip.sample_id}: {scored}: {_short(flip.reply_a)} -> {_short(flip.reply_b)}"
+                f"{row.benchmark} {flip.sample_id}: {scored}: {_short(flip.reply_a)} -> {_short(flip.reply_b)}"
             )
         if most and len(flips) > most:
-            lines.append(f"{one.benchmark}: {len(flips) - most:,} more flips")
+            lines.append(f"{row.benchmark}: {len(flips) - most:,} more flips")
     return lines
 
 
@@ -154,7 +157,7 @@ def _check_alike(a: Row, b: Row) -> None:
     if a.profile != b.profile:
         raise UserError(
             f"{a.benchmark}: scored under profile {a.profile} in A and {b.profile} in B: run `cli-ray eval` on one of "
-            "them again with the other --profile; stored replies are not generated anew"
+            "them again with the other --profile; stored replies are not generated again"
         )
     # An unjudged side has no judge; its samples have no score and drop out.
     judges = [f"{row.judge} (prompt {row.judge_prompt[:8]})" for row in (a, b) if row.judge]
@@ -162,7 +165,7 @@ def _check_alike(a: Row, b: Row) -> None:
         raise UserError(f"{a.benchmark}: judged by {judges[0]} in A and {judges[1]} in B: let one judge grade both")
 
 
-def _contrast(one: Benchmark, pairs: Pairs, sides: Sequence[Side], rows: Sequence[Row]) -> Contrast | None:
+def _contrast(benchmark: Benchmark, pairs: Pairs, sides: Sequence[Side], rows: Sequence[Row]) -> Contrast | None:
     notes = [f"{name} is incomplete" for name, row in zip("AB", rows, strict=True) if not row.complete]
     notes += [f"{name} is doubtful" for name, row in zip("AB", rows, strict=True) if row.doubtful]
     if rows[0].judge_decoding != rows[1].judge_decoding:
@@ -171,21 +174,21 @@ def _contrast(one: Benchmark, pairs: Pairs, sides: Sequence[Side], rows: Sequenc
     decodings = [", ".join(sorted(side.decodings)) for side in sides]
     if decodings[0] != decodings[1]:
         notes.append(f"decoding differs: {decodings[0]} in A, {decodings[1]} in B")
-    named = pairs.left_out.get("prompt or images differ", [])
-    if named:
-        notes.append(f"prompt or images differ of {', '.join(named[:5])}" + (", ..." if len(named) > 5 else ""))
-    return contrast(one, pairs, rows[0].profile, notes) if pairs.a else None
+    ids = pairs.left_out.get("prompt or images differ", [])
+    if ids:
+        notes.append(f"prompt or images differ of {', '.join(ids[:5])}" + (", ..." if len(ids) > 5 else ""))
+    return contrast(benchmark, pairs, rows[0].profile, notes) if pairs.a else None
 
 
 def _notes(results: tuple[Results, Results]) -> list[str]:
     notes = []
     if results[0].model_hash == results[1].model_hash:
         notes.append("A and B are of the same model: differences come from numerics or decoding alone.")
-    for name, one, other in (("A", results[0], results[1]), ("B", results[1], results[0])):
+    for name, side, other in (("A", results[0], results[1]), ("B", results[1], results[0])):
         there = {row.benchmark for row in other.rows}
-        alone = [row.title for row in one.rows if row.benchmark not in there]
+        alone = [row.title for row in side.rows if row.benchmark not in there]
         notes += [f"Only in {name}: {', '.join(alone)}."] if alone else []
-    parts = [", ".join(row.title for row in one.rows if not is_whole(row)) for one in results]
+    parts = [", ".join(row.title for row in side.rows if not is_official(row)) for side in results]
     if parts[0] == parts[1]:
         notes += [f"Not the official set: {parts[0]}."] if parts[0] else []
     else:
@@ -212,10 +215,10 @@ def _counts(pairs: Pairs) -> str:
     return ", ".join(f"{len(ids):,} items {reason}" for reason, ids in pairs.left_out.items()) or "no items"
 
 
-def _difference(one: Contrast) -> str:
-    places = decimals(one.full_marks)
-    ends = "" if one.low is None or one.high is None else f" [{one.low:+.{places}f}, {one.high:+.{places}f}]"
-    return f"{one.difference:+.{places}f}{ends}"
+def _difference(row: Contrast) -> str:
+    places = decimals(row.full_marks)
+    ends = "" if row.low is None or row.high is None else f" [{row.low:+.{places}f}, {row.high:+.{places}f}]"
+    return f"{row.difference:+.{places}f}{ends}"
 
 
 def _p(p: float) -> str:

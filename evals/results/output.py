@@ -1,15 +1,17 @@
-"""The output folder of an evaluation: records, samples, submissions, and the table, which grows as benchmarks end."""
+"""The output folder of an evaluation: samples, submissions, and the table, which grows as benchmarks end.
+
+The scorer writes each benchmark to it; commands print its table.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cli_ray.config import EvaluationConfig
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Answer, Benchmark
-from cli_ray.evals.records import Record
+from cli_ray.evals.benchmark import Answer, Benchmark, ScoredItem
+from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.results.aggregate import Row
 from cli_ray.evals.results.samples import samples_table
-from cli_ray.evals.results.scorecard import Scorecard
 from cli_ray.evals.results.table import markdown, read_results, results
 from cli_ray.evals.scoring.reasoning import without_reasoning
 from cli_ray.evals.suite import BENCHMARKS
@@ -57,21 +59,26 @@ class Output:
         text = self.folder.read(f"rows/{name}.json")
         return None if text is None else Row.model_validate_json(text)
 
-    def write(self, benchmark: Benchmark, card: Scorecard, records: Mapping[str, Record]) -> None:
+    def write(
+        self, benchmark: Benchmark, row: Row, samples: Sequence[ScoredItem], records: Mapping[str, ReplyRecord]
+    ) -> None:
         """Writes the samples of a benchmark, its submission file if it has one, and the table with its row.
 
         Args:
+            samples: of the items that have a record.
             records: by sample id.
         """
         name = benchmark.name
         path = f"{self.folder.uri}/samples/{name}.parquet"
-        samples_table(path, (records[sample.id] for sample in card.samples), card.samples, card.row)
+        samples_table(path, (records[sample.id] for sample in samples), samples, row)
         if benchmark.submission:
-            replies = {one.id: without_reasoning(records[one.id].reply) for one in card.samples}
-            answers = [Answer(one.id, replies[one.id], one.parsed, one.facets) for one in card.samples]
-            file = ("" if card.row.complete else "incomplete-") + benchmark.submission.filename
+            answers = [
+                Answer(sample.id, without_reasoning(records[sample.id].reply), sample.parsed, sample.facets)
+                for sample in samples
+            ]
+            file = ("" if row.complete else "incomplete-") + benchmark.submission.filename
             self.folder.write_bytes(f"submissions/{name}/{file}", benchmark.submission.write(answers))
-        self.folder.write(f"rows/{name}.json", card.row.model_dump_json(indent=2))
+        self.folder.write(f"rows/{name}.json", row.model_dump_json(indent=2))
         gathered = results(self.rows, self._model, self.model_hash)
         self.folder.write("results.json", json.dumps(gathered, indent=2, allow_nan=False))
         self.folder.write("table.md", self.table())

@@ -1,6 +1,6 @@
-"""One benchmark, two models: the difference of the headline over the items that count on both sides.
+"""One benchmark, two models: the items that count on both sides, and the difference of the headline over them.
 
-The same items answered by two models.
+`cli_ray.evals.results.compare` reads both sides, pairs their items and takes the `Contrast` of each benchmark.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark, Profile, Sample
+from cli_ray.evals.benchmark import Benchmark, Profile, ScoredItem
 from cli_ray.evals.results.aggregate import headline
 from cli_ray.evals.results.samples import read_columns, sample_of
 from cli_ray.evals.results.statistics import (
@@ -35,11 +35,11 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
+class SideItem:
     """One item on one side."""
 
-    sample: Sample
-    asked: tuple[str, str]
+    sample: ScoredItem
+    question: tuple[str, str]
     """Hashes of prompt and images."""
     reply: str
 
@@ -48,7 +48,7 @@ class Answered:
 class Side:
     """A benchmark on one side."""
 
-    answered: dict[str, Answered]
+    items: dict[str, SideItem]
     """By sample id."""
     decodings: frozenset[str]
 
@@ -57,64 +57,10 @@ class Side:
 class Pairs:
     """Items that count on both sides, sorted by id."""
 
-    a: list[Answered] = field(default_factory=list)
-    b: list[Answered] = field(default_factory=list)
+    a: list[SideItem] = field(default_factory=list)
+    b: list[SideItem] = field(default_factory=list)
     left_out: dict[str, list[str]] = field(default_factory=dict)
     """Ids of the other items, by the reason."""
-
-
-def read_side(path: str) -> Side:
-    """A table of samples.
-
-    Raises:
-        UserError: it cannot be read, or a sample id occurs twice.
-    """
-    answered: dict[str, Answered] = {}
-    decodings = set()
-    for columns in read_columns(path, COLUMNS):
-        sample = sample_of(columns)
-        if sample.id in answered:
-            raise UserError(f"{path}: sample id {sample.id!r} occurs twice: make the table anew with `cli-ray eval`")
-        answered[sample.id] = Answered(sample, (columns["prompt_hash"], columns["image_hash"]), columns["reply"])
-        decodings.add(columns["decoding"])
-    return Side(answered, frozenset(decodings))
-
-
-def paired(a: Side, b: Side) -> Pairs:
-    """The items that both sides have been asked alike and that count on both; the rest by reasons."""
-    pairs = Pairs()
-    reasons: dict[str, str] = {}
-    for sample_id in sorted(a.answered.keys() | b.answered.keys()):
-        reason = _reason(a.answered.get(sample_id), b.answered.get(sample_id))
-        if reason:
-            reasons[sample_id] = reason
-    broken = _units(a, reasons) | _units(b, reasons)
-    for sample_id in sorted(a.answered.keys() & b.answered.keys() - reasons.keys()):
-        if a.answered[sample_id].sample.unit in broken:
-            reasons[sample_id] = "other items of its unit are left out"
-        else:
-            pairs.a.append(a.answered[sample_id])
-            pairs.b.append(b.answered[sample_id])
-    for sample_id, reason in reasons.items():
-        pairs.left_out.setdefault(reason, []).append(sample_id)
-    return pairs
-
-
-def _reason(a: Answered | None, b: Answered | None) -> str:
-    """Why an item cannot be compared; empty if it can."""
-    if a is None or b is None:
-        return "only in B" if a is None else "only in A"
-    if a.asked != b.asked:
-        return "prompt or images differ"
-    for state in ("error", "unjudged"):
-        sides = [name for name, one in (("A", a), ("B", b)) if one.sample.state == state]
-        if sides:
-            return f"{state} in {' and '.join(sides)}"
-    return "no score" if a.sample.score is None or b.sample.score is None else ""
-
-
-def _units(side: Side, ids: Iterable[str]) -> set[str]:
-    return {side.answered[sample_id].sample.unit for sample_id in ids if sample_id in side.answered}
 
 
 class Contrast(BaseModel):
@@ -154,9 +100,46 @@ class Contrast(BaseModel):
         return self.wins + self.losses + self.ties
 
 
+def read_side(path: str) -> Side:
+    """A table of samples.
+
+    Raises:
+        UserError: it cannot be read, or a sample id occurs twice.
+    """
+    items: dict[str, SideItem] = {}
+    decodings = set()
+    for columns in read_columns(path, COLUMNS):
+        sample = sample_of(columns)
+        if sample.id in items:
+            raise UserError(f"{path}: sample id {sample.id!r} occurs twice: make the table again with `cli-ray eval`")
+        items[sample.id] = SideItem(sample, (columns["prompt_hash"], columns["image_hash"]), columns["reply"])
+        decodings.add(columns["decoding"])
+    return Side(items, frozenset(decodings))
+
+
+def paired(a: Side, b: Side) -> Pairs:
+    """The items that both sides have been asked alike and that count on both; the rest by reasons."""
+    pairs = Pairs()
+    reasons: dict[str, str] = {}
+    for sample_id in sorted(a.items.keys() | b.items.keys()):
+        reason = _reason(a.items.get(sample_id), b.items.get(sample_id))
+        if reason:
+            reasons[sample_id] = reason
+    broken = _units(a, reasons) | _units(b, reasons)
+    for sample_id in sorted(a.items.keys() & b.items.keys() - reasons.keys()):
+        if a.items[sample_id].sample.unit in broken:
+            reasons[sample_id] = "other items of its unit are left out"
+        else:
+            pairs.a.append(a.items[sample_id])
+            pairs.b.append(b.items[sample_id])
+    for sample_id, reason in reasons.items():
+        pairs.left_out.setdefault(reason, []).append(sample_id)
+    return pairs
+
+
 def contrast(benchmark: Benchmark, pairs: Pairs, profile: Profile, notes: Sequence[str]) -> Contrast | None:
     """The comparison of a benchmark, `p_holm` being `p`; None where the items do not define its headline."""
-    a, b = [one.sample for one in pairs.a], [one.sample for one in pairs.b]
+    a, b = [item.sample for item in pairs.a], [item.sample for item in pairs.b]
     value = headline(benchmark, profile)
     value_a, value_b = value(a), value(b)
     if value_a is None or value_b is None:
@@ -187,8 +170,25 @@ def contrast(benchmark: Benchmark, pairs: Pairs, profile: Profile, notes: Sequen
     )
 
 
+def _reason(a: SideItem | None, b: SideItem | None) -> str:
+    """Why an item cannot be compared; empty if it can."""
+    if a is None or b is None:
+        return "only in B" if a is None else "only in A"
+    if a.question != b.question:
+        return "prompt or images differ"
+    for state in ("error", "unjudged"):
+        sides = [name for name, item in (("A", a), ("B", b)) if item.sample.state == state]
+        if sides:
+            return f"{state} in {' and '.join(sides)}"
+    return "no score" if a.sample.score is None or b.sample.score is None else ""
+
+
+def _units(side: Side, ids: Iterable[str]) -> set[str]:
+    return {side.items[sample_id].sample.unit for sample_id in ids if sample_id in side.items}
+
+
 def _interval(
-    benchmark: Benchmark, profile: Profile, a: list[Sample], b: list[Sample], labels: Labels
+    benchmark: Benchmark, profile: Profile, a: list[ScoredItem], b: list[ScoredItem], labels: Labels
 ) -> tuple[float | None, float | None]:
     if labels.max() < 1:
         return None, None
@@ -198,7 +198,9 @@ def _interval(
     return interval(values[:, 1] - values[:, 0]) if len(values) else (None, None)
 
 
-def _test(benchmark: Benchmark, profile: Profile, a: list[Sample], b: list[Sample], labels: Labels) -> Significance:
+def _test(
+    benchmark: Benchmark, profile: Profile, a: list[ScoredItem], b: list[ScoredItem], labels: Labels
+) -> Significance:
     """McNemar for right or wrong without clusters; otherwise a permutation of the two models within clusters."""
     if not benchmark.is_linear(profile):
         return _swap_headlines(benchmark, profile, a, b, labels)
@@ -210,7 +212,7 @@ def _test(benchmark: Benchmark, profile: Profile, a: list[Sample], b: list[Sampl
 
 
 def _swap_headlines(
-    benchmark: Benchmark, profile: Profile, a: list[Sample], b: list[Sample], labels: Labels
+    benchmark: Benchmark, profile: Profile, a: list[ScoredItem], b: list[ScoredItem], labels: Labels
 ) -> Significance:
     value = headline(benchmark, profile)
     changed = [_counted(x) != _counted(y) for x, y in zip(a, b, strict=True)]
@@ -226,6 +228,6 @@ def _swap_headlines(
     return swap_headlines(difference, len(differing), min(SWAPS, max(1_000, 5_000_000 // len(a))))
 
 
-def _counted(sample: Sample) -> tuple[object, ...]:
+def _counted(sample: ScoredItem) -> tuple[object, ...]:
     """What an aggregation may read of a reply; POPE's F1 reads the parsed answer."""
     return sample.score, sample.parsed, dict(sample.parts)

@@ -1,4 +1,7 @@
-"""What a user sees while a run goes: one live table on a terminal, plain lines elsewhere."""
+"""How far an evaluation has come: one live table on a terminal, plain lines elsewhere.
+
+`cli_ray.evals.run` opens it; replies and scores report to it from the driver's threads.
+"""
 
 import os
 import sys
@@ -10,6 +13,7 @@ from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
+from cli_ray.evals.generation.job import PoolState
 from cli_ray.evals.results.aggregate import Row
 from cli_ray.evals.results.table import line, score
 
@@ -40,22 +44,6 @@ class Count:
         return (self.done - self.begun_done) / (now_s - self.begun_s)
 
 
-class Pool(Protocol):
-    """The replicas at a moment, as `cli_ray.evals.generation.pool.PoolState` tells them."""
-
-    @property
-    def ready(self) -> int:
-        """Replicas that generate."""
-
-    @property
-    def starting(self) -> int:
-        """Replicas that load the weights or wait for room in the cluster."""
-
-    @property
-    def lost(self) -> int:
-        """Replicas that died since the start."""
-
-
 class Display(Protocol):
     """Shows the counts."""
 
@@ -65,7 +53,7 @@ class Display(Protocol):
     def moved(self) -> None:
         """Some samples are done."""
 
-    def pooled(self, pool: Pool) -> None:
+    def pooled(self, pool: PoolState) -> None:
         """Replicas came or went."""
 
     def finished(self, row: Row) -> None:
@@ -90,7 +78,7 @@ class Progress:
         """
         stream = stream or sys.stdout
         self.counts: dict[str, Count] = {}
-        self.pool: Pool | None = None
+        self.pool: PoolState | None = None
         self.lock = RLock()
         self.clock = clock
         terminal = live and stream.isatty() and os.environ.get("TERM") != "dumb"
@@ -104,13 +92,13 @@ class Progress:
     def advance(self, name: str, n: int) -> None:
         """`n` more samples of it are done."""
         with self.lock:
-            one = self.counts[name]
-            one.done += n
-            if one.begun_s is None:
-                one.begun_s, one.begun_done = self.clock(), one.done
+            count = self.counts[name]
+            count.done += n
+            if count.begun_s is None:
+                count.begun_s, count.begun_done = self.clock(), count.done
             self._display.moved()
 
-    def replicas(self, pool: Pool) -> None:
+    def replicas(self, pool: PoolState) -> None:
         """Replicas came or went; fits `cli_ray.evals.generation.pool.run_pool` as `on_change`."""
         with self.lock:
             self._display.pooled(pool)
@@ -125,10 +113,10 @@ class Progress:
     def sum(self) -> Count:
         """All benchmarks together."""
         with self.lock:
-            begun = [one for one in self.counts.values() if one.begun_s is not None]
-            total, done = (sum(getattr(one, what) for one in self.counts.values()) for what in ("total", "done"))
-            since = done - sum(one.done - one.begun_done for one in begun)
-            return Count(total, done, min((one.begun_s or 0.0 for one in begun), default=None), since)
+            begun = [count for count in self.counts.values() if count.begun_s is not None]
+            total, done = (sum(getattr(count, what) for count in self.counts.values()) for what in ("total", "done"))
+            since = done - sum(count.done - count.begun_done for count in begun)
+            return Count(total, done, min((count.begun_s or 0.0 for count in begun), default=None), since)
 
     def __enter__(self) -> Self:
         self._display.open()
@@ -157,7 +145,7 @@ class _Lines:
             self._last_s = now
             self._say(self._state(now))
 
-    def pooled(self, pool: Pool) -> None:
+    def pooled(self, pool: PoolState) -> None:
         """Says what a wait is for, when it ends, and what dies; a pool that grows is seen in the rate."""
         before = self._progress.pool
         if before is None or pool.lost > before.lost or (pool.ready and not before.ready):
@@ -170,13 +158,15 @@ class _Lines:
         pass
 
     def _state(self, now_s: float) -> str:
-        whole = self._progress.sum()
+        everything = self._progress.sum()
         running = [
-            f"{name} {one.done:,}/{one.total:,}"
-            for name, one in self._progress.counts.items()
-            if one.begun_s is not None and one.row is None
+            f"{name} {count.done:,}/{count.total:,}"
+            for name, count in self._progress.counts.items()
+            if count.begun_s is not None and count.row is None
         ]
-        return " | ".join([f"{whole.done:,}/{whole.total:,} samples", *_speed(whole, now_s), ", ".join(running)])
+        return " | ".join(
+            [f"{everything.done:,}/{everything.total:,} samples", *_speed(everything, now_s), ", ".join(running)]
+        )
 
     def _say(self, text: str) -> None:
         # A run of hours must not end because its reader has gone.
@@ -186,7 +176,7 @@ class _Lines:
 
 
 class _LiveTable:
-    """One rich table that is drawn anew a few times a second."""
+    """One rich table that is redrawn a few times a second."""
 
     def __init__(self, progress: Progress, stream: TextIO) -> None:
         from rich.console import Console
@@ -204,7 +194,7 @@ class _LiveTable:
     def moved(self) -> None:
         pass
 
-    def pooled(self, pool: Pool) -> None:
+    def pooled(self, pool: PoolState) -> None:
         """Shown with the next drawing, as `finished`."""
 
     def finished(self, row: Row) -> None:
@@ -220,42 +210,44 @@ class _LiveTable:
         for name in ("done/total", "samples/s", "time left", "score"):
             table.add_column(name, justify="right")
         with self._progress.lock:
-            now, whole = self._progress.clock(), self._progress.sum()
-            if self._progress.pool and whole.done < whole.total:
+            now, everything = self._progress.clock(), self._progress.sum()
+            if self._progress.pool and everything.done < everything.total:
                 table.caption = _pooled(self._progress.pool)
-            for name, one in self._progress.counts.items():
-                table.add_row(one.row.title if one.row else name, *_cells(one, now), score(one.row) if one.row else "")
+            for name, count in self._progress.counts.items():
+                table.add_row(
+                    count.row.title if count.row else name, *_cells(count, now), score(count.row) if count.row else ""
+                )
             table.add_section()
-            table.add_row("all", *_cells(whole, now), "")
+            table.add_row("all", *_cells(everything, now), "")
         return table
 
 
-def _pooled(pool: Pool) -> str:
+def _pooled(pool: PoolState) -> str:
     coming = f"{pool.starting} starting or waiting for room"
     if not pool.ready and not pool.starting:
         coming = "none starting, for the cluster has no room"
     return f"replicas: {pool.ready} ready, {coming}" + (f", {pool.lost} lost" if pool.lost else "")
 
 
-def _cells(one: Count, now_s: float) -> list[str]:
+def _cells(count: Count, now_s: float) -> list[str]:
     """Done and total, samples/s, time left."""
-    rate = None if one.row else one.rate(now_s)
+    rate = None if count.row else count.rate(now_s)
     speed = "" if rate is None else f"{rate:.1f}"
-    left = "" if rate is None or one.done >= one.total else duration((one.total - one.done) / rate)
-    return [f"{one.done:,}/{one.total:,}", speed, left]
+    left = "" if rate is None or count.done >= count.total else duration((count.total - count.done) / rate)
+    return [f"{count.done:,}/{count.total:,}", speed, left]
 
 
-def _speed(whole: Count, now_s: float) -> list[str]:
-    rate = whole.rate(now_s)
-    return [] if rate is None else [f"{rate:.1f} samples/s", f"{duration((whole.total - whole.done) / rate)} left"]
+def _speed(count: Count, now_s: float) -> list[str]:
+    rate = count.rate(now_s)
+    return [] if rate is None else [f"{rate:.1f} samples/s", f"{duration((count.total - count.done) / rate)} left"]
 
 
 def duration(seconds: float) -> str:
     """A span of time in its two largest units, such as `2 h 05 min`."""
-    whole = round(max(0.0, seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
+    rounded = round(max(0.0, seconds))
+    if rounded < 60:
+        return f"{rounded} s"
+    minutes, rest = divmod(rounded, 60)
     if minutes < 60:
         return f"{minutes} min {rest:02} s"
     return f"{minutes // 60} h {minutes % 60:02} min"

@@ -1,4 +1,7 @@
-"""The table of a benchmark's samples: one Parquet row each, of what was asked, answered and made of it."""
+"""The table of a benchmark's samples: one Parquet row each, with the stored reply and its score.
+
+`output` writes it when a benchmark is scored; comparisons read it.
+"""
 
 import json
 import posixpath
@@ -11,8 +14,8 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Sample
-from cli_ray.evals.records import Record
+from cli_ray.evals.benchmark import ScoredItem
+from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.results.aggregate import Row
 from cli_ray.storage.files import resolve
 
@@ -38,14 +41,14 @@ SCHEMA = pa.schema(
 class Item(NamedTuple):
     """A row of the table."""
 
-    record: Record
-    sample: Sample
+    record: ReplyRecord
+    sample: ScoredItem
     profile: str
     judge: str
     judge_prompt: str
 
 
-def samples_table(path: str, records: Iterable[Record], samples: Sequence[Sample], row: Row) -> None:
+def samples_table(path: str, records: Iterable[ReplyRecord], samples: Sequence[ScoredItem], row: Row) -> None:
     """Writes the samples of a benchmark in the order of the records, which may be a stream.
 
     The file takes its name only once it is whole.
@@ -83,7 +86,7 @@ def read_samples(path: str) -> Iterator[Item]:
     """The rows of a table, group by group; equal to what was written, but for tuples in facets, which become lists."""
     for columns in read_columns(path):
         yield Item(
-            Record(**{name: columns[name] for name in Record.model_fields}),
+            ReplyRecord(**{name: columns[name] for name in ReplyRecord.model_fields}),
             sample_of(columns),
             columns["profile"],
             columns["judge"],
@@ -113,9 +116,9 @@ def read_columns(path: str, columns: Sequence[str] | None = None) -> Iterator[di
         raise UserError(f"{path}: cannot be read: {error}; `cli-ray eval` with this --output writes it") from error
 
 
-def sample_of(columns: dict[str, Any]) -> Sample:
+def sample_of(columns: dict[str, Any]) -> ScoredItem:
     """The sample of a row."""
-    return Sample(
+    return ScoredItem(
         id=columns["sample_id"],
         score=columns["score"],
         parsed=columns["parsed"],
@@ -130,7 +133,7 @@ def sample_of(columns: dict[str, Any]) -> Sample:
     )
 
 
-def _columns(record: Record, sample: Sample, row: Row) -> dict[str, Any]:
+def _columns(record: ReplyRecord, sample: ScoredItem, row: Row) -> dict[str, Any]:
     return record.model_dump() | {
         "parsed": _storable(sample.parsed),
         "rule": sample.rule,
@@ -156,5 +159,5 @@ def _storable(text: str) -> str:
 
 def _from_json(text: str) -> dict[str, Any]:
     """The object; most are empty, and parsing would be most of the cost of reading."""
-    found: dict[str, Any] = {} if text == "{}" else json.loads(text)
-    return found
+    values: dict[str, Any] = {} if text == "{}" else json.loads(text)
+    return values

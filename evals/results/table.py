@@ -1,4 +1,7 @@
-"""The table that a user reads: Markdown, JSON, and a plain line a benchmark."""
+"""The table that a user reads: Markdown, JSON, and a plain line a benchmark.
+
+`output` writes it, `progress` shows its lines, and comparisons read its JSON again.
+"""
 
 import re
 from collections.abc import Callable, Sequence
@@ -8,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from cli_ray.errors import UserError
-from cli_ray.evals.results.aggregate import Row, is_whole
+from cli_ray.evals.results.aggregate import Row, is_official
 from cli_ray.storage.files import resolve
 from cli_ray.text import NOTHING, grid
 
@@ -67,25 +70,25 @@ def read_results(folder: str) -> Results:
 def suite_mean(rows: Sequence[Row]) -> Mean | None:
     """The mean over official sets that are wholly scored. None for fewer than two, and while a row is incomplete:
     it would be the mean of whatever happened to finish."""
-    whole = [
-        row for row in rows if row.value is not None and row.n_scored == row.n and is_whole(row) and not row.doubtful
+    counted = [
+        row for row in rows if row.value is not None and row.n_scored == row.n and is_official(row) and not row.doubtful
     ]
-    if len(whole) < 2 or not all(row.complete for row in rows):
+    if len(counted) < 2 or not all(row.complete for row in rows):
         return None
-    shares = [100 * (row.value or 0.0) / row.full_marks for row in whole]
-    errors = [100 * row.standard_error / row.full_marks for row in whole if row.standard_error is not None]
+    shares = [100 * (row.value or 0.0) / row.full_marks for row in counted]
+    errors = [100 * row.standard_error / row.full_marks for row in counted if row.standard_error is not None]
     return Mean(
-        value=fsum(shares) / len(whole),
-        standard_error=sqrt(fsum(error**2 for error in errors)) / len(whole) if len(errors) == len(whole) else None,
-        benchmarks=tuple(row.title for row in whole),
-        left_out=tuple(row.title for row in rows if row not in whole),
-        scaled=tuple(f"{row.title} of {row.full_marks:,.0f}" for row in whole if row.full_marks != 100),
+        value=fsum(shares) / len(counted),
+        standard_error=sqrt(fsum(error**2 for error in errors)) / len(counted) if len(errors) == len(counted) else None,
+        benchmarks=tuple(row.title for row in counted),
+        left_out=tuple(row.title for row in rows if row not in counted),
+        scaled=tuple(f"{row.title} of {row.full_marks:,.0f}" for row in counted if row.full_marks != 100),
     )
 
 
 def markdown(rows: Sequence[Row], model: str) -> str:
     """The table with its footnotes, legible as plain text too; ends in a newline."""
-    models = list(dict.fromkeys(name for row in rows if is_whole(row) for name in row.references))
+    models = list(dict.fromkeys(name for row in rows if is_official(row) for name in row.references))
     head = ["benchmark", "metric", "score ± standard error", "scored", "unparsed", "truncated", "errors", *models]
     body = [
         [
@@ -94,7 +97,7 @@ def markdown(rows: Sequence[Row], model: str) -> str:
             score(row),
             _scored(row) + ("" if row.complete else " (incomplete)"),
             *(f"{count:,}" for count in (row.unparsed, row.truncated, row.errors)),
-            *(f"{row.references[name]:g}" if is_whole(row) and name in row.references else "" for name in models),
+            *(f"{row.references[name]:g}" if is_official(row) and name in row.references else "" for name in models),
         ]
         for row in rows
     ]
@@ -130,7 +133,7 @@ def line(row: Row) -> str:
 
 def _scored(row: Row) -> str:
     """Samples that count, of those asked for, and of the official set where that is another number."""
-    return f"{row.n_scored:,}/{row.n:,}" + ("" if is_whole(row) else f" of {row.official:,}")
+    return f"{row.n_scored:,}/{row.n:,}" + ("" if is_official(row) else f" of {row.official:,}")
 
 
 def _named(rows: Sequence[Row], what: Callable[[Row], str]) -> str:
@@ -140,7 +143,7 @@ def _named(rows: Sequence[Row], what: Callable[[Row], str]) -> str:
         titles.setdefault(what(row), []).append(row.title)
     if len(titles) == 1:
         return next(iter(titles))
-    return "; ".join(f"{one} ({', '.join(whose)})" for one, whose in titles.items())
+    return "; ".join(f"{value} ({', '.join(of)})" for value, of in titles.items())
 
 
 def _with_error(value: float, error: float | None, places: int) -> str:
@@ -152,7 +155,7 @@ def _notes(rows: Sequence[Row], mean: Mean | None) -> list[str]:
     if any(row.decoding for row in rows):
         # The longest reply is the benchmark's own; the rest of the decoding is this evaluation's.
         notes.append(f"Decoding: {_named(rows, lambda row: re.sub(r', [0-9]+ tokens', '', row.decoding))}.")
-    part = [row.title for row in rows if not is_whole(row)]
+    part = [row.title for row in rows if not is_official(row)]
     if part:
         notes.append(f"Not the official set, so not comparable with published numbers: {', '.join(part)}.")
     judges: dict[str, list[str]] = {}
@@ -184,6 +187,6 @@ def _notes(rows: Sequence[Row], mean: Mean | None) -> list[str]:
 def _stand_in(row: Row) -> str:
     if row.stand_in is None:
         return ""
-    one = row.stand_in
-    value = _with_error(one.value, one.standard_error, decimals(row.full_marks))
-    return f"; stand-in ({one.label}, {one.n:,} items): {value}"
+    rules = row.stand_in
+    value = _with_error(rules.value, rules.standard_error, decimals(row.full_marks))
+    return f"; stand-in ({rules.label}, {rules.n:,} items): {value}"

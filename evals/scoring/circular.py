@@ -5,7 +5,7 @@ As `mmbench/mmbench_evals.py` of lmms-eval 0.7.3 in its static mode, which asks 
 
 from collections.abc import Mapping, Sequence
 
-from cli_ray.evals.benchmark import Metrics, Sample
+from cli_ray.evals.benchmark import Metrics, ScoredItem
 from cli_ray.evals.scoring.letter import find_letter
 from cli_ray.evals.scoring.means import grouped
 from cli_ray.evals.scoring.option_text import quoted_options
@@ -50,7 +50,7 @@ def question_of(index: int | str) -> int:
     return int(index) % ROTATION
 
 
-def circular_accuracy(samples: Sequence[Sample]) -> Metrics:
+def circular_accuracy(samples: Sequence[ScoredItem]) -> Metrics:
     """The share of questions with every rotation right, over all and by category and ability, in percent.
 
     Reads the units, which are questions, and the facets `index`, `category` and `L2-category`; a question without its

@@ -30,22 +30,22 @@ def find_letter(reply: str, choices: Sequence[str] = "ABCDEFGH") -> tuple[str, s
     for mark in ",.!?;:'\"":
         bare = bare.strip(mark)
     text = f" {bare} "
-    found = [
+    candidates = [
         (priority, text.rfind(shape.format(letter)), rule, letter)
         for priority, rule, shape in _SHAPES
         for letter in choices
     ]
-    found += [(7, place, "letter after a phrase", letter) for place, letter in _after_phrases(text, choices)]
+    candidates += [(7, place, "letter after a phrase", letter) for place, letter in _after_phrases(text, choices)]
     bare = bare.strip()
     for letter in choices:
         if bare.startswith(letter) and not bare[1:2].isalpha():
-            found.append((10, 0, "letter at start", letter))
+            candidates.append((10, 0, "letter at start", letter))
         if bare.endswith(letter) and not bare[-2:-1].isalpha():
-            found.append((9, 0, "letter at end", letter))
-    found = [one for one in found if one[1] >= 0] or [
+            candidates.append((9, 0, "letter at end", letter))
+    candidates = [candidate for candidate in candidates if candidate[1] >= 0] or [
         (0, text.rfind(letter), "any letter", letter) for letter in choices
     ]
-    _, place, rule, letter = max(found)
+    _, place, rule, letter = max(candidates)
     return (letter, rule) if place >= 0 else ("", "")
 
 

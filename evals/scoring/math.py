@@ -53,11 +53,11 @@ def the_only(doc: Doc, extraction: str) -> str:
     if doc["question_type"] == "multi_choice":
         return stated(extraction, lettered(doc["choices"]))[0]
     if doc["answer_type"] == "list":
-        found = re.findall(r"\[[^\[\]]*\]", extraction)
+        answers = re.findall(r"\[[^\[\]]*\]", extraction)
     else:
         numbers = re.findall(r"-?\d{1,3}(?:,\d{3})+(?:\.\d+)?|-?\d+(?:\.\d+)?|-?\.\d+", extraction)
-        found = [number.replace(",", "") for number in numbers]
-    return found[0] if len(found) == 1 else ""
+        answers = [number.replace(",", "") for number in numbers]
+    return answers[0] if len(answers) == 1 else ""
 
 
 def normalised(doc: Doc, extraction: str, *, strict: bool = False) -> str | None:

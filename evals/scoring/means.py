@@ -3,31 +3,31 @@
 from collections.abc import Callable, Sequence
 from math import fsum
 
-from cli_ray.evals.benchmark import Metrics, Sample
+from cli_ray.evals.benchmark import Metrics, ScoredItem
 
 
-def percent(samples: Sequence[Sample]) -> float:
+def percent(samples: Sequence[ScoredItem]) -> float:
     """100 times the mean score."""
     return 100 * fsum(sample.score or 0.0 for sample in samples) / len(samples)
 
 
-def accuracy(samples: Sequence[Sample]) -> Metrics:
+def accuracy(samples: Sequence[ScoredItem]) -> Metrics:
     """The mean score alone."""
     return {"accuracy": percent(samples)}
 
 
-def grouped(samples: Sequence[Sample], key: Callable[[Sample], str]) -> dict[str, list[Sample]]:
+def grouped(samples: Sequence[ScoredItem], key: Callable[[ScoredItem], str]) -> dict[str, list[ScoredItem]]:
     """The samples by key, keys sorted."""
-    groups: dict[str, list[Sample]] = {}
+    groups: dict[str, list[ScoredItem]] = {}
     for sample in samples:
         groups.setdefault(key(sample), []).append(sample)
     return dict(sorted(groups.items()))
 
 
-def accuracy_by(facet: str) -> Callable[[Sequence[Sample]], Metrics]:
+def accuracy_by(facet: str) -> Callable[[Sequence[ScoredItem]], Metrics]:
     """The mean score over all and for each value of a facet, as `accuracy/VALUE`."""
 
-    def aggregate(samples: Sequence[Sample]) -> Metrics:
+    def aggregate(samples: Sequence[ScoredItem]) -> Metrics:
         groups = grouped(samples, lambda sample: str(sample.facets[facet]))
         return accuracy(samples) | {f"accuracy/{value}": percent(group) for value, group in groups.items()}
 

@@ -33,9 +33,9 @@ def choose(reply: str, options: Mapping[str, str]) -> tuple[str, str]:
         reply = reply.strip(mark)
     text = f" {reply} "
     for rule, shape, sought in _SHAPES:
-        found = [letter for letter in options if shape.format(letter) in text]
-        if found:
-            return _last(text, {letter: sought.format(letter) for letter in found}), rule
+        letters = [letter for letter in options if shape.format(letter) in text]
+        if letters:
+            return _last(text, {letter: sought.format(letter) for letter in letters}), rule
     if len(text.split()) > 5 and (quoted := quoted_options(text, options)):
         return _last(text.lower(), {letter: options[letter].lower() for letter in quoted}), "option text"
     return "", ""
@@ -55,7 +55,7 @@ def candidates(reply: str) -> list[Candidate]:
     reply = reply.strip().strip(".").lower()
     tails = _tails(reply.split("\n")) or [reply]
     numbers = [number for tail in tails for pattern in _NUMBERS for number in re.findall(pattern, tail)]
-    return [one for text in tails + numbers for one in _normalised(text)]
+    return [candidate for text in tails + numbers for candidate in _normalised(text)]
 
 
 def _tails(lines: Sequence[str]) -> list[str]:
@@ -86,6 +86,9 @@ def _normalised(text: str) -> list[Candidate]:
 
 def matches(golds: Sequence[str], given: Sequence[Candidate]) -> bool:
     """Whether a gold text is within a candidate, or a gold number equals one."""
-    wanted = [one for gold in golds for one in _normalised(gold)]
-    texts = [one for one in wanted if isinstance(one, str)]
-    return any(any(text in one for text in texts) if isinstance(one, str) else one in wanted for one in given)
+    wanted = [answer for gold in golds for answer in _normalised(gold)]
+    texts = [answer for answer in wanted if isinstance(answer, str)]
+    return any(
+        any(text in candidate for text in texts) if isinstance(candidate, str) else candidate in wanted
+        for candidate in given
+    )

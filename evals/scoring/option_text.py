@@ -19,8 +19,8 @@ def quoted_options(reply: str, options: Mapping[str, str]) -> list[str]:
 def only_option(reply: str, options: Mapping[str, str]) -> str:
     """The letter of the one option whose text stands in the reply as whole words; empty when none or several do."""
     reply = spaced(reply)
-    found = [letter for letter, text in options.items() if text.strip() and _stands(text, reply)]
-    return found[0] if len(found) == 1 else ""
+    letters = [letter for letter, text in options.items() if text.strip() and _stands(text, reply)]
+    return letters[0] if len(letters) == 1 else ""
 
 
 def spaced(text: str) -> str:

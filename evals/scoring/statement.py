@@ -52,7 +52,7 @@ def denials(reply: str, names: Sequence[str]) -> list[str]:
     """
     text = plain(reply)
     # Names differ from item to item, and a pattern of them takes milliseconds to make.
-    return [found[0] for found in _denial(tuple(names)).finditer(text)] if _DENIES.search(text) else []
+    return [match[0] for match in _denial(tuple(names)).finditer(text)] if _DENIES.search(text) else []
 
 
 def plain(reply: str) -> str:
@@ -83,15 +83,15 @@ def read_letter(reply: str, choices: Sequence[str] = "ABCD") -> tuple[str, str]:
     letters = "".join(choices)
     text = _denial(tuple(choices)).sub(" ", plain(reply))
     for rule, pattern, last_counts in _readings(letters):
-        found = [_letter(match) for match in pattern.finditer(text)]
-        if found and (last_counts or len(set(found)) == 1):
-            return (found[-1], rule) if found[-1] else ("", "")
+        stated = [_letter(match) for match in pattern.finditer(text)]
+        if stated and (last_counts or len(set(stated)) == 1):
+            return (stated[-1], rule) if stated[-1] else ("", "")
     return "", ""
 
 
-def _letter(found: re.Match[str]) -> str:
+def _letter(match: re.Match[str]) -> str:
     """The letter in one of the groups of a match; empty if group `more` makes several of it."""
-    groups = found.groupdict()
+    groups = match.groupdict()
     return "" if groups.pop("more", None) else next(group for group in groups.values() if group).upper()
 
 
@@ -143,10 +143,10 @@ def _named(letters: str) -> str:
 def _denial(names: tuple[str, ...]) -> re.Pattern[str]:
     """Passages that deny one of the names or several."""
     # A bare I is the writer, who "cannot tell" and "does not think so".
-    bare = (name for name in names if name not in ("", "I"))
-    known = "|".join(bounded(name) if len(name) == 1 else f"(?i:{bounded(name)})" for name in bare) + r"|(?<=\()I(?=\))"
-    one = rf"\(?(?:{known})\)?"
+    bare = (word for word in names if word not in ("", "I"))
+    known = "|".join(bounded(word) if len(word) == 1 else f"(?i:{bounded(word)})" for word in bare) + r"|(?<=\()I(?=\))"
+    name = rf"\(?(?:{known})\)?"
     # Lists are bounded, as otherwise each place in a reply that is one long list would be tried to its end.
-    some = rf"{one}(?:(?:(?:, |、){one}){{0,7}}(?:,? (?:and|or|nor|&) | ?(?:和|或|、) ?){one}){{0,7}}"
+    some = rf"{name}(?:(?:(?:, |、){name}){{0,7}}(?:,? (?:and|or|nor|&) | ?(?:和|或|、) ?){name}){{0,7}}"
     before = rf"(?:(?i:{_BEFORE}) |{_BEFORE_EAST}){some}"
-    return re.compile(rf"{some}(?: (?i:{_AFTER_ALL})|{_AFTER_EAST})|{one} (?i:{_AFTER_ONE})|{before}")
+    return re.compile(rf"{some}(?: (?i:{_AFTER_ALL})|{_AFTER_EAST})|{name} (?i:{_AFTER_ONE})|{before}")

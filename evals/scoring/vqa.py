@@ -58,14 +58,14 @@ def _without_marks(text: str) -> str:
 def agreement(reply: str, golds: Sequence[str]) -> float:
     """The mean, over ways to leave one person's answer out, of a third per equal answer of the others, at most 1."""
     equal = [gold == reply for gold in golds]
-    return fsum(min(1.0, (sum(equal) - one) / 3) for one in equal) / len(golds) if golds else 0.0
+    return fsum(min(1.0, (sum(equal) - own) / 3) for own in equal) / len(golds) if golds else 0.0
 
 
 def agreement_of_entries(reply: str, entries: Sequence[Mapping[str, Any]]) -> float:
     """`agreement` with normalised `answer`s beside other fields (VQAv2): the others are the entries that differ."""
     shares = []
-    for one in entries:
-        equal = sum(other != one and other["answer"] == reply for other in entries)
+    for entry in entries:
+        equal = sum(other != entry and other["answer"] == reply for other in entries)
         shares.append(min(1.0, equal / 3))
     return fsum(shares) / len(shares) if shares else 0.0
 

@@ -14,10 +14,10 @@ def first_word(reply: str) -> tuple[str, str]:
     stands as a word, and the rule; both empty when there is none."""
     if alone := re.fullmatch(r"\W*([yn])\W*", reply.lower()):
         return _WORDS[alone[1]], "letter alone"
-    if said := _SAID.findall(plain(reply)):
-        return said[-1].lower(), "stated as answer"
-    found = re.search(r"\b(yes|no)\b", reply.lower())
-    return (found[1], "first yes or no") if found else ("", "")
+    if words := _SAID.findall(plain(reply)):
+        return words[-1].lower(), "stated as answer"
+    match = re.search(r"\b(yes|no)\b", reply.lower())
+    return (match[1], "first yes or no") if match else ("", "")
 
 
 def first_letters(reply: str) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from cli_ray.commands.main import main
 from cli_ray.config.run import with_absolute_paths
 from cli_ray.errors import RunFailedError
 from cli_ray.evals import run
-from cli_ray.evals.generation import pool
+from cli_ray.evals.generation import size
 from cli_ray.train import trainer
 from cli_ray.train.checkpoint import export
 from cli_ray.train.checkpoint.files import MARKER, Checkpoint, Progress, name_of
@@ -64,7 +64,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     monkeypatch.setattr(export, "export", stages.export)
     monkeypatch.setattr(run, "evaluate", stages.evaluate)
     monkeypatch.setattr(cluster, "connect", lambda cpus: None)
-    for module in (pool, room):
+    for module in (size, room):
         monkeypatch.setattr(module, "node_resources", lambda: [{"CPU": 4.0}])
     monkeypatch.setattr(autoscaler, "version", lambda: 0)
     return stages

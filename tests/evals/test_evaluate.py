@@ -22,7 +22,7 @@ from cli_ray.commands.main import main
 from cli_ray.config import EvaluationConfig, JudgeConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Metrics
-from cli_ray.evals.records import Record, Store
+from cli_ray.evals.records import ReplyRecord, Store
 from cli_ray.evals.results.samples import read_columns
 from cli_ray.evals.results.table import read_results
 from cli_ray.evals.run import evaluate, judge
@@ -125,10 +125,10 @@ def test_a_killed_driver_loses_nothing_that_was_finished(done: Path, model: str,
     assert finished <= {record.key for record in made}
 
 
-def _all_records(folder: Path) -> list[Record]:
+def _all_records(folder: Path) -> list[ReplyRecord]:
     """Every whole line, also of a key that is there twice."""
     lines = [line for file in folder.glob("*.jsonl") for line in file.read_text().splitlines()]
-    return [Record.model_validate_json(line) for line in lines if line.endswith("}")]
+    return [ReplyRecord.model_validate_json(line) for line in lines if line.endswith("}")]
 
 
 def test_a_judge_can_come_later(done: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -250,7 +250,7 @@ def _shouted(doc: Mapping[str, Any]) -> str:
     return str(doc["question"].upper())
 
 
-def test_a_benchmark_that_cannot_be_scored_is_told_and_the_others_are(
+def test_a_benchmark_that_cannot_be_scored_is_reported_and_the_others_are(
     done: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(samples: object) -> Metrics:

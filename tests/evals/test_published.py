@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from cli_ray import evals
-from cli_ray.evals.benchmark import Messages, Sample
+from cli_ray.evals.benchmark import Messages, ScoredItem
 from cli_ray.evals.score import AskJudge, Scored
 
 PUBLISHED: dict[str, Any] = json.loads(Path(__file__).with_name("published.json").read_text())
@@ -49,7 +49,7 @@ def _reviewed(model: str, review: str) -> Scored:
     return evals.score("llava-wild", docs, ["That."] * len(docs), judge)
 
 
-def _summarized(samples: list[Sample]) -> float:
+def _summarized(samples: list[ScoredItem]) -> float:
     """The relative score as LLaVA's script prints it, which rounds the mean points before it divides them."""
     reference = fmean(sample.parts["reference"] for sample in samples)
     reply = fmean(10 * (sample.score or 0.0) for sample in samples)

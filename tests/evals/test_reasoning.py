@@ -11,7 +11,6 @@ from cli_ray.evals.judging.judge import question_about
 from cli_ray.evals.results.aggregate import row
 from cli_ray.evals.results.output import Output
 from cli_ray.evals.results.samples import read_samples
-from cli_ray.evals.results.scorecard import Scorecard
 from cli_ray.evals.scoring.reasoning import without_reasoning
 from cli_ray.evals.suite import BENCHMARKS, benchmark
 from tests.evals.results.outputs import record
@@ -81,8 +80,9 @@ def test_servers_are_given_the_answer_and_the_samples_keep_the_reply(name: str, 
     reply = "<think>secret</think>B"
     (sample,) = score(name, [doc], [reply]).samples
     output = Output(EvaluationConfig(model="m", output=str(tmp_path)), "hash")
-    card = Scorecard(row(one, [sample], 1, "lmms-eval/0.7.3"), [sample])
-    output.write(one, card, {sample.id: record(name, sample, "m", reply=reply)})
+    output.write(
+        one, row(one, [sample], 1, "lmms-eval/0.7.3"), [sample], {sample.id: record(name, sample, "m", reply=reply)}
+    )
     assert one.submission
     written = (tmp_path / "submissions" / name / one.submission.filename).read_bytes()
     assert b"secret" not in written

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from cli_ray.evals import records
-from cli_ray.evals.records import Record, Store
+from cli_ray.evals.records import ReplyRecord, Store
 
 
-def record(key: str, benchmark: str = "pope", **changes: object) -> Record:
+def record(key: str, benchmark: str = "pope", **changes: object) -> ReplyRecord:
     values = {"sample_id": key, "prompt_hash": "", "image_hash": "", "decoding": "greedy", "model": "m"}
-    return Record.model_validate(
+    return ReplyRecord.model_validate(
         {"key": key, "benchmark": benchmark, "reply": "yes", "finish": "stop"} | values | changes
     )
 

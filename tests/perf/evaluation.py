@@ -35,12 +35,14 @@ from cli_ray.config import EvaluationConfig
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.evals import run, suite
-from cli_ray.evals.generation.job import record_of
-from cli_ray.evals.generation.pool import Replica, run_pool
-from cli_ray.evals.generation.schedule import Batch
+from cli_ray.evals.generation import replies
+from cli_ray.evals.generation.job import Batch, record_of
+from cli_ray.evals.generation.pool import run_pool
+from cli_ray.evals.generation.replica import Replica
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.sources import read
-from cli_ray.evals.records import Record, Store
+from cli_ray.evals.records import ReplyRecord, Store
+from cli_ray.evals.results.scorer import Scorer
 from cli_ray.evals.suite import benchmark
 
 P = ParamSpec("P")
@@ -129,7 +131,7 @@ class Instant(Replica):
     def load(self) -> None:
         """Nothing to load."""
 
-    def run(self, batch: Batch) -> Iterator[list[Record]]:
+    def run(self, batch: Batch) -> Iterator[list[ReplyRecord]]:
         """One list for the batch."""
         if self.decode:
             location, one = self._job.locations[batch.benchmark], benchmark(batch.benchmark)
@@ -201,11 +203,11 @@ def call(root: Path, rows: int, cpus: int, replica: ReplicaConfig, decode: bool)
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="warning")
     phases.of("cluster", lambda: None)()
     for owner, attribute, name in (
-        (run, "require", "check"), (run, "scanned", "scan"), (Store, "keys", "what is done"), (run, "plan", "plan"),
-         (run.Evaluation, "score", "scores, tables"),
+        (run, "require", "check"), (replies, "scan_parts", "scan"), (Store, "keys", "what is done"),
+        (replies, "plan", "plan"), (Scorer, "score", "scores, tables"),
     ):  # fmt: skip
         phases.watch(owner, attribute, name, getattr(owner, attribute))
-    phases.watch(run, "run_pool", "pool", partial(run_pool, replica_class=Decoding if decode else Instant))
+    phases.watch(replies, "run_pool", "pool", partial(run_pool, replica_class=Decoding if decode else Instant))
     config = EvaluationConfig(
         model=str(root / "model"),
         output=str(root / "output"),

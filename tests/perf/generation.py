@@ -16,8 +16,8 @@ from statistics import median
 import torch
 
 from cli_ray.config.evaluation import ReplicaConfig
+from cli_ray.evals.generation.job import Batch
 from cli_ray.evals.generation.predictor import Predictor
-from cli_ray.evals.generation.schedule import Batch
 from cli_ray.evals.items.location import Location
 from cli_ray.model.tiny import TINY, TinySize, build_tiny, tiny_processor
 from cli_ray.registry import FAMILIES

@@ -23,13 +23,14 @@ from math import exp, log
 from typing import Any
 
 from cli_ray.config.evaluation import ReplicaConfig
-from cli_ray.evals.generation.job import Job, record_of
+from cli_ray.evals.generation.job import Batch, Job, record_of
 from cli_ray.evals.generation.lengths import image_tokens, text_tokens
-from cli_ray.evals.generation.pool import IN_FLIGHT, Replica, run_pool
-from cli_ray.evals.generation.schedule import Batch, Queue, plan
+from cli_ray.evals.generation.pool import run_pool
+from cli_ray.evals.generation.replica import IN_FLIGHT, Replica
+from cli_ray.evals.generation.schedule import Queue, plan
 from cli_ray.evals.items.location import Part
 from cli_ray.evals.items.survey import Entry
-from cli_ray.evals.records import Record
+from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.suite import SUITES, benchmark
 
 PREFILL_TOKENS_PER_S = 12_000
@@ -196,7 +197,7 @@ class Instant(Replica):
     def load(self) -> None:
         """Nothing to load."""
 
-    def run(self, batch: Batch) -> Iterator[list[Record]]:
+    def run(self, batch: Batch) -> Iterator[list[ReplyRecord]]:
         """One list for the batch, with the time at which it began."""
         with self._device:
             began = time.time()
@@ -228,7 +229,7 @@ def dispatch(actors: int, count: int) -> None:
     replica = ReplicaConfig(count=actors, gpus=0, cpus=0.01)
     began = [0.0]
 
-    def taken(records: list[Record]) -> None:
+    def taken(records: list[ReplyRecord]) -> None:
         began[0] = began[0] or time.perf_counter()
 
     run_pool(Queue(made_up(count, 16), 3), Job("", "", replica, {}), taken, None, Instant)
@@ -239,7 +240,7 @@ def dispatch(actors: int, count: int) -> None:
 def pull_loop(milliseconds: Sequence[int], actors: int) -> tuple[float, float]:
     """When the first unit began and the last ended, in a pool."""
     replica = ReplicaConfig(count=actors, gpus=0, cpus=1)
-    records: list[Record] = []
+    records: list[ReplyRecord] = []
     run_pool(Queue(made_up(len(milliseconds), 1, milliseconds), 3), Job("sleep", "", replica, {}), records.extend, None,
              Instant)  # fmt: skip
     spans = [(float(record.reply), milliseconds[int(record.sample_id)] / 1000) for record in records]

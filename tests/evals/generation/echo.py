@@ -8,11 +8,12 @@ from pathlib import Path
 
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import UserError
-from cli_ray.evals.generation.job import record_of
-from cli_ray.evals.generation.pool import PoolState, Replica, run_pool
-from cli_ray.evals.generation.schedule import Batch, Queue, plan
+from cli_ray.evals.generation.job import Batch, PoolState, record_of
+from cli_ray.evals.generation.pool import run_pool
+from cli_ray.evals.generation.replica import Replica
+from cli_ray.evals.generation.schedule import Queue, plan
 from cli_ray.evals.items.location import Location
-from cli_ray.evals.records import Record
+from cli_ray.evals.records import ReplyRecord
 from tests.evals.generation.charts import NAME, TOKENS, entries_of, job_of, sixteen
 
 TWO = ReplicaConfig(count=2, gpus=0, cpus=1, dtype="fp32", batch_size=4)
@@ -36,7 +37,7 @@ class Echo(Replica):
                 time.sleep(0.2)
                 os._exit(1)
 
-    def run(self, batch: Batch) -> Iterator[list[Record]]:
+    def run(self, batch: Batch) -> Iterator[list[ReplyRecord]]:
         """A list for each item."""
         if "unreadable" in {entry.id for entry in batch.entries}:
             raise OSError("the disk is away")
@@ -52,9 +53,9 @@ def queue_of(location: Location, replica: ReplicaConfig = TWO, names: Mapping[in
     return Queue(plan(NAME, TOKENS, location.parts, entries, replica, sixteen), replica.attempts)
 
 
-def echoed(location: Location, names: Mapping[int, str] | None = None) -> tuple[list[Record], list[PoolState]]:
+def echoed(location: Location, names: Mapping[int, str] | None = None) -> tuple[list[ReplyRecord], list[PoolState]]:
     """What a pool of echoes makes of a location, and its states on the way."""
-    records: list[Record] = []
+    records: list[ReplyRecord] = []
     states: list[PoolState] = []
     queue = queue_of(location, TWO, names)
     run_pool(queue, job_of("", location, TWO), records.extend, states.append, Echo)

@@ -117,7 +117,7 @@ def test_the_resolved_revision_is_loaded_when_the_hub_has_moved_on(repo: Path) -
         load("some/model", REPLICA)
 
 
-def test_a_processor_that_contradicts_the_config_is_told_before_weights_are_read(tmp_path: Path) -> None:
+def test_a_processor_that_contradicts_the_config_is_reported_before_weights_are_read(tmp_path: Path) -> None:
     save_model(tmp_path, "llava")
     (tmp_path / "model.safetensors").unlink()
     config = tmp_path / "config.json"
@@ -127,7 +127,7 @@ def test_a_processor_that_contradicts_the_config_is_told_before_weights_are_read
     assert config_of(str(tmp_path))["image_token_index"] == 2
 
 
-def test_a_model_that_is_nowhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_is_nowhere_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="'no/such-model-here' is neither a folder"):
         resolve("no/such-model-here")
     with pytest.raises(UserError, match="neither a folder"):

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from cli_ray import autoscaler
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import RunFailedError, UserError
 from cli_ray.evals.generation import pool
-from cli_ray.evals.generation.pool import PoolState, Replica, capacity, run_pool
+from cli_ray.evals.generation.job import PoolState
+from cli_ray.evals.generation.pool import run_pool
 from cli_ray.evals.generation.predictor import Predictor
+from cli_ray.evals.generation.replica import Replica, start
 from cli_ray.evals.generation.schedule import plan
+from cli_ray.evals.generation.size import PoolSize, capacity
 from cli_ray.evals.items.location import Location
-from cli_ray.evals.records import Record
+from cli_ray.evals.records import ReplyRecord
 from tests.evals.generation.charts import NAME, TOKENS, entries_of, job_of, row, save_model, sixteen, write_rows
 from tests.evals.generation.echo import TWO, Echo, echoed, queue_of
 
@@ -30,7 +34,7 @@ def location(tmp_path_factory: pytest.TempPathFactory) -> Location:
     return write_rows(tmp_path_factory.mktemp("data"), [row(seed) for seed in range(24)])
 
 
-def by_name(records: Sequence[Record]) -> dict[str, Record]:
+def by_name(records: Sequence[ReplyRecord]) -> dict[str, ReplyRecord]:
     """Records by sample, of which each must have one."""
     assert len({record.key for record in records}) == len(records) == 24
     return {record.sample_id: record for record in records}
@@ -75,14 +79,14 @@ def test_replicas_that_fall_together_while_they_load_are_one_failure(location: L
     """As on a node that dies."""
     replica = ReplicaConfig(count=4, gpus=0, cpus=1, batch_size=2, attempts=2)
     queue = queue_of(location, replica)
-    records: list[Record] = []
+    records: list[ReplyRecord] = []
     run_pool(queue, job_of(f"fall: {tmp_path}", location, replica), records.extend, None, Echo)
     assert queue.done
     assert sorted(int(record.reply) for record in records) == list(range(24))
     assert len(list(tmp_path.iterdir())) > 4
 
 
-def test_a_cluster_without_room_is_told_at_once(location: Location) -> None:
+def test_a_cluster_without_room_is_reported_at_once(location: Location) -> None:
     replica = ReplicaConfig(gpus=3, cpus=1)
     with pytest.raises(UserError, match=r"replica\.gpus = 3 and replica\.cpus = 1; .* 0 GPUs and 2 CPUs"):
         run_pool(queue_of(location), job_of("", location, replica), print, None, Echo)
@@ -116,13 +120,12 @@ def test_it_leads_out_of_the_placement_group_of_its_caller(location: Location) -
 def workers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Those of the pool that runs, dead ones too."""
     started: list[Any] = []
-    made = pool._Worker
 
-    def make(*args: Any) -> Any:
-        started.append(made(*args))
+    def starting(*args: Any) -> Any:
+        started.append(start(*args))
         return started[-1]
 
-    monkeypatch.setattr(pool, "_Worker", make)
+    monkeypatch.setattr(pool, "start", starting)
     return started
 
 
@@ -130,11 +133,11 @@ class Killer:
     """Takes in records, and after some of them kills a replica that is at work."""
 
     def __init__(self, workers: list[Any], seed: int, last: int) -> None:
-        self.records: list[Record] = []
+        self.records: list[ReplyRecord] = []
         self._workers, self._draw, self._calls = workers, random.Random(seed), 0
         self.moments = {self._draw.randint(1, last // 2), self._draw.randint(last // 2 + 1, last)}
 
-    def __call__(self, records: list[Record]) -> None:
+    def __call__(self, records: list[ReplyRecord]) -> None:
         self.records += records
         self._calls += 1
         if self._calls in self.moments:
@@ -156,7 +159,7 @@ def test_replies_of_a_pool_with_a_kill_equal_those_of_one_predictor(
     location: Location, workers: list[Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     job = job_of(save_model(tmp_path_factory.mktemp("model"), "llava_onevision"), location, TWO)
-    predictor, alone = Predictor(job), list[Record]()
+    predictor, alone = Predictor(job), list[ReplyRecord]()
     for batch in plan(NAME, TOKENS, location.parts, entries_of(location, TWO), TWO, sixteen):
         alone += [record for records in predictor.predict(batch) for record in records]
     killer = Killer(workers, 0, last=4)
@@ -171,13 +174,31 @@ def test_replies_of_a_pool_with_a_kill_equal_those_of_one_predictor(
 def test_a_cluster_that_grows_is_asked_for_twice_what_it_holds_until_it_has_no_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    one = object.__new__(pool._Pool)
-    one._config, one._ceiling, one._workers = ReplicaConfig(gpus=0, cpus=2), 0, []
     refused: list[bool] = []
+    monkeypatch.setattr(autoscaler, "version", lambda: 2)
     monkeypatch.setattr(autoscaler, "refuses", lambda cpus, gpus: bool(refused))
-    assert [one._grown(room) for room in (0, 1, 4)] == [1, 2, 8]
+    size = PoolSize(ReplicaConfig(gpus=0, cpus=2), spare_only=False)
+    assert [size.wanted(room) for room in (0, 1, 4)] == [1, 2, 8]
     refused.append(True)
-    assert [one._grown(room) for room in (6, 6)] == [6, 6]
+    assert [size.wanted(room) for room in (6, 6)] == [6, 6]
     refused.clear()
-    assert one._grown(6) == 6
-    assert one._grown(4) == 8, "nodes have gone, which may come again"
+    assert size.wanted(6) == 6
+    assert size.wanted(4) == 8, "nodes have gone, which may come again"
+
+
+def test_replicas_for_which_a_cluster_does_not_grow_are_withdrawn(
+    location: Location, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica, looks = ReplicaConfig(gpus=0, cpus=1, dtype="fp32", batch_size=2), count()
+    monkeypatch.setattr(pool, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(autoscaler, "version", lambda: 2)
+    monkeypatch.setattr(autoscaler, "refuses", lambda cpus, gpus: next(looks) > 0)
+    records, sizes = list[ReplyRecord](), list[tuple[int, int]]()
+
+    def changed(state: PoolState) -> None:
+        sizes.append((state.ready + state.starting, len(records)))
+
+    run_pool(queue_of(location, replica), job_of("", location, replica), records.extend, changed, Echo)
+    assert sizes[0] == (12, 0)
+    assert (6, 0) in sizes
+    assert len(records) == 24

@@ -11,13 +11,12 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Doc
-from cli_ray.evals.generation.job import DeviceLostError
-from cli_ray.evals.generation.predictor import Predictor, told, with_marks
-from cli_ray.evals.generation.schedule import Batch
+from cli_ray.evals.generation.job import Batch, DeviceLostError
+from cli_ray.evals.generation.predictor import Predictor, one_line, with_marks
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.survey import Entry
-from cli_ray.evals.records import Record
+from cli_ray.evals.records import ReplyRecord
 from cli_ray.model.tiny import build_tiny
 from tests.evals.generation.charts import TOKENS, entries_of, job_of, row, save_model, write_rows
 from tests.model.batches import cli_model
@@ -60,7 +59,7 @@ def batch_of(location: Location, entries: Iterable[Entry], max_new_tokens: int =
     return Batch("chartqa", location.parts[0], tuple(entries), max_new_tokens, 1.0, attempts)
 
 
-def answered(predictor: Predictor, batch: Batch) -> dict[str, Record]:
+def answered(predictor: Predictor, batch: Batch) -> dict[str, ReplyRecord]:
     """Records by sample; each sample must have one."""
     records = [record for records in predictor.predict(batch) for record in records]
     assert sorted(record.sample_id for record in records) == sorted(entry.id for entry in batch.entries)
@@ -246,8 +245,8 @@ def test_marks_stand_where_the_prompt_has_them_else_in_front(prompt: str, images
 
 
 def test_errors_are_told_in_one_short_line() -> None:
-    assert told(ValueError("a\n  b")) == "ValueError: a b"
-    assert len(told(ValueError("x" * 1000))) == 500
+    assert one_line(ValueError("a\n  b")) == "ValueError: a b"
+    assert len(one_line(ValueError("x" * 1000))) == 500
 
 
 def test_sampling_settings_of_a_checkpoint_do_not_count(tmp_path: Path, location: Location) -> None:

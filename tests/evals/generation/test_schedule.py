@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cli_ray.config.evaluation import ReplicaConfig
+from cli_ray.evals.generation.job import Batch
 from cli_ray.evals.generation.lengths import text_tokens
-from cli_ray.evals.generation.schedule import Batch, Queue, expected_reply, plan
+from cli_ray.evals.generation.schedule import Queue, expected_reply, plan
 from cli_ray.evals.items.location import Part
 from cli_ray.evals.items.survey import Entry
 

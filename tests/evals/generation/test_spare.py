@@ -8,10 +8,12 @@ import ray
 from ray.exceptions import RayActorError
 from ray.util import placement_group, remove_placement_group
 
-from cli_ray.evals.generation import pool
-from cli_ray.evals.generation.pool import PoolState, run_pool
+from cli_ray.evals.generation import pool, size
+from cli_ray.evals.generation.job import PoolState
+from cli_ray.evals.generation.pool import run_pool
+from cli_ray.evals.generation.replica import start
 from cli_ray.evals.items.location import Location
-from cli_ray.evals.records import Record
+from cli_ray.evals.records import ReplyRecord
 from tests.evals.generation.charts import job_of, row, write_rows
 from tests.evals.generation.echo import TWO, Echo, queue_of
 
@@ -52,9 +54,9 @@ class Looks:
 def test_no_replica_is_asked_for_until_there_is_room(
     location: Location, training: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks, states, records = Looks(training, last=5), list[tuple[int, PoolState]](), list[Record]()
+    looks, states, records = Looks(training, last=5), list[tuple[int, PoolState]](), list[ReplyRecord]()
     monkeypatch.setattr(ray, "available_resources", looks)
-    monkeypatch.setattr(pool, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(size, "WAIT_SECONDS", 0.0)
 
     def changed(state: PoolState) -> None:
         states.append((looks.count, state))
@@ -74,12 +76,12 @@ def test_a_replica_that_stays_pending_is_withdrawn(
     """What seemed free at a look may be gone when the replica comes."""
     monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 6.0})
     monkeypatch.setattr(pool, "PENDING_SECONDS", 0.0)
-    actors, states, records = list[Any](), list[PoolState](), list[Record]()
-    made = pool._Worker
+    actors, states, records = list[Any](), list[PoolState](), list[ReplyRecord]()
 
-    def make(*args: Any) -> Any:
-        actors.append(args[0])
-        return made(*args)
+    def starting(*args: Any) -> Any:
+        handle = start(*args)
+        actors.append(handle.actor)
+        return handle
 
     def changed(state: PoolState) -> None:
         states.append(state)
@@ -87,7 +89,7 @@ def test_a_replica_that_stays_pending_is_withdrawn(
             monkeypatch.setattr(pool, "PENDING_SECONDS", 60.0)
             remove_placement_group(training)
 
-    monkeypatch.setattr(pool, "_Worker", make)
+    monkeypatch.setattr(pool, "start", starting)
     run_pool(queue_of(location), job_of("", location, TWO), records.extend, changed, Echo, spare_only=True)
 
     assert states[:4] == [NONE, PoolState(0, 2, 0), PoolState(0, 1, 0), NONE]

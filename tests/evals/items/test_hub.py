@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import HfFileSystem, constants
 
 from cli_ray.errors import UserError
-from cli_ray.evals.items.hub import chosen, complete
+from cli_ray.evals.items.hub import files_of, has_all_shards
 from cli_ray.evals.items.sources import MissingError, locate, read
 from cli_ray.evals.suite import benchmark
 from tests.evals.items.hub_cache import REVISION, charts, write_parquet
@@ -81,7 +81,7 @@ def test_what_cannot_be_fetched_is_said(tmp_path: Path, monkeypatch: pytest.Monk
     ],
 )
 def test_files_of_a_split_by_their_names(names: list[str], config: str, split: str, expected: list[str]) -> None:
-    assert chosen(names, config, split, without=("images",)) == expected
+    assert files_of(names, config, split, without=("images",)) == expected
 
 
 @pytest.mark.parametrize(
@@ -89,18 +89,18 @@ def test_files_of_a_split_by_their_names(names: list[str], config: str, split: s
     ["---\nconfigs: [\n---\n", "---\nconfigs: 3\n---\n", "---\n- 1\n---\n", "no head", "---\nconfigs: [1, {}]\n---\n"],
 )
 def test_a_card_that_cannot_be_read_says_nothing(card: str) -> None:
-    assert chosen(["test.parquet", "val.parquet"], "", "test", card) == ["test.parquet"]
+    assert files_of(["test.parquet", "val.parquet"], "", "test", card) == ["test.parquet"]
 
 
 def test_the_card_comes_before_the_names() -> None:
     files = "data_files: [{split: test, path: [b/*.parquet]}, {split: val, path: a/*}]"
     card = f"---\nconfigs:\n- {{config_name: default, {files}}}\n---\n"
     names = ["a/test-0.parquet", "b/x.parquet", "b/y.parquet"]
-    assert chosen(names, "", "test", card) == ["b/x.parquet", "b/y.parquet"]
-    assert chosen(names, "", "val", card) == ["a/test-0.parquet"]
+    assert files_of(names, "", "test", card) == ["b/x.parquet", "b/y.parquet"]
+    assert files_of(names, "", "val", card) == ["a/test-0.parquet"]
 
 
 def test_shards_say_whether_they_are_all() -> None:
-    assert complete(["a/test-00000-of-00002.parquet", "a/test-00001-of-00002-ab12.parquet"]) is True
-    assert complete(["a/test-00000-of-00002.parquet"]) is False
-    assert complete(["a/test-00000-of-00001.parquet", "b.parquet"]) is None
+    assert has_all_shards(["a/test-00000-of-00002.parquet", "a/test-00001-of-00002-ab12.parquet"]) is True
+    assert has_all_shards(["a/test-00000-of-00002.parquet"]) is False
+    assert has_all_shards(["a/test-00000-of-00001.parquet", "b.parquet"]) is None

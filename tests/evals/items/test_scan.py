@@ -65,7 +65,7 @@ def test_a_row_whose_prompt_cannot_be_built(tmp_path: Path, monkeypatch: pytest.
     assert entry.error == "prompt: IndexError: string index out of range"
 
 
-def test_an_item_without_id_is_the_users_to_mend(tmp_path: Path) -> None:
+def test_an_item_without_id_is_the_users_to_fix(tmp_path: Path) -> None:
     one = replace(CHARTQA, sample_id=lambda doc, row: str(int(doc["type"])))
     write_parquet(tmp_path / "chartqa/a.parquet", charts(1))
     location = locate(one, str(tmp_path), miniature=False)

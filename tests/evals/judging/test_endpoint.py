@@ -1,170 +1,92 @@
-"""What endpoints refuse is learnt or shown in a line, and never with a key."""
+"""An endpoint is borne with while it may pass, given up when it is not, and lets no key out."""
 
-import json
+import logging
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from cli_ray.config.evaluation import JudgeConfig
 from cli_ray.errors import UserError
-from cli_ray.evals.judging import endpoint
-from cli_ray.evals.judging.judge import KEY_VARIABLE, Tally, Verdicts, ask_all
-from cli_ray.evals.judging.refusal import masked, said
-from cli_ray.storage.folder import Folder
+from cli_ray.evals.judging.judge import (
+    KEY_VARIABLE,
+    ask_all,
+)
 from tests.evals.judging.judge_server import Answer, serving
-from tests.evals.judging.test_judge import KEY, a_question, good
+from tests.evals.judging.questions import KEY, a_config, a_question, good, kept
 
 
-@pytest.fixture(autouse=True)
-def _brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pauses, no key, no proxy."""
-    monkeypatch.setattr(endpoint, "FIRST_PAUSE_S", 0.001)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+def test_a_busy_judge_is_asked_again_when_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("tenacity.nap.sleep_using_event.__call__", lambda self, seconds: pauses.append(seconds))
+
+    def busy(body: dict[str, Any], number: int) -> Answer:
+        return (
+            (429, "slow down", {"Retry-After": "7"}) if number == 0 else (503, "", {}) if number == 1 else good(body, 2)
+        )
+
+    with serving(busy) as server:
+        tally = ask_all(a_config(server.url), [a_question(1)], kept(tmp_path))
+    assert (tally.answered, tally.failed, len(server.bodies)) == (1, 0, 3)
+    assert pauses[0] >= 7
+    assert 0 < pauses[1] < 1
 
 
-def asked(folder: Path, url: str, questions: int, **settings: Any) -> Tally:
-    """A judge stage."""
-    config = {"model": "grader", "base_url": url, "concurrency": 1, "attempts": 1} | settings
-    verdicts = Verdicts(Folder(str(folder)), "grader")
-    return ask_all(JudgeConfig.model_validate(config), map(a_question, range(questions)), verdicts)
+def test_a_judge_that_wants_a_long_pause_is_not_waited_for(tmp_path: Path) -> None:
+    with serving(lambda body, number: (429, "", {"Retry-After": "3600"})) as server:
+        tally = ask_all(a_config(server.url), [a_question(1)], kept(tmp_path))
+    assert (tally.failed, len(server.bodies)) == (1, 1)
+    assert tally.reasons == {"status 429, try again in 3600 s": 1}
 
 
-def refusing(field: str, message: str) -> Any:
-    """An endpoint that refuses a field of the request, as a model of OpenAI that reasons does."""
+def test_a_question_that_is_refused_alone_fails_alone(tmp_path: Path) -> None:
+    def too_long(body: dict[str, Any], number: int) -> Answer:
+        return (400, "too many tokens", {}) if "3" in body["messages"][0]["content"] else good(body, number)
 
-    def behave(body: dict[str, Any], number: int) -> Answer:
-        error = {"message": message, "type": "invalid_request_error", "param": field, "code": "unsupported_parameter"}
-        return (400, {"error": error}, {}) if field in body else good(body, number)
-
-    return behave
-
-
-MAX_TOKENS = (
-    "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
-)
-TEMPERATURE = (
-    "Unsupported value: 'temperature' does not support 0 with this model. Only the default (1) value is supported."
-)
+    with serving(too_long) as server:
+        tally = ask_all(a_config(server.url), map(a_question, range(6)), kept(tmp_path))
+    assert (tally.answered, tally.failed, len(server.bodies)) == (5, 1, 6)
+    assert tally.reasons == {"status 400: too many tokens": 1}
 
 
-def test_a_refused_name_is_learnt_once(tmp_path: Path) -> None:
-    with serving(refusing("max_tokens", MAX_TOKENS)) as server:
-        tally = asked(tmp_path, server.url, 5)
-    assert (tally.answered, len(server.bodies)) == (5, 1 + 5)
-    assert all(body["max_completion_tokens"] == 16 and body["temperature"] == 0 for body in server.bodies[1:])
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 302])
+def test_a_refusal_stops_the_stage_at_once(tmp_path: Path, status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    with serving(lambda body, number: (status, f"no such key: {KEY}", {})) as server:
+        with pytest.raises(UserError, match=f"'grader' at {server.url}.*status {status}.*{KEY_VARIABLE}") as caught:
+            ask_all(a_config(server.url), map(a_question, range(100)), kept(tmp_path))
+        assert len(server.bodies) <= 4
+    assert KEY not in str(caught.value)
 
 
-def test_a_refused_temperature_is_learnt_once_and_recorded(tmp_path: Path) -> None:
-    with serving(refusing("temperature", TEMPERATURE)) as server:
-        assert asked(tmp_path, server.url, 5).answered == 5
-    assert len(server.bodies) == 1 + 5
-    assert all("temperature" not in body for body in server.bodies[1:])
-    rows = [json.loads(line) for line in (tmp_path / "judge" / "verdicts.jsonl").read_text().splitlines()]
-    assert [row["decoding"] for row in rows] == [{"max_tokens": 16}] * 5
-    assert Verdicts(Folder(str(tmp_path)), "grader").drawn("set") == "default temperature"
+def test_the_key_is_sent_and_gets_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    caplog.set_level(logging.DEBUG)
+
+    def echo(body: dict[str, Any], number: int) -> Answer:
+        return (400, f"Bearer {KEY}", {}) if number == 0 else (200, f"answer {KEY}", {})
+
+    with serving(echo) as server:
+        tally = ask_all(a_config(server.url, concurrency=1), map(a_question, range(2)), kept(tmp_path))
+    assert server.keys == [f"Bearer {KEY}"] * 2
+    written = "".join(path.read_text() for path in tmp_path.rglob("*") if path.is_file())
+    assert "answer ***" in written
+    for text in (written, caplog.text, repr(tally), str(tally.reasons)):
+        assert KEY not in text
 
 
-def test_nonsense_that_was_drawn_is_asked_again(tmp_path: Path) -> None:
-    def moody(body: dict[str, Any], number: int) -> Answer:
-        if number in (1, 2):
-            return 200, "well", {}
-        answer: Answer = refusing("temperature", TEMPERATURE)(body, number)
-        return answer
-
-    with serving(moody) as server:
-        assert asked(tmp_path, server.url, 1, attempts=3).answered == 1
-
-
-def test_both_are_learnt_one_after_the_other_by_many_threads(tmp_path: Path) -> None:
-    def both(body: dict[str, Any], number: int) -> Answer:
-        extra = [name for name in ("max_tokens", "temperature") if name in body]
-        faults = [{"loc": ["body", name], "msg": "Extra inputs are not permitted"} for name in extra]
-        return (422, {"detail": faults}, {}) if faults else good(body, number)
-
-    with serving(both) as server:
-        assert asked(tmp_path, server.url, 40, concurrency=8).answered == 40
-    assert len(server.bodies) <= 40 + 2 * 8
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "'max_tokens' is too large: 16. This model's maximum context length is 8 tokens; longer is not supported.",
-        "the prompt is not allowed",
-        "'max_completion_tokens' is unsupported",
-    ],
-)
-def test_other_refusals_are_shown_and_not_tried_again(tmp_path: Path, message: str) -> None:
-    with serving(lambda body, number: (400, {"error": {"message": message}}, {})) as server:
-        tally = asked(tmp_path, server.url, 1)
-    assert len(server.bodies) == 1
-    assert tally.reasons == {f"status 400: {message}": 1}
-
-
-def test_the_body_of_a_failure_is_shown_and_equal_ones_are_counted_together(tmp_path: Path) -> None:
-    def failing(body: dict[str, Any], number: int) -> Answer:
-        return 500, {"error": {"message": f"no GPU is left (request req_{number:032x})"}}, {}
-
-    with serving(failing) as server:
-        tally = asked(tmp_path, server.url, 3, concurrency=4)
-    assert tally.reasons == {"status 500: no GPU is left (request ...)": 3}
-
-
-def test_an_error_with_status_200_is_shown(tmp_path: Path) -> None:
-    with serving(lambda body, number: (200, {"error": {"message": "out of credits"}}, {})) as server:
-        assert asked(tmp_path, server.url, 1).reasons == {"status 200 without an answer: out of credits": 1}
-
-
-@pytest.mark.parametrize(
-    ("key", "sentence"),
-    [
-        (
-            "",
-            f"No key was sent: put it into the environment variable {KEY_VARIABLE} if the endpoint wants one, "
-            "and check judge.base_url and judge.model",
-        ),
-        (KEY, f"Check judge.base_url, judge.model and the key in the environment variable {KEY_VARIABLE}"),
-    ],
-)
-def test_a_refusal_of_all_questions_says_why_and_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, sentence: str
+@pytest.mark.parametrize("key", ["two words", "schlüssel", "line\nbreak"])
+def test_a_key_that_cannot_be_sent_is_refused_without_showing_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
     monkeypatch.setenv(KEY_VARIABLE, key)
-    echo = f"Incorrect API key provided: {KEY[:12]}********. Bearer {KEY}"
-
-    def refuse(body: dict[str, Any], number: int) -> Answer:
-        return 401, {"error": {"message": echo}}, {}
-
-    with serving(refuse) as server, pytest.raises(UserError) as caught:
-        asked(tmp_path, server.url, 3)
-    refused = "refuses all questions (status 401: Incorrect API key provided: ***. Bearer ***)"
-    assert str(caught.value) == f"the judge 'grader' at {server.url} {refused}. {sentence}"
+    with pytest.raises(UserError, match=KEY_VARIABLE) as caught:
+        ask_all(a_config("http://127.0.0.1:9/v1"), [a_question(1)], kept(tmp_path))
+    assert key not in str(caught.value)
 
 
-def test_no_piece_of_a_key_is_shown() -> None:
-    key = 'a"b/c+0123456789'
-    for echo in (key, json.dumps(key), "a%22b%2Fc%2B0123456789", "c+0123456..."):
-        assert "012345" not in masked(f"key {echo}", key)
-    assert masked("sk-proj-abcdef123456, gsk_abcdef123456 and AIzaSyA-abcdefghij", "") == "***, *** and ***"
-    models = "gpt-4o-2024-11-20 and Qwen2.5-VL-72B-Instruct"
-    assert masked(models, "x" * 20) == models
-
-
-@pytest.mark.parametrize(
-    ("body", "shown"),
-    [
-        ("", ""),
-        ("<html><style>p {}</style><body><h1>502  Bad\nGateway</h1></body></html>", ": 502 Bad Gateway"),
-        ('{"message": "no such route"}', ": no such route"),
-        ('{"detail": [{"msg": "too long"}]}', ': [{"msg": "too long"}]'),
-        ('{"error": "no model"}', ": no model"),
-        ("x" * 1000, ": " + "x" * 300 + "..."),
-        ("[" * 100_000, ": " + "[" * 300 + "..."),
-        (f"{'y' * 295} {KEY}", ": " + "y" * 295 + " ***"),
-    ],
-)
-def test_a_body_is_a_line(body: str, shown: str) -> None:
-    assert said(httpx.Response(400, text=body), KEY) == shown
+@pytest.mark.parametrize("url", ["127.0.0.1:8000/v1", "ftp://host/v1", "", "http://host:port/v1"])
+def test_an_address_that_is_none_is_reported(tmp_path: Path, url: str) -> None:
+    with pytest.raises(UserError, match=r"judge\.base_url"):
+        ask_all(a_config(url), [a_question(1)], kept(tmp_path))

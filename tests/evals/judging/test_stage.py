@@ -12,10 +12,9 @@ from cli_ray.evals import miniature
 from cli_ray.evals.benchmark import Profile
 from cli_ray.evals.items.sources import locate
 from cli_ray.evals.items.survey import scan
-from cli_ray.evals.records import Record
-from cli_ray.evals.results.scorecard import Asked
+from cli_ray.evals.records import ReplyRecord
+from cli_ray.evals.results.scorer import ItemSet, Scorer
 from cli_ray.evals.results.table import read_results
-from cli_ray.evals.run import Evaluation
 from cli_ray.evals.suite import benchmark
 from tests.evals.judging.judge_server import JudgeServer, serving
 
@@ -24,10 +23,10 @@ def evaluated(folder: Path, name: str, profile: Profile = "lmms-eval/0.7.3") -> 
     """The output of an evaluation whose model sees a dog in every item."""
     config = EvaluationConfig(model="m", output=str(folder), benchmarks=(name,), miniature=True, profile=profile)
     location = locate(benchmark(name), "", miniature=True)
-    evaluation = Evaluation(config, "hash", {name: location})
+    scorer = Scorer(config, "hash", {name: location})
     (part,) = location.parts
     entries = scan(benchmark(name), location, part, "greedy", "hash")
-    Asked.of(config, location, "greedy", entries).write(evaluation.output.folder)
+    ItemSet.of(config, location, "greedy", entries).write(scorer.output.folder)
     known: dict[str, Any] = {
         "prompt_hash": "p",
         "image_hash": "i",
@@ -35,21 +34,19 @@ def evaluated(folder: Path, name: str, profile: Profile = "lmms-eval/0.7.3") -> 
         "model": "hash",
         "finish": "stop",
     }
-    evaluation.store.append(
-        [Record(key=one.key, benchmark=name, sample_id=one.id, reply=f"A dog, {one.id}.", **known) for one in entries]
+    scorer.store.append(
+        [
+            ReplyRecord(key=one.key, benchmark=name, sample_id=one.id, reply=f"A dog, {one.id}.", **known)
+            for one in entries
+        ]
     )
-    evaluation.score(name)
+    scorer.score(name)
     return str(folder)
 
 
 def judged(folder: str, server: JudgeServer) -> int:
     """The exit code of `cli-ray judge`."""
     return main(["judge", folder, "--judge.model", "grader", "--judge.base-url", server.url, "--judge.attempts", "1"])
-
-
-@pytest.fixture(autouse=True)
-def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
 @pytest.mark.parametrize("answer", [None, "I would rather not say.", "<think>0.5</think>"])
@@ -63,15 +60,17 @@ def test_a_judge_that_nobody_can_read_ends_in_an_error_with_an_example(
         for calls in (1, 2):
             assert judged(folder, server) == 1
             assert len(server.bodies) == calls * items
-    told = capsys.readouterr().err
-    assert "judge.model = 'grader' gave no answer that can be read" in told
-    assert f"it said {repr(answer) if answer else 'nothing'} about {name}/" in told
-    assert f"{folder}/judge/verdicts.jsonl has all that it said" in told
+    error = capsys.readouterr().err
+    assert "judge.model = 'grader' gave no answer that can be read" in error
+    assert f"it said {repr(answer) if answer else 'nothing'} about {name}/" in error
+    assert f"{folder}/judge/verdicts.jsonl has all that it said" in error
     (row,) = read_results(folder).rows
     assert (row.value, row.unjudged) == (None, items)
 
 
-def test_some_that_cannot_be_read_are_told_and_asked_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_some_that_cannot_be_read_are_reported_and_asked_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = evaluated(tmp_path, "mm-vet")
     with serving(lambda body, number: (200, "well" if number == 0 else "0.5", {})) as server:
         assert judged(folder, server) == 0

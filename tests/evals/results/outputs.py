@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cli_ray.evals.benchmark import Benchmark, Graded, Judge, Metrics, Profile, Sample, Source
-from cli_ray.evals.records import Record
+from cli_ray.evals.benchmark import Benchmark, Graded, Judge, Metrics, Profile, ScoredItem, Source
+from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.results.aggregate import Row, row
 from cli_ray.evals.results.samples import samples_table
 from cli_ray.evals.results.table import results
@@ -32,7 +32,7 @@ def made(name: str = "toy", **changes: Any) -> Benchmark:
     return Benchmark(**fields | changes)
 
 
-def all_right(samples: Sequence[Sample]) -> Metrics:
+def all_right(samples: Sequence[ScoredItem]) -> Metrics:
     """Percent of units of which every sample is right; fails where units lose or gain samples."""
     units = grouped(samples, lambda sample: sample.unit)
     assert len({len(unit) for unit in units.values()}) == 1
@@ -50,14 +50,14 @@ def judged(name: str = "judged", **changes: Any) -> Benchmark:
     return made(name, judge=judge, stand_in="exact match", **changes)
 
 
-def sample(number: int, score: float | None, **changes: Any) -> Sample:
+def sample(number: int, score: float | None, **changes: Any) -> ScoredItem:
     """A scored sample, alone in its unit and cluster."""
     sample_id = f"{number:04}"
     fields = {"parsed": "x", "rule": "text", "state": "ok", "unit": sample_id, "cluster": f"image {number}"}
-    return Sample(**{"id": sample_id, "score": score} | fields | changes)
+    return ScoredItem(**{"id": sample_id, "score": score} | fields | changes)
 
 
-def samples(scores: Sequence[float | None], per_cluster: int = 1, per_unit: int = 1) -> list[Sample]:
+def samples(scores: Sequence[float | None], per_cluster: int = 1, per_unit: int = 1) -> list[ScoredItem]:
     """Samples in order, so many in each cluster and unit."""
     return [
         sample(i, score, cluster=f"image {i // per_cluster}", unit=f"unit {i // per_unit}")
@@ -65,12 +65,12 @@ def samples(scores: Sequence[float | None], per_cluster: int = 1, per_unit: int 
     ]
 
 
-def record(benchmark: str, one: Sample, model: str, **changes: Any) -> Record:
+def record(benchmark: str, one: ScoredItem, model: str, **changes: Any) -> ReplyRecord:
     """The record of a sample; its reply tells the score."""
     fields = {"prompt_hash": "p", "image_hash": one.cluster, "decoding": "greedy", "finish": "stop"}
     reply = f"{model} says {one.score}"
     key = f"{benchmark} {one.id} {model}"
-    return Record(
+    return ReplyRecord(
         **{"key": key, "benchmark": benchmark, "sample_id": one.id, "model": model, "reply": reply} | fields | changes
     )
 
@@ -78,7 +78,7 @@ def record(benchmark: str, one: Sample, model: str, **changes: Any) -> Record:
 def write_output(
     folder: Path,
     model: str,
-    evaluated: Mapping[str, tuple[Benchmark, Sequence[Sample]]],
+    evaluated: Mapping[str, tuple[Benchmark, Sequence[ScoredItem]]],
     *,
     profile: Profile = "lmms-eval/0.7.3",
     judge: str = "",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark, Metrics, Profile, Sample
+from cli_ray.evals.benchmark import Benchmark, Metrics, Profile, ScoredItem
 from cli_ray.evals.benchmarks.chartqa import CHARTQA
 from cli_ray.evals.results.aggregate import Row, row
 from tests.evals.results.outputs import by_units, judged, made, sample, samples
@@ -114,7 +114,7 @@ def test_a_half_judged_benchmark() -> None:
 
 
 def test_a_stand_in_without_what_the_judge_gives_is_a_plain_mean() -> None:
-    def relative(samples: Sequence[Sample]) -> Metrics:
+    def relative(samples: Sequence[ScoredItem]) -> Metrics:
         return {"accuracy": 100 * sum(one.parts["reply"] / one.parts["reference"] for one in samples)}
 
     found = [sample(i, None, state="unjudged", stand_in=float(i < 1)) for i in range(4)]

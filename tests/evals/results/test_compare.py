@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark, Profile, Sample
+from cli_ray.evals.benchmark import Benchmark, Profile, ScoredItem
 from cli_ray.evals.results.compare import Comparison, Flip, compare, flip_lines, markdown, write
 from cli_ray.evals.results.statistics import mcnemar
 from cli_ray.evals.suite import BENCHMARKS
@@ -26,7 +26,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def both(
-    folder: Path, benchmark: Benchmark, a: Sequence[Sample], b: Sequence[Sample], **changes: Any
+    folder: Path, benchmark: Benchmark, a: Sequence[ScoredItem], b: Sequence[ScoredItem], **changes: Any
 ) -> tuple[str, str]:
     """Two outputs of one benchmark; `changes` are of B."""
     for name, found in (("a", a), ("b", b)):

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from cli_ray.evals.generation.pool import PoolState
+from cli_ray.evals.generation.job import PoolState
 from cli_ray.evals.results.aggregate import row
 from cli_ray.evals.results.progress import Progress, duration
 from tests.evals.results.outputs import made, samples
@@ -131,7 +131,7 @@ def test_plain_lines_tell_of_replicas_when_a_wait_begins_or_ends_or_one_dies() -
     ]
 
 
-def test_a_cluster_without_room_is_told() -> None:
+def test_a_cluster_without_room_is_reported() -> None:
     stream = io.StringIO()
     with Progress(stream) as progress:
         progress.replicas(PoolState(0, 0, 0))
@@ -139,7 +139,7 @@ def test_a_cluster_without_room_is_told() -> None:
 
 
 @pytest.mark.parametrize(("done", "shown"), [(3, True), (4, False)])
-def test_the_table_tells_of_replicas_while_samples_are_left(
+def test_the_table_shows_replicas_while_samples_are_left(
     monkeypatch: pytest.MonkeyPatch, done: int, shown: bool
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")

@@ -64,7 +64,7 @@ def test_records_and_samples_must_be_of_the_same_items(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_what_is_no_table_is_told(tmp_path: Path) -> None:
+def test_what_is_no_table_is_reported(tmp_path: Path) -> None:
     (tmp_path / "broken.parquet").write_bytes(b"PAR1")
     pq.write_table(pq.read_table(_empty(tmp_path)).drop_columns(["score"]), tmp_path / "other.parquet")
     for name in ("broken", "absent"):

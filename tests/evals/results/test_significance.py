@@ -63,7 +63,7 @@ def test_swapped_headlines_agree_with_swapped_sums() -> None:
         assert found.method == "permutation, 10,000 swaps"
 
 
-def test_headlines_that_are_no_sums_are_computed_anew_for_each_swap() -> None:
+def test_headlines_that_are_no_sums_are_computed_again_for_each_swap() -> None:
     few, many = np.array([1.0, 2, 4]), np.random.default_rng(1).normal(0.15, 1, 80)
     assert swap_headlines(lambda swapped: by_sum(few, swapped) ** 3, 3, 10_000).p == 2 / 8
     full = swap_headlines(lambda swapped: by_sum(many + 0.3, swapped) ** 3, 80, 10_000)

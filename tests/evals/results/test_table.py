@@ -134,7 +134,7 @@ def test_results_survive_json(tmp_path: Path) -> None:
     assert read_results(f"file://{tmp_path}/") == found
 
 
-def test_a_folder_without_results_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_results_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"holds no results.json: give the --output"):
         read_results(str(tmp_path / "absent"))
     (tmp_path / "results.json").write_text('{"rows": 3')

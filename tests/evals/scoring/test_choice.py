@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cli_ray import evals
-from cli_ray.evals.benchmark import PROFILES, Reply, Sample
+from cli_ray.evals.benchmark import PROFILES, Reply, ScoredItem
 from cli_ray.evals.results.aggregate import row
 from cli_ray.evals.scoring.choice import stated
 from cli_ray.evals.suite import benchmark
@@ -29,7 +29,7 @@ DOCS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def named(samples: Sequence[Sample]) -> list[Sample]:
+def named(samples: Sequence[ScoredItem]) -> list[ScoredItem]:
     """The samples, each an item of its own."""
     return [replace(one, id=str(i), unit=str(i), cluster=str(i)) for i, one in enumerate(samples)]
 

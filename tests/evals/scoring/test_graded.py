@@ -65,7 +65,7 @@ def test_mmvet_has_a_stand_in(gold: str, reply: str, stand_in: float) -> None:
     assert (sample.score, sample.stand_in, sample.state) == (None, stand_in, "unjudged")
 
 
-def test_mmvet_is_told_by_ability_and_combination() -> None:
+def test_mmvet_is_given_by_ability_and_combination() -> None:
     docs = [mmvet("1", "ocr,math"), mmvet("2", "math,ocr"), mmvet("3", "ocr")]
     grades = iter(("0.1", "0.2", "0.6"))
     metrics = evals.score("mm-vet", docs, ["1", "2", "3"], lambda messages: next(grades)).metrics

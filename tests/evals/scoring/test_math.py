@@ -97,7 +97,7 @@ def test_without_a_judge_the_stand_in_is_beside_the_score() -> None:
     assert (sample.score, sample.stand_in, sample.state, sample.rule) == (None, 1.0, "unjudged", "no judge")
 
 
-def test_accuracy_is_told_by_type_and_by_each_skill() -> None:
+def test_accuracy_is_given_by_type_and_by_each_skill() -> None:
     metrics = evals.score("mathvista-testmini", [free("integer", "1"), choice()], ["1", "cat"]).metrics
     assert metrics["accuracy"] == metrics["accuracy/skills/logic"] == metrics["accuracy/task/counting"] == 50.0
     assert (metrics["accuracy/answer_type/integer"], metrics["accuracy/answer_type/text"]) == (100.0, 0.0)

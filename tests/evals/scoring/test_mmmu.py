@@ -84,7 +84,7 @@ def test_strictly_a_list_of_gold_answers_is_a_list() -> None:
     assert evals.score("mmmu-val", [doc], ["seven"], profile="strict").samples[0].score == 1
 
 
-def test_accuracy_is_told_by_domain_and_subject() -> None:
+def test_accuracy_is_given_by_domain_and_subject() -> None:
     docs = [choice(1), choice(2), choice(3, subject="Math"), choice(4, subject="Physics")]
     assert evals.score("mmmu-val", docs, ["B", "A", "B", "A"]).metrics == {
         "accuracy": 50.0, "accuracy/Art and Design": 50.0, "accuracy/Science": 50.0, "accuracy/Art_Theory": 50.0,
