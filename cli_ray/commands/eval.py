@@ -38,8 +38,8 @@ def main(words: list[str]) -> None:
 def listing() -> str:
     """The benchmarks and suites."""
     from cli_ray.evals.items.survey import LISTING, listing
-    from cli_ray.evals.results.table import grid
     from cli_ray.evals.suite import SUITES
+    from cli_ray.text import grid
 
     suites = [f"{name}: {', '.join(names)}" for name, names in SUITES.items()]
     return "\n\n".join([grid(LISTING, listing(), left=len(LISTING)), *suites])

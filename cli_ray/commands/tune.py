@@ -54,7 +54,7 @@ def load_sweep(path: str, overrides: list[str]) -> tuple[SweepConfig, RunConfig]
 
 def table(config: SweepConfig, records: "list[Record]") -> str:
     """A Markdown table of the trials."""
-    from cli_ray.evals.results.table import grid
+    from cli_ray.text import grid
     from cli_ray.tune.results import domains
 
     fields = list(domains(config))

@@ -4,13 +4,13 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from cli_ray.config import DataConfig
 from cli_ray.data.index import Index, samples_per_epoch
 from cli_ray.data.sample import BadSample, clean
 from cli_ray.errors import RunFailedError, UserError
+from cli_ray.storage.lines import json_lines
 
 _SHOWN = 10
 """Damaged shards that an error lists."""
@@ -65,9 +65,8 @@ class Quarantine:
         """
         lines = list(dict.fromkeys(lines))
         self.written.update(lines)
-        for line in lines if counted else ():
-            with suppress(ValueError, TypeError):  # a line that was cut as its writer was killed
-                self._count(BadSample(**json.loads(line)))
+        for row in json_lines(lines) if counted else ():
+            self._count(BadSample(**row))
 
     def _count(self, sample: BadSample) -> None:
         self.reasons[sample.reason] += sample.samples

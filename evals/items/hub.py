@@ -17,6 +17,7 @@ from huggingface_hub.file_download import repo_folder_name
 
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Source
+from cli_ray.text import first_line
 
 SUFFIXES = (".parquet", ".jsonl")
 _SPLITS = ("train", "training", "val", "valid", "validation", "dev", "test", "testing", "testdev", "testmini", "eval")
@@ -116,8 +117,7 @@ def find(source: Source, without: tuple[str, ...] = ()) -> list[str]:
                 return found
             faults.append(f"{repo}: no files of the split {source.split!r}")
         except Exception as error:  # of the hub's own, of its HTTP library, of the network: all mean it is not there
-            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            faults.append(f"{repo}: {first_line}")
+            faults.append(f"{repo}: {first_line(error)}")
     for found in cached:
         if complete(found) is not False:
             return found

@@ -10,9 +10,10 @@ from cli_ray.evals.benchmark import Benchmark
 from cli_ray.evals.results.aggregate import Row, is_whole, waits_for_judge
 from cli_ray.evals.results.paired import Contrast, Pairs, Side, contrast, paired, read_side
 from cli_ray.evals.results.statistics import holm
-from cli_ray.evals.results.table import Results, decimals, grid, read_results
+from cli_ray.evals.results.table import Results, decimals, read_results
 from cli_ray.evals.suite import benchmark
 from cli_ray.storage.files import resolve
+from cli_ray.text import grid
 
 
 class Flip(BaseModel):

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from cli_ray.errors import UserError
 from cli_ray.evals.results.aggregate import Row, is_whole
 from cli_ray.storage.files import resolve
+from cli_ray.text import grid
 
 NOTHING = "-"
 
@@ -105,24 +106,6 @@ def markdown(rows: Sequence[Row], model: str) -> str:
         body.append(["mean", "percent", value, f"{len(mean.benchmarks)}/{len(rows)} sets"] + [""] * (len(head) - 4))
     notes = [f"- {note}" for note in _notes(rows, mean)]
     return "\n".join([f"# {model}", "", grid(head, body, left=2), "", *notes]) + "\n"
-
-
-def grid(head: Sequence[str], body: Sequence[Sequence[str]], left: int) -> str:
-    """A Markdown table with padded cells.
-
-    Args:
-        left: columns aligned to the left; the others hold numbers.
-    """
-    widths = [max(3, *(len(line[i]) for line in (head, *body))) for i in range(len(head))]
-
-    def joined(cells: Sequence[str]) -> str:
-        padded = (cell.ljust(widths[i]) if i < left else cell.rjust(widths[i]) for i, cell in enumerate(cells))
-        return f"| {' | '.join(padded)} |"
-
-    rule = ["-" * width if i < left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    return "\n".join(
-        [joined(head), joined(rule), *(joined([cell.replace("|", "/") for cell in line]) for line in body)]
-    )
 
 
 def score(row: Row) -> str:

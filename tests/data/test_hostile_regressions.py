@@ -134,7 +134,7 @@ def test_a_jpeg_of_thousands_of_scans() -> None:
 
 def test_a_jpeg_of_thousands_of_exif_segments() -> None:
     good = saved(Image.new("L", (20, 20)), "JPEG")
-    with pytest.raises(BadDataError, match="9,000 EXIF segments"):
+    with pytest.raises(BadDataError, match="far more blocks"):
         decode(good[:2] + b"\xff\xe1\0\x08Exif\0\0" * 9000 + good[2:], LIMITS)
 
 

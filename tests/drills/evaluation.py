@@ -26,9 +26,10 @@ from cli_ray.drill.plan import Room
 from cli_ray.drill.site import Process, Site
 from cli_ray.evals.records import Store
 from cli_ray.evals.results.samples import SCHEMA, read_columns
-from cli_ray.evals.results.table import grid, read_results
+from cli_ray.evals.results.table import read_results
 from cli_ray.evals.suite import SUITES
 from cli_ray.model.tiny import build_tiny
+from cli_ray.text import grid
 from tests.drills.command import Command
 from tests.drills.quiet import be_quiet
 from tests.evals.generation.charts import save_model

@@ -20,7 +20,7 @@ import ray
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from cli_ray.data.synthetic import synthesize, write_tar
-from cli_ray.evals.results.table import grid
+from cli_ray.text import grid
 from tests.drill.test_drill import CONFIG
 from tests.drills.quiet import be_quiet
 from tests.growing import growing_cluster

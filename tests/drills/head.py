@@ -28,7 +28,7 @@ from cli_ray.drill.job import Job
 from cli_ray.drill.outcome import difference
 from cli_ray.drill.plan import Room
 from cli_ray.drill.site import Site
-from cli_ray.evals.results.table import grid
+from cli_ray.text import grid
 from tests.drills.quiet import be_quiet
 from tests.drills.training import CASES, write_data
 from tests.ports import free_ports

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from cli_ray.evals.results.table import grid
+from cli_ray.text import grid
 from tests.data.hostile.pickles import hostile_pickle
 from tests.data.hostile.records import hostile_json_file, hostile_lines
 from tests.data.hostile.shard import HostileShard

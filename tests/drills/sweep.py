@@ -27,7 +27,7 @@ from cli_ray.drill.job import Record
 from cli_ray.drill.kill import WORKER, Outage
 from cli_ray.drill.plan import Room
 from cli_ray.drill.site import Site
-from cli_ray.evals.results.table import grid
+from cli_ray.text import grid
 from tests.drills.command import Command
 from tests.drills.quiet import be_quiet
 from tests.drills.training import CASES, write_data

@@ -24,7 +24,7 @@ from cli_ray.drill.drill import Drill
 from cli_ray.drill.outcome import Outcome
 from cli_ray.drill.plan import KINDS, Kind, Room, plan
 from cli_ray.drill.site import Site
-from cli_ray.evals.results.table import grid
+from cli_ray.text import grid
 from tests.drills.quiet import be_quiet
 
 EVERY = 6

@@ -2,12 +2,14 @@
 
 import threading
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
 import pytest
 
 from cli_ray.evals import records
 from cli_ray.evals.records import Record, Store
+from cli_ray.storage import folder
 
 
 def record(key: str, benchmark: str = "pope", **changes: object) -> Record:
@@ -61,21 +63,13 @@ def test_a_line_cut_short_by_a_kill_is_passed_over(tmp_path: Path, lost: int) ->
 def test_a_full_disk_tears_a_line_and_the_next_append_mends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = Store(str(tmp_path))
     one.append([record("a")])
-    (path,) = files(tmp_path)
 
-    class Full:
-        def __enter__(self) -> "Full":
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def write(self, data: bytes) -> None:
-            path.write_bytes(path.read_bytes() + data[:20])
-            raise OSError(28, "No space left on device")
+    def fill(file: FileIO, content: bytes) -> None:
+        file.write(content[:20])
+        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(records, "open", lambda *_: Full(), raising=False)
+        patch.setattr(folder, "_write_all", fill)
         with pytest.raises(OSError, match="No space"):
             one.append([record("b")])
     one.append([record("c")])

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from cli_ray.drill.plan import Room
 from cli_ray.drill.site import Site
-from cli_ray.evals.results.table import grid
+from cli_ray.text import grid
 from tests.drills.quiet import be_quiet
 from tests.drills.sweep import write_sweep
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cli_ray.data.collate import MicroBatch
-from cli_ray.storage.lines import Journal, now
+from cli_ray.storage.lines import Journal, json_line, now
 from cli_ray.text import say
 from cli_ray.train.environment import record_workers
 from cli_ray.train.loop import Callback
@@ -28,7 +28,8 @@ class MetricsFile(Callback):
     def on_start(self, loop: "TrainLoop") -> None:
         text = loop.folder.read(METRICS)
         if text is not None:
-            lines = [line for line in text.splitlines() if _is_before(line, loop.progress.step)]
+            step = loop.progress.step
+            lines = [line for line in text.split("\n") if (row := json_line(line)) and row["step"] <= step]
             loop.folder.write(METRICS, "".join(f"{line}\n" for line in lines))
         self._file = Journal(loop.folder, METRICS)
 
@@ -59,13 +60,6 @@ def flatten(metrics: Metrics, layers: tuple[Sequence[int], Sequence[int]]) -> di
         for row, d in zip(metrics.get(key, []), decoder, strict=False):
             flat |= {f"{key}/v{v}_d{d}": value for v, value in zip(vision, row, strict=True)}
     return flat
-
-
-def _is_before(line: str, step: int) -> bool:
-    try:
-        return bool(json.loads(line)["step"] <= step)
-    except (ValueError, KeyError):
-        return False  # a line cut by the death of its writer
 
 
 class Console(Callback):
