@@ -13,7 +13,7 @@ from cli_ray.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cli_ray.data.verify import EpochCount, Verification
+    from cli_ray.data.ledger_check import EpochCount, Verification
 
 SHOWN = 20
 """Samples of each kind and epoch that are listed without --all."""
@@ -56,7 +56,7 @@ def verification(run: str, limit: int | None) -> "Verification":
     """
     from cli_ray.data import ledger
     from cli_ray.data.index import Index, order_of
-    from cli_ray.data.verify import Places, Verifier
+    from cli_ray.data.ledger_check import Places, Verifier
     from cli_ray.train.checkpoint.files import complete_checkpoints
     from cli_ray.train.run_folder import RunFolder, load_config
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from cli_ray.config import SourceConfig
+from cli_ray.data.conversation import MAX_BYTES, Conversation, Record, parse, read_conversation
 from cli_ray.data.images import Limits, join_inside, read_small
 from cli_ray.data.readers import READERS, Span
 from cli_ray.data.readers.members import IMAGES
-from cli_ray.data.readers.record import MAX_BYTES, Conversation, Record, parse, read_conversation
 from cli_ray.data.sample import BadDataError, BadSample, Sample, clean
 from cli_ray.errors import UserError
 from cli_ray.storage.files import Shard, list_files, open_file, parent

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from cli_ray.data.conversation import Conversation, parse, read_conversation
 from cli_ray.data.images import Limits, decode
-from cli_ray.data.readers.record import Conversation, parse, read_conversation
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Reason
 from tests.data.shards import turns
 

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from cli_ray.data.conversation import MAX_BYTES
 from cli_ray.data.images import Limits, decode
 from cli_ray.data.quarantine import Quarantine
-from cli_ray.data.readers.record import MAX_BYTES
 from cli_ray.data.sample import BadDataError, BadSample, Sample
 from cli_ray.errors import UserError
 from tests.data.hostile.pickles import Trap

@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from cli_ray.data.conversation import MAX_BYTES
 from cli_ray.data.images import Limits
 from cli_ray.data.readers import Span, tar, webdataset
-from cli_ray.data.readers.record import MAX_BYTES
 from cli_ray.data.readers.tables import Parquet
 from cli_ray.data.sample import SCHEMA, BadDataError, BadSample, Sample
 from cli_ray.storage import files

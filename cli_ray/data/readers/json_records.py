@@ -10,9 +10,9 @@ from typing import Any
 
 from pyarrow import NativeFile
 
+from cli_ray.data.conversation import MAX_BYTES, TEXT_KEYS, Record, parse
 from cli_ray.data.images import Limits
 from cli_ray.data.readers.reader import Span
-from cli_ray.data.readers.record import MAX_BYTES, TEXT_KEYS, Record, parse
 from cli_ray.data.sample import BadDataError
 from cli_ray.storage.files import Shard, chunks, open_file
 

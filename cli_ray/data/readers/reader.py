@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from cli_ray.data.conversation import Record
 from cli_ray.data.images import Limits
-from cli_ray.data.readers.record import Record
 from cli_ray.storage.files import Shard
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cli_ray.data.conversation import IMAGE_KEYS, SYSTEM_KEYS, TEXT_KEYS, Record, parse
 from cli_ray.data.fields import matters
 from cli_ray.data.images import Limits
 from cli_ray.data.readers.reader import Span
-from cli_ray.data.readers.record import IMAGE_KEYS, SYSTEM_KEYS, TEXT_KEYS, Record, parse
 from cli_ray.data.sample import BadDataError, Unread, clean
 from cli_ray.storage.files import Shard, open_file, resolve
 

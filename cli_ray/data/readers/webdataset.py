@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from pyarrow import NativeFile
 
+from cli_ray.data.conversation import IMAGE_KEYS, MAX_BYTES, TEXT_KEYS, Record, parse
 from cli_ray.data.fields import is_empty, is_media_file
 from cli_ray.data.images import Limits
 from cli_ray.data.readers.members import IMAGES, NOT_READ, Name, images_in_order, unread_member
 from cli_ray.data.readers.reader import Span
-from cli_ray.data.readers.record import IMAGE_KEYS, MAX_BYTES, TEXT_KEYS, Record, parse
 from cli_ray.data.readers.tar import BLOCK, Member, members
 from cli_ray.data.sample import BadDataError
 from cli_ray.storage.files import Shard, open_file
