@@ -1,67 +1,29 @@
-"""From the records people keep, to messages and images.
+"""From the record that people keep of a sample to its messages and images, checked.
 
-A record is a mapping with `messages`, `conversations` or `caption`, `images` or `image`, and perhaps `system`: a row of
-a table, an object of a JSON file, or a group of tar members.
-
-JSON text that nobody vouches for.
+`source.read_samples` calls it for the record of every format, see `fields` for what a record may hold.
 """
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cli_ray.data.fields import check_unread, is_empty, unread_fields
-from cli_ray.data.marks import marks_first, settle_marks
+from cli_ray.data.fields import (
+    IMAGE_KEYS,
+    SYSTEM_KEYS,
+    TEXT_KEYS,
+    check_unread,
+    is_empty,
+    parse_json,
+    unread_fields,
+)
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message, Unread
-from cli_ray.data.turns import Turn, Turns, kind_of, turns_of
+from cli_ray.data.turns import Turn, Turns, kind_of, marks_first, settle_marks, turns_of
 
-MAX_BYTES = 8 << 20
-"""Of the longest text that is parsed. In memory it may take twenty times that: `[[],[],...]` does."""
-
-
-def parse(text: bytes | str, name: str) -> Any:
-    """What a text holds.
-
-    Args:
-        text: of a record, or of one of its fields.
-        name: of the text, for the message.
-
-    Raises:
-        BadDataError: it is no JSON, nested too deeply, or too long.
-    """
-    if len(text) > MAX_BYTES:
-        raise BadDataError("broken record", f"{name} has {len(text):,} bytes, JSON may have {MAX_BYTES:,}")
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise BadDataError("broken record", f"{name} is nested too deeply") from error
-    except ValueError as error:
-        raise BadDataError("broken record", f"{name} is no JSON: {error}") from error
-
-
-TEXT_KEYS = ("messages", "conversations", "caption")
-IMAGE_KEYS = ("images", "image")
-SYSTEM_KEYS = ("system", "system_prompt")
 NO_SYSTEM = "an empty system message counts as none"
 NO_GREETING = "a first message of the assistant is left out, as LLaVA does"
 _READ = ("id", "source", *IMAGE_KEYS, *SYSTEM_KEYS)
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One sample as a reader found it."""
-
-    where: str
-    """Position within the shard."""
-    key: str
-    """Its own name; may be empty, and need not be unique."""
-    content: Mapping[str, Any] | BadDataError
-    """The record, or why there is none."""
-    unread: tuple[Unread, ...] = ()
-    """What the reader passed over."""
 
 
 @dataclass(slots=True)
@@ -184,7 +146,7 @@ def _empty_key(record: Mapping[str, Any]) -> str:
 def _sequence(value: Any, key: str) -> Sequence[Any]:
     """A list, given as one or as JSON text of one."""
     if isinstance(value, str):
-        value = parse(value, key)
+        value = parse_json(value, key)
     if not isinstance(value, Sequence) or isinstance(value, bytes | str):
         raise BadDataError("wrong columns", f"{key} is {kind_of(value)}, expected a list of messages")
     return value

@@ -1,5 +1,10 @@
-"""The fields of records and messages that nothing reads: of no consequence, or a reason to refuse the sample."""
+"""The fields of records and messages: which are read, and what follows from those that are not.
 
+A record is a row of a table, an object of a JSON file or a group of tar members; readers and `conversation` ask here. A
+field that nothing reads is of no consequence and listed, or it would change what the sample says and refuses it.
+"""
+
+import json
 import math
 import re
 from collections.abc import Collection, Mapping
@@ -7,6 +12,12 @@ from itertools import islice
 from typing import Any
 
 from cli_ray.data.sample import BadDataError, Unread, clean
+
+TEXT_KEYS = ("messages", "conversations", "caption")
+IMAGE_KEYS = ("images", "image")
+SYSTEM_KEYS = ("system", "system_prompt")
+MAX_JSON_BYTES = 8 << 20
+"""Of the longest text that is parsed. In memory it may take twenty times that: `[[],[],...]` does."""
 
 _TOOLS = ("tools", "functions", "tool_calls", "function_call", "function_calls")
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
@@ -22,6 +33,26 @@ _MAX_LISTED = 50
 """Fields of one record, of which a hostile one may have a million."""
 _DEPTH = 2
 """Levels of nesting that are looked into; what people mean by empty, or by an image, has no more."""
+
+
+def parse_json(text: bytes | str, name: str) -> Any:
+    """What a text holds.
+
+    Args:
+        text: of a record, or of one of its fields.
+        name: of the text, for the message.
+
+    Raises:
+        BadDataError: it is no JSON, nested too deeply, or too long.
+    """
+    if len(text) > MAX_JSON_BYTES:
+        raise BadDataError("broken record", f"{name} has {len(text):,} bytes, JSON may have {MAX_JSON_BYTES:,}")
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise BadDataError("broken record", f"{name} is nested too deeply") from error
+    except ValueError as error:
+        raise BadDataError("broken record", f"{name} is no JSON: {error}") from error
 
 
 def is_empty(value: Any, depth: int = _DEPTH) -> bool:

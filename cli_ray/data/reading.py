@@ -1,11 +1,9 @@
-"""Reading windows by Ray Data.
+"""From pieces of units to encoded rows: what a `Stream` reads, window by window, by Ray Data or in this process.
 
 Each rank runs its own Ray datasets inside its Ray Train worker, one per window, a few windows ahead.
 `streaming_split` would deal blocks to ranks by timing, so that no two runs were alike; one dataset for a whole
-epoch would put no bound on what is read ahead, and takes 0.8 ms per unit to set up. A rank's tasks run on its own
-node, and on others where that one has no CPU free.
-
-From pieces of the index to encoded rows, in this process: what Ray tasks run, and `data check` and tests too.
+epoch would put no bound on what is read ahead, and takes 0.8 ms per unit to set up (Ray 2.60). A rank's tasks run on
+its own node, and on others where that one has no CPU free.
 """
 
 import logging

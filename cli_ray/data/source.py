@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from cli_ray.config import SourceConfig
-from cli_ray.data.conversation import MAX_BYTES, Conversation, Record, parse, read_conversation
+from cli_ray.data.conversation import Conversation, read_conversation
+from cli_ray.data.fields import MAX_JSON_BYTES, parse_json
 from cli_ray.data.images import Limits, join_inside, read_small
-from cli_ray.data.readers import READERS, Span
-from cli_ray.data.readers.members import IMAGES
+from cli_ray.data.readers import READERS, Record, Span
+from cli_ray.data.readers.webdataset import IMAGES
 from cli_ray.data.sample import BadDataError, BadSample, Sample, clean
 from cli_ray.errors import UserError
 from cli_ray.storage.files import Shard, list_files, open_file, parent
@@ -145,11 +146,11 @@ def _hf_shards(path: str) -> tuple[Shard, ...] | None:
     folder = folder.rstrip("/")
     try:
         with open_file(f"{folder}/{_HF_STATE}{mark}{query}") as file:
-            state = file.read(MAX_BYTES + 1)
+            state = file.read(MAX_JSON_BYTES + 1)
     except (OSError, ValueError):
         return None  # not there, or no path at all, which listing the files will say
     try:
-        names = [join_inside(folder, entry["filename"]) for entry in parse(state, _HF_STATE)["_data_files"]]
+        names = [join_inside(folder, entry["filename"]) for entry in parse_json(state, _HF_STATE)["_data_files"]]
     except (KeyError, TypeError, BadDataError) as error:
         raise UserError(f"{folder}/{_HF_STATE}: not the state of a Hugging Face dataset: {error}") from error
     found = {name: list_files(name + mark + query) for name in names}

@@ -1,6 +1,7 @@
-"""JSON arrays and JSON lines: LLaVA `conversations`, ShareGPT, and `messages` with `images`.
+"""JSON arrays and JSON lines of records: LLaVA `conversations`, ShareGPT, and `messages` with `images`.
 
-Where the records of a JSON array or of JSON lines stand, found in flat memory without parsing them.
+Files of any size are read in flat memory: `elements` and `lines` find where records stand without parsing them, for the
+index and again for a unit. The evaluations find the items of their JSON lines by `lines` too.
 """
 
 import codecs
@@ -10,105 +11,18 @@ from typing import Any
 
 from pyarrow import NativeFile
 
-from cli_ray.data.conversation import MAX_BYTES, TEXT_KEYS, Record, parse
+from cli_ray.data.fields import MAX_JSON_BYTES, TEXT_KEYS, parse_json
 from cli_ray.data.images import Limits
-from cli_ray.data.readers.reader import Span
+from cli_ray.data.readers.reader import Record, Span
 from cli_ray.data.sample import BadDataError
 from cli_ray.storage.files import Shard, chunks, open_file
 
 _TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{},]', re.DOTALL)
 _REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _OPEN, _CLOSE = b"[{", b"]}"
-
-
-def elements(file: NativeFile, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Byte ranges of what stands between the top-level commas.
-
-    Args:
-        file: holds a JSON array.
-        start: just after its opening bracket, or the start of an element.
-        end: of the file, or of an element.
-
-    A range need not be valid JSON; text after the closing bracket is one more range, so that it is noticed.
-    """
-    begin = start
-    for position, is_comma in _separators(file, start, end):
-        if is_comma or not _is_blank(file, begin, position):
-            yield begin, position
-        begin = position + 1
-    if not _is_blank(file, begin, end):
-        yield begin, end
-
-
-def lines(file: NativeFile, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Byte ranges of the lines that are not blank."""
-    begin, offset, ink = start, start, False
-    for chunk in chunks(file, start, end):
-        at = 0
-        while (newline := chunk.find(b"\n", at)) >= 0:
-            if ink or chunk[at:newline].strip():
-                yield begin, offset + newline
-            at, ink = newline + 1, False
-            begin = offset + at
-        ink = ink or bool(chunk[at:].strip())
-        offset += len(chunk)
-    if ink:
-        yield begin, end
-
-
-def unclosed(file: NativeFile, begin: int, end: int, size: int) -> bool:
-    """Whether the bracket is missing that closes an array.
-
-    Args:
-        file: holds a JSON array.
-        begin: of its last element, or just after its opening bracket.
-        end: of that element, where its separator stands, or the size.
-        size: of the file.
-    """
-    if begin < end == size:
-        return file.read_at(1, begin - 1) in b",["
-    rest = b"".join(chunks(file, end, min(size, end + (1 << 20))))
-    return not rest.lstrip(b", \t\r\n")
-
-
-def _separators(file: NativeFile, start: int, end: int) -> Iterator[tuple[int, bool]]:
-    """Positions of top-level commas (True) and of brackets that close the array (False)."""
-    depth, in_string, carry, offset = 0, False, b"", start
-    for chunk in chunks(file, start, end):
-        buffer, base, at = carry + chunk, offset - len(carry), 0
-        offset, carry = offset + len(chunk), b""
-        if in_string:
-            rest = _REST_OF_STRING.match(buffer)
-            if rest is None:
-                carry = _open_escape(buffer)
-                continue
-            in_string, at = False, rest.end()
-        for match in _TOKEN.finditer(buffer, at):
-            token = match[0]
-            if token == b'"':
-                in_string, carry = True, _open_escape(buffer[match.end() :])
-                break
-            if token in _OPEN:
-                depth += 1
-            elif token in _CLOSE and depth:
-                depth -= 1
-            elif depth == 0 and len(token) == 1:
-                yield base + match.start(), token == b","
-
-
-def _open_escape(text: bytes) -> bytes:
-    """The backslash at the end of a piece of a string that escapes the first character of the next piece."""
-    return b"\\" if (len(text) - len(text.rstrip(b"\\"))) % 2 else b""
-
-
-def _is_blank(file: NativeFile, start: int, end: int) -> bool:
-    return not any(chunk.strip() for chunk in chunks(file, start, end))
-
-
 _BOM = b"\xef\xbb\xbf"
 _HEAD = 1 << 16
 _TEXTS = re.compile(rb'"(?:%s)"\s*:' % "|".join(TEXT_KEYS).encode())
-
 
 Cut = Callable[[NativeFile, int, int], Iterator[tuple[int, int]]]
 """Tells the records between two positions apart."""
@@ -160,6 +74,41 @@ class JsonRecords:
                 yield Record(f"bytes {start}-{end}", str(key) if isinstance(key, str | int) else "", content)
 
 
+def elements(file: NativeFile, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Byte ranges of what stands between the top-level commas.
+
+    Args:
+        file: holds a JSON array.
+        start: just after its opening bracket, or the start of an element.
+        end: of the file, or of an element.
+
+    A range need not be valid JSON; text after the closing bracket is one more range, so that it is noticed.
+    """
+    begin = start
+    for position, is_comma in _separators(file, start, end):
+        if is_comma or not _is_blank(file, begin, position):
+            yield begin, position
+        begin = position + 1
+    if not _is_blank(file, begin, end):
+        yield begin, end
+
+
+def lines(file: NativeFile, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Byte ranges of the lines that are not blank."""
+    begin, offset, ink = start, start, False
+    for chunk in chunks(file, start, end):
+        at = 0
+        while (newline := chunk.find(b"\n", at)) >= 0:
+            if ink or chunk[at:newline].strip():
+                yield begin, offset + newline
+            at, ink = newline + 1, False
+            begin = offset + at
+        ink = ink or bool(chunk[at:].strip())
+        offset += len(chunk)
+    if ink:
+        yield begin, end
+
+
 def _layout(file: NativeFile) -> tuple[int, Cut | None]:
     """Where the records start and how they are told apart; None when the file is neither."""
     file.seek(0)
@@ -185,7 +134,7 @@ def _rest(file: NativeFile, last: tuple[int, int], size: int, cut: Cut) -> Span 
     if cut is lines:
         is_open = end == size and file.read_at(_HEAD, begin).lstrip().startswith(b"{") and not tail.endswith(b"}")
         return Span(begin, size, 1, "the last line has no end: the file was cut", "cut") if is_open else None
-    if not unclosed(file, begin, end, size):
+    if not _is_unclosed(file, begin, end, size):
         return None
     start = begin if end == size and _is_broken(file, begin, end) else size
     if tail.endswith(b"]"):
@@ -203,12 +152,14 @@ def _is_broken(file: NativeFile, start: int, end: int) -> bool:
 
 
 def _parse(file: NativeFile, start: int, end: int) -> dict[str, Any]:
-    if end - start > MAX_BYTES:  # a file whose brackets do not match looks like one huge record
-        problem = f"{end - start:,} bytes, at most {MAX_BYTES:,} are parsed; is a bracket, quote or line end missing?"
+    if end - start > MAX_JSON_BYTES:  # a file whose brackets do not match looks like one huge record
+        problem = (
+            f"{end - start:,} bytes, at most {MAX_JSON_BYTES:,} are parsed; is a bracket, quote or line end missing?"
+        )
         raise BadDataError("broken record", problem, _swallowed(file, start, end))
     file.seek(start)
     try:
-        record = parse(file.read(end - start), "the record")
+        record = parse_json(file.read(end - start), "the record")
     except BadDataError as error:
         raise BadDataError(error.reason, error.detail, _swallowed(file, start, end)) from error
     if not isinstance(record, dict):
@@ -220,3 +171,52 @@ def _parse(file: NativeFile, start: int, end: int) -> dict[str, Any]:
 def _swallowed(file: NativeFile, start: int, end: int) -> int:
     """Samples that a broken record holds, itself included: where brackets do not match it runs into others."""
     return max(1, sum(len(_TEXTS.findall(chunk)) for chunk in chunks(file, start, end)))
+
+
+def _is_unclosed(file: NativeFile, begin: int, end: int, size: int) -> bool:
+    """Whether the bracket is missing that closes an array.
+
+    Args:
+        file: holds a JSON array.
+        begin: of its last element, or just after its opening bracket.
+        end: of that element, where its separator stands, or the size.
+        size: of the file.
+    """
+    if begin < end == size:
+        return file.read_at(1, begin - 1) in b",["
+    rest = b"".join(chunks(file, end, min(size, end + (1 << 20))))
+    return not rest.lstrip(b", \t\r\n")
+
+
+def _separators(file: NativeFile, start: int, end: int) -> Iterator[tuple[int, bool]]:
+    """Positions of top-level commas (True) and of brackets that close the array (False)."""
+    depth, in_string, carry, offset = 0, False, b"", start
+    for chunk in chunks(file, start, end):
+        buffer, base, at = carry + chunk, offset - len(carry), 0
+        offset, carry = offset + len(chunk), b""
+        if in_string:
+            rest = _REST_OF_STRING.match(buffer)
+            if rest is None:
+                carry = _open_escape(buffer)
+                continue
+            in_string, at = False, rest.end()
+        for match in _TOKEN.finditer(buffer, at):
+            token = match[0]
+            if token == b'"':
+                in_string, carry = True, _open_escape(buffer[match.end() :])
+                break
+            if token in _OPEN:
+                depth += 1
+            elif token in _CLOSE and depth:
+                depth -= 1
+            elif depth == 0 and len(token) == 1:
+                yield base + match.start(), token == b","
+
+
+def _open_escape(text: bytes) -> bytes:
+    """The backslash at the end of a piece of a string that escapes the first character of the next piece."""
+    return b"\\" if (len(text) - len(text.rstrip(b"\\"))) % 2 else b""
+
+
+def _is_blank(file: NativeFile, start: int, end: int) -> bool:
+    return not any(chunk.strip() for chunk in chunks(file, start, end))

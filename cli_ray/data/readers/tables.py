@@ -6,10 +6,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cli_ray.data.conversation import IMAGE_KEYS, SYSTEM_KEYS, TEXT_KEYS, Record, parse
-from cli_ray.data.fields import matters
+from cli_ray.data.fields import IMAGE_KEYS, SYSTEM_KEYS, TEXT_KEYS, matters, parse_json
 from cli_ray.data.images import Limits
-from cli_ray.data.readers.reader import Span
+from cli_ray.data.readers.reader import Record, Span
 from cli_ray.data.sample import BadDataError, Unread, clean
 from cli_ray.storage.files import Shard, open_file, resolve
 
@@ -166,7 +165,7 @@ def _unpacking(kind: pa.DataType) -> Callable[[Any], Any] | None:
     None where there are none, so that large values are not copied.
     """
     if isinstance(kind, pa.JsonType):
-        return lambda value: None if value is None else parse(value, "a column of JSON")
+        return lambda value: None if value is None else parse_json(value, "a column of JSON")
     if pa.types.is_struct(kind):
         inner = {field.name: unpack for field in kind if (unpack := _unpacking(field.type))}
         return (lambda value: _changed(value, inner)) if inner else None
