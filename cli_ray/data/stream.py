@@ -1,7 +1,7 @@
 """The training stream of one rank: its share of each optimiser step, in an order that is arithmetic.
 
-Each worker of a training iterates one, and one more for its validation. `Order` says which samples stand where, `reading`
-reads and encodes a window of them, and here a window is cut into micro-batches and these are dealt to steps.
+Each worker of a training iterates one, and one more for its validation. `Order` says which samples stand where,
+`reading` reads and encodes a window of them; here a window is cut into micro-batches, and these are dealt to steps.
 """
 
 import math

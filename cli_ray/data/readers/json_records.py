@@ -24,8 +24,8 @@ _BOM = b"\xef\xbb\xbf"
 _HEAD = 1 << 16
 _TEXTS = re.compile(rb'"(?:%s)"\s*:' % "|".join(TEXT_KEYS).encode())
 
-Cut = Callable[[NativeFile, int, int], Iterator[tuple[int, int]]]
-"""Tells the records between two positions apart."""
+Find = Callable[[NativeFile, int, int], Iterator[tuple[int, int]]]
+"""Finds the byte ranges of the records between two positions: `elements` or `lines`."""
 
 
 class JsonRecords:
@@ -37,20 +37,20 @@ class JsonRecords:
     def spans(self, shard: Shard, unit_samples: int) -> Iterator[Span]:
         """Byte ranges of neighbouring records."""
         with open_file(shard.path) as file:
-            start, cut = _layout(file)
-            if cut is None:
+            start, find = _layout(file)
+            if find is None:
                 problem = "neither a JSON array nor JSON objects, one a line"
                 is_utf_16 = file.read_at(2, 0) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
                 yield Span(0, shard.size, 1, problem + ", but UTF-16; write it as UTF-8" * is_utf_16)
                 return
             unit: list[tuple[int, int]] = []
             record = (start, start)
-            for record in cut(file, start, shard.size):
+            for record in find(file, start, shard.size):
                 if len(unit) == unit_samples:
                     yield Span(unit[0][0], unit[-1][1], len(unit))
                     unit = []
                 unit.append(record)
-            rest = _rest(file, record, shard.size, cut)
+            rest = _rest(file, record, shard.size, find)
             if rest is not None and rest.start < rest.end:
                 unit = unit[:-1]
             if unit:
@@ -61,10 +61,10 @@ class JsonRecords:
     def records(self, path: str, span: Span, limits: Limits) -> Iterator[Record]:
         """The parsed records of a span."""
         with open_file(path) as file:
-            _, cut = _layout(file)
-            if cut is None:
+            _, find = _layout(file)
+            if find is None:
                 return
-            for start, end in cut(file, span.start, span.end):
+            for start, end in find(file, span.start, span.end):
                 content: dict[str, Any] | BadDataError
                 try:
                     content = _parse(file, start, end)
@@ -109,7 +109,7 @@ def lines(file: NativeFile, start: int, end: int) -> Iterator[tuple[int, int]]:
         yield begin, end
 
 
-def _layout(file: NativeFile) -> tuple[int, Cut | None]:
+def _layout(file: NativeFile) -> tuple[int, Find | None]:
     """Where the records start and how they are told apart; None when the file is neither."""
     file.seek(0)
     head = file.read(_HEAD)
@@ -120,18 +120,18 @@ def _layout(file: NativeFile) -> tuple[int, Cut | None]:
     return start, lines if text.startswith(b"{") or not text else None
 
 
-def _rest(file: NativeFile, last: tuple[int, int], size: int, cut: Cut) -> Span | None:
+def _rest(file: NativeFile, last: tuple[int, int], size: int, find: Find) -> Span | None:
     """The end of a file that does not end as it should; its last record too, when that is broken.
 
     Args:
         file: to read.
         last: range of its last record.
         size: of it, bytes.
-        cut: tells its records apart.
+        find: finds its records.
     """
     begin, end = last
     tail = file.read_at(_HEAD, max(0, size - _HEAD)).rstrip()
-    if cut is lines:
+    if find is lines:
         is_open = end == size and file.read_at(_HEAD, begin).lstrip().startswith(b"{") and not tail.endswith(b"}")
         return Span(begin, size, 1, "the last line has no end: the file was cut", "cut") if is_open else None
     if not _is_unclosed(file, begin, end, size):

@@ -5,8 +5,8 @@ The webdataset reader walks shards with it, as a whole for the index and from me
 
 `tarfile.TarInfo` parses header blocks. Extended headers (POSIX.1-2001 pax, GNU long names) are read here. `tarfile`
 (Python 3.11) gives to all later members what a global header says, so that a unit that is read alone would differ. It
-reads as many bytes as an extended header claims to have, ends with RecursionError after a thousand of them in a row, and
-passes over a damaged one, so that its member gets another name.
+reads as many bytes as an extended header claims to have, ends with RecursionError after a thousand of them in a row,
+and passes over a damaged one, so that its member gets another name.
 """
 
 import re
@@ -48,7 +48,7 @@ class Member:
 
     @property
     def key(self) -> str:
-        """Of its sample: all up to the first dot of the last step; empty for names that start with a dot or have none."""
+        """Of its sample: the name up to the first dot of its last step; empty if it starts with a dot or has none."""
         match = _NAME.fullmatch(self.name)
         return match[1] if match else ""
 
