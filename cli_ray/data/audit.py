@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cli_ray.config import DataConfig
-from cli_ray.data.encoded import IGNORED, Encoded
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.data.index import Index
 from cli_ray.data.quarantine import allowed
-from cli_ray.data.sample import BadDataError, BadSample, Sample
+from cli_ray.data.sample import IGNORED, BadDataError, BadSample, Encoded, Sample
 from cli_ray.data.source import read_samples
 
 EXAMPLES = 3

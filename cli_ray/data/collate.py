@@ -11,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cli_ray.data.encoded import IGNORED, Encoded
-from cli_ray.data.sample import BadSample
+from cli_ray.data.sample import IGNORED, BadSample, Encoded
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,8 @@ from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 from cli_ray.config import DataConfig
 from cli_ray.data.chat_template import ChatTemplate
-from cli_ray.data.encoded import IGNORED, Encoded, Row
 from cli_ray.data.images import Limits, decode_all
-from cli_ray.data.sample import IMAGE_MARK, LITERAL_MARK, BadDataError, BadSample, Sample
+from cli_ray.data.sample import IGNORED, IMAGE_MARK, LITERAL_MARK, BadDataError, BadSample, Encoded, Row, Sample
 from cli_ray.errors import UserError
 
 MAX_MESSAGES = 512

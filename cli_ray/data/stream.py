@@ -12,11 +12,11 @@ from itertools import islice
 
 from cli_ray.config import DataConfig
 from cli_ray.data.collate import MicroBatch, collate
-from cli_ray.data.encoded import Encoded, Row
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, order_of, samples_per_epoch
 from cli_ray.data.order import Order
 from cli_ray.data.reading import Task, read_by_ray
+from cli_ray.data.sample import Encoded, Row
 from cli_ray.errors import UserError
 
 Windows = Iterable[list[Task]]
