@@ -13,7 +13,7 @@ from cli_ray.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cli_ray.data.ledger_check import EpochCount, LedgerReport
+    from cli_ray.data.verify import EpochCount, Verification
 
 SHOWN = 20
 """Samples of each kind and epoch that are listed without --all."""
@@ -48,7 +48,7 @@ def main(words: list[str]) -> None:
     sys.exit(1)
 
 
-def verification(run: str, limit: int | None) -> "LedgerReport":
+def verification(run: str, limit: int | None) -> "Verification":
     """Verifies the ledger of a run.
 
     Raises:
@@ -56,8 +56,8 @@ def verification(run: str, limit: int | None) -> "LedgerReport":
     """
     from cli_ray.data import ledger
     from cli_ray.data.index import Index, order_of
-    from cli_ray.data.ledger_check import LedgerCheck
     from cli_ray.data.places import Places
+    from cli_ray.data.verify import Verifier
     from cli_ray.train.checkpoint.files import complete_checkpoints
     from cli_ray.train.run_folder import RunFolder, load_config
 
@@ -82,7 +82,7 @@ def verification(run: str, limit: int | None) -> "LedgerReport":
         micro_batch_size=config.train.micro_batch_size,
         global_batch_size=config.train.global_batch_size,
     )
-    found = LedgerCheck(Places(index), order, partial(ledger.read, folder), files, newest.progress.step, limit).run()
+    found = Verifier(Places(index), order, partial(ledger.read, folder), files, newest.progress.step, limit).run()
     found.uncertain = [index.unit(number).path for number, damage in index.damages.items() if not damage.is_known]
     return found
 
@@ -99,7 +99,7 @@ def _table(epochs: "list[EpochCount]") -> "Table":
     return table
 
 
-def _lost(found: "LedgerReport") -> list[str]:
+def _lost(found: "Verification") -> list[str]:
     """What was left out together, a line each."""
     lines = []
     for count in found.epochs:
@@ -113,7 +113,7 @@ def _lost(found: "LedgerReport") -> list[str]:
     return lines + [f"nothing tells how many samples were lost with shard {path}" for path in found.uncertain]
 
 
-def _lines(found: "LedgerReport", everything: bool) -> list[str]:
+def _lines(found: "Verification", everything: bool) -> list[str]:
     """What is wrong, a line each."""
     lines = [f"cannot be read: {message}" for message in found.damaged]
     for count in found.epochs:

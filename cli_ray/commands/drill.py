@@ -13,8 +13,7 @@ from cli_ray.config.base import Section
 from cli_ray.config.load import arguments, load
 from cli_ray.drill.plan import KINDS, LEAST_NODES, Kind, Room, check_drill, plan, rooms
 from cli_ray.errors import UserError
-from cli_ray.evals.results.table import NOTHING
-from cli_ray.text import grid
+from cli_ray.text import NOTHING, grid
 
 if TYPE_CHECKING:
     from cli_ray.drill.outcome import Outcome, Samples

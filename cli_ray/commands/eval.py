@@ -9,6 +9,7 @@ from cli_ray.config import EvaluationConfig
 from cli_ray.config.load import arguments
 from cli_ray.config.run import absolute
 from cli_ray.errors import UserError
+from cli_ray.text import grid
 
 
 class EvalArguments(EvaluationConfig):
@@ -39,7 +40,6 @@ def listing() -> str:
     """The benchmarks and suites."""
     from cli_ray.evals.items.survey import LISTING, listing
     from cli_ray.evals.suite import SUITES
-    from cli_ray.text import grid
 
     suites = [f"{name}: {', '.join(names)}" for name, names in SUITES.items()]
     return "\n\n".join([grid(LISTING, listing(), left=len(LISTING)), *suites])

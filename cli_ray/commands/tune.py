@@ -7,6 +7,7 @@ from cli_ray.config import RunConfig, SweepConfig
 from cli_ray.config.load import arguments, load, read
 from cli_ray.config.table import help_text
 from cli_ray.errors import RunFailedError, UserError
+from cli_ray.text import grid
 
 if TYPE_CHECKING:
     from cli_ray.tune.results import Record
@@ -54,7 +55,6 @@ def load_sweep(path: str, overrides: list[str]) -> tuple[SweepConfig, RunConfig]
 
 def table(config: SweepConfig, records: "list[Record]") -> str:
     """A Markdown table of the trials."""
-    from cli_ray.text import grid
     from cli_ray.tune.results import domains
 
     fields = list(domains(config))

@@ -1,5 +1,7 @@
 """From encoded samples to the tensors of one forward pass.
 
+`stream` collates micro-batches on the CPU; the engine normalises their pixels on its device.
+
 Legend: B samples, T tokens, I images, P tiles, C channels, H height, W width.
 """
 

@@ -66,7 +66,7 @@ def is_empty(value: Any, depth: int = _DEPTH) -> bool:
         return math.isnan(value)
     if isinstance(value, Mapping | list | tuple):
         inner = value.values() if isinstance(value, Mapping) else value
-        return not value or (depth > 0 and all(is_empty(one, depth - 1) for one in inner))
+        return not value or (depth > 0 and all(is_empty(entry, depth - 1) for entry in inner))
     return value is None
 
 
@@ -119,7 +119,7 @@ def _is_blank(value: Any) -> bool:
 
 def _check(name: str, value: Any, has_images: bool, text: str) -> None:
     """Refuses (BadDataError) what cannot be left out."""
-    texts = [one for one in (value if isinstance(value, list | tuple) else [value]) if isinstance(one, str)]
+    texts = [entry for entry in (value if isinstance(value, list | tuple) else [value]) if isinstance(entry, str)]
     if _is_number(value):
         return  # a count, a size, an id
     if _MEDIA.fullmatch(name) or any(map(is_media_file, texts)):
@@ -139,13 +139,13 @@ def _check(name: str, value: Any, has_images: bool, text: str) -> None:
 def _is_number(value: Any) -> bool:
     """Also a list of numbers, such as a size."""
     return isinstance(value, int | float) or (
-        isinstance(value, list | tuple) and all(isinstance(one, int | float) for one in value)
+        isinstance(value, list | tuple) and all(isinstance(entry, int | float) for entry in value)
     )
 
 
 def _holds_bytes(value: Any, depth: int = _DEPTH) -> bool:
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return isinstance(value, bytes) or (depth > 0 and any(_holds_bytes(one, depth - 1) for one in inner))
+    return isinstance(value, bytes) or (depth > 0 and any(_holds_bytes(entry, depth - 1) for entry in inner))
 
 
 def _shown(value: Any) -> str:

@@ -1,6 +1,6 @@
 """A number for each sample of an index, and the numbers that the ids in a ledger stand for.
 
-`ledger_check` counts samples by these numbers, which takes four bytes a sample where ids would take a hundred.
+`verify` counts samples by these numbers, which takes four bytes a sample where ids would take a hundred.
 
 Legend: N places (samples of all sources), R rows of a ledger.
 """

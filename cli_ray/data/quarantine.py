@@ -1,4 +1,7 @@
-"""The record of samples that were left out, and when they are too many."""
+"""The samples that were left out, a line each, and when they are too many.
+
+A callback of the training holds a `Quarantine` on every rank; `refuse_lost` stops a training before its start.
+"""
 
 import json
 import math
@@ -82,8 +85,9 @@ class Quarantine:
             max_bad_share: of the config.
         """
         counts = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons.most_common())
-        one = self.example
-        example = f" For example {one.id} of {one.source} ({one.where}): {one.reason}: {one.detail}." if one else ""
+        example = ""
+        if first := self.example:
+            example = f" For example {first.id} of {first.source} ({first.where}): {first.reason}: {first.detail}."
         within = "an epoch" if epochs == 1 else f"{epochs} epochs"
         most = allowed(samples * epochs, max_bad_share)
         return TooManyBadSamplesError(

@@ -81,7 +81,7 @@ def turns_of(written: Sequence[Any], key: str) -> Turns:
     Raises:
         BadDataError: one is no object, has a role or mask that is not known, or holds what cannot be left out.
     """
-    found = Turns()
+    result = Turns()
     for turn in written:
         if not isinstance(turn, Mapping):
             raise BadDataError("wrong columns", f"{key} holds {kind_of(turn)}, expected objects with role and content")
@@ -89,15 +89,15 @@ def turns_of(written: Sequence[Any], key: str) -> Turns:
         if not isinstance(name, str) or name.lower() not in ROLES:
             role = repr(name) if isinstance(name, str) else kind_of(name)
             raise BadDataError("messages", f"role {role}, expected one of {', '.join(ROLES)}")
-        found.unread += unread_fields(turn, _TURN_KEYS, "message field")
+        result.unread += unread_fields(turn, _TURN_KEYS, "message field")
         check_unread(turn, _TURN_KEYS, has_images=False)
         role = ROLES[name.lower()]
         if isinstance(content, str) and _PACKED_PARTS.match(content):
             raise BadDataError("wrong columns", f"{key} has the text of a list of parts as content; write a list")
         if isinstance(content, Sequence) and not isinstance(content, bytes | str):
-            content = [_part(part, found) for part in content]
-        found.turns.append(Turn(role, content, _is_supervised(turn, role)))
-    return found
+            content = [_part(part, result) for part in content]
+        result.turns.append(Turn(role, content, _is_supervised(turn, role)))
+    return result
 
 
 def settle_marks(turns: Sequence[Turn], num_images: int, llava: bool) -> tuple[int, list[str]]:
@@ -117,17 +117,17 @@ def settle_marks(turns: Sequence[Turn], num_images: int, llava: bool) -> tuple[i
     """
     if any(LITERAL_MARK in text for turn in turns for text in turn.texts()):
         raise BadDataError("broken record", f"a message holds {LITERAL_MARK!r}, which is no character")
-    asked = [turn for turn in turns if turn.role != "assistant"]
+    questions = [turn for turn in turns if turn.role != "assistant"]
     answers = [turn for turn in turns if turn.role == "assistant"]
-    remarks = _check_tags(asked)
-    parts, marks, in_answers = sum(map(_image_parts, turns)), _count(asked), _count(answers)
+    remarks = _check_tags(questions)
+    parts, marks, in_answers = sum(map(_image_parts, turns)), _count(questions), _count(answers)
     if any(map(_image_parts, answers)):
         raise BadDataError("image marks", "an image in an assistant message")
     if llava and num_images and not parts + marks + in_answers:
         return 0, [*remarks, NOT_SEEN]
     literal = list(answers)
     if parts + marks != num_images:
-        _check_literal(asked, parts, marks, in_answers, num_images)
+        _check_literal(questions, parts, marks, in_answers, num_images)
         literal = list(turns)
     remarks += [AS_TEXT] if _count(literal) else []
     for turn in literal:
@@ -157,10 +157,10 @@ def kind_of(value: Any) -> str:
 
 def _either(turn: Mapping[str, Any], first: str, second: str) -> Any:
     """The value of two names of one thing; a table has both columns."""
-    one, other = turn.get(first), turn.get(second)
-    if one is not None and other is not None and one != other:
+    value, other = turn.get(first), turn.get(second)
+    if value is not None and other is not None and value != other:
         raise BadDataError("messages", f"a message has both {first} and {second}, and they differ")
-    return other if one is None else one
+    return other if value is None else value
 
 
 def _is_supervised(turn: Mapping[str, Any], role: Role) -> bool:
@@ -179,25 +179,25 @@ def _is_supervised(turn: Mapping[str, Any], role: Role) -> bool:
     return all(says)
 
 
-def _part(part: Any, found: Turns) -> Any:
-    """A part without its picture, which goes to `found`."""
+def _part(part: Any, turns: Turns) -> Any:
+    """A part without its picture, which goes to `turns`."""
     if not isinstance(part, Mapping):
         return part
     kind = part.get("type")
     if kind not in ("text", "image", "image_url"):
         return part
-    found.unread += unread_fields(part, _PART_KEYS, "part field")
+    turns.unread += unread_fields(part, _PART_KEYS, "part field")
     check_unread(part, _PART_KEYS, has_images=kind != "text")
     if kind == "text":
         return part
     pictures = [(name, part[name]) for name in _PICTURE_KEYS if not is_empty(part.get(name))]
     if len(pictures) > 1:
         raise BadDataError("wrong columns", f"an image part has both {pictures[0][0]} and {pictures[1][0]}")
-    found.pictures.append(_picture(*pictures[0]) if pictures else None)
+    turns.pictures.append(_picture(*pictures[0]) if pictures else None)
     index = part.get("index")
     if index is not None and (not isinstance(index, int) or isinstance(index, bool) or index < 0):
         raise BadDataError("wrong columns", f"an image part has index {kind_of(index)}, expected a number from 0 on")
-    found.indices.append(index)
+    turns.indices.append(index)
     return {"type": "image"}
 
 
@@ -209,27 +209,27 @@ def _picture(name: str, value: Any) -> Any:
     return value
 
 
-def _check_literal(asked: Sequence[Turn], parts: int, marks: int, in_answers: int, num_images: int) -> None:
+def _check_literal(questions: Sequence[Turn], parts: int, marks: int, in_answers: int, num_images: int) -> None:
     """Refuses (BadDataError) marks of which not all that stand for no image can be known."""
     if parts + marks + in_answers == num_images and in_answers:
         raise BadDataError("image marks", f"an {IMAGE_MARK} mark in an assistant message")
-    lost = num_images == 0 and any(_LOST.search(text) for turn in asked for text in turn.texts())
+    lost = num_images == 0 and any(_LOST.search(text) for turn in questions for text in turn.texts())
     if parts != num_images or lost:
-        told = f"{parts + marks} {IMAGE_MARK} marks for {num_images} images"
+        detail = f"{parts + marks} {IMAGE_MARK} marks for {num_images} images"
         if parts + marks > num_images > 0:
-            told += f"; where {IMAGE_MARK} shall be text, write the images as parts of type image"
-        raise BadDataError("image marks", told)
+            detail += f"; where {IMAGE_MARK} shall be text, write the images as parts of type image"
+        raise BadDataError("image marks", detail)
 
 
-def _check_tags(asked: Sequence[Turn]) -> list[str]:
-    texts = [text for turn in asked for text in turn.texts()]
+def _check_tags(questions: Sequence[Turn]) -> list[str]:
+    texts = [text for turn in questions for text in turn.texts()]
     for text in texts:
-        if found := _NAMED.search(text):
-            detail = f"{found[0][:80]} in a message; write {IMAGE_MARK} and name the file in images"
+        if match := _NAMED.search(text):
+            detail = f"{match[0][:80]} in a message; write {IMAGE_MARK} and name the file in images"
             raise BadDataError("image marks", detail)
-        if found := _LOST_MEDIA.match(text):
-            raise BadDataError("not supported", f"a message begins with {found[0].strip()}; only images are read")
-    return [TAGS_AS_TEXT] if any(one[0] != IMAGE_MARK for text in texts for one in _TAG.finditer(text)) else []
+        if match := _LOST_MEDIA.match(text):
+            raise BadDataError("not supported", f"a message begins with {match[0].strip()}; only images are read")
+    return [TAGS_AS_TEXT] if any(tag[0] != IMAGE_MARK for text in texts for tag in _TAG.finditer(text)) else []
 
 
 def _count(turns: Sequence[Turn]) -> int:

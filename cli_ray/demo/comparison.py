@@ -5,6 +5,7 @@ Replies of a model, compared word for word.
 The demo's two models on the bundled few items of every benchmark, and their paired comparison.
 """
 
+import json
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -44,8 +45,6 @@ from cli_ray.evals.results.compare import markdown
 from cli_ray.evals.run import evaluate
 from cli_ray.model.tiny import TinySize, build_tiny, tiny_processor
 from cli_ray.signals import ray_connects
-from cli_ray.storage.lines import json_lines
-from cli_ray.text import grid
 from cli_ray.train.checkpoint.export import export
 from cli_ray.train.trainer import train
 
@@ -216,7 +215,7 @@ def score(settings: DemoArguments, name: str, held_out: Sequence[SyntheticSample
 
 def train_loss(metrics: Path) -> float:
     """Mean training loss of the last tenth of the logged steps."""
-    losses: list[float] = [row["loss"] for row in json_lines(metrics.read_text().split("\n"))]
+    losses: list[float] = [json.loads(line)["loss"] for line in metrics.read_text().splitlines()]
     return mean(losses[-max(1, len(losses) // 10) :])
 
 
@@ -227,10 +226,9 @@ def asked(samples: Sequence[SyntheticSample]) -> list[tuple[SyntheticSample, Tur
 
 def table(held_out: Sequence[SyntheticSample], chance: dict[str, float], scores: dict[str, Score]) -> str:
     """Loss, and accuracy per kind and scope beside that of always giving the commonest answer."""
-    rows = [
-        [label.replace("_", " "), "", *(f"{getattr(score, label):.3f}" for score in scores.values())]
-        for label in ("train_loss", "held_out_loss")
-    ]
+    lines = [_row("", ["chance", *scores])]
+    for label in ("train_loss", "held_out_loss"):
+        lines.append(_row(label.replace("_", " "), ["", *(f"{getattr(one, label):.3f}" for one in scores.values())]))
     groups: dict[str, list[int]] = {}
     for i, (sample, turn) in enumerate(asked(held_out)):
         groups.setdefault(f"{sample.kind}, {turn.scope}", []).append(i)
@@ -239,5 +237,9 @@ def table(held_out: Sequence[SyntheticSample], chance: dict[str, float], scores:
     for label in sorted(groups, key=lambda label: (label == "all", label)):
         columns: list[Sequence[float]] = [guessed, *(one.correct for one in scores.values())]
         shares = [f"{mean(column[i] for i in groups[label]):.1%}" for column in columns]
-        rows.append([f"exact match: {label}", *shares])
-    return grid(["", "chance", *scores], rows, left=1)
+        lines.append(_row(f"exact match: {label}", shares))
+    return "\n".join(lines)
+
+
+def _row(label: str, cells: Sequence[str]) -> str:
+    return f"{label:<28}" + "".join(f"{cell:>9}" for cell in cells)

@@ -18,11 +18,10 @@ from ray.util.state import list_nodes
 from cli_ray import autoscaler
 from cli_ray.cluster import fault_of, is_job, is_named, running_address
 from cli_ray.config import ClusterConfig
-from cli_ray.doctor.finding import Finding
+from cli_ray.doctor.finding import Finding, first_line
 from cli_ray.errors import UserError
 from cli_ray.room import await_room, lacking, need_of, node_resources
 from cli_ray.signals import ray_connects
-from cli_ray.text import first_line, last_line
 
 PATIENCE = "RAY_JOB_STOP_WAIT_TIME_S"
 RAYS_PATIENCE_S = 3.0
@@ -163,7 +162,7 @@ def on_every_node(function: Callable[..., Answer], *arguments: object, timeout_s
         try:
             answers.found[names[task]] = ray.get(task)
         except (RayError, ImportError) as error:
-            answers.silent[names[task]] = last_line(error)
+            answers.silent[names[task]] = str(error).strip().splitlines()[-1]
     return answers
 
 

@@ -17,3 +17,8 @@ class Finding:
     """What was found."""
     fix: str = ""
     """What to do about it; empty when all is well."""
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, shortly; its kind when it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -16,12 +16,11 @@ from pyarrow import ArrowException
 
 from cli_ray.config import ModelConfig, RunConfig
 from cli_ray.doctor.cluster import Answers, on_every_node, silent_nodes
-from cli_ray.doctor.finding import Finding
+from cli_ray.doctor.finding import Finding, first_line
 from cli_ray.doctor.machine import GIB
 from cli_ray.errors import UserError
 from cli_ray.storage.files import list_files
 from cli_ray.storage.folder import Folder
-from cli_ray.text import first_line
 
 FULL = 0.95
 """Share of a disk from which on Ray writes nothing to it, see RAY_local_fs_capacity_threshold."""

@@ -3,6 +3,7 @@
 What a run wrote down, as far as a drill needs it.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -12,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-from cli_ray.storage.lines import json_lines
 
 
 @dataclass(frozen=True)
@@ -51,8 +50,14 @@ def _step(checkpoint: str | None) -> int:
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:
-    """Of a file of JSON lines; none before there is one."""
-    return list(json_lines(file.read_text().split("\n"))) if file.exists() else []
+    """Whole lines; none before there is a file. A line cut by the death of its writer is no line."""
+    found = []
+    for line in file.read_text().splitlines() if file.exists() else ():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
 
 
 LOOK_S = 0.05

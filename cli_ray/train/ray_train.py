@@ -26,7 +26,6 @@ from ray.util.placement_group import PlacementGroup, PlacementGroupID
 
 from cli_ray.config import ClusterConfig, RunConfig
 from cli_ray.errors import ClusterError, RunFailedError
-from cli_ray.text import last_line
 from cli_ray.train.health.faults import verdict
 from cli_ray.train.run_folder import RunFolder
 from cli_ray.train.worker import train_worker
@@ -194,7 +193,7 @@ def failure(error: TrainingFailedError, cluster: ClusterConfig) -> str:
     if isinstance(error, ControllerError):
         return f"the workers could not be started: {error.controller_failure}"
     failures = getattr(error, "worker_failures", {})
-    told = "".join(f"\n  rank {rank}: {last_line(one)}" for rank, one in sorted(failures.items()))
+    told = "".join(f"\n  rank {rank}: {str(one).strip().splitlines()[-1]}" for rank, one in sorted(failures.items()))
     return (
         f"workers failed more often than cluster.max_failures = {cluster.max_failures} allows, the last time with:"
         f"{told}\nThe same command goes on from the last checkpoint"

@@ -24,7 +24,6 @@ from cli_ray.errors import StoppedError, StorageError, UserError
 from cli_ray.model.build import resolve_injection
 from cli_ray.room import STREAM_CPUS, Need, await_room
 from cli_ray.storage.folder import Folder
-from cli_ray.text import last_line
 from cli_ray.train.run_folder import differences
 from cli_ray.tune.console import Console
 from cli_ray.tune.results import Record, draw_figures, front, importance, ranked, to_parquet
@@ -206,7 +205,7 @@ def record_of(config: SweepConfig, result: tune.Result) -> Record:
     if state == "running":  # it would have gone on
         state = "stopped"
     if result.error is not None:
-        state, reason = "failed", last_line(result.error)
+        state, reason = "failed", str(result.error).strip().splitlines()[-1]
     name = metrics.get("trial_id") or Path(result.path).name
     return Record(trial=name, state=state, step=metrics.get("step", 0), values=values, draw=draw, reason=reason)
 

@@ -17,7 +17,6 @@ from cli_ray.errors import ClusterError, StoppedError, StorageError, UserError, 
 from cli_ray.model.build import resolve_injection
 from cli_ray.model.cost import cost, typical_sample
 from cli_ray.storage.folder import Folder
-from cli_ray.storage.lines import json_line, json_lines, read_journal
 from cli_ray.train.checkpoint.files import complete_checkpoints, name_of
 from cli_ray.train.run_folder import METRICS, RunFolder
 from cli_ray.train.trainer import train
@@ -75,13 +74,13 @@ class Trial(tune.Trainable):
             self._thread = threading.Thread(target=self._train, name="trial", daemon=True)
             self._thread.start()
         while not self._over.wait(POLL_S):
-            lines = metrics_lines(self._run)
+            lines = whole_lines(self._run)
             news = [row for row in validations(lines) if row["step"] > self._told]
             if not news:
                 continue
             self._told = news[0]["step"]
             if news[0]["validation_loss"] is not None:
-                upto = [row for row in json_lines(lines) if row["step"] <= self._told]
+                upto = [row for row in map(json.loads, lines) if row["step"] <= self._told]
                 return self._report(upto) | {"state": "running", "reason": "", "done": False}
             self._reason = f"the validation loss of step {self._told} is not finite"
             self._unwanted.set()
@@ -152,7 +151,7 @@ class Trial(tune.Trainable):
     def _last_report(self) -> dict[str, Any]:
         if self._error is not None:
             raise self._error
-        rows = read_journal(self._run, METRICS)
+        rows = list(map(json.loads, whole_lines(self._run)))
         if self._is_stopped:  # nobody reads it: Ray Tune has ended its loop
             return self._report(rows) | {"state": "running", "reason": "", "done": False}
         state = {"state": "failed" if self._reason else "finished", "reason": self._reason, "done": True}
@@ -178,14 +177,15 @@ class Trial(tune.Trainable):
         return added_parameters(self._config())
 
 
-def metrics_lines(run: RunFolder) -> list[str]:
-    """The lines of metrics.jsonl as text."""
-    return (run.read(METRICS) or "").split("\n")
+def whole_lines(run: RunFolder) -> list[str]:
+    """The lines of metrics.jsonl, but for one that is being written."""
+    text = run.read(METRICS) or ""
+    return text[: text.rfind("\n") + 1].splitlines()
 
 
 def validations(lines: list[str]) -> list[dict[str, Any]]:
     """Those of metrics.jsonl that have a validation loss, which is None where it was not finite."""
-    return list(json_lines(line for line in lines if '"validation_loss"' in line))  # few of many
+    return [json.loads(line) for line in lines if '"validation_loss"' in line]  # few of many
 
 
 def added_parameters(config: RunConfig) -> int:
@@ -217,4 +217,4 @@ def fork(donor: RunFolder, run: RunFolder, step: int) -> None:
     for file in SHARED:
         if (text := donor.read(file)) is not None:
             run.write(file, text)
-    run.append(METRICS, [line for line in metrics_lines(donor) if (row := json_line(line)) and row["step"] <= given])
+    run.append(METRICS, [line for line in whole_lines(donor) if json.loads(line)["step"] <= given])

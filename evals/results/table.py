@@ -10,9 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from cli_ray.errors import UserError
 from cli_ray.evals.results.aggregate import Row, is_whole
 from cli_ray.storage.files import resolve
-from cli_ray.text import grid
-
-NOTHING = "-"
+from cli_ray.text import NOTHING, grid
 
 
 class Mean(BaseModel):

@@ -251,11 +251,11 @@ def _by_name(images: Sequence[Member], named: Sequence[str]) -> list[Member] | N
     for member in images:
         for name in {member.name, posixpath.basename(member.name), member.suffix}:
             by_name[name] = None if name in by_name else member
-    found = {name: by_name.get(name) or by_name.get(posixpath.basename(name)) for name in named}
-    there = {name: member for name, member in found.items() if member is not None}
+    matches = {name: by_name.get(name) or by_name.get(posixpath.basename(name)) for name in named}
+    there = {name: member for name, member in matches.items() if member is not None}
     if not there or len({member.start for member in there.values()}) < len(there):
         return None  # names of another place
-    if len(there) < len(found):
+    if len(there) < len(matches):
         missing = next(name for name in named if name not in there)
         raise BadDataError("missing image", f"the .json names {missing!r}, which the tar does not hold beside it")
     return [there[name] for name in named]

@@ -23,7 +23,7 @@ import torch.distributed as dist
 from pyarrow import fs
 
 from cli_ray.errors import UserError
-from cli_ray.text import last_line, say
+from cli_ray.text import say
 from cli_ray.train.checkpoint.files import TAG, Checkpoint, marked, read_from
 from cli_ray.train.checkpoint.write import damage
 from cli_ray.train.run_folder import RunFolder
@@ -101,7 +101,7 @@ def convert(saved: Path, target: Path) -> None:
     )
     if done.returncode:
         shutil.rmtree(target, ignore_errors=True)
-        cause = last_line(done.stderr.strip() or f"exit status {done.returncode}")
+        cause = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
         raise UserError(f"{saved} cannot be converted for another number of workers: {cause}")
 
 

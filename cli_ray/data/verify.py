@@ -73,7 +73,7 @@ class Loss:
 
 
 @dataclass
-class LedgerReport:
+class Verification:
     """What the ledger of a run proves."""
 
     epochs: list[EpochCount] = field(default_factory=list)
@@ -105,7 +105,7 @@ class _Tally:
     """Rows of samples that are not in the index, or not of their step."""
 
 
-class LedgerCheck:
+class Verifier:
     """Counts the rows of a ledger, file by file, and compares each epoch with the order."""
 
     def __init__(
@@ -129,9 +129,9 @@ class LedgerCheck:
         self._places, self._order, self._read, self._limit = places, order, read, limit
         self._files = list(pairwise([0, *(file for file in files if file <= step)]))
         self._step = step
-        self._result = LedgerReport()
+        self._result = Verification()
 
-    def run(self) -> LedgerReport:
+    def run(self) -> Verification:
         """Reads each file once, and those of an epoch once more where it has faults."""
         length = self._order.steps_per_epoch
         ahead = iter(self._tables(self._files))
