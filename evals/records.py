@@ -178,7 +178,8 @@ class Store:
         self._flushed = time.monotonic()
 
     def _path(self, benchmark: str, suffix: str = "") -> str:
-        return posixpath.join(self._root, benchmark, f"{self._session}{suffix}.jsonl")
+        """Of a file of this session, below the output folder."""
+        return f"records/{benchmark}/{self._session}{suffix}.jsonl"
 
     def _lines(self, benchmark: str) -> Iterator[bytes]:
         """The lines of a benchmark's files, oldest file first."""

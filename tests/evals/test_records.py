@@ -6,6 +6,7 @@ from io import FileIO
 from pathlib import Path
 
 import pytest
+from pyarrow import fs
 
 from cli_ray.evals import records
 from cli_ray.evals.records import Record, Store
@@ -145,6 +146,17 @@ def test_what_an_object_store_refuses_is_kept_and_told(
             remote.flush()
     remote.flush()
     assert set(Store(str(tmp_path)).load("pope")) == {"a"}
+
+
+def test_files_of_an_object_store_lie_below_the_output_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its paths begin with a bucket and no slash."""
+    bucket = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    monkeypatch.setattr(folder, "resolve", lambda uri: (bucket, uri.removeprefix("s3://")))
+    store = Store("s3://bucket/out")
+    store.append([record("a")])
+    store.flush()
+    assert [path.parent for path in files(tmp_path)] == [tmp_path / "bucket/out/records/pope"]
+    assert store.keys("pope") == {"a"}
 
 
 def test_a_uri_is_a_place_too(tmp_path: Path) -> None:
