@@ -1,4 +1,4 @@
-"""Errors whose message is meant for the user and is shown without a traceback."""
+"""Errors whose message is meant for the user and is shown without a traceback by `cli-ray`. Every room raises them."""
 
 import errno
 import os
@@ -51,5 +51,5 @@ def disk_fault(error: OSError) -> str | None:
     if not isinstance(fault, OSError) or fault.errno not in DISK_FAULTS:
         return None
     # pyarrow gives no file name; where it knows one, its reason holds it.
-    told = f"{fault.filename}: {os.strerror(fault.errno)}" if fault.filename else fault.strerror
-    return f"{told}; {DISK_FAULTS[fault.errno]}, then the same command goes on"
+    message = f"{fault.filename}: {os.strerror(fault.errno)}" if fault.filename else fault.strerror
+    return f"{message}; {DISK_FAULTS[fault.errno]}, then the same command goes on"

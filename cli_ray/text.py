@@ -34,3 +34,12 @@ def grid(head: Sequence[str], body: Sequence[Sequence[str]], left: int) -> str:
 def first_line(error: Exception) -> str:
     """The first line of an error's message; the name of its class when the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def last_line(error: object) -> str:
+    """The last line of an error's message, which is the error itself where a traceback precedes it.
+
+    Args:
+        error: an error, or the text of one; of an error without a message, the name of its class is returned.
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[-1]

@@ -6,7 +6,6 @@ harm nothing. Both records of a sample lie there then, and the first counts.
 """
 
 import hashlib
-import json
 import posixpath
 import secrets
 import threading
@@ -21,7 +20,8 @@ from pyarrow import fs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cli_ray.evals.benchmark import Reply
-from cli_ray.storage.files import resolve
+from cli_ray.storage.folder import Folder
+from cli_ray.storage.lines import json_lines
 
 FLUSH_SECONDS = 5.0
 """Between files on object stores, which cannot append."""
@@ -108,12 +108,11 @@ class Store:
     """
 
     def __init__(self, uri: str) -> None:
-        self._fs, root = resolve(uri)
-        self._root = posixpath.join(root, "records")
+        self._folder = Folder(uri)
+        self._fs, self._root = self._folder.fs, self._folder.join("records")
         self._session = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{secrets.token_hex(4)}"
-        self._local = isinstance(self._fs, fs.LocalFileSystem)
-        self._torn: set[str] = set()
-        self._pending: dict[str, list[bytes]] = {}
+        self._local = self._folder.is_local
+        self._pending: dict[str, list[str]] = {}
         self._flushed = time.monotonic()
         self._files = count()
         self._timer: threading.Timer | None = None
@@ -123,7 +122,7 @@ class Store:
         """Stores records: at once on a mounted filesystem, elsewhere within seconds; see `flush`."""
         with self._lock:
             for record in records:
-                self._pending.setdefault(record.benchmark, []).append(record.model_dump_json().encode() + b"\n")
+                self._pending.setdefault(record.benchmark, []).append(record.model_dump_json())
             if self._local or time.monotonic() - self._flushed >= FLUSH_SECONDS:
                 self._flush()
             elif self._timer is None:
@@ -158,13 +157,9 @@ class Store:
             errors: also of samples that were recorded as `error` and nothing else.
         """
         found = set()
-        for line in self._lines(benchmark):
-            try:
-                record = json.loads(line)
-                if errors or record["finish"] != "error":
-                    found.add(record["key"])
-            except (ValueError, KeyError, TypeError):
-                continue
+        for record in json_lines(self._lines(benchmark)):
+            if errors or record["finish"] != "error":
+                found.add(record["key"])
         return found
 
     def _flush_late(self) -> None:
@@ -175,26 +170,14 @@ class Store:
     def _flush(self) -> None:
         self._timer = None
         for benchmark in list(self._pending):
-            data = b"".join(self._pending[benchmark])
-            self._fs.create_dir(posixpath.join(self._root, benchmark), recursive=True)
-            if self._local:
-                self._append_local(benchmark, data)
-            else:
-                with self._fs.open_output_stream(self._path(benchmark, f"-{next(self._files):06d}")) as file:
-                    file.write(data)
+            suffix = "" if self._local else f"-{next(self._files):06d}"
+            self._folder.append(self._path(benchmark, suffix), self._pending[benchmark])
             del self._pending[benchmark]
         self._flushed = time.monotonic()
 
-    def _append_local(self, benchmark: str, data: bytes) -> None:
-        with open(self._path(benchmark), "ab") as file:
-            if benchmark in self._torn:
-                data = b"\n" + data  # the line that a full disk cut short ends here
-            self._torn.add(benchmark)
-            file.write(data)
-        self._torn.discard(benchmark)
-
     def _path(self, benchmark: str, suffix: str = "") -> str:
-        return posixpath.join(self._root, benchmark, f"{self._session}{suffix}.jsonl")
+        """Of a file of this session, below the output folder."""
+        return f"records/{benchmark}/{self._session}{suffix}.jsonl"
 
     def _lines(self, benchmark: str) -> Iterator[bytes]:
         """The lines of a benchmark's files, oldest file first."""

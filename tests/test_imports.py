@@ -13,7 +13,7 @@ BASE = {"errors", "packages", "registry", "text"}
 CLUSTER = {"autoscaler", "cluster", "ray_private", "room"}
 MAY_IMPORT = {
     "config": BASE,
-    "storage": BASE | {"data"},
+    "storage": BASE,
     "data": BASE | {"config", "storage"},
     "model": BASE | {"config"},
     "train": BASE | CLUSTER | {"config", "storage", "data", "model"},

@@ -1,1 +1,1 @@
-"""From shards to batches: readers, order, encoding and the stream."""
+"""From shards to batches: sources and their readers, the order, encoding and the stream."""

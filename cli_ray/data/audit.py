@@ -1,4 +1,7 @@
-"""What a dataset holds, found by reading it the way training does, in flat memory."""
+"""What a dataset holds, by reading all of it the way training does, in flat memory.
+
+`cli-ray data check` prints it, and whether training would stop by it.
+"""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -6,11 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cli_ray.config import DataConfig
-from cli_ray.data.encoded import IGNORED, Encoded
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.data.index import Index
 from cli_ray.data.quarantine import allowed
-from cli_ray.data.sample import BadDataError, BadSample, Sample
+from cli_ray.data.sample import IGNORED, BadDataError, BadSample, Encoded, Sample
 from cli_ray.data.source import read_samples
 
 EXAMPLES = 3
@@ -105,7 +107,7 @@ class SourceAudit:
 
     def add_unread(self, sample: Sample | BadSample) -> None:
         """Notes what of a sample was not read."""
-        names = [f"{one.kind} {one.name}" for one in set(sample.unread)]
+        names = [f"{part.kind} {part.name}" for part in set(sample.unread)]
         self.unread.update(name for name in names if name in self.unread or len(self.unread) < MAX_NAMES)
         if isinstance(sample, Sample):
             self.remarks.update(sample.remarks)
@@ -159,7 +161,7 @@ class SourceAudit:
         """For JSON."""
         plain = {name: value for name, value in vars(self).items() if isinstance(value, int | float | str | list)}
         spread = {name: getattr(self, name).to_dict() for name in ("width", "height", "length")}
-        examples = {reason: [sample.to_dict() for sample in found] for reason, found in self.examples.items()}
+        examples = {reason: [sample.to_dict() for sample in samples] for reason, samples in self.examples.items()}
         notes = {"left_out": self.left_out, "unread": dict(self.unread), "remarks": dict(self.remarks)}
         return {**plain, **spread, "quarantined": dict(self.reasons), "examples": examples, **notes}
 
@@ -210,10 +212,10 @@ def audit(
         encode: for lengths in tokens; characters are counted without it.
         limit: records read of each source.
     """
-    found = _unread(index)
+    results = _of_index(index)
     for number in range(len(index)):
         unit = index.unit(number)
-        source, result, damage = index.sources[unit.source], found[unit.source], index.damages.get(number)
+        source, result, damage = index.sources[unit.source], results[unit.source], index.damages.get(number)
         rest = unit.span.count if limit is None or damage else min(limit - result.records, unit.span.count)
         if rest:
             for sample in read_samples(source, unit.path, unit.span, unit.first, limits, high=rest):
@@ -223,14 +225,14 @@ def audit(
         yield source.label, result
 
 
-def _unread(index: Index) -> list[SourceAudit]:
+def _of_index(index: Index) -> list[SourceAudit]:
     """What the index alone tells of each source."""
-    found = []
+    results = []
     for number, (source, total) in enumerate(zip(index.sources, index.num_per_source(), strict=True)):
         mine = index.columns["source"] == number
         with_samples = set(index.columns["shard"][mine].tolist())
         damages = {unit: damage for unit, damage in index.damages.items() if mine[unit]}
-        found.append(
+        results.append(
             SourceAudit(
                 format=source.format,
                 shards=len(source.shards),
@@ -242,7 +244,7 @@ def _unread(index: Index) -> list[SourceAudit]:
                 uncertain=[index.unit(unit).path for unit, damage in damages.items() if not damage.is_known],
             )
         )
-    return found
+    return results
 
 
 def _examine(

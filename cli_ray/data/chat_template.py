@@ -1,4 +1,7 @@
-"""The processor's own chat template, rendered so that the supervised text is known to the character."""
+"""The processor's own chat template, rendered so that the supervised text is known to the character.
+
+`encoder` renders conversations of training by `ChatTemplate`, the evaluations their prompts by `Chat`.
+"""
 
 import re
 from collections.abc import Sequence
@@ -156,9 +159,9 @@ class ChatTemplate:
         after = rendered.rpartition(_PROBE)[2]
         tokenizer = self._processor.tokenizer
         added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
-        found = [token for token in added if token in after]
-        if found:
-            first = min(found, key=after.index)
+        ends = [token for token in added if token in after]
+        if ends:
+            first = min(ends, key=after.index)
             return after, after[: after.index(first) + len(first)]
         if after.strip() or tokenizer.eos_token is None:
             raise BadDataError("chat template", f"no token ends an assistant turn, only {after!r}")

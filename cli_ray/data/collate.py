@@ -1,5 +1,7 @@
 """From encoded samples to the tensors of one forward pass.
 
+`stream` collates micro-batches on the CPU; the engine normalises their pixels on its device.
+
 Legend: B samples, T tokens, I images, P tiles, C channels, H height, W width.
 """
 
@@ -11,8 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cli_ray.data.encoded import IGNORED, Encoded
-from cli_ray.data.sample import BadSample
+from cli_ray.data.sample import IGNORED, BadSample, Encoded
 
 
 @dataclass(frozen=True)

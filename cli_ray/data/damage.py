@@ -1,4 +1,7 @@
-"""What cannot be read of the shards of a source: how much it held, and what stands there instead of a shard."""
+"""What cannot be read of the shards of a source: how many samples it held, and what stands there instead of a shard.
+
+The index asks once, when it is made, so that a lost shard counts for more than one bad sample.
+"""
 
 import math
 import re
@@ -39,9 +42,11 @@ def weigh(shards: Sequence[Shard], spans: Sequence[Sequence[Span]]) -> tuple[lis
     Returns:
         The spans with their `lost`, and whether there is a whole shard to compare with.
     """
-    good = [sum(span.count for span in found if not _is_damaged(span)) for found in spans]
-    whole = [count for count, found in zip(good, spans, strict=True) if count and not any(map(_is_damaged, found))]
-    sizes = [shard.size - _lost_bytes(found) for shard, found in zip(shards, spans, strict=True)]
+    good = [sum(span.count for span in of_shard if not _is_damaged(span)) for of_shard in spans]
+    whole = [
+        count for count, of_shard in zip(good, spans, strict=True) if count and not any(map(_is_damaged, of_shard))
+    ]
+    sizes = [shard.size - _lost_bytes(of_shard) for shard, of_shard in zip(shards, spans, strict=True)]
     density = sum(good) / max(1, sum(size for size, count in zip(sizes, good, strict=True) if count))
     usual = median_high(whole) if whole else 0
 
@@ -54,7 +59,7 @@ def weigh(shards: Sequence[Shard], spans: Sequence[Sequence[Span]]) -> tuple[lis
         return replace(span, damage="cut", lost=max(held, usual - count))
 
     pairs = zip(shards, good, spans, strict=True)
-    return [[weighed(shard, count, span) for span in found] for shard, count, found in pairs], bool(whole)
+    return [[weighed(shard, count, span) for span in of_shard] for shard, count, of_shard in pairs], bool(whole)
 
 
 def _is_damaged(span: Span) -> bool:
@@ -71,9 +76,9 @@ def impostor(path: str, size: int) -> str:
         head, tail = bytes(file.read_at(_HEAD, 0)), bytes(file.read_at(4, max(0, size - 4)))
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith(b"version https://git-lfs.github.com/spec/"):
-        found = re.search(rb"^size ([0-9]{1,18})$", text, re.MULTILINE)
-        told = f" of {int(found[1]):,} bytes" if found else ""
-        return f"a git-lfs pointer and not the file{told}; fetch it (git lfs pull)"
+        size_line = re.search(rb"^size ([0-9]{1,18})$", text, re.MULTILINE)
+        length = f" of {int(size_line[1]):,} bytes" if size_line else ""
+        return f"a git-lfs pointer and not the file{length}; fetch it (git lfs pull)"
     if re.match(rb"<(!doctype\s+html|html|head|\?xml|error)", text, re.IGNORECASE):
         kind = "XML" if text[:2] == b"<?" or text[:6].lower() == b"<error" else "HTML"
         words = re.sub(rb"<[^>]*>?", b" ", text).decode("utf-8", "replace").split()

@@ -1,5 +1,10 @@
-"""The fields of records and messages that nothing reads: of no consequence, or a reason to refuse the sample."""
+"""The fields of records and messages: which are read, and what follows from those that are not.
 
+A record is a row of a table, an object of a JSON file or a group of tar members; readers and `conversation` ask here. A
+field that nothing reads is of no consequence and listed, or it would change what the sample says and refuses it.
+"""
+
+import json
 import math
 import re
 from collections.abc import Collection, Mapping
@@ -7,6 +12,12 @@ from itertools import islice
 from typing import Any
 
 from cli_ray.data.sample import BadDataError, Unread, clean
+
+TEXT_KEYS = ("messages", "conversations", "caption")
+IMAGE_KEYS = ("images", "image")
+SYSTEM_KEYS = ("system", "system_prompt")
+MAX_JSON_BYTES = 8 << 20
+"""Of the longest text that is parsed. In memory it may take twenty times that: `[[],[],...]` does."""
 
 _TOOLS = ("tools", "functions", "tool_calls", "function_call", "function_calls")
 _THOUGHTS = ("reasoning_content", "reasoning", "thinking")
@@ -24,6 +35,26 @@ _DEPTH = 2
 """Levels of nesting that are looked into; what people mean by empty, or by an image, has no more."""
 
 
+def parse_json(text: bytes | str, name: str) -> Any:
+    """What a text holds.
+
+    Args:
+        text: of a record, or of one of its fields.
+        name: of the text, for the message.
+
+    Raises:
+        BadDataError: it is no JSON, nested too deeply, or too long.
+    """
+    if len(text) > MAX_JSON_BYTES:
+        raise BadDataError("broken record", f"{name} has {len(text):,} bytes, JSON may have {MAX_JSON_BYTES:,}")
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise BadDataError("broken record", f"{name} is nested too deeply") from error
+    except ValueError as error:
+        raise BadDataError("broken record", f"{name} is no JSON: {error}") from error
+
+
 def is_empty(value: Any, depth: int = _DEPTH) -> bool:
     """Whether a field says nothing: null, NaN, blank text, or a list or object of such; `[]` as JSON text too.
 
@@ -35,7 +66,7 @@ def is_empty(value: Any, depth: int = _DEPTH) -> bool:
         return math.isnan(value)
     if isinstance(value, Mapping | list | tuple):
         inner = value.values() if isinstance(value, Mapping) else value
-        return not value or (depth > 0 and all(is_empty(one, depth - 1) for one in inner))
+        return not value or (depth > 0 and all(is_empty(entry, depth - 1) for entry in inner))
     return value is None
 
 
@@ -88,7 +119,7 @@ def _is_blank(value: Any) -> bool:
 
 def _check(name: str, value: Any, has_images: bool, text: str) -> None:
     """Refuses (BadDataError) what cannot be left out."""
-    texts = [one for one in (value if isinstance(value, list | tuple) else [value]) if isinstance(one, str)]
+    texts = [entry for entry in (value if isinstance(value, list | tuple) else [value]) if isinstance(entry, str)]
     if _is_number(value):
         return  # a count, a size, an id
     if _MEDIA.fullmatch(name) or any(map(is_media_file, texts)):
@@ -108,13 +139,13 @@ def _check(name: str, value: Any, has_images: bool, text: str) -> None:
 def _is_number(value: Any) -> bool:
     """Also a list of numbers, such as a size."""
     return isinstance(value, int | float) or (
-        isinstance(value, list | tuple) and all(isinstance(one, int | float) for one in value)
+        isinstance(value, list | tuple) and all(isinstance(entry, int | float) for entry in value)
     )
 
 
 def _holds_bytes(value: Any, depth: int = _DEPTH) -> bool:
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return isinstance(value, bytes) or (depth > 0 and any(_holds_bytes(one, depth - 1) for one in inner))
+    return isinstance(value, bytes) or (depth > 0 and any(_holds_bytes(entry, depth - 1) for entry in inner))
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,7 @@
-"""The index: where every sample of the sources stands, made once, without decoding any image."""
+"""The index: where every sample of the sources stands, made once, without decoding any image.
+
+The driver of a training makes it and keeps it in the run folder; streams, `data check` and the ledger check read by it.
+"""
 
 import json
 import math
@@ -132,9 +135,9 @@ def build_index(data: DataConfig) -> Index:
     damages: dict[int, Damage] = {}
     for s, source in enumerate(sources):
         spans, has_whole = weigh(source.shards, [_spans(source, shard, data.unit_samples) for shard in source.shards])
-        for k, found in enumerate(spans):
+        for k, of_shard in enumerate(spans):
             first = 0
-            for span in found:
+            for span in of_shard:
                 if span.damage != "none":
                     damages[len(rows)] = Damage(span.lost, has_whole or span.damage != "cut", span.broken)
                 rows.append((s, k, span.start, span.end, span.count, first))

@@ -1,4 +1,7 @@
-"""The ledger: which samples each step took, one Parquet file for each checkpoint in `trained/` of the run folder."""
+"""The ledger: which samples each step took, one Parquet file for each checkpoint in `trained/` of the run folder.
+
+Runs with `log.ids` write it, by a callback; `verify` proves from it what a run was trained on.
+"""
 
 import re
 from collections.abc import Sequence
@@ -84,15 +87,15 @@ def read(folder: Folder, step: int) -> pa.Table:
 
 def steps(folder: Folder) -> list[int]:
     """Steps of the files that are there, ascending."""
-    found = [re.fullmatch(r"step-(\d{8,})\.parquet", name) for name in folder.names(LEDGER)]
-    return sorted(int(match[1]) for match in found if match)
+    matches = [re.fullmatch(r"step-(\d{8,})\.parquet", name) for name in folder.names(LEDGER)]
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def truncate(folder: Folder, step: int) -> None:
     """Removes the files of later steps than `step`, which are redone."""
     for later in steps(folder):
         if later > step:
-            folder.fs.delete_file(folder.join(_name(later)))
+            folder.delete_file(_name(later))
 
 
 def _name(step: int) -> str:

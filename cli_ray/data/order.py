@@ -5,6 +5,8 @@ and cut by samples into equal parts, one per lane. A lane is cut into windows, a
 Lanes have the same length give or take one sample, so they walk through their windows side by side, end
 together, and an optimiser step takes the same number of micro-batches from each. Nothing here knows how
 many workers there are; MosaicML Streaming calls a lane a canonical node.
+
+`stream` reads by it, `verify` checks the ledger by it.
 """
 
 import math
@@ -138,12 +140,12 @@ class Order:
         ends = np.cumsum(self.counts[cycle])
         begins = ends - self.counts[cycle]
         start = epoch * part % max(total, 1)
-        found = []
+        pieces = []
         for low, high in ((start, min(start + part, total)), (0, max(start + part - total, 0))):
             hit = np.flatnonzero((ends > low) & (begins < high))
             lows = np.maximum(low - begins[hit], 0)
-            found.append((cycle[hit], lows, np.minimum(high, ends[hit]) - begins[hit]))
-        units, lows, highs = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+            pieces.append((cycle[hit], lows, np.minimum(high, ends[hit]) - begins[hit]))
+        units, lows, highs = (np.concatenate(arrays) for arrays in zip(*pieces, strict=True))
         return units, lows, highs
 
 

@@ -1,16 +1,19 @@
-"""The record of samples that were left out, and when they are too many."""
+"""The samples that were left out, a line each, and when they are too many.
+
+A callback of the training holds a `Quarantine` on every rank; `refuse_lost` stops a training before its start.
+"""
 
 import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from cli_ray.config import DataConfig
 from cli_ray.data.index import Index, samples_per_epoch
 from cli_ray.data.sample import BadSample, clean
 from cli_ray.errors import RunFailedError, UserError
+from cli_ray.storage.lines import json_lines
 
 _SHOWN = 10
 """Damaged shards that an error lists."""
@@ -65,9 +68,8 @@ class Quarantine:
         """
         lines = list(dict.fromkeys(lines))
         self.written.update(lines)
-        for line in lines if counted else ():
-            with suppress(ValueError, TypeError):  # a line that was cut as its writer was killed
-                self._count(BadSample(**json.loads(line)))
+        for row in json_lines(lines) if counted else ():
+            self._count(BadSample(**row))
 
     def _count(self, sample: BadSample) -> None:
         self.reasons[sample.reason] += sample.samples
@@ -83,8 +85,9 @@ class Quarantine:
             max_bad_share: of the config.
         """
         counts = ", ".join(f"{reason} {count:,}" for reason, count in self.reasons.most_common())
-        one = self.example
-        example = f" For example {one.id} of {one.source} ({one.where}): {one.reason}: {one.detail}." if one else ""
+        example = ""
+        if first := self.example:
+            example = f" For example {first.id} of {first.source} ({first.where}): {first.reason}: {first.detail}."
         within = "an epoch" if epochs == 1 else f"{epochs} epochs"
         most = allowed(samples * epochs, max_bad_share)
         return TooManyBadSamplesError(

@@ -1,31 +1,47 @@
-"""Reading windows by Ray Data.
+"""From pieces of units to encoded rows: what a `Stream` reads, window by window, by Ray Data or in this process.
 
 Each rank runs its own Ray datasets inside its Ray Train worker, one per window, a few windows ahead.
 `streaming_split` would deal blocks to ranks by timing, so that no two runs were alike; one dataset for a whole
-epoch would put no bound on what is read ahead, and takes 0.8 ms per unit to set up. A rank's tasks run on its own
-node, and on others where that one has no CPU free.
+epoch would put no bound on what is read ahead, and takes 0.8 ms per unit to set up (Ray 2.60). A rank's tasks run on
+its own node, and on others where that one has no CPU free.
 
-From pieces of the index to encoded rows, in this process: what Ray tasks run, and `data check` and tests too.
+Legend: I images, P tiles, C channels, H height, W width.
 """
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
+from numpy.typing import NDArray
 
-from cli_ray.data.encoded import Row, from_table, to_table
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index
 from cli_ray.data.order import Piece
 from cli_ray.data.readers import Span
+from cli_ray.data.sample import BadSample, Encoded, Row
 from cli_ray.data.source import Source, read_samples
+
+_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source", pa.string()),
+        ("input_ids", pa.list_(pa.int32())),
+        ("labels", pa.list_(pa.int32())),
+        ("turns", pa.list_(pa.int32())),
+        ("pixels", pa.large_binary()),
+        ("shapes", pa.list_(pa.int32())),
+        ("sizes", pa.list_(pa.int32())),
+        ("bad", pa.struct([*((name, pa.string()) for name in ("where", "reason", "detail")), ("samples", pa.int64())])),
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +111,19 @@ def read_by_ray(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
+def to_table(rows: Sequence[Row]) -> pa.Table:
+    """One Arrow row per sample or hole. Pixels stay bytes: no type of Arrow fits their shapes better."""
+    return pa.Table.from_pylist([_to_dict(row) for row in rows], schema=_SCHEMA)
+
+
+def from_table(table: pa.Table) -> Iterator[Row]:
+    """The rows that `to_table` was given."""
+    for batch in table.to_batches():
+        columns = {name: batch.column(name) for name in _SCHEMA.names}
+        for i in range(batch.num_rows):
+            yield _from_row(columns, i)
+
+
 def _rows(window: "Future[list[pa.Table]]") -> list[Row]:
     return [row for table in window.result() for row in from_table(table)]
 
@@ -129,3 +158,43 @@ def _read_window(tasks: list[Task], sources: tuple[Source, ...], encoder: ray.Ob
 def _encoder(reference: ray.ObjectRef) -> Encoder:
     encoder: Encoder = ray.get(reference)
     return encoder
+
+
+def _to_dict(row: Row) -> dict[str, object]:
+    if isinstance(row, BadSample):
+        bad = {"where": row.where, "reason": row.reason, "detail": row.detail, "samples": row.samples}
+        return {"id": row.id, "source": row.source, "bad": bad}
+    return {
+        "id": row.id,
+        "source": row.source,
+        "input_ids": row.input_ids,
+        "labels": row.labels,
+        "turns": row.turns,
+        "pixels": b"".join(image.tobytes() for image in row.images),
+        "shapes": [size for image in row.images for size in image.shape],
+        "sizes": row.sizes.ravel(),
+    }
+
+
+def _from_row(columns: dict[str, pa.Array], i: int) -> Row:
+    name, source = columns["id"][i].as_py(), columns["source"][i].as_py()
+    if (bad := columns["bad"][i].as_py()) is not None:
+        return BadSample(name, source, **bad)
+    pixels = np.frombuffer(columns["pixels"][i].as_buffer(), np.uint8)
+    shapes = _ints(columns["shapes"], i).reshape(-1, 4)
+    ends = shapes.prod(1).cumsum()
+    images = [flat.reshape(shape) for flat, shape in zip(np.split(pixels, ends[:-1]), shapes, strict=False)]
+    return Encoded(
+        id=name,
+        source=source,
+        input_ids=_ints(columns["input_ids"], i),
+        labels=_ints(columns["labels"], i),
+        images=images,
+        sizes=_ints(columns["sizes"], i).reshape(-1, 2),
+        turns=_ints(columns["turns"], i),
+    )
+
+
+def _ints(column: pa.Array, i: int) -> NDArray[np.int32]:
+    array: NDArray[np.int32] = column[i].values.to_numpy()
+    return array

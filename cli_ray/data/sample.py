@@ -1,10 +1,17 @@
-"""The one row schema: every reader ends in it, and nothing downstream knows the format it came from."""
+"""A sample on its way: as every reader ends in it, left out as bad, and encoded for the model.
+
+Nothing behind the readers knows the format that a sample came from.
+
+Legend: T tokens, I images, P tiles, C channels, H height, W width.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Literal, NamedTuple, Self
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 IMAGE_MARK = "<image>"
 """Stands in the text of a message where an image belongs, once per image."""
@@ -12,6 +19,9 @@ IMAGE_MARK = "<image>"
 LITERAL_MARK = "\ufdd0"
 """Stands in the text of a message for the characters `<image>` where no image belongs. A code point that Unicode
 reserves for such use within programs; a text that holds it is refused."""
+
+IGNORED = -100
+"""Label of a token that is not supervised."""
 
 Role = Literal["system", "user", "assistant"]
 
@@ -48,7 +58,7 @@ def clean(text: str, limit: int) -> str:
     What cannot be seen (line ends, terminal codes, marks that turn the direction of text, and the halves of code
     points that JSON allows) is escaped as in Python.
     """
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text[:limit])
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit])
 
 
 class BadDataError(Exception):
@@ -126,3 +136,24 @@ class BadSample:
     def to_dict(self) -> dict[str, str | int]:
         """The line of the quarantine."""
         return {name: value for name, value in asdict(self).items() if name != "unread"}
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A tokenised sample with its resized images."""
+
+    id: str
+    source: str
+    input_ids: NDArray[np.int32]
+    """[T], image tokens expanded."""
+    labels: NDArray[np.int32]
+    """[T], -100 where nothing is supervised."""
+    images: list[NDArray[np.uint8]]
+    """[P, C, H, W] of each image, not normalised; P is 1 for models without tiles."""
+    sizes: NDArray[np.int32]
+    """[I, 2] original height and width of the images, pixels."""
+    turns: NDArray[np.int32]
+    """[T], how many replies have begun at each token, supervised or not."""
+
+
+Row = Encoded | BadSample

@@ -1,4 +1,7 @@
-"""A source of samples: which shards it has and how they are read."""
+"""A source of samples: which shards it has, in which format, and the samples of a span of one.
+
+The index opens sources; `reading` and `audit` read their samples.
+"""
 
 import errno
 import os
@@ -8,13 +11,14 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 
 from cli_ray.config import SourceConfig
-from cli_ray.data.images import Limits
-from cli_ray.data.readers import READERS, Span
-from cli_ray.data.readers.members import IMAGES
-from cli_ray.data.readers.record import MAX_BYTES, Conversation, Record, parse, read_conversation
+from cli_ray.data.conversation import Conversation, read_conversation
+from cli_ray.data.fields import MAX_JSON_BYTES, parse_json
+from cli_ray.data.images import Limits, join_inside, read_small
+from cli_ray.data.readers import READERS, Record, Span
+from cli_ray.data.readers.webdataset import IMAGES
 from cli_ray.data.sample import BadDataError, BadSample, Sample, clean
 from cli_ray.errors import UserError
-from cli_ray.storage.files import Shard, join_inside, list_files, open_file, parent, read_small
+from cli_ray.storage.files import Shard, list_files, open_file, parent
 
 MAX_IMAGES = 4096
 """Of a sample. Each is a file to open; no model takes so many."""
@@ -53,15 +57,15 @@ def open_source(config: SourceConfig) -> Source:
     hf = _hf_shards(config.path) if config.format in ("auto", "hf") else None
     if hf is not None:
         return _source(config, "hf", hf)
-    found = list_files(config.path)
-    chosen = config.format if config.format != "auto" else _guess_format(config.path, found)
+    files = list_files(config.path)
+    chosen = config.format if config.format != "auto" else _guess_format(config.path, files)
     suffixes = READERS[chosen].suffixes
-    shards = tuple(shard for shard in found if _ending(shard.path).endswith(suffixes))
-    left_out = _left_out([shard for shard in found if not _ending(shard.path).endswith(suffixes)], chosen)
+    shards = tuple(shard for shard in files if _ending(shard.path).endswith(suffixes))
+    left_out = _left_out([shard for shard in files if not _ending(shard.path).endswith(suffixes)], chosen)
     if not shards:
         raise UserError(
-            f"{config.path}: none of {len(found)} files ends in {', '.join(suffixes)}, as format = {chosen!r} needs"
-            f"{_told(left_out)}"
+            f"{config.path}: none of {len(files)} files ends in {', '.join(suffixes)}, as format = {chosen!r} needs"
+            f"{_in_message(left_out)}"
         )
     return _source(config, chosen, shards, left_out)
 
@@ -109,22 +113,28 @@ def shard_name(source: Source, path: str) -> str:
 
 def _sample(source: Source, path: str, record: Record, identity: str, limits: Limits) -> Sample | BadSample:
     where = f"{clean(path, _MAX_NAME)}, {record.where}"
-    found = Conversation(unread=list(record.unread))
+    conversation = Conversation(unread=list(record.unread))
     try:
         if isinstance(record.content, BadDataError):
             raise record.content
-        read_conversation(record.content, source.prompt, source.llava_preprocessing, found)
-        if len(found.images) > MAX_IMAGES:
-            raise BadDataError("too long", f"{len(found.images):,} images, a sample may have {MAX_IMAGES:,}")
+        read_conversation(record.content, source.prompt, source.llava_preprocessing, conversation)
+        if len(conversation.images) > MAX_IMAGES:
+            raise BadDataError("too long", f"{len(conversation.images):,} images, a sample may have {MAX_IMAGES:,}")
         images: list[bytes] = []
-        for entry in found.images:
+        for entry in conversation.images:
             images.append(entry if isinstance(entry, bytes) else _load(source, parent(path), entry, limits))
             limits.check_bytes("images", list(map(len, images)))
     except BadDataError as error:
-        unread = tuple(found.unread)
+        unread = tuple(conversation.unread)
         return BadSample(identity, source.label, where, error.reason, error.detail, error.samples, unread)
     return Sample(
-        identity, images, found.messages, source.label, where, tuple(found.unread), tuple(dict.fromkeys(found.remarks))
+        id=identity,
+        images=images,
+        messages=conversation.messages,
+        source=source.label,
+        where=where,
+        unread=tuple(conversation.unread),
+        remarks=tuple(dict.fromkeys(conversation.remarks)),
     )
 
 
@@ -145,23 +155,23 @@ def _hf_shards(path: str) -> tuple[Shard, ...] | None:
     folder = folder.rstrip("/")
     try:
         with open_file(f"{folder}/{_HF_STATE}{mark}{query}") as file:
-            state = file.read(MAX_BYTES + 1)
+            state = file.read(MAX_JSON_BYTES + 1)
     except (OSError, ValueError):
         return None  # not there, or no path at all, which listing the files will say
     try:
-        names = [join_inside(folder, entry["filename"]) for entry in parse(state, _HF_STATE)["_data_files"]]
+        names = [join_inside(folder, entry["filename"]) for entry in parse_json(state, _HF_STATE)["_data_files"]]
     except (KeyError, TypeError, BadDataError) as error:
         raise UserError(f"{folder}/{_HF_STATE}: not the state of a Hugging Face dataset: {error}") from error
-    found = {name: list_files(name + mark + query) for name in names}
-    for name, shards in found.items():
+    streams = {name: list_files(name + mark + query) for name in names}
+    for name, shards in streams.items():
         if [posixpath.basename(_plain(shard.path)) for shard in shards] != [posixpath.basename(name)]:
             raise UserError(f"{folder}/{_HF_STATE}: not the state of a Hugging Face dataset: {name} is a folder")
-    return tuple(shard for shards in found.values() for shard in shards)
+    return tuple(shard for shards in streams.values() for shard in shards)
 
 
-def _guess_format(path: str, found: list[Shard]) -> str:
+def _guess_format(path: str, files: list[Shard]) -> str:
     """The one format that the endings of the files tell."""
-    endings = [_ending(shard.path) for shard in found]
+    endings = [_ending(shard.path) for shard in files]
     formats = [name for name, reader in READERS.items() if any(ending.endswith(reader.suffixes) for ending in endings)]
     if "hf" in formats:
         raise UserError(
@@ -170,18 +180,18 @@ def _guess_format(path: str, found: list[Shard]) -> str:
     known = [name for name in formats if name != "llava"]  # read like messages
     if len(known) != 1:
         what = f"files of several formats ({', '.join(known)})" if known else "no file with a known ending"
-        left_out = "" if known else _told(_left_out(found, ""))
+        left_out = "" if known else _in_message(_left_out(files, ""))
         raise UserError(f"{path}: {what}{left_out}; set format, or name the files by a glob")
     return known[0]
 
 
-def _left_out(found: list[Shard], chosen: str) -> tuple[str, ...]:
+def _left_out(files: list[Shard], chosen: str) -> tuple[str, ...]:
     """What files are that are no shards of the chosen format, a line for each ending.
 
     The images that JSON files name lie among them, and are no more than that.
     """
     by_ending: dict[str, list[str]] = {}
-    for shard in found:
+    for shard in files:
         name = posixpath.basename(_plain(shard.path))
         _, dot, ending = name.lower().rpartition(".")
         if not (READERS[chosen].names_images if chosen else False) or ending not in IMAGES:
@@ -194,14 +204,14 @@ def _left_out(found: list[Shard], chosen: str) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _told(left_out: tuple[str, ...]) -> str:
+def _in_message(left_out: tuple[str, ...]) -> str:
     return f": {'; '.join(left_out[:5])}" if left_out else ""
 
 
 def _source(config: SourceConfig, chosen: str, shards: tuple[Shard, ...], left_out: tuple[str, ...] = ()) -> Source:
     paths = sorted(_plain(shard.path) for shard in shards)
     steps = zip(paths[0].split("/")[:-1], paths[-1].split("/"), strict=False) if paths else ()
-    root = "/".join(one for one, _ in takewhile(lambda pair: pair[0] == pair[1], steps))
+    root = "/".join(step for step, _ in takewhile(lambda pair: pair[0] == pair[1], steps))
     return Source(
         config.label,
         chosen,

@@ -1,6 +1,7 @@
 """The training stream of one rank: its share of each optimiser step, in an order that is arithmetic.
 
-Micro-batches of a window: samples of like kind and length together, in seeded order.
+Each worker of a training iterates one, and one more for its validation. `Order` says which samples stand where,
+`reading` reads and encodes a window of them; here a window is cut into micro-batches, and these are dealt to steps.
 """
 
 import math
@@ -11,37 +12,16 @@ from itertools import islice
 
 from cli_ray.config import DataConfig
 from cli_ray.data.collate import MicroBatch, collate
-from cli_ray.data.encoded import Encoded, Row
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, order_of, samples_per_epoch
 from cli_ray.data.order import Order
 from cli_ray.data.reading import Task, read_by_ray
+from cli_ray.data.sample import Encoded, Row
 from cli_ray.errors import UserError
-
-
-def micro_batches(rows: Sequence[Row], order: Order, epoch: int, lane: int, window: int) -> list[list[Row]]:
-    """Cuts the rows of a window into micro-batches.
-
-    Rows with and without images, and short and long ones, come apart, so that little is padded; holes come
-    last. The number of micro-batches depends on the number of rows alone.
-    """
-    shuffled = [rows[i] for i in order.shuffle(len(rows), epoch, lane, window, stage=0)]
-    ranked = sorted(shuffled, key=_kind_and_length)
-    size = order.micro_batch
-    cut = [ranked[i : i + size] for i in range(0, len(ranked), size)]
-    return [cut[i] for i in order.shuffle(len(cut), epoch, lane, window, stage=1)]
-
-
-def _kind_and_length(row: Row) -> tuple[int, int]:
-    if not isinstance(row, Encoded):
-        return 2, 0
-    return 0 if row.images else 1, len(row.input_ids)
-
 
 Windows = Iterable[list[Task]]
 Read = Callable[[Windows], Iterable[list[Row]]]
 """Reads and encodes windows: of each list of tasks, the rows in the order of the tasks."""
-
 
 _FIELDS = {
     "seed": "seed",
@@ -178,10 +158,10 @@ class Stream:
         windows = self._windows(epoch, first_window)
         for _ in steps:
             while any(len(queue) < order.per_step + skipped for queue in queues.values()):
-                found = next(windows, None)
-                if found is None:
+                window = next(windows, None)
+                if window is None:
                     break
-                for lane, batches in found.items():
+                for lane, batches in window.items():
                     queues[lane].extend(batches)
             for queue in queues.values():
                 for _ in range(min(skipped, len(queue))):
@@ -221,3 +201,22 @@ class Stream:
                 )
                 for lane in self._own
             }
+
+
+def micro_batches(rows: Sequence[Row], order: Order, epoch: int, lane: int, window: int) -> list[list[Row]]:
+    """Cuts the rows of a window into micro-batches.
+
+    Rows with and without images, and short and long ones, come apart, so that little is padded; holes come
+    last. The number of micro-batches depends on the number of rows alone.
+    """
+    shuffled = [rows[i] for i in order.shuffle(len(rows), epoch, lane, window, stage=0)]
+    ranked = sorted(shuffled, key=_kind_and_length)
+    size = order.micro_batch
+    batches = [ranked[i : i + size] for i in range(0, len(ranked), size)]
+    return [batches[i] for i in order.shuffle(len(batches), epoch, lane, window, stage=1)]
+
+
+def _kind_and_length(row: Row) -> tuple[int, int]:
+    if not isinstance(row, Encoded):
+        return 2, 0
+    return 0 if row.images else 1, len(row.input_ids)

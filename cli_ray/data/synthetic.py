@@ -1,6 +1,7 @@
-"""A made dataset for the demo: questions on the whole and on a detail of pictures drawn in code.
+"""A synthetic dataset: pictures drawn in code, with questions on the whole and on a detail of each.
 
-Pictures drawn in code: scenes of coloured shapes, short texts and bar charts, each with what is to be seen.
+Scenes of coloured shapes, short texts and bar charts. The demo trains on it, drills and tests read its shards, and the
+bundled items of the benchmarks show its pictures.
 """
 
 import hashlib
@@ -25,6 +26,11 @@ SIDE = 32
 COLOURS = {"red": (220, 30, 30), "green": (20, 160, 60), "blue": (40, 70, 230), "yellow": (250, 210, 20)}
 CHARACTERS = "ACEHT23457"
 PLACES = ("left", "middle", "right")
+HELD_OUT_SHARE = 0.1
+
+Kind = Literal["scene", "text", "chart"]
+Scope = Literal["whole", "detail"]
+Split = Literal["train", "held_out"]
 
 
 @dataclass(frozen=True)
@@ -34,69 +40,6 @@ class Drawing:
     image: Image.Image
     whole: tuple[str, str]
     detail: tuple[str, str]
-
-
-def draw_scene(random: Random) -> Drawing:
-    """One to four shapes in the cells of a 2 x 2 grid; a dot on one of them."""
-    image, draw = _canvas(random)
-    cells = random.sample([(x, y) for x in (0, 16) for y in (0, 16)], random.randint(1, 4))
-    for x, y in cells:
-        colour, dot = random.sample(list(COLOURS), 2)
-        _shape(draw, random, x + 1 + random.randint(0, 2), y + 1 + random.randint(0, 2), COLOURS[colour])
-    # The last shape carries the dot, in another colour than its own.
-    x, y = x + 6 + random.randint(0, 1), y + 6 + random.randint(0, 1)
-    draw.rectangle((x, y, x + 4, y + 4), fill=COLOURS[dot])
-    return Drawing(image, whole=("how many shapes?", str(len(cells))), detail=("colour of the dot?", dot))
-
-
-def draw_text(random: Random) -> Drawing:
-    """One or two dark characters."""
-    image, draw = _canvas(random)
-    word = "".join(random.choice(CHARACTERS) for _ in range(random.randint(1, 2)))
-    x = random.randint(0, 2) + (0 if len(word) == 2 else random.choice((0, 16)))
-    y = random.randint(0, 4)
-    font = ImageFont.load_default(22)
-    for position, character in enumerate(word):
-        draw.text((x + 16 * position, y), character, font=font, fill=(20, 20, 20))
-    return Drawing(image, whole=("what does it say?", word), detail=("last character?", word[-1]))
-
-
-def draw_chart(random: Random) -> Drawing:
-    """Three bars of different colours and heights."""
-    image, draw = _canvas(random)
-    colours = random.sample(list(COLOURS), 3)
-    heights = random.sample((6, 12, 18, 24), 3)
-    for place, (colour, height) in enumerate(zip(colours, heights, strict=True)):
-        x, top = 2 + 10 * place, SIDE - 2 - height - random.randint(0, 2)
-        draw.rectangle((x, top, x + 7, SIDE - 2), fill=COLOURS[colour])
-    highest, lowest = heights.index(max(heights)), heights.index(min(heights))
-    return Drawing(image, ("highest bar?", PLACES[highest]), ("colour of the lowest bar?", colours[lowest]))
-
-
-def _canvas(random: Random) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    grey = random.randint(225, 255)
-    image = Image.new("RGB", (SIDE, SIDE), (grey, grey, grey))
-    return image, ImageDraw.Draw(image)
-
-
-def _shape(draw: ImageDraw.ImageDraw, random: Random, x: int, y: int, colour: tuple[int, int, int]) -> None:
-    box = (x, y, x + 12, y + 12)
-    match random.choice(("square", "circle", "triangle")):
-        case "square":
-            draw.rectangle(box, fill=colour)
-        case "circle":
-            draw.ellipse(box, fill=colour)
-        case _:
-            draw.polygon([(x, y + 12), (x + 12, y + 12), (x + 6, y)], fill=colour)
-
-
-Kind = Literal["scene", "text", "chart"]
-Scope = Literal["whole", "detail"]
-Split = Literal["train", "held_out"]
-
-HELD_OUT_SHARE = 0.1
-
-PAINTERS: dict[Kind, Callable[[Random], Drawing]] = {"scene": draw_scene, "text": draw_text, "chart": draw_chart}
 
 
 @dataclass(frozen=True)
@@ -172,6 +115,46 @@ def write_parquet(samples: Sequence[SyntheticSample], folder: Path, rows_per_fil
         pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / f"part-{number:05d}.parquet")
 
 
+def draw_scene(random: Random) -> Drawing:
+    """One to four shapes in the cells of a 2 x 2 grid; a dot on one of them."""
+    image, draw = _canvas(random)
+    cells = random.sample([(x, y) for x in (0, 16) for y in (0, 16)], random.randint(1, 4))
+    for x, y in cells:
+        colour, dot = random.sample(list(COLOURS), 2)
+        _shape(draw, random, x + 1 + random.randint(0, 2), y + 1 + random.randint(0, 2), COLOURS[colour])
+    # The last shape carries the dot, in another colour than its own.
+    x, y = x + 6 + random.randint(0, 1), y + 6 + random.randint(0, 1)
+    draw.rectangle((x, y, x + 4, y + 4), fill=COLOURS[dot])
+    return Drawing(image, whole=("how many shapes?", str(len(cells))), detail=("colour of the dot?", dot))
+
+
+def draw_text(random: Random) -> Drawing:
+    """One or two dark characters."""
+    image, draw = _canvas(random)
+    word = "".join(random.choice(CHARACTERS) for _ in range(random.randint(1, 2)))
+    x = random.randint(0, 2) + (0 if len(word) == 2 else random.choice((0, 16)))
+    y = random.randint(0, 4)
+    font = ImageFont.load_default(22)
+    for position, character in enumerate(word):
+        draw.text((x + 16 * position, y), character, font=font, fill=(20, 20, 20))
+    return Drawing(image, whole=("what does it say?", word), detail=("last character?", word[-1]))
+
+
+def draw_chart(random: Random) -> Drawing:
+    """Three bars of different colours and heights."""
+    image, draw = _canvas(random)
+    colours = random.sample(list(COLOURS), 3)
+    heights = random.sample((6, 12, 18, 24), 3)
+    for place, (colour, height) in enumerate(zip(colours, heights, strict=True)):
+        x, top = 2 + 10 * place, SIDE - 2 - height - random.randint(0, 2)
+        draw.rectangle((x, top, x + 7, SIDE - 2), fill=COLOURS[colour])
+    highest, lowest = heights.index(max(heights)), heights.index(min(heights))
+    return Drawing(image, ("highest bar?", PLACES[highest]), ("colour of the lowest bar?", colours[lowest]))
+
+
+PAINTERS: dict[Kind, Callable[[Random], Drawing]] = {"scene": draw_scene, "text": draw_text, "chart": draw_chart}
+
+
 def _sample(index: int, seed: int, split: Split) -> SyntheticSample:
     kind = list(PAINTERS)[index % len(PAINTERS)]
     random = Random(f"{seed}/{split}/{index}")
@@ -189,3 +172,20 @@ def _sample(index: int, seed: int, split: Split) -> SyntheticSample:
 
 def _slices(samples: Sequence[SyntheticSample], size: int) -> Iterable[Sequence[SyntheticSample]]:
     return (samples[start : start + size] for start in range(0, len(samples), size))
+
+
+def _canvas(random: Random) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    grey = random.randint(225, 255)
+    image = Image.new("RGB", (SIDE, SIDE), (grey, grey, grey))
+    return image, ImageDraw.Draw(image)
+
+
+def _shape(draw: ImageDraw.ImageDraw, random: Random, x: int, y: int, colour: tuple[int, int, int]) -> None:
+    box = (x, y, x + 12, y + 12)
+    match random.choice(("square", "circle", "triangle")):
+        case "square":
+            draw.rectangle(box, fill=colour)
+        case "circle":
+            draw.ellipse(box, fill=colour)
+        case _:
+            draw.polygon([(x, y + 12), (x + 12, y + 12), (x + 6, y)], fill=colour)

@@ -1,10 +1,8 @@
 """The proof from the ledger that a run took every sample as often as the index and the weights say.
 
-Legend: N places, R rows of a ledger, S steps of an epoch.
+`cli-ray data verify` prints what it finds. A ledger is read file by file, so memory stays flat.
 
-A number for each sample of an index, and the numbers that the ids of a ledger stand for.
-
-Legend: N places (samples of all sources), R rows of a ledger.
+Legend: N places (samples of all sources, see `places`), R rows of a file, S steps of an epoch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,90 +12,20 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from cli_ray.data.index import Index
 from cli_ray.data.ledger import SCHEMA, DamagedLedgerError
-from cli_ray.data.order import Order
-from cli_ray.data.source import shard_name
+from cli_ray.data.order import Ints, Order
+from cli_ray.data.places import UNKNOWN, Counts, Places
 
-Ints = NDArray[np.int64]
-Counts = NDArray[np.int32]
-
-UNKNOWN = -1
-_ID = r"(?s)^(?P<shard>.*?)#(?P<number>[0-9]{1,15})(?::|$)"
-
-
-class Places:
-    """The places of an index. Shards of one source whose long names are cut alike share places, as their ids do."""
-
-    def __init__(self, index: Index) -> None:
-        columns = index.columns
-        width = max(len(source.shards) for source in index.sources)
-        pairs, of_unit = np.unique(columns["source"] * width + columns["shard"], return_inverse=True)
-        names: dict[tuple[str, str], int] = {}
-        groups = np.empty(len(pairs), np.int64)
-        for i, pair in enumerate(pairs):
-            source = index.sources[int(pair) // width]
-            path = source.shards[int(pair) % width].path
-            groups[i] = names.setdefault((source.label, shard_name(source, path)), len(names))
-        self._names = list(names)
-        self._groups = names
-        self._sizes = np.zeros(len(names), np.int64)
-        np.maximum.at(self._sizes, groups[of_unit], columns["first"] + columns["count"])
-        ends = np.cumsum(self._sizes)
-        self._begins = ends - self._sizes
-        self._first = self._begins[groups[of_unit]] + columns["first"]
-        self.total = int(ends[-1])
-        """N."""
-
-    def of(self, rows: pa.Table) -> Ints:
-        """Places [R] of the rows of a ledger; UNKNOWN where no sample of the index has such an id."""
-        parts = pc.extract_regex(rows["id"].combine_chunks(), _ID)
-        labels = rows["source"].unify_dictionaries().combine_chunks()
-        shards = pc.struct_field(parts, "shard").dictionary_encode()
-        sources = labels.dictionary.to_pylist()
-        known = [
-            [self._groups.get((label, name), UNKNOWN) for name in shards.dictionary.to_pylist()] for label in sources
-        ]
-        valid = pc.is_valid(parts).to_numpy(zero_copy_only=False)
-        numbers = pc.struct_field(parts, "number").cast(pa.int64()).fill_null(0).to_numpy()
-        places = np.full(len(rows), UNKNOWN, np.int64)
-        found = np.flatnonzero(valid)
-        if not len(found):
-            return places
-        codes = np.asarray(shards.indices.fill_null(0)), np.asarray(labels.indices)
-        group = np.array(known)[codes[1][found], codes[0][found]]
-        inside = (group != UNKNOWN) & (numbers[found] < self._sizes[group])
-        places[found[inside]] = self._begins[group[inside]] + numbers[found[inside]]
-        return places
-
-    def name(self, place: int) -> tuple[str, str]:
-        """Source and the beginning of the id, `<shard>#<number>`, of a place."""
-        group = int(np.searchsorted(self._begins, place, side="right")) - 1
-        source, shard = self._names[group]
-        return source, f"{shard}#{place - self._begins[group]}"
-
-    def expected(self, order: Order, epoch: int, windows: int) -> Counts:
-        """How often [N] the first windows of all lanes take the sample of each place."""
-        change = np.zeros(self.total + 1, np.int32)
-        for lane in range(order.lanes):
-            units, lows, highs = order.lead(epoch, lane, windows)
-            np.add.at(change, self._first[units] + lows, 1)
-            np.add.at(change, self._first[units] + highs, -1)
-        return np.cumsum(change[:-1], dtype=np.int32)
-
-
-Kind = Literal["twice", "missing", "unknown"]
-KINDS: tuple[Kind, ...] = ("twice", "missing", "unknown")
+FaultKind = Literal["twice", "missing", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class SampleFault:
     """A sample that came more often than it should, did not come, or does not exist."""
 
-    kind: Kind
+    kind: FaultKind
     epoch: int
     source: str
     id: str
@@ -146,10 +74,10 @@ class Loss:
 
 @dataclass
 class Verification:
-    """The result for a run."""
+    """What the ledger of a run proves."""
 
     epochs: list[EpochCount] = field(default_factory=list)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[SampleFault] = field(default_factory=list)
     """The first ones of each epoch and kind."""
     losses: list[Loss] = field(default_factory=list)
     """The first ones of each epoch."""
@@ -166,15 +94,15 @@ class Verification:
 
 @dataclass
 class _Tally:
-    """What was found of one epoch so far."""
+    """What the rows of one epoch come to so far."""
 
     seen: Counts
     """[N]"""
     sizes: Ints
     """[S]"""
     count: EpochCount
-    strangers: list[pa.Table]
-    """Rows that are unknown."""
+    unknown: list[pa.Table]
+    """Rows of samples that are not in the index, or not of their step."""
 
 
 class Verifier:
@@ -199,7 +127,7 @@ class Verifier:
             limit: faults named of each epoch and kind; all when None.
         """
         self._places, self._order, self._read, self._limit = places, order, read, limit
-        self._files = list(pairwise([0, *(one for one in files if one <= step)]))
+        self._files = list(pairwise([0, *(file for file in files if file <= step)]))
         self._step = step
         self._result = Verification()
 
@@ -261,10 +189,10 @@ class Verifier:
         begin = count.epoch * self._order.steps_per_epoch + 1
         tally.sizes += np.bincount(rows["step"].to_numpy()[good] - begin, minlength=len(tally.sizes))
         self._count(count, rows, np.flatnonzero(good))
-        strangers = np.flatnonzero(mine & ~good)
-        count.unknown += len(strangers)
-        kept = sum(map(len, tally.strangers))
-        tally.strangers.append(rows.take(strangers if self._limit is None else strangers[: self._limit - kept]))
+        unknown = np.flatnonzero(mine & ~good)
+        count.unknown += len(unknown)
+        kept = sum(map(len, tally.unknown))
+        tally.unknown.append(rows.take(unknown if self._limit is None else unknown[: self._limit - kept]))
 
     def _count(self, count: EpochCount, rows: pa.Table, good: Ints) -> None:
         """Counts the rows that stand where they should, by what became of them."""
@@ -299,22 +227,22 @@ class Verifier:
         self._result.epochs.append(count)
         self._name(count, "twice", np.flatnonzero(over))
         self._name(count, "missing", np.flatnonzero(under))
-        for row in (row for rows in tally.strangers for row in rows.to_pylist()):
+        for row in (row for rows in tally.unknown for row in rows.to_pylist()):
             taken = ((row["step"], row["rank"]),)
-            self._result.faults.append(Fault("unknown", count.epoch, row["source"], row["id"], taken))
+            self._result.faults.append(SampleFault("unknown", count.epoch, row["source"], row["id"], taken))
 
-    def _name(self, count: EpochCount, kind: Kind, places: Ints) -> None:
+    def _name(self, count: EpochCount, kind: FaultKind, places: Ints) -> None:
         """Adds faults of one kind, with where the samples were taken."""
         places = places[: self._limit]
         if not len(places):
             return
         taken: dict[int, list[tuple[int, int]]] = {int(place): [] for place in places}
         begin = count.epoch * self._order.steps_per_epoch
-        overlapping = [one for one in self._files if one[1] > begin and one[0] < begin + count.steps]
+        overlapping = [(first, last) for first, last in self._files if last > begin and first < begin + count.steps]
         for first, last, rows in self._tables(overlapping):
             _, right = self._belonging(rows, count, first, last)
-            found = self._places.of(rows)
-            for i in np.flatnonzero(right & np.isin(found, places)):
-                taken[int(found[i])].append((rows["step"][i].as_py(), rows["rank"][i].as_py()))
+            of_rows = self._places.of(rows)
+            for i in np.flatnonzero(right & np.isin(of_rows, places)):
+                taken[int(of_rows[i])].append((rows["step"][i].as_py(), rows["rank"][i].as_py()))
         for place, where in taken.items():
-            self._result.faults.append(Fault(kind, count.epoch, *self._places.name(place), tuple(where)))
+            self._result.faults.append(SampleFault(kind, count.epoch, *self._places.name(place), tuple(where)))

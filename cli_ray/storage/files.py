@@ -1,16 +1,21 @@
-"""Files on any pyarrow filesystem, named by local paths or URIs, and the guard around image folders."""
+"""Files on any pyarrow filesystem, named by local paths or URIs: finding, reading and writing them whole.
+
+The rooms of data and evaluations list and read their inputs through it; `Folder` writes through it.
+"""
 
 import os
 import posixpath
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
+from uuid import uuid4
 
 from pyarrow import NativeFile, fs
 
-from cli_ray.data.sample import BadDataError
 from cli_ray.errors import UserError
 
 _BRACES = re.compile(r"\{([0-9]{1,18}\.\.[0-9]{1,18}|[^{},/]*(?:,[^{},/]*)+)\}")
@@ -38,14 +43,41 @@ def resolve(path: str) -> tuple[fs.FileSystem, str]:
     """The filesystem of a local path or URI, and the path within it."""
     if "://" not in path:
         return _filesystem("file:///"), str(Path(path).expanduser().absolute())
-    found, inner = fs.FileSystem.from_uri(path)
-    return found, inner
+    filesystem, inner = fs.FileSystem.from_uri(path)
+    return filesystem, inner
 
 
 def open_file(path: str) -> NativeFile:
     """Opens a file for reading at any position."""
     filesystem, inner = resolve(path)
     return filesystem.open_input_file(inner)
+
+
+@contextmanager
+def write_aside(filesystem: fs.FileSystem, path: str) -> Iterator[BinaryIO | NativeFile]:
+    """Opens a file that takes its name only once it is whole; its folder is made.
+
+    On a mounted filesystem it is written beside its place and renamed; an object store shows a file when it is closed.
+
+    Args:
+        filesystem: to write to.
+        path: of the file within it.
+
+    Raises:
+        OSError: the storage failed; a file that was there before is untouched on a mounted one.
+    """
+    filesystem.create_dir(posixpath.dirname(path), recursive=True)
+    if not isinstance(filesystem, fs.LocalFileSystem):
+        with filesystem.open_output_stream(path) as file:
+            yield file
+        return
+    aside = Path(f"{path}.{uuid4().hex}.partial")  # a name of its own, for there may be two writers
+    try:
+        with aside.open("wb") as local_file:  # of Python, for its errors name the file
+            yield local_file
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def list_files(path: str) -> list[Shard]:
@@ -63,12 +95,12 @@ def list_files(path: str) -> list[Shard]:
         path = os.path.expanduser(path)
     names = [path] if "://" not in path and os.path.lexists(path) else expand_braces(path)
     try:
-        found = {shard.path: shard for shard in _list(names)}
+        shards = {shard.path: shard for shard in _list(names)}
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: a file's name is not UTF-8, rename it: {error.object!r}") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
-    return [found[name] for name in sorted(found)]
+    return [shards[name] for name in sorted(shards)]
 
 
 def expand_braces(path: str) -> list[str]:
@@ -96,48 +128,6 @@ def expand_braces(path: str) -> list[str]:
 def parent(path: str) -> str:
     """The folder a file lies in."""
     return path.rstrip("/").rpartition("/")[0] or "/"
-
-
-def join_inside(folder: str, name: str, roots: Sequence[str] = (), hint: str = "") -> str:
-    """The path of a file that a dataset names, which must lie in `folder`, symbolic links followed.
-
-    Args:
-        folder: to lie in.
-        name: relative path.
-        roots: further folders, into which links may lead.
-        hint: what else to do, for the message about a link that leads elsewhere.
-
-    Raises:
-        BadDataError: it does not.
-    """
-    steps = posixpath.normpath(name).split("/")
-    leaves = "://" in name or name.startswith(("/", "\\", "~")) or steps[0] == ".."
-    if not name or leaves or "\0" in name or any("\ud800" <= one <= "\udfff" for one in name):
-        raise BadDataError("forbidden path", f"{name!r}: must be a relative path that stays in {folder}")
-    joined = f"{folder.rstrip('/')}/{'/'.join(steps)}"
-    if "://" not in folder:
-        real = os.path.realpath(joined)
-        allowed = [os.path.realpath(os.path.expanduser(root)) for root in (folder, *roots)]
-        if all(os.path.commonpath([root, real]) != root for root in allowed):
-            raise BadDataError("forbidden path", f"{name!r}: is a link out of {folder}, to {real}{hint}")
-    return joined
-
-
-def read_small(path: str, limit_bytes: int) -> bytes:
-    """The whole of a regular file.
-
-    Raises:
-        FileNotFoundError: there is no regular file.
-        BadDataError: it is larger than `limit_bytes`.
-    """
-    filesystem, inner = resolve(path)
-    info = filesystem.get_file_info(inner)
-    if info.type != fs.FileType.File:
-        raise FileNotFoundError(path)
-    if info.size > limit_bytes:
-        raise BadDataError("image too large", f"{path}: {info.size:,} bytes, the limit is {limit_bytes:,}")
-    with filesystem.open_input_file(inner) as file:
-        return bytes(file.read())
 
 
 def chunks(file: NativeFile, start: int, end: int, first: int = 1 << 20, size: int = 1 << 20) -> Iterator[bytes]:
@@ -228,7 +218,7 @@ def _regex(pattern: str) -> str:
 
 
 def _shard(base: str, inner: str, info: fs.FileInfo) -> Shard:
-    """A found file, named as `base` is: a path, or a URI with the same head and query.
+    """A listed file, named as `base` is: a path, or a URI with the same head and query.
 
     Args:
         base: the path or URI that was looked at.

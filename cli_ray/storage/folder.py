@@ -1,12 +1,14 @@
-"""A folder that is written to, on any pyarrow filesystem."""
+"""A folder that is written to, on any pyarrow filesystem: run folders, sweeps and outputs of evaluations."""
 
+import os
 import posixpath
 from contextlib import suppress
 from io import FileIO
 from pathlib import Path
-from uuid import uuid4
 
 from pyarrow import fs
+
+from cli_ray.storage.files import resolve, write_aside
 
 
 class Folder:
@@ -14,7 +16,7 @@ class Folder:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri.rstrip("/") if "://" in uri else str(Path(uri).absolute())
-        self.fs, self.path = fs.FileSystem.from_uri(self.uri)
+        self.fs, self.path = resolve(self.uri)
 
     @property
     def is_local(self) -> bool:
@@ -39,42 +41,37 @@ class Folder:
         try:
             with self.fs.open_input_stream(self.join(name)) as file:
                 return bytes(file.read()).decode()
-        except FileNotFoundError:  # asked afterwards, for another process may delete it at any moment
+        except FileNotFoundError:  # not asked before, for another process may delete it at any moment
             return None
 
     def write(self, name: str, text: str) -> None:
-        """Writes a whole file, see `write_bytes`."""
+        """Writes a whole file, see `write_aside`."""
         self.write_bytes(name, text.encode())
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Writes a whole file: aside and renamed on a local disk; an object store commits on close."""
-        path = self.join(name)
-        self.fs.create_dir(posixpath.dirname(path), recursive=True)
-        if not self.is_local:
-            with self.fs.open_output_stream(path) as file:
-                file.write(content)
-            return
-        aside = Path(f"{path}.{uuid4().hex}.partial")  # of its own, for there may be two writers
-        try:
-            aside.write_bytes(content)
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
+        """Writes a whole file, see `write_aside`."""
+        with write_aside(self.fs, self.join(name)) as file:
+            file.write(content)
 
     def append(self, name: str, lines: list[str]) -> None:
         """Adds lines to a file. Object stores cannot append, so there the file is written anew.
+
+        A last line that has no end was cut by the death of its writer. It gets one, so that no other is lost with it.
 
         Raises:
             OSError: the storage failed; a mounted one then holds none of the lines.
         """
         text = "".join(f"{line}\n" for line in lines)
         if not self.is_local:
-            self.write(name, (self.read(name) or "") + text)
+            before = self.read(name) or ""
+            self.write(name, before + ("\n" if before and not before.endswith("\n") else "") + text)
             return
         path = Path(self.join(name))
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab", buffering=0) as file:
-            end = file.tell()
+        with path.open("a+b", buffering=0) as file:
+            end = file.seek(0, os.SEEK_END)
+            if _is_cut(file, end):
+                text = "\n" + text
             try:
                 _write_all(file, text.encode())
             except OSError:
@@ -89,6 +86,14 @@ class Folder:
     def delete_file(self, name: str) -> None:
         """Removes a file."""
         self.fs.delete_file(self.join(name))
+
+
+def _is_cut(file: FileIO, size: int) -> bool:
+    """Whether the last line has no end. What cannot be read, such as a device, has no lines."""
+    if not size:
+        return False
+    file.seek(size - 1)
+    return file.read(1) != b"\n"
 
 
 def _write_all(file: FileIO, content: bytes) -> None:

@@ -1,13 +1,36 @@
-"""Lines of a file that a run adds to while it goes on."""
+"""Files of JSON lines that processes add to while they go on, and may die in the middle of a line.
+
+events.jsonl, metrics.jsonl and the quarantine of a run are written through `Journal`. Every reader of such a file, and
+of those of sweeps, drills and evaluations, uses `json_lines`, so that one rule holds for a line that a crash cut.
+"""
 
 import json
 import threading
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from cli_ray.storage.folder import Folder
 from cli_ray.text import say
+
+
+def json_lines(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
+    """The objects of JSON lines.
+
+    A line that is no JSON object is passed over: its writer died before its end, or is writing it at this moment.
+    """
+    for line in lines:
+        if (row := json_line(line)) is not None:
+            yield row
+
+
+def json_line(line: str | bytes) -> dict[str, Any] | None:
+    """The object of one JSON line; None where it was cut, see `json_lines`."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
 
 
 def now() -> str:
@@ -16,16 +39,8 @@ def now() -> str:
 
 
 def read_journal(folder: Folder, name: str) -> list[dict[str, Any]]:
-    """What the lines of a journal hold; nothing where there is none.
-
-    A line that is being written, or was cut by the death of its writer, is passed over wherever it stands: whoever goes
-    on with the run adds lines behind it.
-    """
-    rows = []
-    for line in (folder.read(name) or "").splitlines():
-        with suppress(ValueError):
-            rows.append(json.loads(line))
-    return rows
+    """The objects of a file of JSON lines, see `json_lines`; none when it is absent."""
+    return list(json_lines((folder.read(name) or "").split("\n")))
 
 
 class Journal:

@@ -18,7 +18,7 @@ from transformers import PreTrainedModel
 
 from cli_ray.config import InjectionConfig, OptimConfig, Part, RunConfig
 from cli_ray.data.collate import MicroBatch, normalize
-from cli_ray.data.encoded import IGNORED
+from cli_ray.data.sample import IGNORED
 from cli_ray.errors import UserError
 from cli_ray.model.parameters import decays, part_of
 from cli_ray.train.deepspeed_private import import_deepspeed, set_timeouts

@@ -11,9 +11,8 @@ from PIL import Image
 
 from cli_ray.config import RunConfig
 from cli_ray.data.collate import MicroBatch, collate
-from cli_ray.data.encoded import Encoded
 from cli_ray.data.encoder import Encoder
-from cli_ray.data.sample import IMAGE_MARK, Message, Sample
+from cli_ray.data.sample import IMAGE_MARK, Encoded, Message, Sample
 from cli_ray.errors import UserError
 
 SIDES = (2304, 1152, 768, 384, 336, 64)

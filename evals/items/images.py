@@ -9,12 +9,12 @@ from functools import lru_cache
 from typing import Any
 
 from cli_ray.config import DataConfig
+from cli_ray.data.images import join_inside, read_small
 from cli_ray.data.sample import BadDataError
 from cli_ray.evals import miniature
 from cli_ray.evals.benchmark import Benchmark, Doc
 from cli_ray.evals.items import tables
 from cli_ray.evals.items.location import MINIATURE, Location, Part, split_query
-from cli_ray.storage.files import join_inside, read_small
 
 SHARED_COLUMNS = ("id", "image")
 """Of a table of images that items share."""

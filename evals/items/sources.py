@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pyarrow import fs
 
+from cli_ray.data.images import read_small
 from cli_ray.errors import UserError
 from cli_ray.evals import miniature
 from cli_ray.evals.benchmark import Benchmark, Doc
@@ -17,7 +18,7 @@ from cli_ray.evals.items import hub, tables
 from cli_ray.evals.items.images import SHARED_COLUMNS, images_of
 from cli_ray.evals.items.location import MINIATURE, Location, Part, split_query
 from cli_ray.evals.suite import benchmark as named
-from cli_ray.storage.files import Shard, list_files, read_small, resolve
+from cli_ray.storage.files import Shard, list_files, resolve
 
 __all__ = ["Location", "MissingError", "Part", "WrongColumnsError", "images_of", "locate", "read"]
 

@@ -13,6 +13,7 @@ from uuid import uuid4
 from cli_ray.evals.benchmark import Judge, Messages
 from cli_ray.evals.records import digest
 from cli_ray.storage.folder import Folder
+from cli_ray.storage.lines import read_journal
 
 FOLDER = "judge"
 """Below the folder of an evaluation."""
@@ -62,12 +63,8 @@ class Verdicts:
                 self._load(f"{FOLDER}/{name}")
 
     def _load(self, name: str) -> None:
-        text = self.folder.read(name) or ""
-        if name == self._file and text and not text.endswith("\n"):
-            self.folder.append(name, [""])  # ends the line that was cut off, so that the next one is whole
-        for line in text.splitlines():
-            with suppress(ValueError, KeyError, TypeError, AttributeError):
-                row = json.loads(line)
+        for row in read_journal(self.folder, name):
+            with suppress(KeyError, TypeError, AttributeError):
                 known = row["key"] in self._answers
                 if row["answer"].strip() and not row.get("cut") and not (known and row.get("nonsense")):
                     self._keep(row["key"], row["answer"], row["item"], row.get("decoding", {}))

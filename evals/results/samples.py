@@ -4,20 +4,17 @@
 """
 
 import json
-import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import ScoredItem
 from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.results.aggregate import Row
-from cli_ray.storage.files import resolve
+from cli_ray.storage.files import resolve, write_aside
 
 ROWS_PER_GROUP = 10_000
 SCHEMA = pa.schema(
@@ -61,11 +58,8 @@ def samples_table(path: str, records: Iterable[ReplyRecord], samples: Sequence[S
         UserError: records and samples are not of the same items.
     """
     filesystem, inner = resolve(path)
-    filesystem.create_dir(posixpath.dirname(inner), recursive=True)
-    local = isinstance(filesystem, fs.LocalFileSystem)
-    target = f"{inner}.{uuid4().hex}.partial" if local else inner
     by_id = {sample.id: sample for sample in samples}
-    with filesystem.open_output_stream(target) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+    with write_aside(filesystem, inner) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
         group: list[dict[str, Any]] = []
         for record in records:
             sample = by_id.pop(record.sample_id, None)
@@ -78,8 +72,6 @@ def samples_table(path: str, records: Iterable[ReplyRecord], samples: Sequence[S
         if by_id:
             raise UserError(f"{row.benchmark}: {len(by_id)} samples have no record, such as {next(iter(by_id))!r}")
         writer.write_table(pa.Table.from_pylist(group, SCHEMA))
-    if local:
-        filesystem.move(target, inner)
 
 
 def read_samples(path: str) -> Iterator[Item]:

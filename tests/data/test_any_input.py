@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from cli_ray.data.conversation import Conversation, read_conversation
+from cli_ray.data.fields import parse_json
 from cli_ray.data.images import Limits, decode
-from cli_ray.data.readers.record import Conversation, parse, read_conversation
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Reason
 from tests.data.shards import turns
 
@@ -75,7 +76,7 @@ def test_conversations_of_any_turns(messages: list[Any], images: list[bytes], ll
 @given(text=st.binary(max_size=40) | st.text(st.sampled_from('{}[]",:0eN\\u\ud800 '), max_size=40))
 def test_any_text_as_json(text: bytes | str) -> None:
     try:
-        parse(text, "the record")
+        parse_json(text, "the record")
     except BadDataError as error:
         check_refusal(error, "broken record")
 

@@ -13,9 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from cli_ray.data.encoded import Encoded
 from cli_ray.data.encoder import Encoder
-from cli_ray.data.sample import BadSample
+from cli_ray.data.sample import BadSample, Encoded
 from cli_ray.model.tiny import tiny_processor
 from tests.data.shards import data_config, picture, read_all, table_rows, tar_members, turns, write_parquet, write_tar
 

@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 
 from cli_ray.config import DataConfig, SourceConfig
-from cli_ray.data.encoded import IGNORED, Encoded
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import build_index
-from cli_ray.data.sample import BadSample, Sample
+from cli_ray.data.sample import IGNORED, BadSample, Encoded, Sample
 from cli_ray.errors import UserError
 from cli_ray.model.tiny import tiny_processor
 from tests.data.shards import read_all

@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from cli_ray.data.collate import collate, normalize
-from cli_ray.data.encoded import IGNORED, Encoded
-from cli_ray.data.sample import BadSample
+from cli_ray.data.sample import IGNORED, BadSample, Encoded
 
 BAD = BadSample("b", "s", "there", "too long", "very")
 

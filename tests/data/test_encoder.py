@@ -11,9 +11,9 @@ from PIL import Image
 from transformers import PreTrainedModel, ProcessorMixin
 
 from cli_ray.data.collate import collate, normalize
-from cli_ray.data.encoded import IGNORED, Encoded, from_table, to_table
 from cli_ray.data.encoder import Encoder
-from cli_ray.data.sample import BadSample, Message, Sample
+from cli_ray.data.reading import from_table, to_table
+from cli_ray.data.sample import IGNORED, BadSample, Encoded, Message, Sample
 from tests.data.shards import data_config, picture
 
 DATA = data_config("unused")

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cli_ray.data.readers.record import NO_SYSTEM
+from cli_ray.data.conversation import NO_SYSTEM
 from cli_ray.data.sample import BadSample, Message, Sample, Unread
 from tests.data.shards import data_config, picture, read_all, read_json, talk, turns
 

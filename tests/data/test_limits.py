@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from cli_ray.data.fields import MAX_JSON_BYTES
 from cli_ray.data.images import Limits
 from cli_ray.data.readers import Span, tar, webdataset
-from cli_ray.data.readers.record import MAX_BYTES
 from cli_ray.data.readers.tables import Parquet
 from cli_ray.data.sample import SCHEMA, BadDataError, BadSample, Sample
 from cli_ray.storage import files
@@ -19,7 +19,7 @@ from tests.data.hostile.shard import tar_member, tar_of
 from tests.data.shards import data_config, read_all, table_rows, tar_members, turns, write_parquet, write_tar
 
 
-@pytest.mark.parametrize(("size", "kind"), [(MAX_BYTES, Sample), (MAX_BYTES + 1, BadSample)])
+@pytest.mark.parametrize(("size", "kind"), [(MAX_JSON_BYTES, Sample), (MAX_JSON_BYTES + 1, BadSample)])
 def test_a_json_record_may_have_eight_mib(tmp_path: Path, size: int, kind: type) -> None:
     text = json.dumps({"messages": turns(images=0)})
     (tmp_path / "x.jsonl").write_text(text[:-1] + " " * (size - len(text)) + "}")

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 from transformers import ProcessorMixin
 
-from cli_ray.data.encoded import IGNORED, Encoded
+from cli_ray.data.conversation import NO_GREETING
 from cli_ray.data.encoder import Encoder
-from cli_ray.data.marks import AS_TEXT, MARK_FIRST, NOT_SEEN, TAGS_AS_TEXT
-from cli_ray.data.readers.record import NO_GREETING
-from cli_ray.data.sample import LITERAL_MARK, BadSample, Message, Sample
+from cli_ray.data.sample import IGNORED, LITERAL_MARK, BadSample, Encoded, Message, Sample
+from cli_ray.data.turns import AS_TEXT, MARK_FIRST, NOT_SEEN, TAGS_AS_TEXT
 from tests.data.shards import data_config, picture, read_json, talk
 
 

@@ -8,10 +8,9 @@ from PIL import Image
 from transformers import ProcessorMixin
 
 from cli_ray.data.chat_template import Chat
-from cli_ray.data.encoded import IGNORED, Encoded
+from cli_ray.data.conversation import Conversation, read_conversation
 from cli_ray.data.encoder import Encoder
-from cli_ray.data.readers.record import Conversation, read_conversation
-from cli_ray.data.sample import Message, Sample
+from cli_ray.data.sample import IGNORED, Encoded, Message, Sample
 from cli_ray.evals.generation.predictor import with_marks
 from cli_ray.model.families import family_named
 from tests.data.shards import data_config, picture

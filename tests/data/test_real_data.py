@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from cli_ray.config import DataConfig, SourceConfig
-from cli_ray.data.encoded import Encoded
 from cli_ray.data.encoder import Encoder
+from cli_ray.data.sample import Encoded
 from cli_ray.model.tiny import tiny_processor
 from tests.data.shards import read_all
 

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from transformers import ProcessorMixin
 
-from cli_ray.data.encoded import IGNORED, Encoded
 from cli_ray.data.encoder import Encoder
-from cli_ray.data.sample import BadSample, Sample, Unread
+from cli_ray.data.sample import IGNORED, BadSample, Encoded, Sample, Unread
 from cli_ray.data.turns import MASKS
 from tests.data.shards import data_config, picture, read_json, talk
 

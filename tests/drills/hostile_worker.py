@@ -9,12 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from cli_ray.data.encoded import Encoded, Row
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import build_index
 from cli_ray.data.quarantine import Quarantine
 from cli_ray.data.reading import read_here
-from cli_ray.data.sample import BadSample
+from cli_ray.data.sample import BadSample, Encoded, Row
 from cli_ray.data.stream import Stream, Windows
 from cli_ray.errors import UserError
 from cli_ray.model.tiny import tiny_processor

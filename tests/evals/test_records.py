@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
 import pytest
+from pyarrow import fs
 
 from cli_ray.evals import records
 from cli_ray.evals.records import ReplyRecord, Store
+from cli_ray.storage import folder
 
 
 def record(key: str, benchmark: str = "pope", **changes: object) -> ReplyRecord:
@@ -61,21 +64,13 @@ def test_a_line_cut_short_by_a_kill_is_passed_over(tmp_path: Path, lost: int) ->
 def test_a_full_disk_tears_a_line_and_the_next_append_mends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = Store(str(tmp_path))
     one.append([record("a")])
-    (path,) = files(tmp_path)
 
-    class Full:
-        def __enter__(self) -> "Full":
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def write(self, data: bytes) -> None:
-            path.write_bytes(path.read_bytes() + data[:20])
-            raise OSError(28, "No space left on device")
+    def fill(file: FileIO, content: bytes) -> None:
+        file.write(content[:20])
+        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(records, "open", lambda *_: Full(), raising=False)
+        patch.setattr(folder, "_write_all", fill)
         with pytest.raises(OSError, match="No space"):
             one.append([record("b")])
     one.append([record("c")])
@@ -151,6 +146,17 @@ def test_what_an_object_store_refuses_is_kept_and_told(
             remote.flush()
     remote.flush()
     assert set(Store(str(tmp_path)).load("pope")) == {"a"}
+
+
+def test_files_of_an_object_store_lie_below_the_output_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its paths begin with a bucket and no slash."""
+    bucket = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    monkeypatch.setattr(folder, "resolve", lambda uri: (bucket, uri.removeprefix("s3://")))
+    store = Store("s3://bucket/out")
+    store.append([record("a")])
+    store.flush()
+    assert [path.parent for path in files(tmp_path)] == [tmp_path / "bucket/out/records/pope"]
+    assert store.keys("pope") == {"a"}
 
 
 def test_a_uri_is_a_place_too(tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ from torch import Tensor
 from transformers import PreTrainedModel, ProcessorMixin
 
 from cli_ray.data.collate import MicroBatch, collate, normalize
-from cli_ray.data.encoded import Encoded
 from cli_ray.data.encoder import Encoder
-from cli_ray.data.sample import IMAGE_MARK, Message, Sample
+from cli_ray.data.sample import IMAGE_MARK, Encoded, Message, Sample
 from cli_ray.model.features import CliImageFeatures
 from tests.data.shards import data_config
 from tests.model.batches import image

@@ -25,9 +25,10 @@ from cli_ray.data import ledger
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index
 from cli_ray.data.order import Order
+from cli_ray.data.places import Places
 from cli_ray.data.source import Source
 from cli_ray.data.stream import Stream
-from cli_ray.data.verify import Places, Verifier
+from cli_ray.data.verify import Verifier
 from cli_ray.model.tiny import tiny_processor
 from cli_ray.storage.files import Shard
 from cli_ray.storage.folder import Folder

@@ -18,11 +18,11 @@ from PIL import Image
 from cli_ray.config import DataConfig, SourceConfig
 from cli_ray.data import ledger
 from cli_ray.data.collate import collate
-from cli_ray.data.encoded import Encoded, from_table, to_table
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.data.order import Piece
-from cli_ray.data.reading import Task, run
+from cli_ray.data.reading import Task, from_table, run, to_table
+from cli_ray.data.sample import Encoded
 from cli_ray.data.synthetic import synthesize, write_tar
 from cli_ray.model.tiny import TinySize, tiny_processor
 from cli_ray.train.health.heartbeat import Pulse, Sign

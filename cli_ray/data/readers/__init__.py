@@ -1,7 +1,7 @@
 """The formats, one file each."""
 
 from cli_ray.data.readers.json_records import JsonRecords
-from cli_ray.data.readers.reader import Reader, Span
+from cli_ray.data.readers.reader import Reader, Record, Span
 from cli_ray.data.readers.tables import HuggingFace, Parquet
 from cli_ray.data.readers.webdataset import Webdataset
 
@@ -14,4 +14,4 @@ READERS: dict[str, Reader] = {
 }
 """By `SourceConfig.format`. The two JSON formats differ in what people call their fields, and both are read alike."""
 
-__all__ = ["READERS", "Reader", "Span"]
+__all__ = ["READERS", "Reader", "Record", "Span"]

@@ -1,11 +1,14 @@
-"""What every format offers, and the way from a unit of a shard to samples."""
+"""What every format offers: neighbouring samples of a shard as spans, and the records of a span.
 
-from collections.abc import Iterator
+The index is made of spans; `source.read_samples` makes samples of records.
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from cli_ray.data.images import Limits
-from cli_ray.data.readers.record import Record
+from cli_ray.data.sample import BadDataError, Unread
 from cli_ray.storage.files import Shard
 
 
@@ -26,6 +29,20 @@ class Span:
     that a file held from there on before it was cut."""
     lost: int = 1
     """Samples that a damaged one stands for; the index knows by what is sound of the source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One sample as a reader found it."""
+
+    where: str
+    """Position within the shard."""
+    key: str
+    """Its own name; may be empty, and need not be unique."""
+    content: Mapping[str, Any] | BadDataError
+    """The record, or why there is none."""
+    unread: tuple[Unread, ...] = ()
+    """What the reader passed over."""
 
 
 class Reader(Protocol):

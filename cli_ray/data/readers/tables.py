@@ -1,4 +1,8 @@
-"""Tables: Parquet files, and the Arrow stream files of a Hugging Face dataset on disk."""
+"""Tables: Parquet files, and the Arrow stream files of a Hugging Face dataset on disk.
+
+Rows are decoded one by one and validated, since a file may lie about its offsets; columns that nothing reads are not
+decoded at all.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -6,10 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cli_ray.data.fields import matters
+from cli_ray.data.fields import IMAGE_KEYS, SYSTEM_KEYS, TEXT_KEYS, matters, parse_json
 from cli_ray.data.images import Limits
-from cli_ray.data.readers.reader import Span
-from cli_ray.data.readers.record import IMAGE_KEYS, SYSTEM_KEYS, TEXT_KEYS, Record, parse
+from cli_ray.data.readers.reader import Record, Span
 from cli_ray.data.sample import BadDataError, Unread, clean
 from cli_ray.storage.files import Shard, open_file, resolve
 
@@ -148,7 +151,7 @@ def _extensions(kind: pa.DataType) -> list[str]:
     inner = [kind.field(i).type for i in range(kind.num_fields)]
     inner += [kind.value_type] if pa.types.is_dictionary(kind) else []
     inner += [kind.storage_type] if isinstance(kind, pa.BaseExtensionType) else []
-    return [name for one in inner for name in _extensions(one)]
+    return [name for part in inner for name in _extensions(part)]
 
 
 def _listed(groups: Sequence[int]) -> str:
@@ -166,13 +169,13 @@ def _unpacking(kind: pa.DataType) -> Callable[[Any], Any] | None:
     None where there are none, so that large values are not copied.
     """
     if isinstance(kind, pa.JsonType):
-        return lambda value: None if value is None else parse(value, "a column of JSON")
+        return lambda value: None if value is None else parse_json(value, "a column of JSON")
     if pa.types.is_struct(kind):
         inner = {field.name: unpack for field in kind if (unpack := _unpacking(field.type))}
         return (lambda value: _changed(value, inner)) if inner else None
     is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if is_list and (unpack := _unpacking(kind.value_type)):
-        return lambda value: None if value is None else [unpack(one) for one in value]
+        return lambda value: None if value is None else [unpack(entry) for entry in value]
     return None
 
 

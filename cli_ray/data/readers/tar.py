@@ -1,9 +1,15 @@
 """The members of a tar file, and the places where it is broken.
 
-`tarfile` stops in silence at the first damaged header and keeps every member in memory; this walk does
-neither. Only header blocks are parsed (by `tarfile.TarInfo`); nothing is extracted.
+The webdataset reader walks shards with it, as a whole for the index and from member to member of a unit afterwards.
+`tarfile` stops in silence at the first damaged header and keeps every member in memory; this walk does neither.
+
+`tarfile.TarInfo` parses header blocks. Extended headers (POSIX.1-2001 pax, GNU long names) are read here. `tarfile`
+(Python 3.11) gives to all later members what a global header says, so that a unit that is read alone would differ. It
+reads as many bytes as an extended header claims to have, ends with RecursionError after a thousand of them in a row,
+and passes over a damaged one, so that its member gets another name.
 """
 
+import re
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +25,7 @@ _MAX_NAME = 1 << 16
 _MAX_DIGITS = 20
 _FIRST = 8 * BLOCK
 """Bytes read at first to get past a gap; an archive may have one after every member."""
+_NAME = re.compile(r"((?:.*/)?[^./][^./]*)\.([^/]+)", re.DOTALL)
 _PAX = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
 _EXTENSIONS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE, *_PAX)
 
@@ -38,6 +45,23 @@ class Member:
     """First byte after it and its padding."""
     problem: str = ""
     """Why it cannot be read; empty when it can."""
+
+    @property
+    def key(self) -> str:
+        """Of its sample: the name up to the first dot of its last step; empty if it starts with a dot or has none."""
+        match = _NAME.fullmatch(self.name)
+        return match[1] if match else ""
+
+    @property
+    def suffix(self) -> str:
+        """What follows that dot, lower case, such as `jpg`, `0.jpg` or `seg.png`."""
+        match = _NAME.fullmatch(self.name)
+        return match[2].lower() if match else ""
+
+    @property
+    def ending(self) -> str:
+        """What follows the last dot, lower case."""
+        return self.suffix.rpartition(".")[2]
 
     @property
     def may_swallow(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cli_ray.config import RunConfig
 from cli_ray.data.collate import MicroBatch
-from cli_ray.storage.lines import now
+from cli_ray.storage.lines import now, read_journal
 from cli_ray.text import say
 from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
@@ -40,8 +40,7 @@ def join_results(folder: RunFolder) -> None:
 
     While training goes on only rank 0 may call this, and after it the driver: a file has one writer.
     """
-    lines = [json.loads(line) for line in (folder.read(METRICS) or "").splitlines()]
-    joined = {line["step"] for line in lines if "evaluated" in line}
+    joined = {line["step"] for line in read_journal(folder, METRICS) if "evaluated" in line}
     new = [line for line in _results(folder) if line["step"] not in joined]
     folder.append(METRICS, [json.dumps({"time": now(), **line}) for line in new])
 

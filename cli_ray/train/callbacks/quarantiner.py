@@ -20,7 +20,7 @@ class Quarantiner(Callback):
         texts = [loop.folder.read(f"quarantine/{name}") or "" for name in loop.folder.names("quarantine")]
         self._file = Journal(loop.folder, f"quarantine/rank{loop.rank}.jsonl")
         self._own = Quarantine(append=self._file.add, path=loop.folder.join("quarantine"))
-        self._own.resume([line for text in texts for line in text.splitlines()], counted=loop.rank == 0)
+        self._own.resume([line for text in texts for line in text.split("\n")], counted=loop.rank == 0)
         self._bad = loop.progress.bad_samples
 
     def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:

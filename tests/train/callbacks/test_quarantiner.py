@@ -15,12 +15,11 @@ import torch.distributed as dist
 
 from cli_ray.config import DataConfig, ModelConfig, RunConfig
 from cli_ray.data.collate import MicroBatch
-from cli_ray.data.encoded import Encoded, Row
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.data.quarantine import TooManyBadSamplesError
 from cli_ray.data.reading import Task
-from cli_ray.data.sample import BadSample
+from cli_ray.data.sample import BadSample, Encoded, Row
 from cli_ray.data.stream import Stream
 from cli_ray.errors import UserError
 from cli_ray.train.callbacks.quarantiner import Quarantiner

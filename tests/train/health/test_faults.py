@@ -9,7 +9,7 @@ import torch.distributed as dist
 from ray.exceptions import WorkerCrashedError
 
 from cli_ray.data.collate import MicroBatch, collate
-from cli_ray.data.encoded import Encoded
+from cli_ray.data.sample import Encoded
 from cli_ray.errors import RunFailedError, UserError
 from cli_ray.train.engine import ForwardResult, StepResult
 from cli_ray.train.health.faults import record, refuse_non_finite, verdict

@@ -1,67 +1,29 @@
-"""From the records people keep, to messages and images.
+"""From the record that people keep of a sample to its messages and images, checked.
 
-A record is a mapping with `messages`, `conversations` or `caption`, `images` or `image`, and perhaps `system`: a row of
-a table, an object of a JSON file, or a group of tar members.
-
-JSON text that nobody vouches for.
+`source.read_samples` calls it for the record of every format, see `fields` for what a record may hold.
 """
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cli_ray.data.fields import check_unread, is_empty, unread_fields
-from cli_ray.data.marks import marks_first, settle_marks
+from cli_ray.data.fields import (
+    IMAGE_KEYS,
+    SYSTEM_KEYS,
+    TEXT_KEYS,
+    check_unread,
+    is_empty,
+    parse_json,
+    unread_fields,
+)
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message, Unread
-from cli_ray.data.turns import Turn, Turns, kind_of, turns_of
+from cli_ray.data.turns import Turn, Turns, kind_of, marks_first, settle_marks, turns_of
 
-MAX_BYTES = 8 << 20
-"""Of the longest text that is parsed. In memory it may take twenty times that: `[[],[],...]` does."""
-
-
-def parse(text: bytes | str, name: str) -> Any:
-    """What a text holds.
-
-    Args:
-        text: of a record, or of one of its fields.
-        name: of the text, for the message.
-
-    Raises:
-        BadDataError: it is no JSON, nested too deeply, or too long.
-    """
-    if len(text) > MAX_BYTES:
-        raise BadDataError("broken record", f"{name} has {len(text):,} bytes, JSON may have {MAX_BYTES:,}")
-    try:
-        return json.loads(text)
-    except RecursionError as error:
-        raise BadDataError("broken record", f"{name} is nested too deeply") from error
-    except ValueError as error:
-        raise BadDataError("broken record", f"{name} is no JSON: {error}") from error
-
-
-TEXT_KEYS = ("messages", "conversations", "caption")
-IMAGE_KEYS = ("images", "image")
-SYSTEM_KEYS = ("system", "system_prompt")
 NO_SYSTEM = "an empty system message counts as none"
 NO_GREETING = "a first message of the assistant is left out, as LLaVA does"
 _READ = ("id", "source", *IMAGE_KEYS, *SYSTEM_KEYS)
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One sample as a reader found it."""
-
-    where: str
-    """Position within the shard."""
-    key: str
-    """Its own name; may be empty, and need not be unique."""
-    content: Mapping[str, Any] | BadDataError
-    """The record, or why there is none."""
-    unread: tuple[Unread, ...] = ()
-    """What the reader passed over."""
 
 
 @dataclass(slots=True)
@@ -84,7 +46,7 @@ def read_conversation(record: Mapping[str, Any], prompt: str, llava: bool, into:
         record: see the top of the file.
         prompt: question put before a caption.
         llava: whether LLaVA's own preprocessing is followed, see `SourceConfig.llava_preprocessing`.
-        into: takes what is found.
+        into: takes what the record says.
 
     Raises:
         BadDataError: there is none, its parts have wrong types, roles do not alternate, a message is empty, marks and
@@ -95,16 +57,16 @@ def read_conversation(record: Mapping[str, Any], prompt: str, llava: bool, into:
     if key is None:
         key = _empty_key(record)
     named = images_of(record)
-    found = Turns()
+    written = Turns()
     if key != "caption":
-        found = turns_of(_sequence(record[key], key), key)
-    images = _own_images(found, named)
+        written = turns_of(_sequence(record[key], key), key)
+    images = _own_images(written, named)
     if key == "caption":
-        found.turns = _caption(record[key], len(images), prompt)
-    into.unread += found.unread
-    texts = "\n".join(text for turn in found.turns for text in turn.texts())
+        written.turns = _caption(record[key], len(images), prompt)
+    into.unread += written.unread
+    texts = "\n".join(text for turn in written.turns for text in turn.texts())
     check_unread(record, (*_READ, key), has_images=bool(images), text=texts)
-    turns = _with_system(record, found.turns, into.remarks)
+    turns = _with_system(record, written.turns, into.remarks)
     for turn in turns:
         _message(turn, key)  # its faults come first
     if llava and [turn.role for turn in turns if turn.role != "system"][:1] == ["assistant"]:
@@ -156,17 +118,17 @@ def _decoded(url: str) -> bytes:
         raise BadDataError("broken image", f"a data URL that is no base64: {error}") from error
 
 
-def _own_images(found: Turns, named: list[bytes | str]) -> list[bytes | str]:
+def _own_images(written: Turns, named: list[bytes | str]) -> list[bytes | str]:
     """The images in the order of their marks: those that the parts hold, or those that they point at."""
-    own = [picture for picture in found.pictures if picture is not None]
-    indices = [index for index in found.indices if index is not None]
-    if own and (named or len(own) != len(found.pictures)):
+    own = [picture for picture in written.pictures if picture is not None]
+    indices = [index for index in written.indices if index is not None]
+    if own and (named or len(own) != len(written.pictures)):
         raise BadDataError("image marks", "some images are in parts of messages and others are not")
     if own:
         return [_image(picture, "a part") for picture in own]
     if not indices:
         return named
-    if len(indices) != len(found.indices) or sorted(indices) != list(range(len(named))):
+    if len(indices) != len(written.indices) or sorted(indices) != list(range(len(named))):
         shown = ", ".join(map(str, indices[:20]))
         raise BadDataError("image marks", f"parts point at images {shown} of {len(named)}, expected each of them once")
     return [named[index] for index in indices]
@@ -184,7 +146,7 @@ def _empty_key(record: Mapping[str, Any]) -> str:
 def _sequence(value: Any, key: str) -> Sequence[Any]:
     """A list, given as one or as JSON text of one."""
     if isinstance(value, str):
-        value = parse(value, key)
+        value = parse_json(value, key)
     if not isinstance(value, Sequence) or isinstance(value, bytes | str):
         raise BadDataError("wrong columns", f"{key} is {kind_of(value)}, expected a list of messages")
     return value
@@ -231,10 +193,10 @@ def _part(part: Any, key: str) -> str:
         if part.get("type") == "text" and isinstance(part.get("text"), str):
             return _text(part["text"], key)
         kind = part.get("type")
-        found = f"of type {kind!r}" if isinstance(kind, str) else f"whose type is {kind_of(kind)}"
+        what = f"of type {kind!r}" if isinstance(kind, str) else f"whose type is {kind_of(kind)}"
     else:
-        found = f"that is {kind_of(part)}"
-    raise BadDataError("wrong columns", f"{key} has a part {found}, expected an object of type text or image")
+        what = f"that is {kind_of(part)}"
+    raise BadDataError("wrong columns", f"{key} has a part {what}, expected an object of type text or image")
 
 
 def _caption(text: Any, num_images: int, prompt: str) -> list[Turn]:
