@@ -1,6 +1,5 @@
 """The demo: trains plain LLaVA and CLI on the same made pictures, and compares them. Called by `cli-ray demo`."""
 
-import json
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
@@ -39,6 +38,7 @@ from cli_ray.evals.results.compare import compare, markdown
 from cli_ray.evals.run import evaluate
 from cli_ray.model.tiny import TinySize, build_tiny, tiny_processor
 from cli_ray.signals import ray_connects
+from cli_ray.storage.lines import json_lines
 from cli_ray.text import grid
 from cli_ray.train.checkpoint.export import export
 from cli_ray.train.trainer import train
@@ -171,7 +171,7 @@ def score(settings: DemoArguments, name: str, held_out: Sequence[SyntheticSample
 
 def train_loss(metrics: Path) -> float:
     """Mean training loss of the last tenth of the logged steps."""
-    losses: list[float] = [json.loads(line)["loss"] for line in metrics.read_text().splitlines()]
+    losses: list[float] = [row["loss"] for row in json_lines(metrics.read_text().split("\n"))]
     return mean(losses[-max(1, len(losses) // 10) :])
 
 

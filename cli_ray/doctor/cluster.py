@@ -20,7 +20,7 @@ from cli_ray.doctor.finding import Finding
 from cli_ray.errors import UserError
 from cli_ray.room import await_room, lacking, need_of, node_resources
 from cli_ray.signals import ray_connects
-from cli_ray.text import first_line
+from cli_ray.text import first_line, last_line
 
 PATIENCE = "RAY_JOB_STOP_WAIT_TIME_S"
 """Variable by which Ray knows how long a job that is stopped may take to end."""
@@ -104,7 +104,7 @@ def on_every_node(function: Callable[..., Answer], *arguments: object, timeout_s
         try:
             answers.by_node[names[task]] = ray.get(task)
         except (RayError, ImportError) as error:
-            answers.silent[names[task]] = str(error).strip().splitlines()[-1]
+            answers.silent[names[task]] = last_line(error)
     return answers
 
 

@@ -3,7 +3,6 @@
 The drill starts each run as a `Job`, and follows it by its `RunFiles`.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from cli_ray.storage.lines import json_lines
 
 LOOK_S = 0.05
 """Seconds between looks at the files of a run."""
@@ -124,10 +125,4 @@ def _step(checkpoint: str | None) -> int:
 
 def _rows(file: Path) -> list[dict[str, Any]]:
     """The rows of a file of JSON lines, without a line cut by the death of its writer; none before there is a file."""
-    rows = []
-    for line in file.read_text().splitlines() if file.exists() else ():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue
-    return rows
+    return list(json_lines(file.read_text().split("\n"))) if file.exists() else []

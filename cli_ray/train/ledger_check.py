@@ -7,7 +7,8 @@ from functools import partial
 
 from cli_ray.data import ledger
 from cli_ray.data.index import Index, order_of
-from cli_ray.data.verify import Places, Verification, Verifier
+from cli_ray.data.places import Places
+from cli_ray.data.verify import Verification, Verifier
 from cli_ray.errors import UserError
 from cli_ray.train.checkpoint.files import complete_checkpoints
 from cli_ray.train.run_folder import RunFolder, load_config

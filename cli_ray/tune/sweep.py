@@ -27,6 +27,7 @@ from cli_ray.errors import StoppedError, StorageError, UserError
 from cli_ray.model.build import resolve_injection
 from cli_ray.room import STREAM_CPUS, Need, await_room
 from cli_ray.storage.folder import Folder
+from cli_ray.text import last_line
 from cli_ray.train.run_folder import differences
 from cli_ray.tune.console import Console
 from cli_ray.tune.figures import draw_figures
@@ -212,7 +213,7 @@ def result_of(config: SweepConfig, trial: tune.Result) -> TrialResult:
     if state == "running":  # it would have gone on
         state = "stopped"
     if trial.error is not None:
-        state, reason = "failed", str(trial.error).strip().splitlines()[-1]
+        state, reason = "failed", last_line(trial.error)
     name = metrics.get("trial_id") or Path(trial.path).name
     return TrialResult(trial=name, state=state, step=metrics.get("step", 0), values=values, draw=draw, reason=reason)
 

@@ -20,6 +20,7 @@ from cli_ray.errors import ClusterError, StoppedError, StorageError, UserError, 
 from cli_ray.model.build import resolve_injection
 from cli_ray.model.cost import cost, typical_sample
 from cli_ray.storage.folder import Folder
+from cli_ray.storage.lines import json_line, json_lines, read_journal
 from cli_ray.train.checkpoint.files import complete_checkpoints, name_of
 from cli_ray.train.run_folder import METRICS, RunFolder
 from cli_ray.train.trainer import train
@@ -84,7 +85,7 @@ class Trial(tune.Trainable):
                 continue
             self._reported = new_rows[0]["step"]
             if new_rows[0]["validation_loss"] is not None:
-                rows = [row for row in map(json.loads, lines) if row["step"] <= self._reported]
+                rows = [row for row in json_lines(lines) if row["step"] <= self._reported]
                 return self._report(rows) | {"state": "running", "reason": "", "done": False}
             self._reason = f"the validation loss of step {self._reported} is not finite"
             self._unwanted.set()
@@ -155,7 +156,7 @@ class Trial(tune.Trainable):
     def _last_report(self) -> dict[str, Any]:
         if self._error is not None:
             raise self._error
-        rows = list(map(json.loads, complete_lines(self._run)))
+        rows = read_journal(self._run, METRICS)
         if self._is_stopped:  # nobody reads it: Ray Tune has ended its loop
             return self._report(rows) | {"state": "running", "reason": "", "done": False}
         state = {"state": "failed" if self._reason else "finished", "reason": self._reason, "done": True}
@@ -186,8 +187,7 @@ class Trial(tune.Trainable):
 
 def complete_lines(run: RunFolder) -> list[str]:
     """The lines of metrics.jsonl without the last one while it is being written."""
-    text = run.read(METRICS) or ""
-    return text[: text.rfind("\n") + 1].splitlines()
+    return (run.read(METRICS) or "").split("\n")[:-1]
 
 
 def validations(lines: list[str]) -> list[dict[str, Any]]:
@@ -196,7 +196,7 @@ def validations(lines: list[str]) -> list[dict[str, Any]]:
     Args:
         lines: of metrics.jsonl.
     """
-    return [json.loads(line) for line in lines if '"validation_loss"' in line]  # few of many
+    return list(json_lines(line for line in lines if '"validation_loss"' in line))  # few of many
 
 
 def added_parameters(config: RunConfig) -> int:
@@ -228,4 +228,4 @@ def fork(donor: RunFolder, run: RunFolder, step: int) -> None:
     for file in SHARED:
         if (text := donor.read(file)) is not None:
             run.write(file, text)
-    run.append(METRICS, [line for line in complete_lines(donor) if json.loads(line)["step"] <= step])
+    run.append(METRICS, [line for line in complete_lines(donor) if (row := json_line(line)) and row["step"] <= step])

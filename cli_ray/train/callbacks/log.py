@@ -69,10 +69,3 @@ def finite(metrics: Metrics) -> Metrics:
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in metrics.items()
     }
-
-
-def _is_before(line: str, step: int) -> bool:
-    try:
-        return bool(json.loads(line)["step"] <= step)
-    except (ValueError, KeyError):
-        return False  # a line cut by the death of its writer

@@ -22,6 +22,7 @@ import torch.distributed as dist
 from pyarrow import fs
 
 from cli_ray.errors import UserError
+from cli_ray.text import last_line
 from cli_ray.train.deepspeed_private import loading_universal
 from cli_ray.train.run_folder import RunFolder
 
@@ -98,7 +99,7 @@ def convert(saved: Path, target: Path) -> None:
     )
     if converter.returncode:
         shutil.rmtree(target, ignore_errors=True)
-        cause = (converter.stderr.strip() or f"exit status {converter.returncode}").splitlines()[-1]
+        cause = last_line(converter.stderr.strip() or f"exit status {converter.returncode}")
         raise UserError(f"{saved} cannot be converted for another number of workers: {cause}")
 
 

@@ -21,6 +21,7 @@ from ray.train import ControllerError, TrainingFailedError
 
 from cli_ray.config import ClusterConfig, RunConfig
 from cli_ray.errors import ClusterError, RunFailedError
+from cli_ray.text import last_line
 from cli_ray.train.health.faults import verdict
 from cli_ray.train.ray_train import Trainer, died_at_start, found_no_room, ray_trainer
 from cli_ray.train.run_folder import RunFolder
@@ -97,9 +98,7 @@ def failure(error: TrainingFailedError, cluster: ClusterConfig) -> str:
     if isinstance(error, ControllerError):
         return f"the workers could not be started: {error.controller_failure}"
     failures = getattr(error, "worker_failures", {})
-    lines = "".join(
-        f"\n  rank {rank}: {str(reason).strip().splitlines()[-1]}" for rank, reason in sorted(failures.items())
-    )
+    lines = "".join(f"\n  rank {rank}: {last_line(reason)}" for rank, reason in sorted(failures.items()))
     return (
         f"workers failed more often than cluster.max_failures = {cluster.max_failures} allows, the last time with:"
         f"{lines}\nThe same command goes on from the last checkpoint"
