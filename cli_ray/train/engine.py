@@ -1,7 +1,9 @@
 """One optimiser step through DeepSpeed: parameter groups, ZeRO config, loss over supervised tokens."""
 
 import os
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, get_args
@@ -60,13 +62,27 @@ def import_deepspeed(device: torch.device) -> Any:
     """DeepSpeed, set to the given device before its accelerator is chosen."""
     if device.type == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
-    import deepspeed
-    import deepspeed.ops
+    with _without("mlflow"):  # DeepSpeed's autotuner, which no run uses, would spend a second of every rank on it
+        import deepspeed
+        import deepspeed.ops
 
     if device.type == "cpu":
         # init_distributed would compile a shared-memory collective for minutes; gloo serves as well.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
+
+
+@contextmanager
+def _without(package: str) -> Iterator[None]:
+    """Imports within find no such package, unless it is loaded already."""
+    if package in sys.modules:
+        yield
+        return
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 def deepspeed_config(config: RunConfig, accumulation: int) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 import torch
-from deepspeed.runtime.checkpoint_engine.torch_checkpoint_engine import TorchCheckpointEngine
 from pyarrow import NativeFile
 from pydantic import TypeAdapter
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
@@ -37,7 +36,7 @@ def take_snapshot(engine: Any) -> Snapshot:
     """
     own = engine.checkpoint_engine
     with tempfile.TemporaryDirectory() as scratch:  # DeepSpeed puts its scripts for recovery there, nothing else
-        recorder = engine.checkpoint_engine = _Recorder(Path(scratch))
+        recorder = engine.checkpoint_engine = _Recorder(own, Path(scratch))
         try:
             engine.save_checkpoint(scratch, tag=TAG, save_latest=False, exclude_frozen_parameters=True)
         finally:
@@ -45,13 +44,18 @@ def take_snapshot(engine: Any) -> Snapshot:
     return recorder.snapshot
 
 
-class _Recorder(TorchCheckpointEngine):
-    """Keeps copies instead of writing files."""
+class _Recorder:
+    """The checkpoint engine of DeepSpeed's engine, but keeps copies instead of writing files.
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._folder = folder
+    No subclass, for drivers import this module and would load DeepSpeed with it.
+    """
+
+    def __init__(self, own: Any, folder: Path) -> None:
+        self._own, self._folder = own, folder
         self.snapshot: Snapshot = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._own, name)
 
     def save(self, state_dict: Any, path: str) -> None:
         """See `CheckpointEngine` of DeepSpeed."""
