@@ -1,7 +1,7 @@
 """Runs a function on several gloo ranks without Ray.
 
-The ranks are forked from a process that has loaded torch, transformers and DeepSpeed once for all of them, for that takes
-seconds. They see the environment variables of the first call.
+The ranks are forked from a process that has loaded torch, transformers and DeepSpeed, which takes seconds, for all of
+them. They see the environment variables of the first call.
 """
 
 import json

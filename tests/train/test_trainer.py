@@ -74,6 +74,7 @@ def test_a_run_cut_after_a_checkpoint_goes_on_as_if_nothing_had_happened(
     assert untimed(tmp_path / "run") == untimed(trained_run)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_workers(trained_run: Path, training_data: Path, tmp_path: Path) -> None:
     shutil.copytree(trained_run, tmp_path / "run")
     shutil.rmtree(tmp_path / "run/checkpoints/step-00000006")
@@ -93,6 +94,7 @@ def test_a_run_goes_on_with_another_number_of_workers(trained_run: Path, trainin
     assert [event["checkpoint"] for event in events if event["event"] == "convert"] == ["checkpoints/step-00000003"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_run_that_is_stopped_by_a_signal_goes_on_as_if_nothing_had_happened(
     trained_run: Path, training_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals
@@ -164,6 +166,7 @@ def test_export_loads_as_an_auto_class_and_gives_the_trained_weights(trained_run
         export(str(trained_run), tmp_path / "x", 4, best=False, keep_lora=False)
 
 
+@pytest.mark.slow
 def test_too_many_bad_samples_stop_the_run_and_are_named(cluster: None, training_data: Path, tmp_path: Path) -> None:
     shutil.copytree(training_data / "tar", tmp_path / "tar")
     first = sorted((tmp_path / "tar").iterdir())[0]
