@@ -91,7 +91,10 @@ def trained_run(cluster: None, training_data: Path, tmp_path_factory: pytest.Tem
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For `pytest -n 2 --dist loadgroup`: what starts Ray comes first and stays in one process, for there is one
     cluster; all other modules stay whole, for their fixtures."""
-    for item in items:
-        group = "ray" if RAY & {*getattr(item, "fixturenames", ()), *item.keywords} else item.nodeid.split("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args != ("ray",))
+    ours = [item for item in items if RAY & {*getattr(item, "fixturenames", ()), *item.keywords}]
+    others = [item for item in items if item not in ours]
+    for item in ours:
+        item.add_marker(pytest.mark.xdist_group("ray"))
+    for item in others:
+        item.add_marker(pytest.mark.xdist_group(item.path.name))
+    items[:] = [*ours, *others]

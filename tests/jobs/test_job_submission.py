@@ -47,8 +47,9 @@ class Head(NamedTuple):
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):  # it has ended meanwhile
-                if (process / "cmdline").read_bytes().startswith(b"ray::RayTrainWorker"):
-                    found += [int(process.name)] * (process / "cwd").readlink().is_relative_to(self.folder)
+                is_rank = (process / "cmdline").read_bytes().startswith(b"ray::RayTrainWorker")
+                if is_rank and (process / "cwd").readlink().is_relative_to(self.folder):
+                    found.append(int(process.name))
         return found
 
 
