@@ -88,6 +88,7 @@ def trained_run(cluster: None, training_data: Path, tmp_path_factory: pytest.Tem
     return runs / "run"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """For `pytest -n 2 --dist loadgroup`: what starts Ray comes first and stays in one process, for there is one
     cluster; all other modules stay whole, for their fixtures."""
