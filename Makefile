@@ -3,13 +3,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test check docs perf drill clean
+.PHONY: demo test test-all check docs perf drill clean
 
 demo: $(INSTALLED)
 	$(BIN)/cli-ray demo
 
+# Two processes: one with all tests that start Ray, and one with the others. Modules stay whole and in order.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# The rest: the slow tests, none of which make test runs.
+test-all: $(INSTALLED)
+	$(PYTEST) -m 'slow and not long'
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -25,6 +32,7 @@ perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.injection
 	$(BIN)/python -m tests.perf.pool simulate
 	$(BIN)/python -m tests.perf.generation
+	$(BIN)/python -m tests.perf.evaluation --rows 20000
 	$(BIN)/python -m tests.perf.scoring
 	$(BIN)/python -m tests.perf.safety
 	$(BIN)/python -m tests.perf.ledger state
@@ -39,6 +47,9 @@ drill: $(INSTALLED)
 	$(BIN)/python -m tests.drills.sweep
 	$(BIN)/python -m tests.drills.hostile
 	$(BIN)/python -m tests.drills.growing
+	$(BIN)/python -m tests.drills.elastic
+	$(BIN)/python -m tests.drills.silence
+	if command -v redis-server; then $(BIN)/python -m tests.drills.head; else echo "no drill of the head: no redis-server"; fi
 
 # torch comes first, so that pip does not look at other builds of it for its dependents.
 $(INSTALLED): pyproject.toml constraints.txt

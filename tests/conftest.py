@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,6 +23,9 @@ os.environ |= {
     "TOKENIZERS_PARALLELISM": "false",
     "WANDB_MODE": "offline",
 }
+
+RAY = {"cluster", "growing", "head", "starts_ray"}
+"""Fixtures that start Ray nodes, and the marker of tests that do so themselves."""
 
 
 @pytest.fixture(scope="session", params=list(FAMILIES))
@@ -60,3 +64,38 @@ def cluster() -> Iterator[None]:
     yield
     ray.shutdown()
     site.close()
+
+
+@pytest.fixture(scope="session")
+def training_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data of `trained_run`."""
+    from tests.train.training import write_data
+
+    folder = tmp_path_factory.mktemp("data")
+    write_data(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained_run(cluster: None, training_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing disturbed. Shared: do not change it."""
+    from cli_ray.train.trainer import train
+    from tests.train.training import STEPS, config_of
+
+    runs = tmp_path_factory.mktemp("runs")
+    summary = train(config_of(training_data, runs))
+    assert (summary["step"], summary["bad_samples"]) == (STEPS, 0)
+    return runs / "run"
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For `pytest -n 2 --dist loadgroup`: what starts Ray comes first and stays in one process, for there is one
+    cluster; all other modules stay whole, for their fixtures."""
+    ours = [item for item in items if RAY & {*getattr(item, "fixturenames", ()), *item.keywords}]
+    others = [item for item in items if item not in ours]
+    for item in ours:
+        item.add_marker(pytest.mark.xdist_group("ray"))
+    for item in others:
+        item.add_marker(pytest.mark.xdist_group(item.path.name))
+    items[:] = [*ours, *others]

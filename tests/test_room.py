@@ -78,6 +78,7 @@ def growing() -> Iterator[None]:
         ray.init(address=before, logging_level="warning", log_to_driver=False)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("growing")
 def test_a_cluster_that_grows_is_waited_for(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

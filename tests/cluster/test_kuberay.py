@@ -1,24 +1,23 @@
 """The manifests fit KubeRay's own schema and start what is promised."""
 
-import os
 import shutil
 import subprocess
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
 
-from tests.cluster.manifests import CLUSTER, JOBS, ROOT, documents, load, pinned
+from tests.cluster.manifests import CLUSTER, JOBS, documents, load, pinned
+from tests.shared import SHARED, needs
 
-CRDS = Path(os.environ.get("CLI_RAY_KUBERAY_CRDS", ROOT.parent / "shared" / "data" / "kuberay"))
+CRDS = SHARED / "data" / "kuberay"
 # `ray start --block` drains its node for so long after SIGTERM unless it is told otherwise.
 RAY_DRAIN_S = 30
 DRAIN = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
 
-needs_crds = pytest.mark.skipif(not CRDS.is_dir(), reason=f"{CRDS} is not there; CLI_RAY_KUBERAY_CRDS names another")
+needs_crds = needs(CRDS)
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="there is no kubectl")
 Validators = dict[str, jsonschema.Draft7Validator]
 

@@ -16,6 +16,7 @@ from cli_ray.model.llava_onevision import CliLlavaOnevisionConfig
 from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.train import trainer
 from tests.data.shards import picture, table_rows, talk, tar_members, turns, write_parquet, write_tar
+from tests.shared import SHARED, needs
 
 
 @pytest.fixture
@@ -225,10 +226,10 @@ def test_nothing_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert "no such file" in capsys.readouterr().err
 
 
-CASES = Path(__file__).parents[3] / "shared" / "cases" / "data"
+CASES = SHARED / "cases" / "data"
 
 
-@pytest.mark.skipif(not CASES.is_dir(), reason="needs the small inputs in ../shared/cases")
+@needs(CASES)
 @pytest.mark.parametrize(
     ("name", "code", "verdict"),
     [

@@ -12,10 +12,11 @@ from cli_ray.data.sample import IGNORED, BadSample, Encoded, Sample
 from cli_ray.errors import UserError
 from cli_ray.model.tiny import tiny_processor
 from tests.data.shards import read_all
+from tests.shared import SHARED, needs
 
-CASES = Path(__file__).parents[3] / "shared" / "cases" / "data"
+CASES = SHARED / "cases" / "data"
 
-pytestmark = pytest.mark.skipif(not CASES.is_dir(), reason="needs the small inputs in ../shared/cases")
+pytestmark = needs(CASES)
 
 LLAVA = {"llava_preprocessing": True}
 OUTCOMES: dict[str, tuple[dict[str, Any], list[str]]] = {

@@ -1,7 +1,5 @@
 """Real shards come through whole; skipped where they are not at hand."""
 
-from pathlib import Path
-
 import pytest
 
 from cli_ray.config import DataConfig, SourceConfig
@@ -9,10 +7,11 @@ from cli_ray.data.encoder import Encoder
 from cli_ray.data.sample import Encoded
 from cli_ray.model.tiny import tiny_processor
 from tests.data.shards import read_all
+from tests.shared import SHARED, needs
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
+DATA = SHARED / "data"
 
-pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"{DATA} is not there")
+pytestmark = needs(DATA)
 
 
 @pytest.mark.parametrize("family", ["llava", "llava_onevision"])

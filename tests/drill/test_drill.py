@@ -10,6 +10,8 @@ import pytest
 
 from cli_ray.data.synthetic import synthesize, write_tar
 
+pytestmark = pytest.mark.starts_ray
+
 PLANTED = "planted-and-never-written-down"
 SECRETS = ("AWS_SECRET_ACCESS_KEY", "CLI_RAY_JUDGE_API_KEY", "HF_TOKEN", "WANDB_API_KEY")
 CONFIG = """
@@ -44,6 +46,7 @@ gpus_per_worker = 0
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["node", pytest.param("preemption", marks=pytest.mark.long)])
 def test_a_run_that_lost_a_node_ends_as_if_nothing_had_happened(tmp_path: Path, kind: str) -> None:
     write_tar(synthesize(24, seed=0, split="train"), tmp_path / "shards", shard_size=12)

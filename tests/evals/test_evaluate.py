@@ -48,7 +48,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def config_of(model: str, output: Path, **changes: object) -> EvaluationConfig:
-    replica = REPLICA.model_copy(update={"count": 2})
+    replica = REPLICA.model_copy(update={"count": 1})  # each loads torch and transformers
     values = {"benchmarks": NAMES, "miniature": True, "replica": replica}
     return EvaluationConfig.model_validate({"model": model, "output": str(output), **values, **changes})
 
@@ -57,7 +57,7 @@ def config_of(model: str, output: Path, **changes: object) -> EvaluationConfig:
 def done(cluster: None, model: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of an evaluation that nothing disturbed."""
     output = tmp_path_factory.mktemp("done")
-    evaluate(config_of(model, output))
+    evaluate(config_of(model, output, replica=REPLICA.model_copy(update={"count": 2})))
     return output
 
 
@@ -92,6 +92,7 @@ def test_the_same_command_again_generates_nothing(done: Path, model: str, tmp_pa
     assert_equal_but_for_attempts(done, tmp_path / "again")
 
 
+@pytest.mark.slow
 def test_records_that_were_lost_are_made_again(done: Path, model: str, tmp_path: Path) -> None:
     shutil.copytree(done, tmp_path / "torn")
     for number, file in enumerate(sorted((tmp_path / "torn/records").rglob("*.jsonl"))):
@@ -102,6 +103,7 @@ def test_records_that_were_lost_are_made_again(done: Path, model: str, tmp_path:
     assert_equal_but_for_attempts(done, tmp_path / "torn")
 
 
+@pytest.mark.slow
 def test_a_killed_driver_loses_nothing_that_was_finished(done: Path, model: str, tmp_path: Path) -> None:
     output = tmp_path / "killed"
     arguments = ["--model", model, "--output", str(output), "--miniature", "--benchmarks", ",".join(NAMES)]
@@ -208,6 +210,7 @@ def test_bad_images_are_errors_of_their_samples(
     assert (mended.n_scored, mended.errors, mended.complete) == (4, 0, True)
 
 
+@pytest.mark.slow
 def test_scores_are_of_the_present_items_whatever_was_answered_before(
     cluster: None, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,6 +234,7 @@ def test_scores_are_of_the_present_items_whatever_was_answered_before(
     assert outcome(first) == at_first
 
 
+@pytest.mark.slow
 def test_a_document_that_cannot_be_scored_is_an_error_of_its_own(
     cluster: None, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,6 +288,7 @@ def test_items_that_cannot_be_told_apart_are_refused(
         evaluate(config_of(model, tmp_path / "out", **source))
 
 
+@pytest.mark.slow
 def test_hidden_splits_leave_the_files_of_their_servers(cluster: None, model: str, tmp_path: Path) -> None:
     rows = evaluate(config_of(model, tmp_path, benchmarks=("docvqa-test", "mmbench-en-test"))).rows
     assert {row.benchmark: (row.value, row.complete) for row in rows} == dict.fromkeys(

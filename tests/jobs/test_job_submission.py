@@ -1,4 +1,4 @@
-"""Real jobs, on a head of their own: exit codes, last lines and the runtime environment."""
+"""Real jobs, on a head of their own: exit codes, last lines, the runtime environment, and a rank that is killed."""
 
 import json
 import os
@@ -12,11 +12,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import tomli_w
 from ray.job_submission import JobSubmissionClient
 
 from tests.ports import free_ports
+from tests.train.training import config_of, untimed
 
 ROOT = Path(__file__).parents[2]
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
@@ -31,9 +34,28 @@ def answers(url: str) -> bool:
         return False
 
 
+class Head(NamedTuple):
+    """A head without the cluster of the other tests."""
+
+    url: str
+    """Of its Jobs API."""
+    folder: str
+    """Holds its sessions, and with them the working directories of jobs."""
+
+    def ranks(self) -> list[int]:
+        """Process ids of the ranks of a job."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended meanwhile
+                is_rank = (process / "cmdline").read_bytes().startswith(b"ray::RayTrainWorker")
+                if is_rank and (process / "cwd").readlink().is_relative_to(self.folder):
+                    found.append(int(process.name))
+        return found
+
+
 @pytest.fixture(scope="module")
-def head() -> Iterator[str]:
-    """Address of the Jobs API of a head without the cluster of the other tests; it and all it started end with it."""
+def head() -> Iterator[Head]:
+    """A head; it and all it started end with the fixture."""
     folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
     gcs, dashboard, agent, metrics, client = free_ports(5)
     sizes = ["--num-cpus", "4", "--object-store-memory", str(200 << 20), "--temp-dir", folder]
@@ -47,7 +69,7 @@ def head() -> Iterator[str]:
         assert process.poll() is None
         assert time.monotonic() < until
         time.sleep(0.2)
-    yield url
+    yield Head(url, folder)
     process.send_signal(signal.SIGTERM)  # ray start --block ends what it started
     with suppress(subprocess.TimeoutExpired):
         process.wait(timeout=30)
@@ -55,28 +77,57 @@ def head() -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def submit(address: str, *entrypoint: str) -> subprocess.CompletedProcess[str]:
-    """Runs a job to its end, from the root of the repository, as a user does."""
-    words = ["job", "submit", "--address", address, "--working-dir", ".", "--runtime-env", "jobs/runtime_env.yaml"]
+def start(head: Head, *entrypoint: str) -> subprocess.Popen[str]:
+    """Submits a job from the root of the repository, as a user does, and follows it."""
+    words = ["job", "submit", "--address", head.url, "--working-dir", ".", "--runtime-env", "jobs/runtime_env.yaml"]
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
-    return subprocess.run(
-        [*RAY, *words, "--", *entrypoint], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    command = [*RAY, *words, "--", *entrypoint]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
 
 
-def test_jobs_end_with_their_reason(head: str, tmp_path: Path) -> None:
-    doctor = submit(head, sys.executable, "-m", "cli_ray", "doctor", "--runs-dir", str(tmp_path / "runs"))
-    told = doctor.stdout + doctor.stderr
-    assert doctor.returncode == 0, told
+def submit(head: Head, *entrypoint: str) -> tuple[int, str]:
+    """Runs a job to its end; exit code and output."""
+    job = start(head, *entrypoint)
+    output, _ = job.communicate()
+    return job.returncode, output
+
+
+def test_jobs_end_with_their_reason(head: Head, tmp_path: Path) -> None:
+    runs = str(tmp_path / "runs")
+    code, told = submit(head, sys.executable, "-m", "cli_ray", "doctor", "--runs-dir", runs)
+    assert code == 0, told
     assert "`ray job stop` waits 120 s for a checkpoint" in told
     assert "the State API answers and lists 1 node(s)" in told
     assert f"{tmp_path / 'runs'} can be written, read and deleted" in told
     assert "\r" not in told
 
-    failed = submit(head, sys.executable, "jobs/train.py", str(tmp_path / "absent.toml"))
-    assert failed.returncode == 1
-    client = JobSubmissionClient(head)
+    code, _ = submit(head, sys.executable, "jobs/train.py", str(tmp_path / "absent.toml"))
+    assert code == 1
+    client = JobSubmissionClient(head.url)
     newest = max(client.list_jobs(), key=lambda job: job.start_time or 0)
     log = client.get_job_logs(newest.submission_id).rstrip().splitlines()
     assert log[-1] == f"error: {tmp_path / 'absent.toml'}: no such file"
     assert (newest.status, newest.driver_exit_code) == ("FAILED", 1)
+
+
+def test_a_job_whose_rank_is_killed_goes_on_from_a_checkpoint_as_if_nothing_had_happened(
+    head: Head, trained_run: Path, training_data: Path, tmp_path: Path
+) -> None:
+    cluster = {"num_workers": 2, "gpus_per_worker": 0, "max_failures": 1}
+    config = config_of(training_data, tmp_path, cluster=cluster, checkpoint={"every": 1, "keep_last": 2})
+    file, run = tmp_path / "run.toml", tmp_path / "run"
+    file.write_text(tomli_w.dumps(config.model_dump(mode="json", exclude_defaults=True, exclude_none=True)))
+    job = start(head, sys.executable, "jobs/train.py", str(file))
+    while not (run / "checkpoints/step-00000002/progress.json").exists():
+        assert job.poll() is None, job.communicate()[0]
+        time.sleep(0.01)
+    os.kill(head.ranks()[0], signal.SIGKILL)
+    output, _ = job.communicate()
+    assert job.returncode == 0, output
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    first, second = [event["checkpoint"] for event in events if event["event"] == "begin"]
+    assert first is None
+    assert second >= "checkpoints/step-00000002"
+    assert untimed(run) == untimed(trained_run)

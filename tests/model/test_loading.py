@@ -86,6 +86,7 @@ def test_a_plain_class_reads_our_folder(
     assert torch.equal(logits(plain, inputs), logits(plain_model, inputs))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "second"),
     [

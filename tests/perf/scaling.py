@@ -52,9 +52,10 @@ from tests.perf.scaling_steps import (
     simulate,
     slowed,
 )
+from tests.shared import SHARED
 
 RECIPE = "jobs/configs/llava15_7b_stage2.toml"
-IMAGES = Path(__file__).parents[3] / "shared" / "data" / "cc12m-0000.tar"
+IMAGES = SHARED / "data" / "cc12m-0000.tar"
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024)
 COLUMNS = (
     "GPUs", "global batch", "step s", "waits for data", "samples/s", "cores a GPU", "GB/s read", "files/s",

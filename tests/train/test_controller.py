@@ -59,6 +59,7 @@ def test_the_driver_ends_workers_that_hang_before_ray_train_does(
     assert trainer._initialize_and_run_controller() == 7, "who sets Ray's own variable means it"
 
 
+@pytest.mark.slow
 def test_nothing_stays_reserved(cluster: None, tmp_path: Path) -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # tests are no package that the controller could import
     trainer = Trainer(

@@ -17,8 +17,7 @@ import ray
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from cli_ray.config import RunConfig
-from cli_ray.data.synthetic import Turn, synthesize, write_parquet, write_tar
+from cli_ray.data.synthetic import Turn, synthesize, write_tar
 from cli_ray.errors import RunFailedError, StoppedError, UserError
 from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.train.checkpoint.export import export
@@ -27,81 +26,17 @@ from cli_ray.train.health.heartbeat import find_pulse
 from cli_ray.train.ledger_check import verification
 from cli_ray.train.run_folder import RunFolder
 from cli_ray.train.trainer import check_resources, train
-
-STEPS = 6
-
-
-def config_of(shards: Path, runs: Path, **changes: Any) -> RunConfig:
-    rate = {"lr": 1e-3}
-    values: dict[str, Any] = {
-        "name": "run",
-        "runs_dir": str(runs),
-        "model": {"checkpoint": "tiny"},
-        "injection": {
-            "vision_layers": {"count": 3},
-            "decoder_layers": {"count": 2},
-            "amp": {"rank": 4},
-            "agf": {"num_heads": 2, "hidden_size": 8},
-        },
-        "data": {
-            "sources": [
-                {"path": str(shards / "tar"), "name": "tar"},
-                {"path": str(shards / "parquet"), "name": "parquet"},
-            ],
-            "max_length": 256,
-            "unit_samples": 4,
-            "window_samples": 16,
-        },
-        "validation": {
-            "sources": [{"path": str(shards / "held-out"), "name": "held-out"}],
-            "every": 3,
-            "max_samples": 8,
-        },
-        "optim": dict.fromkeys(("vision_tower", "projector", "amp", "agf", "llm"), rate),
-        "train": {"global_batch_size": 8, "micro_batch_size": 2, "epochs": 2, "max_steps": STEPS, "precision": "fp32"},
-        "checkpoint": {"every": 3, "keep_last": 2, "keep_best": 1},
-        "cluster": {"num_workers": 2, "gpus_per_worker": 0, "max_failures": 0},
-    }
-    return RunConfig.model_validate(values | changes)
+from tests.train.training import STEPS, config_of, metrics_of, untimed
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    samples = synthesize(40, seed=0, split="train")
-    write_tar(samples[:20], folder / "tar", shard_size=12)
-    write_parquet(samples[20:], folder / "parquet", rows_per_file=20)
-    write_tar(synthesize(8, seed=0, split="held_out"), folder / "held-out", shard_size=8)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(cluster: None, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nothing disturbed."""
-    runs = tmp_path_factory.mktemp("runs")
-    summary = train(config_of(data, runs))
-    assert (summary["step"], summary["bad_samples"]) == (STEPS, 0)
-    return runs / "run"
-
-
-def metrics_of(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def untimed(run: Path) -> list[dict[str, Any]]:
-    """What must be the same after every restart."""
-    timed = ("time", "tokens/s", "samples/s", "data_wait_ms", "step_ms", "peak_GiB")
-    return [{key: value for key, value in line.items() if key not in timed} for line in metrics_of(run)]
-
-
-def test_no_sample_was_taken_twice_and_none_is_missing(run: Path) -> None:
-    found = verification(str(run), None)
+def test_no_sample_was_taken_twice_and_none_is_missing(trained_run: Path) -> None:
+    found = verification(str(trained_run), None)
     assert found.is_right, found
     assert sum(count.trained for count in found.epochs) == 8 * STEPS
 
 
-def test_metrics_say_what_a_run_did(run: Path) -> None:
-    lines = metrics_of(run)
+def test_metrics_say_what_a_run_did(trained_run: Path) -> None:
+    lines = metrics_of(trained_run)
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
     # 40 samples are five steps of 8; the sixth begins the next epoch.
     assert [line["samples"] for line in lines] == [8, 16, 24, 32, 40, 48]
@@ -115,16 +50,18 @@ def test_metrics_say_what_a_run_did(run: Path) -> None:
     assert [line["step"] for line in lines if "validation_loss" in line] == [3, 6]
 
 
-def test_the_run_folder_holds_what_it_promises(run: Path) -> None:
-    names = {path.name for path in run.iterdir()}
+def test_the_run_folder_holds_what_it_promises(trained_run: Path) -> None:
+    names = {path.name for path in trained_run.iterdir()}
     assert {"config.json", "environment.json", "events.jsonl", "metrics.jsonl", "index.json", "checkpoints"} <= names
-    events = [json.loads(line)["event"] for line in (run / "events.jsonl").read_text().splitlines()]
+    events = [json.loads(line)["event"] for line in (trained_run / "events.jsonl").read_text().splitlines()]
     assert (events[:2], events.count("checkpoint"), events[-1]) == (["start", "begin"], 2, "end")
-    assert json.loads((run / "environment.json").read_text())["packages"]["torch"] == torch.__version__
+    assert json.loads((trained_run / "environment.json").read_text())["packages"]["torch"] == torch.__version__
 
 
-def test_a_run_cut_after_a_checkpoint_goes_on_as_if_nothing_had_happened(run: Path, data: Path, tmp_path: Path) -> None:
-    shutil.copytree(run, tmp_path / "run")
+def test_a_run_cut_after_a_checkpoint_goes_on_as_if_nothing_had_happened(
+    trained_run: Path, training_data: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
     shutil.rmtree(tmp_path / "run/checkpoints/step-00000006")
     half_written = tmp_path / "run/checkpoints/step-00000005"
     half_written.mkdir()
@@ -132,19 +69,20 @@ def test_a_run_cut_after_a_checkpoint_goes_on_as_if_nothing_had_happened(run: Pa
 
     (tmp_path / "run/events.jsonl").unlink()  # it says that the run has ended
 
-    train(config_of(data, tmp_path))
+    train(config_of(training_data, tmp_path))
 
-    assert untimed(tmp_path / "run") == untimed(run)
+    assert untimed(tmp_path / "run") == untimed(trained_run)
 
 
-def test_a_run_goes_on_with_another_number_of_workers(run: Path, data: Path, tmp_path: Path) -> None:
-    shutil.copytree(run, tmp_path / "run")
+@pytest.mark.slow
+def test_a_run_goes_on_with_another_number_of_workers(trained_run: Path, training_data: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained_run, tmp_path / "run")
     shutil.rmtree(tmp_path / "run/checkpoints/step-00000006")
     (tmp_path / "run/events.jsonl").unlink()
 
-    train(config_of(data, tmp_path, cluster={"num_workers": 1, "gpus_per_worker": 0, "max_failures": 0}))
+    train(config_of(training_data, tmp_path, cluster={"num_workers": 1, "gpus_per_worker": 0, "max_failures": 0}))
 
-    for found, expected in zip(metrics_of(tmp_path / "run"), metrics_of(run), strict=True):
+    for found, expected in zip(metrics_of(tmp_path / "run"), metrics_of(trained_run), strict=True):
         assert (found["step"], found["samples"], found["tokens"]) == (
             expected["step"], expected["samples"], expected["tokens"],
         )  # fmt: skip
@@ -156,12 +94,13 @@ def test_a_run_goes_on_with_another_number_of_workers(run: Path, data: Path, tmp
     assert [event["checkpoint"] for event in events if event["event"] == "convert"] == ["checkpoints/step-00000003"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_run_that_is_stopped_by_a_signal_goes_on_as_if_nothing_had_happened(
-    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals
+    trained_run: Path, training_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
     """SIGTERM is what `ray job stop` sends, SIGINT is Ctrl-C."""
-    config = config_of(data, tmp_path)
+    config = config_of(training_data, tmp_path)
     with signalled(number, RunFolder(config.folder)), pytest.raises(StoppedError) as stop:
         train(config)
     assert stop.value.exit_code == 128 + number
@@ -171,7 +110,7 @@ def test_a_run_that_is_stopped_by_a_signal_goes_on_as_if_nothing_had_happened(
     assert complete_checkpoints(RunFolder(str(tmp_path / "run")))[-1].progress.step == step
     assert "stopping after a checkpoint; a second one ends at once" in capsys.readouterr().out
     train(config)
-    assert untimed(tmp_path / "run") == untimed(run)
+    assert untimed(tmp_path / "run") == untimed(trained_run)
     assert verification(str(tmp_path / "run"), None).is_right
 
 
@@ -196,20 +135,21 @@ def signalled(number: signal.Signals, run: RunFolder) -> Iterator[None]:
         thread.join()
 
 
-def test_a_finished_run_is_not_trained_again(run: Path, data: Path) -> None:
-    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    assert train(config_of(data, run.parent))["step"] == STEPS
-    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+def test_a_finished_run_is_not_trained_again(trained_run: Path, training_data: Path) -> None:
+    before = {path: path.read_bytes() for path in trained_run.rglob("*") if path.is_file()}
+    assert train(config_of(training_data, trained_run.parent))["step"] == STEPS
+    assert {path: path.read_bytes() for path in trained_run.rglob("*") if path.is_file()} == before
 
 
-def test_another_config_under_the_same_name_is_refused(run: Path, data: Path) -> None:
+def test_another_config_under_the_same_name_is_refused(trained_run: Path, training_data: Path) -> None:
     with pytest.raises(UserError, match="seed: 0 there, 1 now"):
-        train(config_of(data, run.parent, seed=1))
+        train(config_of(training_data, trained_run.parent, seed=1))
 
 
-def test_export_loads_as_an_auto_class_and_gives_the_trained_weights(run: Path, tmp_path: Path) -> None:
-    assert export(str(run), tmp_path / "model", None, best=False, keep_lora=False) == "checkpoints/step-00000006"
-    export(str(run), tmp_path / "earlier", 3, best=False, keep_lora=False)
+def test_export_loads_as_an_auto_class_and_gives_the_trained_weights(trained_run: Path, tmp_path: Path) -> None:
+    newest = export(str(trained_run), tmp_path / "model", None, best=False, keep_lora=False)
+    assert newest == "checkpoints/step-00000006"
+    export(str(trained_run), tmp_path / "earlier", 3, best=False, keep_lora=False)
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
     earlier = AutoModelForImageTextToText.from_pretrained(tmp_path / "earlier")
     changed = [
@@ -221,17 +161,20 @@ def test_export_loads_as_an_auto_class_and_gives_the_trained_weights(run: Path, 
     processor = AutoProcessor.from_pretrained(tmp_path / "model")
     assert processor.chat_template
     with pytest.raises(UserError, match="is not empty"):
-        export(str(run), tmp_path / "model", None, best=False, keep_lora=False)
+        export(str(trained_run), tmp_path / "model", None, best=False, keep_lora=False)
     with pytest.raises(UserError, match=r"no checkpoint of step 4, only of \[3, 6\]"):
-        export(str(run), tmp_path / "x", 4, best=False, keep_lora=False)
+        export(str(trained_run), tmp_path / "x", 4, best=False, keep_lora=False)
 
 
-def test_too_many_bad_samples_stop_the_run_and_are_named(cluster: None, data: Path, tmp_path: Path) -> None:
-    shutil.copytree(data / "tar", tmp_path / "tar")
+@pytest.mark.slow
+def test_too_many_bad_samples_stop_the_run_and_are_named(cluster: None, training_data: Path, tmp_path: Path) -> None:
+    shutil.copytree(training_data / "tar", tmp_path / "tar")
     first = sorted((tmp_path / "tar").iterdir())[0]
     first.write_bytes(first.read_bytes().replace(b"\x89PNG", b"\x00PNG"))
     sources = [{"path": str(tmp_path / "tar"), "name": "tar"}]
-    config = config_of(data, tmp_path, data={"sources": sources, "max_length": 256}, validation={}, checkpoint={})
+    config = config_of(
+        training_data, tmp_path, data={"sources": sources, "max_length": 256}, validation={}, checkpoint={}
+    )
     with pytest.raises(RunFailedError, match=r"samples are bad so far, data\.max_bad_share = 1\.00% allows 0 of the "):
         train(config)
     lines = [
@@ -243,7 +186,7 @@ def test_too_many_bad_samples_stop_the_run_and_are_named(cluster: None, data: Pa
 
 @pytest.mark.long
 def test_a_fault_that_comes_again_is_not_tried_for_ever_and_names_its_samples(
-    cluster: None, data: Path, tmp_path: Path
+    cluster: None, training_data: Path, tmp_path: Path
 ) -> None:
     """A token beyond the embeddings, in one sample."""
     build_tiny("llava").save_pretrained(tmp_path / "model")
@@ -257,7 +200,7 @@ def test_a_fault_that_comes_again_is_not_tried_for_ever_and_names_its_samples(
     workers = {"num_workers": 2, "gpus_per_worker": 0, "max_failures": 9}
     changes = {"data": sources, "model": {"checkpoint": str(tmp_path / "model")}, "cluster": workers, "validation": {}}
     with pytest.raises(RunFailedError, match="2 times in the same way: IndexError: index out of range") as failed:
-        train(config_of(data, tmp_path, **changes, checkpoint={"every": 2}))
+        train(config_of(training_data, tmp_path, **changes, checkpoint={"every": 2}))
     assert "shard-00000.tar#25:train-1-000025" in str(failed.value)
     events = [json.loads(line) for line in (tmp_path / "run/events.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events].count("begin") == 2
@@ -275,21 +218,23 @@ def test_a_fault_that_comes_again_is_not_tried_for_ever_and_names_its_samples(
     ],
 )
 def test_what_cannot_work_is_said_before_a_worker_starts(
-    data: Path, tmp_path: Path, changes: dict[str, Any], message: str
+    training_data: Path, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
-        train(config_of(data, tmp_path, **changes))
+        train(config_of(training_data, tmp_path, **changes))
     assert not (tmp_path / "run").exists()
 
 
-def test_a_job_must_not_keep_its_run_in_the_working_directory(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_must_not_keep_its_run_in_the_working_directory(
+    training_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     with pytest.raises(UserError, match="--runs-dir runs is relative"):
-        train(config_of(data, Path("runs")))
+        train(config_of(training_data, Path("runs")))
 
 
-def test_asking_for_more_than_the_cluster_has_is_an_error(cluster: None, data: Path, tmp_path: Path) -> None:
-    cluster_config = config_of(data, tmp_path).cluster
+def test_asking_for_more_than_the_cluster_has_is_an_error(cluster: None, training_data: Path, tmp_path: Path) -> None:
+    cluster_config = config_of(training_data, tmp_path).cluster
     with pytest.raises(UserError, match=r"asks for 8 GPUs, the cluster has 0"):
         check_resources(cluster_config.model_copy(update={"num_workers": 8, "gpus_per_worker": 1}))
     check_resources(cluster_config.model_copy(update={"num_workers": (1, 2), "cpus_per_worker": 2}))

@@ -3,13 +3,12 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
-from transformers import PreTrainedModel
 
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.evals.generation.job import Job, decoding
@@ -17,7 +16,9 @@ from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.sources import locate
 from cli_ray.evals.items.survey import Entry, scan
 from cli_ray.evals.suite import benchmark
-from cli_ray.model.tiny import build_tiny, tiny_processor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 NAME = "chartqa"
 TOKENS = benchmark(NAME).max_new_tokens
@@ -26,8 +27,11 @@ SIZES = ((90, 50), (32, 32), (40, 96), (95, 90), (64, 64), (33, 70))
 """(width, height) of images in turn: from one tile to 3 x 3 and the thumbnail."""
 
 
-def save_model(folder: Path, family: str, model: PreTrainedModel | None = None) -> str:
+def save_model(folder: Path, family: str, model: "PreTrainedModel | None" = None) -> str:
     """A tiny model with its processor, as an export leaves it. Plain unless one is given."""
+    # Not above, for the replicas of the pool's tests, which have no model, import this module too.
+    from cli_ray.model.tiny import build_tiny, tiny_processor
+
     model = model or build_tiny(family)
     # Untrained weights like the image token as well as any other; a trained model never says it.
     model.lm_head.weight.data[model.config.image_token_id] = 0

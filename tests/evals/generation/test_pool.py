@@ -144,6 +144,7 @@ class Killer:
             ray.kill(self._draw.choice([worker for worker in self._workers if worker.streams]).actor)
 
 
+@pytest.mark.slow
 def test_killed_replicas_change_nothing(location: Location, workers: list[Any]) -> None:
     for seed in range(2):
         killer, states = Killer(workers, seed, last=16), list[PoolState]()
@@ -155,6 +156,7 @@ def test_killed_replicas_change_nothing(location: Location, workers: list[Any]) 
         assert 0 < max(state.lost for state in states) <= len(killer.moments)
 
 
+@pytest.mark.slow
 def test_replies_of_a_pool_with_a_kill_equal_those_of_one_predictor(
     location: Location, workers: list[Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -37,6 +37,7 @@ def config_of(folder: Path, **evaluation: object) -> RunConfig:
     )
 
 
+@pytest.mark.slow
 def test_every_nth_checkpoint_is_evaluated_and_joins_the_metrics(cluster: None, tmp_path: Path) -> None:
     write_tar(synthesize(8, seed=0, split="train"), tmp_path / "data", shard_size=8)
     config = config_of(tmp_path, every=2, benchmarks=("pope", "chartqa"), miniature=True)

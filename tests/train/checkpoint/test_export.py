@@ -47,6 +47,7 @@ def test_an_exported_model_is_the_trained_one(case: Case, tmp_path: Path) -> Non
         assert loss_of(adapted, tmp_path / "apart", case) == pytest.approx(trained, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_on_an_original_checkpoint_is_exported_in_the_format_of_hugging_face(tmp_path: Path) -> None:
     folder, _ = original(tmp_path, "llava", tower_inside=False, binary=True)
     case = Case(zero_stage=3, checkpoint=str(folder))

@@ -41,6 +41,7 @@ def resized(runs: Path) -> dict[str, Trace]:
     return traces(CASES, [2, 3, 1], runs / "resized")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_losses_go_on(name: str, undisturbed: dict[str, Trace], resized: dict[str, Trace]) -> None:
     expected, found = undisturbed[name], resized[name]
@@ -51,6 +52,7 @@ def test_losses_go_on(name: str, undisturbed: dict[str, Trace], resized: dict[st
     assert largest_difference(found, expected) < (2e-2 if "bf16" in name else 1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_rates_decays_and_step_counters_go_on(
     name: str, undisturbed: dict[str, Trace], resized: dict[str, Trace]
@@ -61,6 +63,7 @@ def test_rates_decays_and_step_counters_go_on(
     assert (found.adam_steps, found.engine_steps) == (expected.adam_steps, expected.engine_steps)
 
 
+@pytest.mark.slow
 def test_nothing_is_left(resized: dict[str, Trace], runs: Path) -> None:
     for name in CASES:
         assert {path.name for path in (runs / "resized" / name).iterdir()} <= {"checkpoints", "events.jsonl"}
