@@ -9,7 +9,7 @@ demo: $(INSTALLED)
 	$(BIN)/cli-ray demo
 
 # Two processes: one with all tests that start Ray, and one with the others. Modules stay whole and in order.
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test: $(INSTALLED)
 	$(PYTEST)

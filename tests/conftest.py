@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,8 +24,24 @@ os.environ |= {
     "WANDB_MODE": "offline",
 }
 
-RAY = {"cluster", "growing", "head", "starts_ray"}
-"""Fixtures that start Ray nodes, and the marker of tests that do so themselves."""
+RAY_MODULES = {
+    "test_controller.py",
+    "test_doctor_command.py",
+    "test_drill.py",
+    "test_evaluate.py",
+    "test_evaluations.py",
+    "test_job_submission.py",
+    "test_local_nodes.py",
+    "test_pool.py",
+    "test_reading.py",
+    "test_reaper.py",
+    "test_room.py",
+    "test_spare.py",
+    "test_stream.py",
+    "test_sweep.py",
+    "test_trainer.py",
+}
+"""Those that start Ray nodes, or use the cluster."""
 
 
 @pytest.fixture(scope="session", params=list(FAMILIES))
@@ -88,14 +104,23 @@ def trained_run(cluster: None, training_data: Path, tmp_path_factory: pytest.Tem
     return runs / "run"
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `pytest -n 2 --dist loadgroup`: what starts Ray comes first and stays in one process, for there is one
-    cluster; all other modules stay whole, for their fixtures."""
-    ours = [item for item in items if RAY & {*getattr(item, "fixturenames", ()), *item.keywords}]
-    others = [item for item in items if item not in ours]
-    for item in ours:
-        item.add_marker(pytest.mark.xdist_group("ray"))
-    for item in others:
-        item.add_marker(pytest.mark.xdist_group(item.path.name))
-    items[:] = [*ours, *others]
+    """The tests that use Ray come first, for they take longest."""
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()) and item.path.name not in RAY_MODULES:
+            raise pytest.UsageError(f"{item.path} uses the cluster: add it to RAY_MODULES in tests/conftest.py")
+    items.sort(key=lambda item: item.path.name not in RAY_MODULES)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keeps modules whole, for their fixtures, and those that use Ray in one process, for there is one cluster."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        # Not --dist loadgroup, whose groups pytest-xdist 3.8 loses under pytest 9.2.
+        def _split_scope(self, nodeid: str) -> str:
+            module = str(super()._split_scope(nodeid))
+            return "Ray" if Path(module).name in RAY_MODULES else module
+
+    return Scheduling(config, log)

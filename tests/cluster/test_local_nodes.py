@@ -13,8 +13,6 @@ import pytest
 from tests.cluster.manifests import CLUSTER
 from tests.ports import free_ports
 
-pytestmark = pytest.mark.starts_ray
-
 SMALL = ("--num-cpus", "1", "--object-store-memory", str(80 * 1024**2))
 JOB = """
 import os, ray

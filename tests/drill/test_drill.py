@@ -10,8 +10,6 @@ import pytest
 
 from cli_ray.data.synthetic import synthesize, write_tar
 
-pytestmark = pytest.mark.starts_ray
-
 PLANTED = "planted-and-never-written-down"
 SECRETS = ("AWS_SECRET_ACCESS_KEY", "CLI_RAY_JUDGE_API_KEY", "HF_TOKEN", "WANDB_API_KEY")
 CONFIG = """
