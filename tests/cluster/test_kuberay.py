@@ -63,7 +63,7 @@ def strict(node: Any) -> Any:
 
 
 @pytest.fixture
-def cluster() -> dict[str, Any]:
+def manifest() -> dict[str, Any]:
     """The RayCluster as it lies in the folder."""
     return load("kuberay/raycluster/raycluster.yaml")
 
@@ -78,13 +78,13 @@ def containers(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @needs_crds
-def test_the_cluster_fits_the_schema(cluster: dict[str, Any], validators: Validators) -> None:
-    validators["RayCluster"].validate(cluster)
+def test_the_cluster_fits_the_schema(manifest: dict[str, Any], validators: Validators) -> None:
+    validators["RayCluster"].validate(manifest)
 
 
 @needs_crds
-def test_the_schema_refuses_mistakes(cluster: dict[str, Any], validators: Validators) -> None:
-    mistyped, wrong, unknown = deepcopy(cluster), deepcopy(cluster), deepcopy(cluster)
+def test_the_schema_refuses_mistakes(manifest: dict[str, Any], validators: Validators) -> None:
+    mistyped, wrong, unknown = deepcopy(manifest), deepcopy(manifest), deepcopy(manifest)
     mistyped["spec"]["headGroupSpec"]["template"]["spec"]["container"] = []
     wrong["spec"]["workerGroupSpecs"][0]["maxReplicas"] = "4"
     unknown["spec"]["authOptions"]["mode"] = "password"
@@ -127,12 +127,12 @@ def test_what_is_shared_outlives_jobs_and_clusters() -> None:
     assert [one["kind"] for one in render("raycluster")] == ["RayCluster"]
 
 
-def test_the_version_is_the_pinned_one(cluster: dict[str, Any]) -> None:
-    assert cluster["spec"]["rayVersion"] == pinned("ray")
+def test_the_version_is_the_pinned_one(manifest: dict[str, Any]) -> None:
+    assert manifest["spec"]["rayVersion"] == pinned("ray")
 
 
-def test_gpu_nodes_grow_from_none_and_the_head_has_no_work(cluster: dict[str, Any]) -> None:
-    spec = cluster["spec"]
+def test_gpu_nodes_grow_from_none_and_the_head_has_no_work(manifest: dict[str, Any]) -> None:
+    spec = manifest["spec"]
     assert spec["enableInTreeAutoscaling"] is True
     assert spec["autoscalerOptions"]["version"] == "v2"
     assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
@@ -141,8 +141,8 @@ def test_gpu_nodes_grow_from_none_and_the_head_has_no_work(cluster: dict[str, An
         assert all("nvidia.com/gpu" in one["resources"]["limits"] for one in group["template"]["spec"]["containers"])
 
 
-def test_spot_nodes_come_first_and_are_given_time(cluster: dict[str, Any]) -> None:
-    on_demand, spot = cluster["spec"]["workerGroupSpecs"]
+def test_spot_nodes_come_first_and_are_given_time(manifest: dict[str, Any]) -> None:
+    on_demand, spot = manifest["spec"]["workerGroupSpecs"]
     assert spot["priority"] > on_demand.get("priority", 0)
     tolerated = {one["key"] for one in spot["template"]["spec"]["tolerations"]}
     terms = spot["template"]["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
