@@ -150,43 +150,43 @@ def test_spot_nodes_come_first_and_are_given_time(manifest: dict[str, Any]) -> N
     assert wanted
     assert wanted < tolerated
     assert not wanted & {one["key"] for one in on_demand["template"]["spec"]["tolerations"]}
-    for pod in pods(cluster["spec"]):
+    for pod in pods(manifest["spec"]):
         (drain,) = [
             one for one in pod["containers"][0]["env"] if one["name"] == "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
         ]
         assert RAY_DRAIN_S < float(drain["value"]) < pod["terminationGracePeriodSeconds"]
 
 
-def test_pods_are_bounded_watched_and_not_root(cluster: dict[str, Any]) -> None:
-    for pod in pods(cluster["spec"]):
+def test_pods_are_bounded_watched_and_not_root(manifest: dict[str, Any]) -> None:
+    for pod in pods(manifest["spec"]):
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["restartPolicy"] == "Never", "the autoscaler v2 replaces pods itself"
         volumes = {volume["name"]: volume for volume in pod["volumes"]}
         assert volumes["shm"]["emptyDir"]["medium"] == "Memory"
         assert "persistentVolumeClaim" in volumes["shared"]
-    for container in containers(cluster["spec"]):
+    for container in containers(manifest["spec"]):
         assert {"readinessProbe", "livenessProbe"} <= container.keys()
         assert container["resources"]["limits"]["memory"] == container["resources"]["requests"]["memory"]
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert {mount["mountPath"] for mount in container["volumeMounts"]} == {"/shared", "/dev/shm"}
 
 
-def test_the_head_can_be_replaced(cluster: dict[str, Any]) -> None:
+def test_the_head_can_be_replaced(manifest: dict[str, Any]) -> None:
     redis = documents((CLUSTER / "kuberay/shared/redis.yaml").read_text())
     service = next(one for one in redis if one["kind"] == "Service")
     address = f"{service['metadata']['name']}:{service['spec']['ports'][0]['port']}"
-    assert cluster["spec"]["gcsFaultToleranceOptions"]["redisAddress"] == address
+    assert manifest["spec"]["gcsFaultToleranceOptions"]["redisAddress"] == address
 
 
-def test_storage_is_one_for_all_nodes(cluster: dict[str, Any]) -> None:
+def test_storage_is_one_for_all_nodes(manifest: dict[str, Any]) -> None:
     claim = load("kuberay/shared/storage.yaml")
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
-    mounted = [volume for pod in pods(cluster["spec"]) for volume in pod["volumes"] if volume["name"] == "shared"]
+    mounted = [volume for pod in pods(manifest["spec"]) for volume in pod["volumes"] if volume["name"] == "shared"]
     assert {one["persistentVolumeClaim"]["claimName"] for one in mounted} == {claim["metadata"]["name"]}
 
 
-def test_secrets_come_from_a_secret_alone(cluster: dict[str, Any]) -> None:
-    spec = cluster["spec"]
+def test_secrets_come_from_a_secret_alone(manifest: dict[str, Any]) -> None:
+    spec = manifest["spec"]
     assert spec["authOptions"] == {"mode": "token", "secretName": "cli-ray"}
     assert "value" not in spec["gcsFaultToleranceOptions"]["redisPassword"]
     for container in containers(spec):
