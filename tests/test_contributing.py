@@ -37,6 +37,11 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_the_ladder_is_that_of_the_imports() -> None:
+    [ladder] = re.findall(r"^```text\n(.+)\n```", PAGE, re.MULTILINE)
+    assert ladder in (ROOT / "tests/test_imports.py").read_text()
+
+
 def test_the_table_counts_the_files_that_a_diff_touches() -> None:
     table = dict(re.findall(r"^\| a (.+?) \| (\d+ new, \d+ changed) \|", PAGE, re.MULTILINE))
     assert len(DIFFS) == 6
