@@ -1,6 +1,6 @@
-"""What a config names and a class stands for: a family of models, a gate.
+"""What a config names and a class stands for: families of models, gates, readers of data, trackers.
 
-To add one, write its class and name it here.
+To add one, write its class and name it here; CONTRIBUTING.md shows how.
 
 The config schema and `import cli_ray` read the names alone, so a class is imported when it is first asked for.
 """
@@ -19,6 +19,21 @@ GATES = {
     "softmax": "cli_ray.model.gates.Softmax",
 }
 """`injection.agf.gate` to its `Gate` class."""
+READERS = {
+    "webdataset": "cli_ray.data.readers.webdataset.Webdataset",
+    "parquet": "cli_ray.data.readers.tables.Parquet",
+    "llava": "cli_ray.data.readers.json_records.JsonRecords",
+    "messages": "cli_ray.data.readers.json_records.JsonRecords",
+    "hf": "cli_ray.data.readers.tables.HuggingFace",
+}
+"""`data.sources.format` to its `Reader` class. The two JSON formats differ in what people call their fields, and both
+are read alike."""
+SINKS = {
+    "wandb": "cli_ray.train.callbacks.services.Wandb",
+    "tensorboard": "cli_ray.train.callbacks.services.TensorBoard",
+    "mlflow": "cli_ray.train.callbacks.services.MLflow",
+}
+"""`log.sinks`, each the name of a module to import, to its `Service` class."""
 
 
 def load(path: str) -> Any:

@@ -1,12 +1,17 @@
 """The section `data`: where samples come from, how they are read, and how they are put in order."""
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
 from cli_ray.config.base import Section, Uri
+from cli_ray.registry import READERS
 
-Format = Literal["auto", "webdataset", "parquet", "llava", "messages", "hf"]
+if TYPE_CHECKING:
+    Format = str
+else:
+    # A type checker wants the names of a Literal written out.
+    Format = Literal[("auto", *READERS)]
 
 
 class SourceConfig(Section):

@@ -3,14 +3,19 @@
 A run config holds them; what reads them stands in the training, the doctor and the drill.
 """
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field, model_validator
 
 from cli_ray.config.base import Section
 from cli_ray.config.data import SourceConfig
+from cli_ray.registry import SINKS
 
-Sink = Literal["wandb", "tensorboard", "mlflow"]
+if TYPE_CHECKING:
+    Sink = str
+else:
+    # A type checker wants the names of a Literal written out.
+    Sink = Literal[tuple(SINKS)]
 
 
 class TrainConfig(Section):

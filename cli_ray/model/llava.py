@@ -4,7 +4,7 @@ The family `llava`, with and without injection; `families` hands it to whoever a
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +105,7 @@ class Llava(Family):
     )
     tiny_tokens = ("<s>", "</s>", "<pad>", "<image>")
     bos_token, eos_token = "<s>", "</s>"
-    original = OriginalFormat(
+    original: ClassVar[OriginalFormat | None] = OriginalFormat(
         architecture="LlavaLlamaForCausalLM",
         model_types=("llava", "llava_llama"),
         settings={"mm_vision_select_feature": "patch|cls_patch|None"},

@@ -1,6 +1,6 @@
 """Services that track experiments: Weights & Biases, TensorBoard, MLflow.
 
-A new one is a class with the methods of `Service` and a line in `SERVICES`. They are called by `trackers`, each from
+A new one is a class with the members of `Service` and a line in `registry`. They are called by `trackers`, each from
 one thread that is not that of training, so they may fail or take long.
 """
 
@@ -10,10 +10,9 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Protocol
+from typing import Any, BinaryIO, ClassVar, Literal, Protocol
 
 from cli_ray.config import RunConfig
-from cli_ray.config.train import Sink
 from cli_ray.train.run_folder import RunFolder
 
 State = Literal["finished", "stopped", "failed"]
@@ -59,6 +58,9 @@ class Run:
 class Service(Protocol):
     """A service. Any method but `abandon` may raise anything; then `abandon` is called, and `open` some time later."""
 
+    packages: ClassVar[tuple[str, ...]]
+    """What has to be installed, as the extras of pyproject.toml say."""
+
     def open(self, run: Run, first_step: int) -> None:
         """Begins, or goes on with, the run.
 
@@ -80,6 +82,7 @@ class Service(Protocol):
 class Wandb:
     """Weights & Biases; offline unless WANDB_API_KEY is set."""
 
+    packages: ClassVar = ("wandb",)
     _run: Any = None
 
     def open(self, run: Run, first_step: int) -> None:
@@ -117,6 +120,7 @@ class Wandb:
 class TensorBoard:
     """TensorBoard event files in `tensorboard/` of the run folder, a file a start."""
 
+    packages: ClassVar = ("tensorboard",)
     _file: BinaryIO | None = None
 
     def open(self, run: Run, first_step: int) -> None:
@@ -156,6 +160,8 @@ class TensorBoard:
 
 class MLflow:
     """MLflow; to MLFLOW_TRACKING_URI when it is set, else `mlflow.db` in the run folder."""
+
+    packages: ClassVar = ("alembic", "mlflow-skinny", "sqlalchemy")
 
     def open(self, run: Run, first_step: int) -> None:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -200,6 +206,3 @@ class MLflow:
                 if experiment is None:
                     raise
         return str(experiment.experiment_id)
-
-
-SERVICES: dict[Sink, type[Service]] = {"wandb": Wandb, "tensorboard": TensorBoard, "mlflow": MLflow}

@@ -13,11 +13,12 @@ from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from uuid import uuid4
 
+from cli_ray import registry
 from cli_ray.config.train import Sink
 from cli_ray.data.collate import MicroBatch
 from cli_ray.errors import UserError
 from cli_ray.text import say
-from cli_ray.train.callbacks.services import SERVICES, Line, Run, Service, State
+from cli_ray.train.callbacks.services import Line, Run, Service, State
 from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
 from cli_ray.train.run_folder import RunFolder
@@ -32,12 +33,7 @@ LONGEST_LABEL = 200
 """Characters; MLflow takes names of 250."""
 TRACKING = "tracking.json"
 """Holds the id under which services know the run, for each start of it to go on there."""
-PACKAGES = {
-    "wandb": ("wandb",),
-    "tensorboard": ("tensorboard",),
-    "mlflow": ("alembic", "mlflow-skinny", "sqlalchemy"),
-}
-"""What a sink needs installed, as the extras of pyproject.toml say."""
+SERVICES: dict[Sink, type[Service]] = {name: registry.load(path) for name, path in registry.SINKS.items()}
 
 _claim = threading.Lock()
 
@@ -211,5 +207,6 @@ def check_sinks(names: Sequence[Sink]) -> None:
     for name in names:
         if find_spec(name) is None:
             raise UserError(
-                f"log.sinks names {name!r}, which is not installed: pip install {' '.join(PACKAGES[name])} on all nodes"
+                f"log.sinks names {name!r}, which is not installed: "
+                f"pip install {' '.join(SERVICES[name].packages)} on all nodes"
             )

@@ -21,8 +21,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cli_ray.config.train import Sink
 from cli_ray.errors import UserError
 from cli_ray.train.callbacks import trackers
-from cli_ray.train.callbacks.services import SERVICES, Line, Run, State
-from cli_ray.train.callbacks.trackers import PACKAGES, TRACKING, Tracker, check_sinks, legal_names, reason
+from cli_ray.train.callbacks.services import Line, Run, State
+from cli_ray.train.callbacks.trackers import SERVICES, TRACKING, Tracker, check_sinks, legal_names, reason
 from cli_ray.train.run_folder import RunFolder
 from tests.train.callbacks.test_callbacks import METRICS, loop_at
 
@@ -291,7 +291,7 @@ def test_a_sink_that_is_not_installed_is_told_with_the_install_line(monkeypatch:
 def test_the_install_line_is_that_of_the_extras() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    assert {name: list(packages) for name, packages in PACKAGES.items() if name in extras} == {
-        name: extras[name] for name in ("tensorboard", "mlflow")
-    }
-    assert set(PACKAGES["wandb"]) <= set(project["dependencies"])
+    assert set(SERVICES) - set(extras) == {"wandb"}
+    assert set(SERVICES["wandb"].packages) <= set(project["dependencies"])
+    for name in SERVICES.keys() & extras:
+        assert list(SERVICES[name].packages) == extras[name]
