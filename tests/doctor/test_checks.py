@@ -92,7 +92,7 @@ def test_gpus_are_read_from_nvidia_smi() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "cluster", "level", "what"),
+    ("changes", "fields", "level", "what"),
     [
         ({"torch_cuda": ""}, {}, "error", "a: has 8 GPU(s), but torch 1.2.3 is a build for CPUs"),
         ({"nccl": False}, {}, "error", "a: torch 1.2.3 has no NCCL"),
@@ -105,8 +105,8 @@ def test_gpus_are_read_from_nvidia_smi() -> None:
          "cluster.gpus_per_worker), there are: 1 x NVIDIA H100 80GB HBM3"),
     ],
 )  # fmt: skip
-def test_faults_of_gpus_are_told(changes: dict[str, Any], cluster: dict[str, Any], level: str, what: str) -> None:
-    assert faults(check_accelerators({"a": machine(**changes)}, config(**cluster))) == [(level, what)]
+def test_faults_of_gpus_are_told(changes: dict[str, Any], fields: dict[str, Any], level: str, what: str) -> None:
+    assert faults(check_accelerators({"a": machine(**changes)}, config(**fields))) == [(level, what)]
 
 
 def test_unequal_gpus_are_told_and_training_on_cpu_needs_none() -> None:
