@@ -1,10 +1,11 @@
 """What the tests of cluster/ share: its folder, its YAML files and the versions that it has to agree with."""
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+import cli_ray
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "cluster"
@@ -37,5 +38,4 @@ def pinned(package: str) -> str:
 
 def image_tag() -> str:
     """The tag of the image of cluster/docker: the version of cli_ray."""
-    version: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    return version
+    return cli_ray.__version__

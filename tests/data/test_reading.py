@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -12,6 +13,7 @@ from tests.data.shards import data_config
 from tests.free import await_cpus
 
 
+@pytest.mark.slow
 def test_a_rank_reads_on_its_own_node_while_that_has_room(cluster: None, tmp_path: Path) -> None:
     write_tar(synthesize(24, seed=0, split="train"), tmp_path, shard_size=12)
     node = next(one["NodeID"] for one in ray.nodes() if one["Alive"] and one["Resources"].get("CPU") == 2)

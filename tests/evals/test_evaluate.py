@@ -182,6 +182,7 @@ def test_nothing_is_judged_without_a_judge_or_a_need(done: Path, model: str, tmp
         judge(str(tmp_path), JudgeConfig(model="made-up"))
 
 
+@pytest.mark.slow
 def test_bad_images_are_errors_of_their_samples(
     cluster: None, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,6 +48,7 @@ class Told(Controller):
         return float(os.environ[WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR])
 
 
+@pytest.mark.slow
 def test_the_driver_ends_workers_that_hang_before_ray_train_does(
     cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ def two_ranks() -> dict[str, list[float]]:
 
 
 @pytest.mark.parametrize("name", ALIKE)
+@pytest.mark.slow
 def test_losses_do_not_depend_on_ranks_stage_or_accumulation(
     name: str, reference: list[float], two_ranks: dict[str, list[float]]
 ) -> None:
@@ -60,6 +61,7 @@ def test_bf16_goes_the_way_of_fp32_at_every_stage(
     assert two_ranks[name] == pytest.approx(reference, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_gradients_of_micro_batches_are_added_up_in_fp32() -> None:
     [errors] = on_ranks(1, accumulation_errors, STAGES, 8)
     assert max(errors) < 1e-7

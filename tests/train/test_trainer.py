@@ -58,6 +58,7 @@ def test_the_run_folder_holds_what_it_promises(trained_run: Path) -> None:
     assert json.loads((trained_run / "environment.json").read_text())["packages"]["torch"] == torch.__version__
 
 
+@pytest.mark.slow
 def test_a_run_cut_after_a_checkpoint_goes_on_as_if_nothing_had_happened(
     trained_run: Path, training_data: Path, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def test_a_model_that_cannot_be_loaded_ends_the_run(location: Location) -> None:
         run_pool(queue_of(location), job_of("dies", location, TWO), print, None, Echo)
 
 
+@pytest.mark.slow
 def test_replicas_that_fall_together_while_they_load_are_one_failure(location: Location, tmp_path: Path) -> None:
     """As on a node that dies."""
     replica = ReplicaConfig(count=4, gpus=0, cpus=1, batch_size=2, attempts=2)

@@ -107,6 +107,7 @@ def gated_losses(saved: str, first: bool) -> list[float]:
     return losses
 
 
+@pytest.mark.slow
 def test_ranks_that_hold_only_padding_of_a_group(tmp_path: Path) -> None:
     [alone] = on_ranks(1, gated_losses, str(tmp_path), True)
     convert(tmp_path / "shards", tmp_path / CONVERTED)
