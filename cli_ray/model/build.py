@@ -4,11 +4,14 @@ Weights come from the tiny model, from a checkpoint or from parts to join. Train
 the doctor call it.
 """
 
+import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+import transformers.utils.logging
 from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
@@ -214,3 +217,14 @@ def _refuse_another(model: ModelConfig, stored: InjectionConfig, injection: Inje
             f"model.checkpoint = {model.checkpoint!r} holds another injection than the config: "
             f"set {', '.join(different)} as it has them, {stored.model_dump_json(include=set(fields))}"
         )
+
+
+def quiet_loading() -> None:
+    """Keeps progress bars and notes of libraries out of this process' output; called before models are loaded.
+
+    Also stops transformers from asking the hub to convert the .bin files of others, as it does whenever it reads some.
+    """
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")

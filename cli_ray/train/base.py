@@ -6,12 +6,9 @@ trainer pins the base at the first start, and every later start and export check
 
 import hashlib
 import json
-import os
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import transformers.utils.logging
 from pydantic import BaseModel, ConfigDict
 
 from cli_ray.config import ModelConfig
@@ -31,6 +28,8 @@ PATTERNS = (
     "processor_config.json", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json",
 )  # fmt: skip
 """Files in a folder that decide what a model is."""
+OWN = ("", "tiny")
+"""Names of what no hub and no folder gives."""
 _FIELDS = ("checkpoint", "vision_tower", "language_model")
 _THREADS = 8
 
@@ -74,12 +73,15 @@ def pin_base(folder: RunFolder, model: ModelConfig) -> ModelConfig:
 
 
 def check_base(folder: RunFolder, model: ModelConfig) -> ModelConfig:
-    """The model section with the commits of the run's first start; as it is where none were written.
+    """The model section with the commits of the run's first start; as it is, with a word, where none were written.
 
     Raises:
         UserError: a folder holds other files than at the first start.
     """
     text = folder.read(BASE)
+    names = {field: getattr(model, field) for field in _FIELDS}
+    if text is None and (named := [f"model.{field} = {name!r}" for field, name in names.items() if name not in OWN]):
+        say(f"{folder.uri} has no {BASE}: nothing tells whether {', '.join(named)} is still what it was trained on")
     base = {field: Origin.model_validate(values) for field, values in json.loads(text or "{}").items()}
     pinned = {field: f"{origin.name}@{origin.commit}" for field, origin in base.items() if origin.commit}
     model = model.model_copy(update=pinned)
@@ -101,20 +103,9 @@ def base_of(model: ModelConfig) -> dict[str, Origin]:
     """
     names = {field: (getattr(model, field), model.revision) for field in _FIELDS}
     with explained(model):
-        if model.checkpoint not in ("", "tiny") and is_original(values := checkpoint_values(model)):
+        if model.checkpoint not in OWN and is_original(values := checkpoint_values(model)):
             names["vision_tower"] = tower_of(model, values)[:2]
-        return {field: _origin(*named) for field, named in names.items() if named[0] not in ("", "tiny")}
-
-
-def quiet_loading() -> None:
-    """Keeps progress bars and notes of libraries out of this process' output; called before models are loaded.
-
-    Also stops transformers from asking the hub to convert the .bin files of others, as it does whenever it reads some.
-    """
-    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
+        return {field: _origin(*named) for field, named in names.items() if named[0] not in OWN}
 
 
 def _origin(name: str, revision: str) -> Origin:

@@ -13,11 +13,10 @@ from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index
 from cli_ray.data.stream import Stream
 from cli_ray.errors import RunFailedError, StorageError, UserError
-from cli_ray.model.build import build_model, load_processor
+from cli_ray.model.build import build_model, load_processor, quiet_loading
 from cli_ray.model.configuration import layer_map
 from cli_ray.model.cost import describe
 from cli_ray.text import say
-from cli_ray.train.base import quiet_loading
 from cli_ray.train.callbacks import callbacks_of
 from cli_ray.train.checkpoint.files import Checkpoint, total_steps
 from cli_ray.train.checkpoint.restore import choose, load

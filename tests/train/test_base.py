@@ -94,3 +94,14 @@ def test_a_made_model_has_no_base(tmp_path: Path) -> None:
     run = RunFolder(str(tmp_path / "run"))
     assert pin_base(run, ModelConfig(checkpoint="tiny")) == ModelConfig(checkpoint="tiny")
     assert json.loads(run.read(BASE) or "") == {}
+
+
+def test_an_export_without_a_base_is_not_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, model = RunFolder(str(tmp_path / "run")), ModelConfig(checkpoint="org/model")
+    assert check_base(run, ModelConfig(checkpoint="tiny")) == ModelConfig(checkpoint="tiny")
+    assert capsys.readouterr().out == ""
+    assert check_base(run, model) == model
+    assert capsys.readouterr().out == (
+        f"{run.uri} has no base.json: nothing tells whether model.checkpoint = 'org/model' is still what it was "
+        "trained on\n"
+    )

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from cli_ray.errors import UserError
-from cli_ray.model.build import build_model, load_processor, resolve_injection
+from cli_ray.model.build import build_model, load_processor, quiet_loading, resolve_injection
 from cli_ray.model.lora import merge_lora, save_lora
-from cli_ray.train.base import check_base, quiet_loading
+from cli_ray.train.base import check_base
 from cli_ray.train.checkpoint.card import CARD, model_card
 from cli_ray.train.checkpoint.files import TAG, Checkpoint, complete_checkpoints, read_from
 from cli_ray.train.run_folder import RunFolder, load_config
