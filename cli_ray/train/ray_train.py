@@ -1,4 +1,4 @@
-"""Ray Train as a run uses it: the trainer over `train_worker`, and what Ray Train's errors mean.
+"""Ray Train as a run uses it: the trainer over `train_rank`, and what Ray Train's errors mean.
 
 Called by `health/restarts`, which decides whether Ray Train tries again. This is the one module that uses private parts
 of Ray Train (2.60): its controller, its worker group and two of its errors. To move to another version of Ray, read it
@@ -30,7 +30,6 @@ from ray.util.placement_group import PlacementGroup, PlacementGroupID
 from cli_ray import ray_private
 from cli_ray.config import RunConfig
 from cli_ray.train.run_folder import RunFolder
-from cli_ray.train.worker import train_worker
 
 ABORT_S = 30.0
 """For workers to end in order."""
@@ -50,7 +49,7 @@ def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> "Trainer":
     """
     gpus = config.cluster.gpus_per_worker
     return Trainer(
-        train_worker,
+        train_rank,
         backstop_s=config.cluster.backstop_s,
         train_loop_config={"config": config.model_dump(mode="json"), "launch": launch},
         torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=config.cluster.backstop_s),
@@ -66,6 +65,16 @@ def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> "Trainer":
             failure_config=FailureConfig(max_failures=config.cluster.max_failures, controller_failure_limit=0),
         ),
     )
+
+
+def train_rank(arguments: dict[str, Any]) -> dict[str, Any]:
+    """See `train_worker`.
+
+    Imported here alone, for the controller loads this module before it asks for workers, and needs no model for that.
+    """
+    from cli_ray.train.worker import train_worker
+
+    return train_worker(arguments)
 
 
 def found_no_room(error: TrainingFailedError) -> bool:
