@@ -150,6 +150,7 @@ def test_a_batch_that_does_not_divide_is_refused(setup: Setup) -> None:
 
 
 @pytest.mark.usefixtures("cluster")
+@pytest.mark.slow
 def test_ray_data_gives_the_same(setup: Setup) -> None:
     index, data, encoder = setup
     few = index, data.model_copy(update={"window_samples": 16, "prefetch_windows": 1}), encoder

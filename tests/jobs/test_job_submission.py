@@ -122,6 +122,7 @@ def test_jobs_end_with_their_reason(head: Head, tmp_path: Path) -> None:
     assert (newest.status, newest.driver_exit_code) == ("FAILED", 1)
 
 
+@pytest.mark.slow
 def test_a_job_whose_rank_is_killed_goes_on_from_a_checkpoint_as_if_nothing_had_happened(
     head: Head, trained_run: Path, training_data: Path, tmp_path: Path
 ) -> None:

@@ -55,6 +55,7 @@ def test_losses_do_not_depend_on_ranks_stage_or_accumulation(
 
 
 @pytest.mark.parametrize("name", BF16)
+@pytest.mark.slow
 def test_bf16_goes_the_way_of_fp32_at_every_stage(
     name: str, reference: list[float], two_ranks: dict[str, list[float]]
 ) -> None:

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from cli_ray.errors import RunFailedError, StoppedError, UserError
 from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.train.checkpoint.export import export
 from cli_ray.train.checkpoint.files import complete_checkpoints
-from cli_ray.train.health.heartbeat import find_pulse
+from cli_ray.train.health.heartbeat import Sign, find_pulse
 from cli_ray.train.ledger_check import verification
 from cli_ray.train.run_folder import RunFolder
 from cli_ray.train.trainer import check_resources, train
@@ -56,6 +56,21 @@ def test_the_run_folder_holds_what_it_promises(trained_run: Path) -> None:
     events = [json.loads(line)["event"] for line in (trained_run / "events.jsonl").read_text().splitlines()]
     assert (events[:2], events.count("checkpoint"), events[-1]) == (["start", "begin"], 2, "end")
     assert json.loads((trained_run / "environment.json").read_text())["packages"]["torch"] == torch.__version__
+
+
+def test_a_run_whose_rank_is_killed_goes_on_from_a_checkpoint_as_if_nothing_had_happened(
+    trained_run: Path, training_data: Path, tmp_path: Path
+) -> None:
+    cluster = {"num_workers": 2, "gpus_per_worker": 0, "max_failures": 1}
+    config = config_of(training_data, tmp_path, cluster=cluster, checkpoint={"every": 1, "keep_last": 2})
+    second = tmp_path / "run/checkpoints/step-00000002/progress.json"
+    with once_ranks_are_there(RunFolder(config.folder), lambda sign: os.kill(sign.pid, signal.SIGKILL), second):
+        train(config)
+    events = [json.loads(line) for line in (tmp_path / "run/events.jsonl").read_text().splitlines()]
+    first, again = [event["checkpoint"] for event in events if event["event"] == "begin"]
+    assert first is None
+    assert again >= "checkpoints/step-00000002"
+    assert untimed(tmp_path / "run") == untimed(trained_run)
 
 
 @pytest.mark.slow
@@ -118,13 +133,20 @@ def test_a_run_that_is_stopped_by_a_signal_goes_on_as_if_nothing_had_happened(
 @contextmanager
 def signalled(number: signal.Signals, run: RunFolder) -> Iterator[None]:
     """Sends this process a signal as soon as the ranks of a run are there: a few seconds before its first step ends."""
+    with once_ranks_are_there(run, lambda sign: os.kill(os.getpid(), number)):
+        yield
+
+
+@contextmanager
+def once_ranks_are_there(run: RunFolder, act: Callable[[Sign], None], after: Path | None = None) -> Iterator[None]:
+    """Within, `act` is called with the sign of rank 0 of a run, once a file is there too."""
     over = threading.Event()
 
     def watch() -> None:
-        while not over.wait(0.05):
+        while not over.wait(0.02):
             with suppress(ValueError):  # the run has not begun
-                if ray.get(find_pulse(run).look.remote()):
-                    os.kill(os.getpid(), number)
+                if (after is None or after.exists()) and (seen := ray.get(find_pulse(run).look.remote())):
+                    act(seen[0].sign)
                     return
 
     thread = threading.Thread(target=watch)

@@ -189,6 +189,7 @@ def test_a_cluster_that_grows_is_asked_for_twice_what_it_holds_until_it_has_no_m
     assert size.wanted(4) == 8, "nodes have gone, which may come again"
 
 
+@pytest.mark.slow
 def test_replicas_for_which_a_cluster_does_not_grow_are_withdrawn(
     location: Location, monkeypatch: pytest.MonkeyPatch
 ) -> None:
