@@ -69,6 +69,7 @@ def test_gradients_of_micro_batches_are_added_up_in_fp32() -> None:
 
 
 @pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.slow
 def test_zero_2_and_3_agree_on_ranks_with_and_without_images(name: str, two_ranks: dict[str, list[float]]) -> None:
     assert two_ranks[name][-1] < two_ranks[name][0]
     assert two_ranks[f"{name}, zero 3"] == pytest.approx(two_ranks[name], rel=2e-5)
@@ -81,6 +82,7 @@ def test_one_rank_with_accumulation_or_checkpointing_equals_one_without(referenc
     assert losses[1] == pytest.approx(reference, rel=2e-5)
 
 
+@pytest.mark.slow
 def test_dropout_does_not_depend_on_ranks_or_accumulation() -> None:
     case = Case(lora=True, dropout=0.3)
     [alone] = on_ranks(1, step_losses, [case, replace(case, dropout=0.0)])

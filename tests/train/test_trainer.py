@@ -53,7 +53,9 @@ def test_metrics_say_what_a_run_did(trained_run: Path) -> None:
 def test_the_run_folder_holds_what_it_promises(trained_run: Path) -> None:
     names = {path.name for path in trained_run.iterdir()}
     assert {"config.json", "environment.json", "events.jsonl", "metrics.jsonl", "index.json", "checkpoints"} <= names
-    events = [json.loads(line)["event"] for line in (trained_run / "events.jsonl").read_text().splitlines()]
+    lines = (trained_run / "events.jsonl").read_text().splitlines()
+    # A slow machine may let a run wait for its workers, which is an event too.
+    events = [event for line in lines if (event := json.loads(line)["event"]) != "waiting"]
     assert (events[:2], events.count("checkpoint"), events[-1]) == (["start", "begin"], 2, "end")
     assert json.loads((trained_run / "environment.json").read_text())["packages"]["torch"] == torch.__version__
 

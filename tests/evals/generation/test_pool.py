@@ -68,6 +68,7 @@ def test_a_run_in_which_nothing_succeeds_ends(location: Location, monkeypatch: p
         echoed(location, dict.fromkeys(range(24), "unreadable"))
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_loaded_ends_the_run(location: Location) -> None:
     with pytest.raises(UserError, match=r"^the model is nowhere$"):
         run_pool(queue_of(location), job_of("user", location, TWO), print, None, Echo)
