@@ -38,6 +38,7 @@ def broken(name: str) -> None:
 
 
 @pytest.mark.usefixtures("cluster")
+@pytest.mark.slow
 def test_a_cluster_is_looked_at_node_by_node(
     config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

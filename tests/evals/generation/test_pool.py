@@ -48,6 +48,7 @@ def test_each_item_is_answered_once(location: Location) -> None:
     assert max(state.ready for state in states) >= 1
 
 
+@pytest.mark.slow
 def test_a_poisonous_item_is_an_error_and_the_others_are_answered(location: Location) -> None:
     found = by_name(echoed(location, {9: "poison"})[0])
     assert [name for name, record in found.items() if record.finish == "error"] == ["poison"]

@@ -41,6 +41,7 @@ def test_a_process_that_ends_by_itself_is_waited_for(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.usefixtures("cluster")
+@pytest.mark.slow
 def test_ranks_are_ended_on_their_node_though_no_cpu_is_free() -> None:
     rank = stopped(SLEEPER)
     sign = Sign(0, "life", ray.get_runtime_context().get_node_id(), rank.pid, "step", "", step=3, seconds=40)
