@@ -38,9 +38,10 @@ from cli_ray.evals.results.compare import compare, markdown
 from cli_ray.evals.run import evaluate
 from cli_ray.model.tiny import TinySize, build_tiny, tiny_processor
 from cli_ray.signals import ray_connects
-from cli_ray.storage.lines import json_lines
+from cli_ray.storage.lines import read_journal
 from cli_ray.text import grid
 from cli_ray.train.checkpoint.export import export
+from cli_ray.train.run_folder import METRICS, RunFolder
 from cli_ray.train.trainer import train
 
 WORKERS = 2
@@ -163,15 +164,15 @@ def score(settings: DemoArguments, name: str, held_out: Sequence[SyntheticSample
     if not model.exists():
         export(str(run), model, None, best=False, keep_lora=False)
     return Score(
-        train_loss=train_loss(run / "metrics.jsonl"),
+        train_loss=train_loss(RunFolder(str(run))),
         held_out_loss=summary["validation_loss"],
         correct=exact_match(model, questions(held_out)),
     )
 
 
-def train_loss(metrics: Path) -> float:
+def train_loss(run: RunFolder) -> float:
     """Mean training loss of the last tenth of the logged steps."""
-    losses: list[float] = [row["loss"] for row in json_lines(metrics.read_text().split("\n"))]
+    losses: list[float] = [row["loss"] for row in read_journal(run, METRICS)]
     return mean(losses[-max(1, len(losses) // 10) :])
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from cli_ray.storage.lines import json_lines
+from cli_ray.storage.folder import Folder
+from cli_ray.storage.lines import read_journal
 
 LOOK_S = 0.05
 """Seconds between looks at the files of a run."""
@@ -98,7 +99,7 @@ class RunFiles:
     @property
     def losses(self) -> list[tuple[int, float | None]]:
         """Step and loss of each logged step, in the order they were written."""
-        return [(row["step"], row["loss"]) for row in _rows(self.folder / "metrics.jsonl") if "loss" in row]
+        return [(row["step"], row["loss"]) for row in self._rows("metrics.jsonl") if "loss" in row]
 
     @property
     def step(self) -> int:
@@ -108,7 +109,7 @@ class RunFiles:
     @property
     def starts(self) -> list[int]:
         """The step that each start of the workers began after: 0, or that of a checkpoint."""
-        events = _rows(self.folder / "events.jsonl")
+        events = self._rows("events.jsonl")
         return [_step(event["checkpoint"]) for event in events if event["event"] == "begin"]
 
     @property
@@ -117,12 +118,10 @@ class RunFiles:
         files = (self.folder / name for name in ("metrics.jsonl", "events.jsonl"))
         return sum(file.stat().st_size for file in files if file.exists())
 
+    def _rows(self, name: str) -> list[dict[str, Any]]:
+        return read_journal(Folder(str(self.folder)), name)
+
 
 def _step(checkpoint: str | None) -> int:
     """The step in the name of a checkpoint, such as `checkpoints/step-00000025`."""
     return int(checkpoint.rsplit("-", 1)[1]) if checkpoint else 0
-
-
-def _rows(file: Path) -> list[dict[str, Any]]:
-    """The rows of a file of JSON lines, without a line cut by the death of its writer; none before there is a file."""
-    return list(json_lines(file.read_text().split("\n"))) if file.exists() else []

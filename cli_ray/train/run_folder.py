@@ -6,7 +6,7 @@ from typing import Any
 from cli_ray.config import InjectionConfig, RunConfig, stored_injection
 from cli_ray.errors import UserError
 from cli_ray.storage.folder import Folder
-from cli_ray.storage.lines import Journal, now, read_journal
+from cli_ray.storage.lines import Journal, json_line, now, read_journal
 
 PLACE = ("checkpoint.", "cluster.", "evaluation.", "log.")
 """Fields that decide where and how a run goes on and what is measured, not what is learnt; a start may change them."""
@@ -39,6 +39,11 @@ class RunFolder(Folder):
             if kind != "config":
                 return event if kind == "end" and "error" not in event else None
         return None
+
+    def metrics_until(self, step: int) -> list[str]:
+        """The lines of metrics.jsonl up to a step, as they stand there; one that was cut is passed over."""
+        lines = (self.read(METRICS) or "").split("\n")
+        return [line for line in lines if (row := json_line(line)) and row["step"] <= step]
 
     def check_layers(self, injection: InjectionConfig) -> None:
         """Compares the layers that the config comes to with those that the run has trained so far.

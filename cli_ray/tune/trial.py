@@ -20,7 +20,7 @@ from cli_ray.errors import ClusterError, StoppedError, StorageError, UserError, 
 from cli_ray.model.build import resolve_injection
 from cli_ray.model.cost import cost, typical_sample
 from cli_ray.storage.folder import Folder
-from cli_ray.storage.lines import json_line, json_lines, read_journal
+from cli_ray.storage.lines import json_lines, read_journal
 from cli_ray.train.checkpoint.files import complete_checkpoints, name_of
 from cli_ray.train.run_folder import METRICS, RunFolder
 from cli_ray.train.trainer import train
@@ -228,4 +228,4 @@ def fork(donor: RunFolder, run: RunFolder, step: int) -> None:
     for file in SHARED:
         if (text := donor.read(file)) is not None:
             run.write(file, text)
-    run.append(METRICS, [line for line in complete_lines(donor) if (row := json_line(line)) and row["step"] <= step])
+    run.append(METRICS, donor.metrics_until(step))

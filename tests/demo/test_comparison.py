@@ -22,6 +22,7 @@ from cli_ray.demo.comparison import (
 )
 from cli_ray.errors import UserError
 from cli_ray.model.build import load_processor
+from cli_ray.train.run_folder import RunFolder
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,5 @@ def test_a_finished_demo_only_prints(settings: DemoArguments) -> None:
 
 
 def test_train_loss_is_that_of_the_last_tenth(tmp_path: Path) -> None:
-    metrics = tmp_path / "metrics.jsonl"
-    metrics.write_text("".join(f'{{"loss": {loss}}}\n' for loss in [*range(18), 100, 200]))
-    assert train_loss(metrics) == 150
+    (tmp_path / "metrics.jsonl").write_text("".join(f'{{"loss": {loss}}}\n' for loss in [*range(18), 100, 200]))
+    assert train_loss(RunFolder(str(tmp_path))) == 150

@@ -4,7 +4,7 @@ import json
 import math
 
 from cli_ray.data.collate import MicroBatch
-from cli_ray.storage.lines import Journal, json_line, now
+from cli_ray.storage.lines import Journal, now
 from cli_ray.text import say
 from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
@@ -15,10 +15,8 @@ class MetricsFile(Callback):
     """Appends a line a step. On resume, lines after the checkpoint are dropped, since those steps are redone."""
 
     def on_start(self, loop: TrainLoop) -> None:
-        text = loop.folder.read(METRICS)
-        if text is not None:
-            step = loop.progress.step
-            lines = [line for line in text.split("\n") if (row := json_line(line)) and row["step"] <= step]
+        if loop.folder.exists(METRICS):
+            lines = loop.folder.metrics_until(loop.progress.step)
             loop.folder.write(METRICS, "".join(f"{line}\n" for line in lines))
         self._file = Journal(loop.folder, METRICS)
 
