@@ -79,8 +79,8 @@ def check_base(folder: RunFolder, model: ModelConfig) -> ModelConfig:
         UserError: a folder holds other files than at the first start.
     """
     text = folder.read(BASE)
-    names = {field: getattr(model, field) for field in _FIELDS}
-    if text is None and (named := [f"model.{field} = {name!r}" for field, name in names.items() if name not in OWN]):
+    named = [f"model.{field} = {name!r}" for field in _FIELDS if (name := getattr(model, field)) not in OWN]
+    if text is None and named:
         say(f"{folder.uri} has no {BASE}: nothing tells whether {', '.join(named)} is still what it was trained on")
     base = {field: Origin.model_validate(values) for field, values in json.loads(text or "{}").items()}
     pinned = {field: f"{origin.name}@{origin.commit}" for field, origin in base.items() if origin.commit}
