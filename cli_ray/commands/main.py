@@ -166,3 +166,7 @@ def usage() -> str:
             "cli-ray VERB --help lists the arguments of a verb.",
         ]
     )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

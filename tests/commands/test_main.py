@@ -150,8 +150,9 @@ def test_sigterm_ends_with_its_sentence(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_the_version_is_that_of_the_package_and_python_runs_it_by_name() -> None:
-    done = subprocess.run([sys.executable, "-m", "cli_ray", "--version"], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize("module", ["cli_ray", "cli_ray.commands.main"])
+def test_the_version_is_that_of_the_package_and_python_runs_it_by_name(module: str) -> None:
+    done = subprocess.run([sys.executable, "-m", module, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"cli_ray {cli_ray.__version__}\n"
 
 
