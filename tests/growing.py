@@ -19,6 +19,7 @@ from ray.util import get_node_ip_address
 
 from cli_ray.drill.site import ENVIRONMENT, STORE_BYTES, others_address_kept
 from tests.ports import free_ports
+from tests.processes import descendants
 
 PROVIDER = "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider"
 
@@ -60,10 +61,10 @@ def growing_cluster(
         yield address
     finally:
         ray.shutdown()  # a driver that is still connected ends with its cluster
-        descendants = _descendants(process.process.pid for process in cluster.head_node.all_processes["monitor"])
+        nodes = descendants(process.process.pid for process in cluster.head_node.all_processes["monitor"])
         with others_address_kept():
             cluster.shutdown()
-        for pid in descendants:  # nodes that the autoscaler started
+        for pid in nodes:  # which the autoscaler started
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         shutil.rmtree(folder, ignore_errors=True)
@@ -96,19 +97,3 @@ def _config(types: Mapping[str, Mapping[str, Any]], idle_s: float, address: str)
             **nodes,
         },
     }
-
-
-def _descendants(parents: Iterator[int]) -> list[int]:
-    """All processes that came of these."""
-    children: dict[int, list[int]] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with suppress(OSError):
-                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-                children.setdefault(parent, []).append(int(folder.name))
-    found, left = [], list(parents)
-    while left:
-        more = children.get(left.pop(), [])
-        found += more
-        left += more
-    return found

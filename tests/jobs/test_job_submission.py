@@ -19,7 +19,8 @@ import tomli_w
 from ray.job_submission import JobSubmissionClient
 
 from tests.ports import free_ports
-from tests.train.training import config_of, untimed
+from tests.processes import descendants
+from tests.train.training import begins_of, config_of, untimed
 
 ROOT = Path(__file__).parents[2]
 RAY = [sys.executable, "-m", "ray.scripts.scripts"]
@@ -39,18 +40,16 @@ class Head(NamedTuple):
 
     url: str
     """Of its Jobs API."""
-    folder: str
-    """Holds its sessions, and with them the working directories of jobs."""
+    pid: int
 
     def ranks(self) -> list[int]:
         """Process ids of the ranks of a job."""
-        found = []
-        for process in Path("/proc").glob("[0-9]*"):
+        ranks = []
+        for number in descendants([self.pid]):
             with suppress(OSError):  # it has ended meanwhile
-                is_rank = (process / "cmdline").read_bytes().startswith(b"ray::RayTrainWorker")
-                if is_rank and (process / "cwd").readlink().is_relative_to(self.folder):
-                    found.append(int(process.name))
-        return found
+                if Path(f"/proc/{number}/cmdline").read_bytes().startswith(b"ray::RayTrainWorker"):
+                    ranks.append(number)
+        return ranks
 
 
 @pytest.fixture(scope="module")
@@ -69,22 +68,15 @@ def head() -> Iterator[Head]:
         assert process.poll() is None
         assert time.monotonic() < until
         time.sleep(0.2)
-    yield Head(url, folder)
-    for number in processes_with(folder):  # at once: `ray start --block` takes half a minute to end them in turn
+    yield Head(url, process.pid)
+    for number in [
+        *descendants([process.pid]),
+        process.pid,
+    ]:  # at once: `ray start --block` takes half a minute to end them in turn
         with suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)
     process.wait()
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def processes_with(word: str) -> list[int]:
-    """Ids of processes whose command line holds a word."""
-    numbers = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended meanwhile
-            if word.encode() in (process / "cmdline").read_bytes():
-                numbers.append(int(process.name))
-    return numbers
 
 
 def start(head: Head, *entrypoint: str) -> subprocess.Popen[str]:
@@ -137,8 +129,7 @@ def test_a_job_whose_rank_is_killed_goes_on_from_a_checkpoint_as_if_nothing_had_
     os.kill(head.ranks()[0], signal.SIGKILL)
     output, _ = job.communicate()
     assert job.returncode == 0, output
-    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-    first, second = [event["checkpoint"] for event in events if event["event"] == "begin"]
+    first, second = begins_of(run)
     assert first is None
-    assert second >= "checkpoints/step-00000002"
+    assert str(second) >= "checkpoints/step-00000002"
     assert untimed(run) == untimed(trained_run)

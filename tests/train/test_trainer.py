@@ -26,7 +26,7 @@ from cli_ray.train.health.heartbeat import Sign, find_pulse
 from cli_ray.train.ledger_check import verification
 from cli_ray.train.run_folder import RunFolder
 from cli_ray.train.trainer import check_resources, train
-from tests.train.training import STEPS, config_of, metrics_of, untimed
+from tests.train.training import STEPS, begins_of, config_of, metrics_of, untimed
 
 
 def test_no_sample_was_taken_twice_and_none_is_missing(trained_run: Path) -> None:
@@ -68,10 +68,9 @@ def test_a_run_whose_rank_is_killed_goes_on_from_a_checkpoint_as_if_nothing_had_
     second = tmp_path / "run/checkpoints/step-00000002/progress.json"
     with once_ranks_are_there(RunFolder(config.folder), lambda sign: os.kill(sign.pid, signal.SIGKILL), second):
         train(config)
-    events = [json.loads(line) for line in (tmp_path / "run/events.jsonl").read_text().splitlines()]
-    first, again = [event["checkpoint"] for event in events if event["event"] == "begin"]
+    first, again = begins_of(tmp_path / "run")
     assert first is None
-    assert again >= "checkpoints/step-00000002"
+    assert str(again) >= "checkpoints/step-00000002"
     assert untimed(tmp_path / "run") == untimed(trained_run)
 
 

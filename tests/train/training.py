@@ -58,6 +58,12 @@ def metrics_of(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+def begins_of(run: Path) -> list[str | None]:
+    """The checkpoint that each start of its workers began with; None at the beginning."""
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    return [event["checkpoint"] for event in events if event["event"] == "begin"]
+
+
 def untimed(run: Path) -> list[dict[str, Any]]:
     """What must be the same after every restart."""
     timed = ("time", "tokens/s", "samples/s", "data_wait_ms", "step_ms", "peak_GiB")
