@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
+from transformers.image_processing_backends import PilBackend
 
 from cli_ray.config import DataConfig
 from cli_ray.data.chat_template import ChatTemplate
@@ -53,6 +54,8 @@ class Encoder:
         self._any_mark = re.compile(f"{re.escape(self._image_token)}|{LITERAL_MARK}")
         self._literal_ids = _literal_ids(tokenizer)
         self._longest_token = max(map(len, tokenizer.get_vocab()))
+        self.needs_torch = _needs_torch(processor)
+        """Whether a process that unpacks it must find torch."""
 
     @property
     def tiled(self) -> bool:
@@ -197,6 +200,13 @@ class PixelMaker:
             sizes=np.array([(image.height, image.width) for image in images], np.int32),
             num_tokens=counts,
         )
+
+
+def _needs_torch(processor: ProcessorMixin) -> bool:
+    """Not where Pillow resizes and all classes are those of transformers, which has these parts without torch too."""
+    parts = (processor, processor.tokenizer, processor.image_processor)
+    are_stock = all(type(part).__module__.startswith("transformers.") for part in parts)
+    return not (are_stock and isinstance(processor.image_processor, PilBackend))
 
 
 def _literal_ids(tokenizer: PreTrainedTokenizerBase) -> NDArray[np.int32]:

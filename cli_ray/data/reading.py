@@ -3,18 +3,22 @@
 Each rank runs its own Ray datasets inside its Ray Train worker, one per window, a few windows ahead.
 `streaming_split` would deal blocks to ranks by timing, so that no two runs were alike; one dataset for a whole
 epoch would put no bound on what is read ahead, and takes 0.8 ms per unit to set up (Ray 2.60). A rank's tasks run on
-its own node, and on others where that one has no CPU free.
+its own node, and on others where that one has no CPU free. A process that reads loads no torch, which would take it
+longer than a window: so nothing that this module imports may load it.
 
 Legend: I images, P tiles, C channels, H height, W width.
 """
 
 import logging
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
-from typing import Literal
+from itertools import islice
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -22,12 +26,15 @@ import ray
 import ray.data
 from numpy.typing import NDArray
 
-from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index
 from cli_ray.data.order import Piece
 from cli_ray.data.readers import Span
 from cli_ray.data.sample import BadSample, Encoded, Row
 from cli_ray.data.source import Source, read_samples
+from cli_ray.packages import without
+
+if TYPE_CHECKING:
+    from cli_ray.data.encoder import Encoder
 
 _SCHEMA = pa.schema(
     [
@@ -68,7 +75,7 @@ class Task:
         return cls(source=unit.source, path=unit.path, first=unit.first, low=piece.low, high=piece.high, **span)
 
 
-def run(task: Task, sources: tuple[Source, ...], encoder: Encoder) -> Iterator[Row]:
+def run(task: Task, sources: tuple[Source, ...], encoder: "Encoder") -> Iterator[Row]:
     """The encoded rows and holes of a piece."""
     span = Span(task.start, task.end, task.count, task.broken, task.damage, task.lost)
     samples = read_samples(
@@ -77,16 +84,16 @@ def run(task: Task, sources: tuple[Source, ...], encoder: Encoder) -> Iterator[R
     yield from map(encoder, samples)
 
 
-def read_here(windows: Iterable[list[Task]], sources: tuple[Source, ...], encoder: Encoder) -> Iterator[list[Row]]:
+def read_here(windows: Iterable[list[Task]], sources: tuple[Source, ...], encoder: "Encoder") -> Iterator[list[Row]]:
     """The rows of each window, without Ray."""
     for tasks in windows:
         yield [row for task in tasks for row in run(task, sources, encoder)]
 
 
 def read_by_ray(
-    windows: Iterable[list[Task]], sources: tuple[Source, ...], encoder: Encoder, ahead: int
+    windows: Iterable[list[Task]], sources: tuple[Source, ...], encoder: "Encoder", ahead: int
 ) -> Iterator[list[Row]]:
-    """The rows of each window.
+    """The rows of each window. The first ones are being read when this returns.
 
     Args:
         windows: tasks of each window; a task is one Ray task of one CPU.
@@ -99,12 +106,18 @@ def read_by_ray(
     reference = ray.put(encoder)
     few = tuple(replace(source, shards=()) for source in sources)  # tasks name their shard, so spare them the list
     pool = ThreadPoolExecutor(ahead, thread_name_prefix="window")
-    pending: deque[Future[list[pa.Table]]] = deque()
+    reads = (pool.submit(_read_window, tasks, few, reference, encoder.needs_torch) for tasks in windows)
+    return _in_order(deque(islice(reads, ahead)), reads, pool)
+
+
+def _in_order(
+    pending: "deque[Future[list[pa.Table]]]", reads: "Iterator[Future[list[pa.Table]]]", pool: ThreadPoolExecutor
+) -> Iterator[list[Row]]:
+    """The rows of what is read, while the next is begun for each that is taken."""
     try:
-        for tasks in windows:
-            pending.append(pool.submit(_read_window, tasks, few, reference))
-            if len(pending) > ahead:
-                yield _rows(pending.popleft())
+        for read in reads:
+            pending.append(read)
+            yield _rows(pending.popleft())
         while pending:
             yield _rows(pending.popleft())
     finally:
@@ -128,13 +141,15 @@ def _rows(window: "Future[list[pa.Table]]") -> list[Row]:
     return [row for table in window.result() for row in from_table(table)]
 
 
-def _read_window(tasks: list[Task], sources: tuple[Source, ...], encoder: ray.ObjectRef) -> list[pa.Table]:
+def _read_window(
+    tasks: list[Task], sources: tuple[Source, ...], encoder: ray.ObjectRef, needs_torch: bool
+) -> list[pa.Table]:
     """Runs the tasks of one window. The tables lie in shared memory until the last row of them is dropped."""
     if not tasks:
         return []
 
     def encode(batch: pa.Table) -> pa.Table:
-        rows = [row for task in batch.to_pylist() for row in run(Task(**task), sources, _encoder(encoder))]
+        rows = [row for task in batch.to_pylist() for row in run(Task(**task), sources, _encoder(encoder, needs_torch))]
         return to_table(rows)
 
     dataset = ray.data.from_items([asdict(task) for task in tasks], override_num_blocks=len(tasks))
@@ -155,9 +170,24 @@ def _read_window(tasks: list[Task], sources: tuple[Source, ...], encoder: ray.Ob
 
 
 @lru_cache(maxsize=2)
-def _encoder(reference: ray.ObjectRef) -> Encoder:
-    encoder: Encoder = ray.get(reference)
+def _encoder(reference: ray.ObjectRef, needs_torch: bool) -> "Encoder":
+    with nullcontext() if needs_torch else without_torch():
+        encoder: Encoder = ray.get(reference)
     return encoder
+
+
+@contextmanager
+def without_torch() -> Iterator[None]:
+    """What transformers loads within does without torch, for as long as this process lives, and says nothing of it."""
+    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
+    with without("torch"):
+        yield
+
+
+def prepare() -> None:
+    """Loads into a process what reading takes, so that the first window does not wait for it."""
+    with without_torch():
+        import cli_ray.data.encoder  # noqa: F401
 
 
 def _to_dict(row: Row) -> dict[str, object]:

@@ -99,6 +99,7 @@ class Stream:
         self._index = index
         self._encoder = encoder
         self._place = (0, 0)
+        self._begun: dict[tuple[int, int], Iterable[list[Row]]] = {}
         self._read = read or partial(read_by_ray, sources=index.sources, encoder=encoder, ahead=data.prefetch_windows)
 
     @property
@@ -129,6 +130,11 @@ class Stream:
                 )
         self.epoch, self.epoch_step = state["epoch"], state["epoch_step"]
 
+    def begin(self) -> None:
+        """Begins to read where the stream stands, so that the first step need not wait for that."""
+        place = self.epoch, self._first_window(self.epoch_step)[0]
+        self._begun = {place: self._read(self._tasks(*place))}
+
     def __iter__(self) -> Iterator[list[MicroBatch]]:
         """The micro-batches of each step from here on; where the stream stands moves with each."""
         while True:
@@ -152,7 +158,7 @@ class Stream:
         Windows before it are not read; those it falls into are, and what was used of them is left out.
         """
         order = self.order
-        first_window, skipped = divmod(first_step * order.per_step, order.micro_batches_per_window)
+        first_window, skipped = self._first_window(first_step)
         steps = range(first_step, order.steps_per_epoch)
         queues: dict[int, deque[list[Row]]] = {lane: deque() for lane in self._own}
         windows = self._windows(epoch, first_window)
@@ -184,15 +190,23 @@ class Stream:
         numbers = (order.seed, order.lanes, order.window, order.micro_batch, order.per_step, order.samples_per_epoch)
         return dict(zip(_FIELDS, numbers, strict=True))
 
+    def _first_window(self, step: int) -> tuple[int, int]:
+        """The window that a step of an epoch falls into, and the micro-batches of a lane in it before the step."""
+        return divmod(step * self.order.per_step, self.order.micro_batches_per_window)
+
+    def _tasks(self, epoch: int, first: int) -> Iterator[list[Task]]:
+        """What reads each window of an epoch, from the window `first` on."""
+        for window in range(first, self.order.windows()):
+            yield [
+                Task.of(self._index, piece) for lane in self._own for piece in self.order.pieces(epoch, lane, window)
+            ]
+
     def _windows(self, epoch: int, first: int) -> Iterator[dict[int, list[list[Row]]]]:
         """The micro-batches of each lane, window by window. Lanes walk side by side."""
         order, numbers = self.order, range(first, self.order.windows())
-        tasks = (
-            [Task.of(self._index, piece) for lane in self._own for piece in order.pieces(epoch, lane, window)]
-            for window in numbers
-        )
         self._place = (epoch, first)
-        for window, rows in zip(numbers, self._read(tasks), strict=True):
+        read = self._begun.pop((epoch, first), None) or self._read(self._tasks(epoch, first))
+        for window, rows in zip(numbers, read, strict=True):
             self._place = (epoch, window + 1)
             remaining = iter(rows)
             yield {

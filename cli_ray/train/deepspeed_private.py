@@ -6,7 +6,6 @@ version, read this file first: each function says why the public interface does 
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,6 +14,8 @@ from typing import Any
 
 import torch
 from torch.distributed import distributed_c10d as c10d
+
+from cli_ray.packages import without
 
 
 def import_deepspeed(device: torch.device) -> Any:
@@ -26,26 +27,13 @@ def import_deepspeed(device: torch.device) -> Any:
     """
     if device.type == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
-    with _without("mlflow"):  # DeepSpeed's autotuner, which no run uses, would spend a second of every rank on it
+    with without("mlflow"):  # DeepSpeed's autotuner, which no run uses, would spend a second of every rank on it
         import deepspeed
         import deepspeed.ops
 
     if device.type == "cpu":
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
-
-
-@contextmanager
-def _without(package: str) -> Iterator[None]:
-    """Imports within find no such package, unless it is loaded already."""
-    if package in sys.modules:
-        yield
-        return
-    sys.modules[package] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[package]
 
 
 def set_timeouts(timeout: timedelta) -> None:

@@ -79,19 +79,30 @@ class RunFolder(Folder):
             True when the folder was used before, so that the run is to be resumed.
 
         Raises:
+            UserError: see `check_config`.
+        """
+        if not self.exists("config.json"):
+            self.write("config.json", json.dumps(_values(config, config.data.lanes), indent=2))
+            return False
+        if changed := self.check_config(config):
+            self.event("config", changed=changed)
+            self.write("config.json", json.dumps(_values(config, load_config(self).lanes), indent=2))
+        return True
+
+    def check_config(self, config: RunConfig) -> list[str]:
+        """Compares a config with that of the run in this folder, where there is one.
+
+        Returns:
+            What differs and may differ, see `PLACE`, a line each.
+
+        Raises:
             UserError: the folder belongs to a run with another config; names the fields that differ. Or the run
                 has fewer lanes than it is now given workers.
         """
-        new = config.model_dump(mode="json", exclude={"runs_dir"})
-        text = self.read("config.json")
-        if text is None:
-            self.write("config.json", json.dumps(new, indent=2))
-            return False
+        if not self.exists("config.json"):
+            return []
         old = load_config(self)
-        new["data"]["lanes"] = new["data"]["lanes"] or old.lanes
-        before = old.model_dump(mode="json", exclude={"runs_dir"})
-        before["data"]["lanes"] = old.lanes
-        all_differing = differences(before, new)
+        all_differing = differences(_values(old, old.lanes), _values(config, old.lanes))
         differing = [line for line in all_differing if not line.startswith(PLACE)]
         if differing:
             raise UserError(
@@ -104,10 +115,18 @@ class RunFolder(Folder):
                 f"{self.uri} has {old.lanes} lanes, those of its first start, so more workers would stand idle: "
                 f"set cluster.num_workers to at most {old.lanes}"
             )
-        if all_differing:
-            self.event("config", changed=all_differing)
-            self.write("config.json", json.dumps(new, indent=2))
-        return True
+        return all_differing
+
+
+def _values(config: RunConfig, lanes: int) -> dict[str, Any]:
+    """What config.json holds of a config.
+
+    Args:
+        lanes: of the run, for a config that leaves them open.
+    """
+    values = config.model_dump(mode="json", exclude={"runs_dir"})
+    values["data"]["lanes"] = values["data"]["lanes"] or lanes
+    return values
 
 
 def load_config(folder: RunFolder) -> RunConfig:

@@ -106,9 +106,10 @@ def check_start(config: RunConfig, folder: RunFolder) -> Evaluator:
         What evaluates the checkpoints of the run.
 
     Raises:
-        UserError: a sink that is not installed, other layers than the run was trained with so far, and what
-            `check_model` and `Evaluator` raise.
+        UserError: another config or other layers than those of the run in the folder, a sink that is not installed,
+            and what `check_model` and `Evaluator` raise.
     """
+    folder.check_config(config)
     check_sinks(config.log.sinks)
     injection, _ = check_model(config)
     folder.check_layers(injection)

@@ -192,6 +192,7 @@ def tuner(config: SweepConfig, base: RunConfig, folder: Folder, at_once: int) ->
             scheduler=scheduler(config, base),
             num_samples=1 if config.search == "grid" else config.num_trials,
             max_concurrent_trials=at_once if config.search in SAMPLERS else None,
+            reuse_actors=True,
             trial_name_creator=lambda trial: trial.trial_id,
             trial_dirname_creator=lambda trial: trial.trial_id,
         ),
