@@ -32,7 +32,7 @@ MAY_IMPORT = {
         "doctor",
         "drill",
         "model",
-        "places",
+        "preflight",
         "capacity",
         "signals",
         "train",

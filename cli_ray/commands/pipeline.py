@@ -64,7 +64,7 @@ def check(settings: PipelineArguments, run: RunConfig) -> None:
     from cli_ray.evals.items.survey import require
     from cli_ray.evals.suite import chosen
     from cli_ray.model.attention import check_attention
-    from cli_ray.places import check_data_root, check_output, check_run
+    from cli_ray.preflight import check_data_root, check_output, check_run
     from cli_ray.train.run_folder import RunFolder
     from cli_ray.train.trainer import check_start
 
