@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "commands": BASE
     | {
         "autoscaler",
+        "capacity",
         "cluster",
         "config",
         "storage",
@@ -33,7 +34,6 @@ MAY_IMPORT = {
         "drill",
         "model",
         "preflight",
-        "capacity",
         "signals",
         "train",
         "tune",
