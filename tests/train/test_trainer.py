@@ -20,6 +20,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from cli_ray.data.synthetic import Turn, synthesize, write_tar
 from cli_ray.errors import RunFailedError, StoppedError, UserError
 from cli_ray.model.tiny import build_tiny, tiny_processor
+from cli_ray.train import trainer
 from cli_ray.train.checkpoint.export import export
 from cli_ray.train.checkpoint.files import complete_checkpoints
 from cli_ray.train.health.heartbeat import Sign, find_pulse
@@ -168,6 +169,16 @@ def test_a_finished_run_is_not_trained_again(trained_run: Path, training_data: P
 def test_another_config_under_the_same_name_is_refused(trained_run: Path, training_data: Path) -> None:
     with pytest.raises(UserError, match="seed: 0 there, 1 now"):
         train(config_of(training_data, trained_run.parent, seed=1))
+
+
+def test_another_config_is_refused_before_a_cluster_is_joined(
+    training_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "connect", lambda cpus: pytest.fail("it joins a cluster"))
+    begun = config_of(training_data, tmp_path)
+    RunFolder(begun.folder).claim(begun)
+    with pytest.raises(UserError, match="seed: 0 there, 1 now"):
+        train(config_of(training_data, tmp_path, seed=1))
 
 
 def test_export_loads_as_an_auto_class_and_gives_the_trained_weights(trained_run: Path, tmp_path: Path) -> None:
