@@ -48,6 +48,7 @@ NAMED = {
         "ray.train._internal.utils.get_address_and_port",
         "ray.train.torch.config._set_torch_distributed_env_vars",
         "ray.train.torch.config._setup_torch_process_group",
+        "ray.train.v2._internal.callbacks.datasets.DatasetsCallback",
         "ray.train.v2._internal.constants.WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR",
         "ray.train.v2._internal.constants.get_env_vars_to_propagate",
         "ray.train.v2._internal.exceptions.WorkerGroupStartupFailedError",

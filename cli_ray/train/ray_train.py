@@ -27,6 +27,7 @@ from ray.exceptions import RayActorError, RayError
 from ray.train import ControllerError, FailureConfig, Result, ScalingConfig, TrainingFailedError
 from ray.train._internal.utils import get_address_and_port
 from ray.train.backend import Backend, BackendConfig
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.constants import WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR, get_env_vars_to_propagate
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.controller import TrainController
@@ -155,6 +156,10 @@ class Trainer(DataParallelTrainer):
     def __init__(self, *arguments: Any, backstop_s: float, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._backstop_s = backstop_s
+
+    def _create_default_callbacks(self) -> list[Any]:
+        """Without that of the datasets of a Trainer, which has none here: it would start an actor for them."""
+        return [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Result:
         node = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}

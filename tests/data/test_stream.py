@@ -2,9 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
 from functools import partial
 from itertools import islice
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +15,6 @@ from cli_ray.data.collate import MicroBatch
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.data.reading import read_here
-from cli_ray.data.sample import Row
 from cli_ray.data.stream import Stream
 from cli_ray.errors import UserError
 from cli_ray.model.tiny import tiny_processor
@@ -126,16 +125,15 @@ def test_a_stream_that_began_to_read_goes_on_with_what_it_read(setup: Setup, mon
     one, expected = stream(setup), stream(setup)
     for each in (one, expected):
         each.load_state_dict(each.state_dict() | {"epoch": 1, "epoch_step": 2})
-    reads: list[Iterable[list[Row]]] = []
-    read = one._read
-    monkeypatch.setattr(one, "_read", lambda windows: reads.append(read(windows)) or reads[-1])
+    read = Mock(side_effect=one._read)
+    monkeypatch.setattr(one, "_read", read)
     one.begin()
-    assert len(reads) == 1
+    assert read.call_count == 1
     assert one.state_dict() == expected.state_dict()
     rest = one.steps_per_epoch - 2
     for batches, same in zip(islice(one, rest + 3), islice(expected, rest + 3), strict=True):
         assert list(map(names, batches)) == list(map(names, same))
-    assert len(reads) == 2, "one for each epoch"
+    assert read.call_count == 2, "one for each epoch"
 
 
 def test_what_a_stream_began_to_read_elsewhere_is_left(setup: Setup) -> None:
