@@ -38,6 +38,7 @@ perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.ledger state
 	$(BIN)/python -m tests.perf.scaling
 	$(BIN)/python -m tests.perf.sweep
+	$(BIN)/python -m tests.perf.start
 
 drill: $(INSTALLED)
 	$(BIN)/python -m pytest -m long
