@@ -3,12 +3,12 @@
 import json
 from typing import Any
 
-from cli_ray.config import InjectionConfig, RunConfig, stored_injection
+from cli_ray.config import InjectionConfig, RunConfig, stored_injection, stored_train
 from cli_ray.errors import UserError
 from cli_ray.storage.folder import Folder
 from cli_ray.storage.lines import Journal, json_line, now, read_journal
 
-PLACE = ("checkpoint.", "cluster.", "evaluation.", "log.")
+PLACE = ("checkpoint.", "cluster.", "evaluation.", "log.", "train.packing", "train.pack_tokens")
 """Fields that decide where and how a run goes on and what is measured, not what is learnt; a start may change them."""
 EVENTS = "events.jsonl"
 """A line for each thing that happens to a run."""
@@ -89,8 +89,10 @@ class RunFolder(Folder):
             return False
         old = load_config(self)
         new["data"]["lanes"] = new["data"]["lanes"] or old.lanes
+        new["train"]["packing"] = old.packs if config.train.packing is None else config.packs
         before = old.model_dump(mode="json", exclude={"runs_dir"})
         before["data"]["lanes"] = old.lanes
+        before["train"]["packing"] = old.packs
         all_differing = differences(before, new)
         differing = [line for line in all_differing if not line.startswith(PLACE)]
         if differing:
@@ -120,7 +122,8 @@ def load_config(folder: RunFolder) -> RunConfig:
     if text is None:
         raise UserError(f"{folder.uri} is not a run folder: it has no config.json")
     values = json.loads(text)
-    return RunConfig.model_validate(values | {"injection": stored_injection(values["injection"])})
+    then = {"injection": stored_injection(values["injection"]), "train": stored_train(values["train"])}
+    return RunConfig.model_validate(values | then)
 
 
 def differences(old: Any, new: Any, field: str = "") -> list[str]:
