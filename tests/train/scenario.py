@@ -13,7 +13,7 @@ from PIL import Image
 from cli_ray.config import RunConfig
 from cli_ray.data.collate import MicroBatch
 from cli_ray.data.encoder import Encoder
-from cli_ray.data.sample import Message, Sample
+from cli_ray.data.sample import BadSample, Message, Row, Sample
 from cli_ray.data.share import Cut, Share
 from cli_ray.model.build import build_model, load_processor
 from cli_ray.train.checkpoint.files import Checkpoint, Progress
@@ -21,9 +21,11 @@ from cli_ray.train.checkpoint.write import commit, take_snapshot, write_shards
 from cli_ray.train.engine import Engine, ForwardResult, partition_while_loading
 from cli_ray.train.rehearsal import longest_batch
 from cli_ray.train.run_folder import RunFolder
+from tests.model.batches import open_gates
 
 STEPS = 4
 GLOBAL_BATCH = 8
+HOLE = BadSample("hole", "demo", "there", "too long", "very")
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,11 @@ class Case:
     precision: str = "fp32"
     rehearse: bool = False
     packing: bool = False
-    pack_tokens: int = 512
+    max_length: int = 512
+    opened: bool = False
+    """Gates are open from the start, so that every parameter has a gradient."""
+    bad: tuple[int, ...] = ()
+    """Samples of each step that are quarantined."""
 
 
 def config_of(case: Case) -> RunConfig:
@@ -70,7 +76,7 @@ def config_of(case: Case) -> RunConfig:
                 "agf": {"num_heads": 2, "hidden_size": 8},
             },
             "lora": {"rank": 4, "dropout": case.dropout} if case.lora else {},
-            "data": {"sources": [{"path": "none", "name": "demo"}], "max_length": 512},
+            "data": {"sources": [{"path": "none", "name": "demo"}], "max_length": case.max_length},
             "optim": parts,
             "train": {
                 "global_batch_size": GLOBAL_BATCH,
@@ -79,7 +85,7 @@ def config_of(case: Case) -> RunConfig:
                 "zero_stage": case.zero_stage,
                 "activation_checkpointing": case.checkpointing,
                 "packing": case.packing,
-                "pack_tokens": case.pack_tokens,
+                "pack_tokens": case.max_length,
             },
             "cluster": {"gpus_per_worker": 0},
         }
@@ -129,6 +135,8 @@ class ScenarioRun:
         model = build_model(
             self.config.model, self.config.injection, self.config.lora, dtype=dtype, seed=self.config.seed
         )
+        if case.opened:
+            open_gates(model)
         self.encoder = Encoder(processor, self.config.data)
         self.slots = math.ceil(GLOBAL_BATCH / case.micro_batch / dist.get_world_size())
         self.engine = Engine(model, processor, self.config, device)
@@ -140,7 +148,9 @@ class ScenarioRun:
 
     def share(self, step: int) -> Share:
         """This rank's share of a step; micro-batches without samples where there are more ranks' slots than samples."""
-        rows = [self.encoder(sample) for sample in samples(step)]
+        rows: list[Row] = [self.encoder(sample) for sample in samples(step)]
+        for number in self.case.bad:
+            rows[number] = HOLE
         size, first = self.case.micro_batch, dist.get_rank() * self.slots
         slots = range(first, first + self.slots)
         cuts = [Cut(rows[slot * size : (slot + 1) * size], (slot, 0)) for slot in slots]
