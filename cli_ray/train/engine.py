@@ -151,11 +151,15 @@ class Engine:
             )
         labels_BT = batch.labels.to(self.device)
         keep_BT = F.pad(labels_BT[:, 1:] != IGNORED, (0, 1))
+        targets_S = labels_BT[:, 1:][keep_BT[:, :-1]]
         output = self.deepspeed(
-            **inputs, turn_ids=batch.turn_ids.to(self.device), logits_to_keep=keep_BT, use_cache=False
+            **inputs,
+            turn_ids=batch.turn_ids.to(self.device),
+            logits_to_keep=keep_BT,
+            targets=targets_S,
+            use_cache=False,
         )
-        nll_S = F.cross_entropy(output.logits.float(), labels_BT[:, 1:][keep_BT[:, :-1]], reduction="none")
-        return ForwardResult(nll_S, keep_BT.nonzero()[:, 0], output.gates if "pixel_values" in inputs else None)
+        return ForwardResult(output.nll, keep_BT.nonzero()[:, 0], output.gates if "pixel_values" in inputs else None)
 
     def train_step(
         self,
