@@ -156,13 +156,17 @@ class Engine:
             )
         labels_BT = batch.labels.to(self.device)
         keep_BT = F.pad(labels_BT[:, 1:] != IGNORED, (0, 1))
+        targets_S = labels_BT[:, 1:][keep_BT[:, :-1]]
         output = self.deepspeed(
-            **inputs, turn_ids=batch.turn_ids.to(self.device), logits_to_keep=keep_BT, use_cache=False
+            **inputs,
+            turn_ids=batch.turn_ids.to(self.device),
+            logits_to_keep=keep_BT,
+            targets=targets_S,
+            use_cache=False,
         )
-        nll_S = F.cross_entropy(output.logits.float(), labels_BT[:, 1:][keep_BT[:, :-1]], reduction="none")
         sample_S = batch.sample_BT.to(self.device)[keep_BT]
         gates_MIN = output.gates if "pixel_values" in inputs else None
-        return ForwardResult(nll_S, sample_S, gates_MIN, batch.ids, batch.sources)
+        return ForwardResult(output.nll, sample_S, gates_MIN, batch.ids, batch.sources)
 
     def train_step(
         self,
