@@ -21,6 +21,7 @@ from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import build_index
 from cli_ray.data.reading import read_here
+from cli_ray.data.share import Share
 from cli_ray.data.source import open_source
 from cli_ray.data.stream import Stream
 from cli_ray.evals import miniature
@@ -59,9 +60,9 @@ class EndlessSteps:
 
     epoch = 0
 
-    def __iter__(self) -> Iterator[list[Any]]:
+    def __iter__(self) -> Iterator[Share]:
         while True:
-            yield []
+            yield Share()
 
     def awaited(self) -> str:
         return ""
@@ -70,7 +71,7 @@ class EndlessSteps:
 def loop_of(callbacks: list[Callback], folder: Path, total_steps: int) -> TrainLoop:
     """A loop whose engine trains nothing."""
 
-    def train_step(batches: list[Any], step: int, factor: float, votes: list[int], progress: object) -> StepResult:
+    def train_step(share: Share, step: int, factor: float, votes: list[int], progress: object) -> StepResult:
         return StepResult([], grad_norm=0.5, samples=2, tokens=10, bad_samples=0, votes=votes)
 
     optimizer = SimpleNamespace(param_groups=[{"name": "amp", "lr": 1e-4}])
@@ -154,9 +155,9 @@ def test_a_reader_serves_the_index_and_the_stream(tmp_path: Path) -> None:
         global_batch_size=1,
         read=partial(read_here, sources=index.sources, encoder=encoder),
     )
-    batches = [batch for step in stream.iterate(0) for batch in step]
-    assert sorted(name for batch in batches for name in batch.ids) == [f"train.tsv#{number}" for number in (0, 1, 3, 4)]
-    assert [(bad.id, bad.reason) for batch in batches for bad in batch.bad] == [("train.tsv#2", "broken record")]
+    shares = list(stream.iterate(0))
+    assert sorted(name for share in shares for name in share.ids) == [f"train.tsv#{number}" for number in (0, 1, 3, 4)]
+    assert [(bad.id, bad.reason) for share in shares for bad in share.bad] == [("train.tsv#2", "broken record")]
 
 
 def test_a_gate_is_a_choice_of_its_field_and_trains() -> None:

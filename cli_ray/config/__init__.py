@@ -21,6 +21,7 @@ from cli_ray.config.train import (
     PartConfig,
     TrainConfig,
     ValidationConfig,
+    stored_train,
 )
 
 __all__ = [
@@ -49,4 +50,5 @@ __all__ = [
     "TrainConfig",
     "ValidationConfig",
     "stored_injection",
+    "stored_train",
 ]

@@ -16,6 +16,9 @@ from cli_ray.config.injection import InjectionConfig
 from cli_ray.config.model import FLASH, LoraConfig, ModelConfig, refuse_flash
 from cli_ray.config.train import CheckpointConfig, ClusterConfig, LogConfig, OptimConfig, TrainConfig, ValidationConfig
 
+PACK_TOKENS = 4096
+"""Tokens of a pack where no sample may be longer."""
+
 
 class RunConfig(Section):
     """A training run."""
@@ -42,6 +45,16 @@ class RunConfig(Section):
     def folder(self) -> str:
         """The run folder, a path or URI."""
         return f"{self.runs_dir.rstrip('/')}/{self.name}"
+
+    @property
+    def packs(self) -> bool:
+        """Whether a step is trained in packs."""
+        return self.train.packing is not False
+
+    @property
+    def pack_tokens(self) -> int:
+        """Tokens of a pack at most."""
+        return self.train.pack_tokens or max(self.data.max_length, PACK_TOKENS)
 
     @property
     def validation_data(self) -> DataConfig:
@@ -74,6 +87,15 @@ class RunConfig(Section):
             raise ValueError(
                 f"data.lanes = {self.lanes} is below cluster.num_workers = {self.cluster.num_workers}: "
                 "some workers would stand idle"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _longest_sample_fits_a_pack(self) -> Self:
+        if self.pack_tokens < self.data.max_length:
+            raise ValueError(
+                f"train.pack_tokens = {self.train.pack_tokens} is below data.max_length = {self.data.max_length}: a "
+                "sample is never cut, so raise the one or lower the other"
             )
         return self
 

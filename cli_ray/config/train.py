@@ -3,7 +3,7 @@
 A run config holds them; what reads them stands in the training, the doctor and the drill.
 """
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -24,7 +24,15 @@ class TrainConfig(Section):
     global_batch_size: int = Field(default=128, ge=1)
     """Samples per optimiser step over all workers; a multiple of lanes x micro_batch_size."""
     micro_batch_size: int = Field(default=4, ge=1)
-    """Samples per forward pass; the rest of a worker's share is accumulated."""
+    """Samples per forward pass without packing, and in validation; the rest of a worker's share is accumulated. The
+    order of the data is cut by it either way."""
+    packing: bool | None = None
+    """Lay the samples of a worker's share of a step end to end into rows of at most pack_tokens, instead of padding
+    micro-batches: the same samples and, to rounding, the same losses, faster. When not given, as the run was begun; new
+    runs pack. What dropout draws then depends on the number of workers."""
+    pack_tokens: int | None = Field(default=None, ge=16)
+    """Tokens of a packed row at most, and so what a forward pass takes of a GPU's memory; at least data.max_length.
+    When not given, 4,096, or data.max_length where that is more."""
     epochs: float = Field(default=1.0, gt=0)
     """Passes over the data."""
     max_steps: int | None = Field(default=None, ge=1)
@@ -50,6 +58,14 @@ class TrainConfig(Section):
                 "nothing on one worker either, or precision = 'fp32'"
             )
         return self
+
+
+def stored_train(values: dict[str, Any]) -> dict[str, Any]:
+    """The section as a run stored it, with the meaning it had then.
+
+    A stored section holds every field there was, so without `packing` it is of a run that did not pack.
+    """
+    return {"packing": False} | values
 
 
 class ValidationConfig(Section):

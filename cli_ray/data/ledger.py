@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from cli_ray.storage.folder import Folder
 
 if TYPE_CHECKING:
-    from cli_ray.data.collate import MicroBatch
+    from cli_ray.data.share import Share
 
 LEDGER = "trained"
 """The folder below the run folder."""
@@ -36,18 +36,16 @@ class DamagedLedgerError(Exception):
     """A file of the ledger that cannot be read."""
 
 
-def entries(step: int, steps_per_epoch: int, rank: int, batches: Sequence["MicroBatch"]) -> pa.Table:
+def entries(step: int, steps_per_epoch: int, rank: int, share: "Share") -> pa.Table:
     """The rows of one step on one rank.
 
     Args:
         step: counted from 1.
         steps_per_epoch: of the stream.
         rank: of the worker.
-        batches: what the step took; quarantined samples come after those trained on.
+        share: what the step took; quarantined samples come after those trained on.
     """
-    bad = [sample for batch in batches for sample in batch.bad]
-    ids = [name for batch in batches for name in batch.ids]
-    sources = [label for batch in batches for label in batch.sources]
+    ids, sources, bad = share.ids, share.sources, share.bad
     count = len(ids) + len(bad)
     numbers = [np.full(count, value, np.int32) for value in (step, *divmod(step - 1, steps_per_epoch), rank)]
     labels = pa.array([*sources, *(sample.source for sample in bad)], pa.string()).dictionary_encode()

@@ -1,7 +1,8 @@
 """The training stream of one rank: its share of each optimiser step, in an order that is arithmetic.
 
 Each worker of a training iterates one, and one more for its validation. `Order` says which samples stand where,
-`reading` reads and encodes a window of them; here a window is cut into micro-batches, and these are dealt to steps.
+`reading` reads and encodes a window of them; here a window is cut into micro-batches, and these are dealt to steps: a
+`Share` is what a rank takes in one.
 """
 
 import math
@@ -11,12 +12,12 @@ from functools import partial
 from itertools import islice
 
 from cli_ray.config import DataConfig
-from cli_ray.data.collate import MicroBatch, collate
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, order_of, samples_per_epoch
 from cli_ray.data.order import Order
 from cli_ray.data.reading import Task, read_by_ray
 from cli_ray.data.sample import Encoded, Row
+from cli_ray.data.share import Cut, Share
 from cli_ray.errors import UserError
 
 Windows = Iterable[list[Task]]
@@ -35,7 +36,7 @@ _FIELDS = {
 
 
 class Stream:
-    """This rank's micro-batches, optimiser step by optimiser step.
+    """This rank's samples, optimiser step by optimiser step.
 
     Rank r serves lanes r, r + world_size, ...; the samples of a step over all ranks depend on the number
     of lanes and not on the number of ranks. Iterating goes on without end from where the stream stands, over as
@@ -109,7 +110,7 @@ class Stream:
 
     @property
     def micro_batches_per_step(self) -> int:
-        """Micro-batches that `iterate` yields for each step, the same on every rank."""
+        """Micro-batches of each share that `iterate` yields, the same on every rank."""
         return self._slots * self.order.per_step
 
     def state_dict(self) -> dict[str, int]:
@@ -135,14 +136,14 @@ class Stream:
         place = self.epoch, self._first_window(self.epoch_step)[0]
         self._begun = {place: self._read(self._tasks(*place))}
 
-    def __iter__(self) -> Iterator[list[MicroBatch]]:
-        """The micro-batches of each step from here on; where the stream stands moves with each."""
+    def __iter__(self) -> Iterator[Share]:
+        """The share of each step from here on; where the stream stands moves with each."""
         while True:
-            for batches in self.iterate(self.epoch, self.epoch_step):
+            for share in self.iterate(self.epoch, self.epoch_step):
                 self.epoch_step += 1
                 if self.epoch_step == self.steps_per_epoch:
                     self.epoch, self.epoch_step = self.epoch + 1, 0
-                yield batches
+                yield share
 
     def awaited(self) -> str:
         """What `iterate` waits for: epoch, window and the shards of it, for messages."""
@@ -152,8 +153,8 @@ class Stream:
         more = f" and {len(shards) - 3} more" if len(shards) > 3 else ""
         return f"epoch {epoch}, window {window + 1} of {self.order.windows()}, from {', '.join(shards[:3])}{more}"
 
-    def iterate(self, epoch: int, first_step: int = 0) -> Iterator[list[MicroBatch]]:
-        """The micro-batches of each step of an epoch, from `first_step` on.
+    def iterate(self, epoch: int, first_step: int = 0) -> Iterator[Share]:
+        """The share of each step of an epoch, from `first_step` on.
 
         Windows before it are not read; those it falls into are, and what was used of them is left out.
         """
@@ -175,15 +176,15 @@ class Stream:
             skipped = 0
             yield self._step(queues)
 
-    def _step(self, queues: dict[int, deque[list[Row]]]) -> list[MicroBatch]:
+    def _step(self, queues: dict[int, deque[list[Row]]]) -> Share:
         """Takes one step's micro-batches from the lanes; empty ones where a lane or a slot has none."""
-        taken: list[tuple[list[Row], tuple[int, int]]] = [
-            (queue.popleft() if queue else [], (lane, number))
+        cuts = [
+            Cut(queue.popleft() if queue else [], (lane, number))
             for lane, queue in queues.items()
             for number in range(self.order.per_step)
         ]
-        taken += [([], (self.lanes, number)) for number in range(self.micro_batches_per_step - len(taken))]
-        return [collate(rows, self._encoder.pad_token_id, self._encoder.tiled, place) for rows, place in taken]
+        cuts += [Cut([], (self.lanes, number)) for number in range(self.micro_batches_per_step - len(cuts))]
+        return Share(cuts, self._encoder.pad_token_id, self._encoder.tiled)
 
     def _order_state(self) -> dict[str, int]:
         order = self.order

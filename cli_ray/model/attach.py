@@ -4,6 +4,7 @@ from transformers import PreTrainedModel
 
 from cli_ray.config import InjectionConfig
 from cli_ray.model.families import all_families
+from cli_ray.model.loss import Head
 
 
 def attach(model: PreTrainedModel, injection: InjectionConfig, seed: int = 0) -> PreTrainedModel:
@@ -24,6 +25,7 @@ def attach(model: PreTrainedModel, injection: InjectionConfig, seed: int = 0) ->
     # Parts share their config objects with the whole, and settings such as the attention kernel live there.
     config.vision_config, config.text_config = model.config.vision_config, model.config.text_config
     model.__class__, model.model.__class__ = target, target.inner_class
+    model.lm_head.__class__ = Head
     model.config = model.model.config = config
     inner = model.model
     inner.install()

@@ -2,8 +2,8 @@
 
 The mixin of each family's inner model; `generation` has that of the outer one.
 
-Shapes: B samples, T positions, S positions with those in the cache before them, D width of the language model,
-N tapped vision layers, R packed rows.
+Shapes: B samples or packs of them, T positions, S positions with those in the cache before them, D width of the
+language model, N tapped vision layers, R packed rows.
 """
 
 from dataclasses import dataclass
@@ -25,6 +25,7 @@ from cli_ray.model.memory import ContextMemory, memory_layers
 from cli_ray.model.parameters import is_partitioned, whole
 from cli_ray.model.rivals import ExternalWeights, fixed_gates, widen_projector
 from cli_ray.model.rows import lay_out, lay_out_dummy
+from cli_ray.model.segments import check_packed, packed_arguments
 
 UNCUT = {kind.__name__ for kind in (*UPGRADES.values(), Amp, Agf)}
 """Modules that stay on one device when a model is spread over several, beside the widened projector."""
@@ -168,16 +169,17 @@ class CliModel(InitializesInjection):
         batch_num_images: Tensor | None = None,
         mm_encoder_outputs: dict[str, Any] | None = None,
         turn_ids: Tensor | None = None,
+        segment_ids: Tensor | None = None,
         keep_context: bool = True,
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> CliModelOutput | tuple[Any, ...]:
-        """As the plain inner model; `turn_ids` and `keep_context` as in the outer model's `forward`.
+        """As the plain inner model; `turn_ids`, `segment_ids` and `keep_context` as in the outer model's `forward`.
 
         Raises:
             ValueError: not exactly one of input_ids and inputs_embeds, image tokens that do not match the
-                images, a video, a setting of the vision features that differs from the config's, or an image after
-                a cache whose context was not kept.
+                images, a video, a setting of the vision features that differs from the config's, an image after
+                a cache whose context was not kept, or packed rows with arguments or a kernel that they cannot have.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
@@ -185,6 +187,10 @@ class CliModel(InitializesInjection):
         if pixel_values_videos is not None or given.get("video") is not None:
             raise ValueError("video input is not supported by CLI models: pass images only")
         self._check_fixed(kwargs)
+        if segment_ids is not None:
+            check_packed(kwargs | {"attention_mask": attention_mask, "past_key_values": past_key_values}, turn_ids)
+            kwargs |= packed_arguments(segment_ids, self.config.text_config._attn_implementation)
+            attention_mask = kwargs.pop("attention_mask", None)
         if pixel_values is not None:
             images: ImageFeatures | None = self.encode(pixel_values, image_sizes, batch_num_images)
         else:
@@ -198,7 +204,7 @@ class CliModel(InitializesInjection):
             h_BTD = images.merge_into(h_BTD, placeholder_BT)
             past = 0 if past_key_values is None else int(past_key_values.get_seq_length())
             turn_BS = turns_or_default(turn_ids, attention_mask, len(h_BTD), past + h_BTD.shape[1], h_BTD.device)
-            injection = self._injection(images, placeholder_BT, turn_BS, past, kept)
+            injection = self._injection(images, placeholder_BT, turn_BS, segment_ids, past, kept)
         elif kept is not None and self.agf is not None:
             injection = ContextMemory(kept, FoldedGates(self.injection.agf, *self.agf(None, None)))
         outputs = self.language_model(
@@ -257,7 +263,13 @@ class CliModel(InitializesInjection):
         return memory_layers(cache, self.config.text_config.num_hidden_layers, slots)
 
     def _injection(
-        self, images: ImageFeatures, placeholder_BT: Tensor, turn_BS: Tensor, past: int, kept: list[Any] | None
+        self,
+        images: ImageFeatures,
+        placeholder_BT: Tensor,
+        turn_BS: Tensor,
+        segment_BS: Tensor | None,
+        past: int,
+        kept: list[Any] | None,
     ) -> Injection | None:
         v_hat_NRD = images.features_NRD
         if v_hat_NRD is None:
@@ -274,5 +286,6 @@ class CliModel(InitializesInjection):
                 f"an image follows {past} cached positions, but what its gates read of them was not kept: fill the "
                 "cache with keep_context = True (the default; a DynamicCache), or encode the whole chat again"
             )
-        contexts = contexts_of(turn_BS, layout, past, per_image=config.prompt_end == "next_reply")
+        per_image = config.prompt_end == "next_reply"
+        contexts = contexts_of(turn_BS, layout, past, per_image=per_image, segment_BS=segment_BS)
         return Injection(v_hat_NRD, layout, gates, contexts, None if kept is None else ContextMemory(kept, gates))

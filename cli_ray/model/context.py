@@ -3,8 +3,8 @@
 A later reply leaks into no gate, the replies before the image are given at inference too, and a gate never changes once
 it is computed: so a training pass, a chat that is encoded anew and one that goes on with its cache agree.
 
-Shapes: B samples, T positions of this pass, S positions with those in the cache before them, I images, K contexts of
-the sample that has most.
+Shapes: B rows, T positions of this pass, S positions with those in the cache before them, I images, K contexts of the
+row that has most. A row is a sample, or several packed ones (`segments`).
 """
 
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ class Contexts(PassState):
     """The positions that are read. Images that no reply parts share a context, so mostly there is one a sample."""
 
     mask_BKS: Tensor
-    """Bool; nowhere True for a context that a sample does not have."""
+    """Bool; nowhere True for a context that a row does not have."""
     image_I: Tensor
-    """Int64: the context of each image, numbered through all samples, b * K + k."""
+    """Int64: the context of each image, numbered through all rows, b * K + k."""
 
 
 def turns_of_labels(labels_BT: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ def turns_or_default(turn_ids: Tensor | None, attention_mask: Any, batch: int, l
     return turn_BS
 
 
-def contexts_of(turn_BS: Tensor, layout: Layout, past: int, *, per_image: bool) -> Contexts:
+def contexts_of(turn_BS: Tensor, layout: Layout, past: int, *, per_image: bool, segment_BS: Tensor | None) -> Contexts:
     """The contexts of the images of this pass.
 
     Args:
@@ -59,16 +59,24 @@ def contexts_of(turn_BS: Tensor, layout: Layout, past: int, *, per_image: bool) 
         layout: where the images lie.
         past: S - T.
         per_image: up to the first reply after the image, or after the beginning of the sample.
+        segment_BS: number of the sample in its row, where rows are packed; a context ends with its sample on both
+            sides.
     """
-    sample_I = layout.sample_I
-    first_I = turn_BS[sample_I, past + layout.column_I] if per_image else torch.zeros_like(sample_I)
-    begins_I = torch.zeros_like(sample_I)
-    begins_I[1:] = (first_I[1:] != first_I[:-1]) & (sample_I[1:] == sample_I[:-1])
+    row_I, column_I = layout.sample_I, past + layout.column_I
+    first_I = turn_BS[row_I, column_I] if per_image else torch.zeros_like(row_I)
+    segment_I = torch.zeros_like(row_I) if segment_BS is None else segment_BS[row_I, column_I]
+    begins_I = torch.zeros_like(row_I)
+    differs_I = (first_I[1:] != first_I[:-1]) | (segment_I[1:] != segment_I[:-1])
+    begins_I[1:] = differs_I & (row_I[1:] == row_I[:-1])
     number_I = begins_I.cumsum(0)
-    number_I = number_I - number_I[torch.searchsorted(sample_I, sample_I)]
+    number_I = number_I - number_I[torch.searchsorted(row_I, row_I)]
     most = int(number_I.max()) + 1
     last_BK = turn_BS.new_full((len(turn_BS), most), PADDING)
-    last_BK[sample_I, number_I] = first_I
+    last_BK[row_I, number_I] = first_I
     turn_B1S = turn_BS.unsqueeze(1)
     mask_BKS = (turn_B1S != PADDING) & (turn_B1S <= last_BK.unsqueeze(2))
-    return Contexts(mask_BKS, sample_I * most + number_I)
+    if segment_BS is not None:
+        segment_BK = torch.full_like(last_BK, PADDING)
+        segment_BK[row_I, number_I] = segment_I
+        mask_BKS &= segment_BS.unsqueeze(1) == segment_BK.unsqueeze(2)
+    return Contexts(mask_BKS, row_I * most + number_I)

@@ -31,6 +31,8 @@ class CliOutput(CausalLMOutputWithPast):
     """Float[R, D], the projected base features of all images."""
     gates: Tensor | None = None
     """Float32[M decoder layers, I images, N vision layers], detached; None without images."""
+    nll: Tensor | None = None
+    """Float32[K], negative log-likelihoods of the `targets`, in place of logits."""
 
 
 class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
@@ -50,6 +52,8 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
         batch_num_images: Tensor | None = None,
         mm_encoder_outputs: dict[str, Any] | None = None,
         turn_ids: Tensor | None = None,
+        segment_ids: Tensor | None = None,
+        targets: Tensor | None = None,
         keep_context: bool = True,
         return_dict: bool | None = None,
         **kwargs: Any,
@@ -61,12 +65,18 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
                 begins), -1 at padding; what `apply_chat_template` gives. The gates of an image read the positions
                 up to its own turn: all before the first reply that follows it. By default replies are what
                 the labels supervise; without labels no reply is known, so the gates read all positions.
+            segment_ids: Int64[B, T], where a row holds several samples end to end, the number of the sample that each
+                position belongs to: ascending from 0 along the row, -1 at padding, which is at its end. Positions
+                start anew in each sample and nothing of one reaches another. turn_ids, which are needed then, count
+                anew in each; batch_num_images has an entry for each sample; no mask, positions or cache are taken.
+            targets: Int64[K], the token that follows each position that a mask in `logits_to_keep` keeps. The output
+                then has `nll` and no logits, of which only a part is in memory at a time.
             keep_context: keep in the cache what the gates of images in later turns read. It costs a small product a
                 token in each decoder layer that injects; without it, no image can follow on that cache.
             logits_to_keep: as in transformers; a Bool[B, T] keeps the logits of those positions only, Float[K, V],
                 and the loss then counts those positions.
         """
-        if turn_ids is None and labels is not None:
+        if turn_ids is None and segment_ids is None and labels is not None:
             turn_ids = turns_of_labels(labels)
         outputs = self.model(
             input_ids=input_ids,
@@ -79,10 +89,13 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
             batch_num_images=batch_num_images,
             mm_encoder_outputs=mm_encoder_outputs,
             turn_ids=turn_ids,
+            segment_ids=segment_ids,
             keep_context=keep_context,
             **kwargs,
         )
-        logits = self.lm_head(_keep(outputs.last_hidden_state, logits_to_keep))
+        kept = _keep(outputs.last_hidden_state, logits_to_keep)
+        nll = None if targets is None else self.lm_head(kept, targets)
+        logits = self.lm_head(kept) if targets is None else None
         loss = None
         if labels is not None:
             if _is_mask(logits_to_keep):
@@ -97,6 +110,7 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
             attentions=outputs.attentions,
             image_hidden_states=outputs.image_hidden_states,
             gates=outputs.gates,
+            nll=nll,
         )
         return output.to_tuple() if return_dict is False else output
 

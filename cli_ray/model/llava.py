@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     CLIPVisionConfig,
     LlamaConfig,
@@ -26,6 +26,7 @@ from cli_ray.model.configuration import InjectionSection
 from cli_ray.model.family import Family, OriginalFormat, patches_of
 from cli_ray.model.features import ImageFeatures
 from cli_ray.model.generation import CliForConditionalGeneration
+from cli_ray.model.loss import Head
 from cli_ray.model.processor import RENDER_CONTENT, MarksReplies
 from cli_ray.model.rivals import ExternalProjector
 
@@ -83,7 +84,7 @@ class CliLlavaForConditionalGeneration(CliForConditionalGeneration, LlavaForCond
     def __init__(self, config: CliLlavaConfig) -> None:
         super(LlavaForConditionalGeneration, self).__init__(config)
         self.model = self.inner_class(config)
-        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.lm_head = Head(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.post_init()
 
 

@@ -12,7 +12,7 @@ from math import sqrt
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
@@ -34,6 +34,7 @@ from cli_ray.model.configuration import InjectionSection
 from cli_ray.model.family import Family, OriginalFormat, patches_of
 from cli_ray.model.features import ImageFeatures
 from cli_ray.model.generation import CliForConditionalGeneration
+from cli_ray.model.loss import Head
 from cli_ray.model.processor import RENDER_CONTENT, MarksReplies
 from cli_ray.model.rivals import ExternalProjector
 
@@ -104,8 +105,8 @@ class CliLlavaOnevisionModel(CliModel, LlavaOnevisionModel):
         Args:
             pixel_values: Float[I, tiles, 3, side, side], padded to the image of most tiles, or Float[L, 3, side, side].
             image_sizes: Int[I, 2], (height, width) in pixels before resizing.
-            batch_num_images: Int[B], images of each sample; those of one with several are not tiled. None
-                tiles all.
+            batch_num_images: Int64, images of each sample (not of each row, where rows are packed); those of one with
+                several are not tiled. None tiles all.
         """
         outputs = LlavaOnevisionModel.get_image_features(
             self,
@@ -163,7 +164,7 @@ class CliLlavaOnevisionForConditionalGeneration(CliForConditionalGeneration, Lla
     def __init__(self, config: CliLlavaOnevisionConfig) -> None:
         super(LlavaOnevisionForConditionalGeneration, self).__init__(config)
         self.model = self.inner_class(config)
-        self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.lm_head = Head(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         self.post_init()
 
 

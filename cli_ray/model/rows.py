@@ -2,7 +2,7 @@
 
 Index tensors that `backbone` makes once a pass and that the gates and the injection use.
 
-Shapes: B samples, T positions, R rows (visual tokens of all images in placeholder order), I images, P
+Shapes: B samples or packs of them, T positions, R rows (visual tokens of all images in placeholder order), I images, P
 rows of the longest image.
 """
 
@@ -26,14 +26,14 @@ class PassState:
 
 @dataclass(frozen=True)
 class Layout(PassState):
-    """Index tensors between packed rows, images and positions; they serve any number of images a sample."""
+    """Index tensors between packed rows, images and positions; they serve any number of images in each of the B."""
 
     position_R: Tensor
     """Int64[R]: flat position b * T + t of each row."""
     image_R: Tensor
     """Int64[R]: image of each row."""
     sample_I: Tensor
-    """Int64[I]: sample of each image, ascending."""
+    """Int64[I]: b of each image, ascending."""
     column_I: Tensor
     """Int64[I]: position t of the first row of each image."""
     row_IP: Tensor

@@ -1,10 +1,11 @@
 """One optimiser step through DeepSpeed: parameter groups, ZeRO config, loss over supervised tokens.
 
-Built by `worker`; called by `loop` for each step, and by callbacks for sums over the ranks.
+Built by `worker`; called by `loop` for each step, and by callbacks for sums over the ranks. A step trains its share of
+samples in the micro-batches that the order cut, or in packs (`train.packing`).
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, get_args
 
@@ -19,23 +20,28 @@ from transformers import PreTrainedModel
 from cli_ray.config import InjectionConfig, OptimConfig, Part, RunConfig
 from cli_ray.data.collate import MicroBatch, normalize
 from cli_ray.data.sample import IGNORED
+from cli_ray.data.share import Share
 from cli_ray.errors import UserError
 from cli_ray.model.parameters import decays, part_of
 from cli_ray.train.deepspeed_private import import_deepspeed, set_timeouts
 
-# Legend: B samples, T tokens, S supervised tokens, V vocabulary, M decoder layers, I images, N vision layers.
+# Legend: B rows, T tokens, S supervised tokens, M decoder layers, I images, N vision layers, K numbers, R ranks.
 
 
 @dataclass(frozen=True)
 class ForwardResult:
-    """What the forward pass of one micro-batch computed."""
+    """What the forward pass of one micro-batch or pack computed."""
 
     nll_S: Tensor
     """Negative log-likelihood of each supervised token, fp32."""
     sample_S: Tensor
-    """Row of the micro-batch each of them stands in."""
+    """Number of the sample each of them stands in."""
     gates_MIN: Tensor | None
     """Gates of the images, detached; None without gates or images."""
+    ids: list[str]
+    """Of the samples."""
+    sources: list[str]
+    """Source label of each sample."""
 
 
 @dataclass(frozen=True)
@@ -52,14 +58,15 @@ class StepResult:
     """The argument `votes`, summed over the ranks."""
 
 
-def deepspeed_config(config: RunConfig, accumulation: int) -> dict[str, Any]:
-    """The DeepSpeed config of a run; `accumulation` is the number of micro-batches per rank and step."""
+def deepspeed_config(config: RunConfig) -> dict[str, Any]:
+    """The DeepSpeed config of a run."""
     stage = config.train.zero_stage
     # Once a step, ZeRO-1 sums over the workers what each has added up, and would round it to bf16 for that.
     exchange = {"communication_data_type": "fp32"} if stage == 1 else {}
     return exchange | {
         "train_micro_batch_size_per_gpu": config.train.micro_batch_size,
-        "gradient_accumulation_steps": accumulation,
+        # Of no effect: `train_step` says which pass is the last of a step, and scales the loss itself.
+        "gradient_accumulation_steps": 1,
         "gradient_clipping": config.optim.max_grad_norm,
         "zero_optimization": {"stage": stage},
         "zero_allow_untested_optimizer": True,
@@ -81,7 +88,7 @@ def partition_while_loading(config: RunConfig, device: torch.device) -> Any:
     import_deepspeed(device)
     from transformers.integrations import HfDeepSpeedConfig
 
-    return HfDeepSpeedConfig(deepspeed_config(config, accumulation=1))
+    return HfDeepSpeedConfig(deepspeed_config(config))
 
 
 def parameter_groups(model: nn.Module, optim: OptimConfig) -> list[dict[str, Any]]:
@@ -119,9 +126,7 @@ def gated_layers(injection: InjectionConfig) -> tuple[tuple[int, ...], tuple[int
 class Engine:
     """DeepSpeed around a model; all ranks call the same methods the same number of times."""
 
-    def __init__(
-        self, model: PreTrainedModel, processor: Any, config: RunConfig, accumulation: int, device: torch.device
-    ):
+    def __init__(self, model: PreTrainedModel, processor: Any, config: RunConfig, device: torch.device) -> None:
         deepspeed = import_deepspeed(device)
         self.config = config
         self.device = device
@@ -138,12 +143,12 @@ class Engine:
         timeout = timedelta(seconds=config.cluster.backstop_s)
         deepspeed.init_distributed(dist_backend="nccl" if device.type == "cuda" else "gloo", timeout=timeout)
         self.deepspeed, *_ = deepspeed.initialize(
-            model=model.to(device).train(), optimizer=optimizer, config=deepspeed_config(config, accumulation)
+            model=model.to(device).train(), optimizer=optimizer, config=deepspeed_config(config)
         )
         set_timeouts(timeout)
 
     def forward(self, batch: MicroBatch) -> ForwardResult:
-        """Runs a micro-batch; logits are computed at supervised positions only."""
+        """Runs a micro-batch or a pack; logits are computed at supervised positions only."""
         inputs = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.inputs.items()}
         if "pixel_values" in inputs:
             inputs["pixel_values"] = normalize(
@@ -151,60 +156,73 @@ class Engine:
             )
         labels_BT = batch.labels.to(self.device)
         keep_BT = F.pad(labels_BT[:, 1:] != IGNORED, (0, 1))
+        targets_S = labels_BT[:, 1:][keep_BT[:, :-1]]
         output = self.deepspeed(
-            **inputs, turn_ids=batch.turn_ids.to(self.device), logits_to_keep=keep_BT, use_cache=False
+            **inputs,
+            turn_ids=batch.turn_ids.to(self.device),
+            logits_to_keep=keep_BT,
+            targets=targets_S,
+            use_cache=False,
         )
-        nll_S = F.cross_entropy(output.logits.float(), labels_BT[:, 1:][keep_BT[:, :-1]], reduction="none")
-        return ForwardResult(nll_S, keep_BT.nonzero()[:, 0], output.gates if "pixel_values" in inputs else None)
+        sample_S = batch.sample_BT.to(self.device)[keep_BT]
+        gates_MIN = output.gates if "pixel_values" in inputs else None
+        return ForwardResult(output.nll, sample_S, gates_MIN, batch.ids, batch.sources)
 
     def train_step(
         self,
-        batches: Sequence[MicroBatch],
+        share: Share,
         step: int,
         factor: float,
         votes: Sequence[int] = (),
-        on_batch: Callable[[str], object] = lambda detail: None,
+        on_pass: Callable[[str], object] = lambda detail: None,
     ) -> StepResult:
-        """Forward, backward and update over this rank's micro-batches of one global batch.
+        """Forward, backward and update over this rank's share of one global batch.
 
-        The loss is the mean over all supervised tokens of all ranks and micro-batches, so neither
-        accumulation nor the number of ranks changes it. DeepSpeed averages gradients over ranks,
-        hence the factor of the world size. What dropout draws depends on the seed, the step and the place of the
-        micro-batch, so neither a restart nor another number of ranks changes it.
+        The loss is the mean over all supervised tokens of all ranks and passes, so neither packing, accumulation nor
+        the number of ranks changes it. DeepSpeed averages gradients over ranks, hence the factor of the world size.
+        What dropout draws depends on the seed, the step and the place of the micro-batch, so neither a restart nor
+        another number of ranks changes it; with packing the place is the rank's, and another number of ranks does.
 
         Args:
-            batches: as many micro-batches as the accumulation.
+            share: with as many micro-batches on every rank.
             step: optimiser steps done before this one.
             factor: learning-rate factor on the peak rates.
             votes: small numbers to be summed over the ranks, as many on each.
-            on_batch: called with the number of each micro-batch as it begins, in words.
+            on_pass: called with the number of each forward pass as it begins, in words.
         """
         for group in self.deepspeed.optimizer.param_groups:
             group["lr"] = self.peak_rates[group["name"]] * factor
-        supervised, samples, tokens, bad, *votes = self._count(batches, votes)
+        packs = share.packs_needed(self.config.pack_tokens) if self.config.packs else 0
+        own = [packs, share.num_supervised, len(share.ids), share.num_tokens, share.num_bad, *votes]
+        ranks_RK = self.gather(torch.tensor(own))
+        supervised, samples, tokens, bad, *votes = map(int, ranks_RK[:, 1:].sum(0))
+        count, batches = self._passes(share, packs=int(ranks_RK[:, 0].max()))
         scale = dist.get_world_size() / max(1, supervised)
         forwards = []
         for number, batch in enumerate(batches, start=1):
-            on_batch(f"micro-batch {number} of {len(batches)}")
+            on_pass(f"pass {number} of {count}")
             torch.manual_seed(dropout_seed(self.config.seed, step, batch.place))
+            self.deepspeed.set_gradient_accumulation_boundary(number == count)
             result = self.forward(batch)
             self.deepspeed.backward(result.nll_S.sum() * scale, scale_wrt_gas=False)
             unsharded_norm = self._unsharded_grad_norm()
             self.deepspeed.step()
-            forwards.append(ForwardResult(result.nll_S.detach(), result.sample_S, result.gates_MIN))
+            forwards.append(replace(result, nll_S=result.nll_S.detach()))
         norm = self.deepspeed.get_global_grad_norm() if unsharded_norm is None else unsharded_norm
         return StepResult(forwards, float(norm), samples, tokens, bad, votes)
+
+    def _passes(self, share: Share, packs: int) -> tuple[int, Iterator[MicroBatch]]:
+        """How many forward passes every rank makes of a share, and their batches, each collated as it comes."""
+        if not self.config.packs:
+            return len(share.cuts), share.micro_batches()
+        count = max(1, packs)
+        return count, share.packs(self.config.pack_tokens, count, dist.get_rank())
 
     def _unsharded_grad_norm(self) -> Tensor | None:
         """The gradient norm at ZeRO stage 0, where DeepSpeed clips without reporting it."""
         if self.config.train.zero_stage:
             return None
         return get_total_norm([p.grad for p in self.deepspeed.module.parameters() if p.grad is not None])
-
-    def _count(self, batches: Sequence[MicroBatch], votes: Sequence[int]) -> list[int]:
-        own = [[b.num_supervised, len(b.ids), _real_tokens(b), b.num_bad] for b in batches]
-        counts = torch.cat([torch.tensor(own).sum(0), torch.tensor(votes, dtype=torch.int64)])
-        return [int(count) for count in self.all_reduce(counts)]
 
     def rehearse(self, batch: MicroBatch) -> None:
         """A forward and backward pass with zero weight: finds memory and shape faults early.
@@ -218,13 +236,13 @@ class Engine:
             self.deepspeed.set_gradient_accumulation_boundary(False)
             self.deepspeed.backward(self.forward(batch).nll_S.sum() * 0.0, scale_wrt_gas=False)
         except torch.OutOfMemoryError as error:
+            size, now = "train.micro_batch_size", self.config.train.micro_batch_size
+            if self.config.packs:
+                size, now = "train.pack_tokens", self.config.pack_tokens
             raise torch.OutOfMemoryError(
-                f"the longest batch does not fit: {error}\nLower train.micro_batch_size "
-                f"(now {self.config.train.micro_batch_size}) or data.max_length (now {self.config.data.max_length}), "
-                "set train.activation_checkpointing, or raise train.zero_stage."
+                f"the longest batch does not fit: {error}\nLower {size} (now {now}) or data.max_length (now "
+                f"{self.config.data.max_length}), set train.activation_checkpointing, or raise train.zero_stage."
             ) from error
-        finally:
-            self.deepspeed.set_gradient_accumulation_boundary(None)
 
     def all_reduce(self, values: Tensor, op: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> Tensor:
         """A small tensor reduced over all ranks, as fp64 on the CPU."""
@@ -232,12 +250,14 @@ class Engine:
         dist.all_reduce(on_device, op)
         return on_device.cpu()
 
+    def gather(self, values: Tensor) -> Tensor:
+        """A few numbers of every rank, [K] each, as a table [R, K], fp64 on the CPU."""
+        own_K = values.to(self.device, torch.float64)
+        ranks_RK = own_K.new_empty(dist.get_world_size(), len(own_K))
+        dist.all_gather_into_tensor(ranks_RK, own_K)
+        return ranks_RK.cpu()
+
 
 def dropout_seed(seed: int, step: int, place: tuple[int, int]) -> int:
     """Seed of what dropout draws in the forward pass of a micro-batch."""
     return int(np.random.SeedSequence((seed, step, *place)).generate_state(1, np.uint64)[0])
-
-
-def _real_tokens(batch: MicroBatch) -> int:
-    """Tokens of the samples, without padding and without the dummy row."""
-    return int(batch.inputs["attention_mask"].sum()) if batch.ids else 0

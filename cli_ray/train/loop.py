@@ -11,7 +11,7 @@ from functools import partial
 from typing import Literal
 
 from cli_ray.config import OptimConfig, RunConfig
-from cli_ray.data.collate import MicroBatch
+from cli_ray.data.share import Share
 from cli_ray.data.stream import Stream
 from cli_ray.train.checkpoint.files import Progress
 from cli_ray.train.engine import Engine
@@ -43,8 +43,8 @@ class TrainLoop:
     """Sums over the ranks of what callbacks voted in the newest step."""
     pause: Pause | None = None
     """Set to end after the present step."""
-    batches: list[MicroBatch] = field(default_factory=list)
-    """This rank's share of the newest step."""
+    share: Share = field(default_factory=Share)
+    """Of this rank, of the newest step."""
 
     def fit(self) -> Progress:
         """Trains from `progress` to `total_steps`, or to a pause."""
@@ -64,22 +64,22 @@ class TrainLoop:
     def _train(self) -> None:
         steps = iter(self.stream)
         while self.progress.step < self.total_steps and not self.pause:
-            self.batches = []
+            self.share = Share()
             self.heartbeat.step = self.progress.step + 1
             self.heartbeat.at("data", self.stream.awaited)
             start = time.perf_counter()
-            self.batches = next(steps)
-            self._train_step(self.batches, data_wait_ms=(time.perf_counter() - start) * 1e3)
+            self.share = next(steps)
+            self._train_step(self.share, data_wait_ms=(time.perf_counter() - start) * 1e3)
 
-    def _train_step(self, batches: list[MicroBatch], data_wait_ms: float) -> None:
+    def _train_step(self, share: Share, data_wait_ms: float) -> None:
         start, step = time.perf_counter(), self.progress.step
         votes = {name: vote for callback in self.callbacks for name, vote in callback.vote(self).items()}
         factor = lr_factor(step, self.total_steps, self.config.optim)
         self.heartbeat.at("step")
-        result = self.engine.train_step(batches, step, factor, list(votes.values()), partial(self.heartbeat.at, "step"))
+        result = self.engine.train_step(share, step, factor, list(votes.values()), partial(self.heartbeat.at, "step"))
         timing = Timing(data_wait_ms, (time.perf_counter() - start) * 1e3)
         if self.config.train.stop_on_nan:
-            refuse_non_finite(result, batches, step + 1)
+            refuse_non_finite(result, step + 1)
         self.votes = dict(zip(votes, result.votes, strict=True))
         self.progress = self.progress.after_step(result.samples, result.tokens, result.bad_samples)
         metrics: Metrics | None = None
@@ -87,11 +87,11 @@ class TrainLoop:
             metrics = {
                 **self.progress.model_dump(),
                 "epoch": self.stream.epoch,
-                **step_metrics(self.engine, batches, result, timing),
+                **step_metrics(self.engine, result, timing),
             }
         for callback in self.callbacks:
             self.heartbeat.at("callback", type(callback).__name__)
-            callback.on_step(self, batches, metrics)
+            callback.on_step(self, share, metrics)
 
 
 class Callback:
@@ -111,7 +111,7 @@ class Callback:
         """
         return {}
 
-    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
+    def on_step(self, loop: TrainLoop, share: Share, metrics: Metrics | None) -> None:
         """After an optimiser step; `metrics` is None between log lines."""
 
     def on_end(self, loop: TrainLoop) -> None:

@@ -1,14 +1,12 @@
 """The metrics of a step, reduced over ranks, by every rank for `loop`. Names carry their units."""
 
 import resource
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from cli_ray.data.collate import MicroBatch
 from cli_ray.train.engine import Engine, StepResult
 
 # Legend: M decoder layers, I images, N vision layers, C sources.
@@ -24,7 +22,7 @@ class Timing:
     step_ms: float
 
 
-def step_metrics(engine: Engine, batches: Sequence[MicroBatch], result: StepResult, timing: Timing) -> Metrics:
+def step_metrics(engine: Engine, result: StepResult, timing: Timing) -> Metrics:
     """Loss in all and per source, gates, speed and memory; called by every rank.
 
     Times and memory are those of the slowest and fullest rank, gates those of all images:
@@ -32,7 +30,7 @@ def step_metrics(engine: Engine, batches: Sequence[MicroBatch], result: StepResu
     layer and the n-th tapped vision layer.
     """
     names = [source.label for source in engine.config.data.sources]
-    nll_C, tokens_C = engine.all_reduce(_by_source(batches, result, names))
+    nll_C, tokens_C = engine.all_reduce(_by_source(result, names))
     longest = torch.tensor([timing.data_wait_ms, timing.step_ms, peak_GiB()])
     wait_ms, step_ms, peak = engine.all_reduce(longest, dist.ReduceOp.MAX).tolist()
     seconds = max(1e-9, (wait_ms + step_ms) / 1e3)
@@ -50,13 +48,13 @@ def step_metrics(engine: Engine, batches: Sequence[MicroBatch], result: StepResu
     }
 
 
-def _by_source(batches: Sequence[MicroBatch], result: StepResult, names: list[str]) -> torch.Tensor:
+def _by_source(result: StepResult, names: list[str]) -> torch.Tensor:
     """Summed loss and supervised tokens per source, [2, C]."""
     sums = torch.zeros(2, len(names), dtype=torch.float64)
-    for batch, forward in zip(batches, result.forwards, strict=True):
-        if not batch.ids:
+    for forward in result.forwards:
+        if not forward.ids:
             continue
-        source_B = torch.tensor([names.index(source) for source in batch.sources])
+        source_B = torch.tensor([names.index(source) for source in forward.sources])
         source_S = source_B[forward.sample_S.cpu()]
         sums[0].index_add_(0, source_S, forward.nll_S.cpu().double())
         sums[1].index_add_(0, source_S, torch.ones_like(source_S, dtype=torch.float64))

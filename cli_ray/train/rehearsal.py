@@ -1,4 +1,4 @@
-"""The longest batch a run can meet, made up before the first sample is read.
+"""The longest batch a run can meet, a micro-batch or a pack, made up before the first sample is read.
 
 The trainer builds it to check lengths; each rank trains on it with zero weight, to find memory and shape faults early.
 """
@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from cli_ray.config import RunConfig
-from cli_ray.data.collate import MicroBatch, collate
+from cli_ray.data.collate import MicroBatch, collate, pack
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.sample import IMAGE_MARK, Encoded, Message, Sample
 from cli_ray.errors import UserError
@@ -20,7 +20,8 @@ SIDES = (2304, 1152, 768, 384, 336, 64)
 
 
 def longest_batch(encoder: Encoder, config: RunConfig) -> MicroBatch:
-    """A micro-batch of `train.micro_batch_size` samples of `data.max_length` tokens, all with an image.
+    """A micro-batch of `train.micro_batch_size` samples of `data.max_length` tokens, all with an image; or a pack of
+    `train.pack_tokens` with as many images as fit.
 
     Raises:
         UserError: not even a small image fits into `data.max_length`.
@@ -28,15 +29,24 @@ def longest_batch(encoder: Encoder, config: RunConfig) -> MicroBatch:
     encoded = _largest_image(encoder)
     if encoded is None:
         raise UserError(f"data.max_length = {config.data.max_length} has no room for a single image: raise it")
-    missing = config.data.max_length - len(encoded.input_ids)
+    if config.packs:
+        count, rest = divmod(config.pack_tokens, len(encoded.input_ids))
+        last = _lengthened(encoded, len(encoded.input_ids) + rest)
+        return pack([encoded] * (count - 1) + [last], encoder.pad_token_id, encoder.tiled)
+    longest = _lengthened(encoded, config.data.max_length)
+    return collate([longest] * config.train.micro_batch_size, encoder.pad_token_id, encoder.tiled)
+
+
+def _lengthened(encoded: Encoded, length: int) -> Encoded:
+    """The sample with a longer reply."""
+    missing = length - len(encoded.input_ids)
     text = np.full(missing, encoded.input_ids[-1], dtype=encoded.input_ids.dtype)
-    longest = replace(
+    return replace(
         encoded,
         input_ids=np.concatenate([encoded.input_ids, text]),
         labels=np.concatenate([encoded.labels, text]),
         turns=np.pad(encoded.turns, (0, missing), mode="edge"),
     )
-    return collate([longest] * config.train.micro_batch_size, encoder.pad_token_id, encoder.tiled)
 
 
 def _largest_image(encoder: Encoder) -> Encoded | None:

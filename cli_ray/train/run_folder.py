@@ -3,12 +3,12 @@
 import json
 from typing import Any
 
-from cli_ray.config import InjectionConfig, RunConfig, stored_injection
+from cli_ray.config import InjectionConfig, RunConfig, stored_injection, stored_train
 from cli_ray.errors import UserError
 from cli_ray.storage.folder import Folder
 from cli_ray.storage.lines import Journal, json_line, now, read_journal
 
-PLACE = ("checkpoint.", "cluster.", "evaluation.", "log.")
+PLACE = ("checkpoint.", "cluster.", "evaluation.", "log.", "train.packing", "train.pack_tokens")
 """Fields that decide where and how a run goes on and what is measured, not what is learnt; a start may change them."""
 EVENTS = "events.jsonl"
 """A line for each thing that happens to a run."""
@@ -82,11 +82,11 @@ class RunFolder(Folder):
             UserError: see `check_config`.
         """
         if not self.exists("config.json"):
-            self.write("config.json", json.dumps(_values(config, config.data.lanes), indent=2))
+            _write_config(self, config)
             return False
         if changed := self.check_config(config):
             self.event("config", changed=changed)
-            self.write("config.json", json.dumps(_values(config, load_config(self).lanes), indent=2))
+            _write_config(self, as_begun(config, load_config(self)))
         return True
 
     def check_config(self, config: RunConfig) -> list[str]:
@@ -102,7 +102,8 @@ class RunFolder(Folder):
         if not self.exists("config.json"):
             return []
         old = load_config(self)
-        all_differing = differences(_values(old, old.lanes), _values(config, old.lanes))
+        before, here = (as_begun(config, old).model_dump(mode="json", exclude={"runs_dir"}) for config in (old, config))
+        all_differing = differences(before, here)
         differing = [line for line in all_differing if not line.startswith(PLACE)]
         if differing:
             raise UserError(
@@ -118,15 +119,21 @@ class RunFolder(Folder):
         return all_differing
 
 
-def _values(config: RunConfig, lanes: int) -> dict[str, Any]:
-    """What config.json holds of a config.
+def as_begun(config: RunConfig, begun: RunConfig) -> RunConfig:
+    """The config with what it leaves open as the run's first start had it: the lanes and the packing.
 
     Args:
-        lanes: of the run, for a config that leaves them open.
+        config: of this start.
+        begun: what config.json holds.
     """
-    values = config.model_dump(mode="json", exclude={"runs_dir"})
-    values["data"]["lanes"] = values["data"]["lanes"] or lanes
-    return values
+    data = {"lanes": config.data.lanes or begun.lanes}
+    train = {"packing": begun.packs if config.train.packing is None else config.packs}
+    sections = {"data": config.data.model_copy(update=data), "train": config.train.model_copy(update=train)}
+    return config.model_copy(update=sections)
+
+
+def _write_config(folder: RunFolder, config: RunConfig) -> None:
+    folder.write("config.json", json.dumps(config.model_dump(mode="json", exclude={"runs_dir"}), indent=2))
 
 
 def load_config(folder: RunFolder) -> RunConfig:
@@ -139,7 +146,8 @@ def load_config(folder: RunFolder) -> RunConfig:
     if text is None:
         raise UserError(f"{folder.uri} is not a run folder: it has no config.json")
     values = json.loads(text)
-    return RunConfig.model_validate(values | {"injection": stored_injection(values["injection"])})
+    then = {"injection": stored_injection(values["injection"]), "train": stored_train(values["train"])}
+    return RunConfig.model_validate(values | then)
 
 
 def differences(old: Any, new: Any, field: str = "") -> list[str]:

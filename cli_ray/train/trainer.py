@@ -28,7 +28,7 @@ from cli_ray.train.health.restarts import Launch
 from cli_ray.train.health.run_lock import RunLock, machine_file
 from cli_ray.train.health.supervisor import Check, Supervisor
 from cli_ray.train.rehearsal import longest_batch
-from cli_ray.train.run_folder import RunFolder, load_config
+from cli_ray.train.run_folder import RunFolder, as_begun, load_config
 
 
 def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
@@ -82,14 +82,14 @@ def run_lock(folder: RunFolder) -> RunLock:
 
 
 def prepare(config: RunConfig, folder: RunFolder) -> RunConfig:
-    """Config, base, indices and environment in the run folder; the config with the lanes and the models of the run's
-    first start.
+    """Config, base, indices and environment in the run folder; the config with the lanes, the models and, where it does
+    not say, the packing of the run's first start.
 
     Raises:
         UserError: the folder holds another run, or the data cannot be read or changed, or the models changed.
     """
     resumed = folder.claim(config)
-    config = with_lanes(config, load_config(folder).lanes)
+    config = as_begun(config, load_config(folder))
     config = config.model_copy(update={"model": pin_base(folder, config.model)})
     prepare_index(folder, "index.json", config.data)
     if config.validation.sources:
@@ -182,8 +182,3 @@ def prepare_index(folder: RunFolder, name: str, data: DataConfig) -> Index:
     refuse_lost(index, data)
     folder.write(name, index.to_json())
     return index
-
-
-def with_lanes(config: RunConfig, lanes: int) -> RunConfig:
-    """The config with the lanes of the run, which stay those of its first start."""
-    return config.model_copy(update={"data": config.data.model_copy(update={"lanes": lanes})})

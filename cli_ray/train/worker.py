@@ -60,7 +60,7 @@ def run(loop: TrainLoop, launch: str) -> dict[str, Any]:
     except RunFailedError as error:
         return {"error": str(error), "is_storage": isinstance(error, StorageError)}
     except Exception as error:
-        record(loop.folder, launch, loop.progress.step, loop.rank, loop.batches, error)
+        record(loop.folder, launch, loop.progress.step, loop.rank, loop.share.ids, error)
         raise
     return {
         **progress.model_dump(),
@@ -118,7 +118,7 @@ def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
     partitioning = partition_while_loading(config, device)
     model = build_model(config.model, config.injection, config.lora, dtype=dtype, seed=config.seed)
     heartbeat.at("starting", "DeepSpeed")
-    engine = Engine(model, processor, config, stream.micro_batches_per_step, device)
+    engine = Engine(model, processor, config, device)
     del partitioning
     loop = TrainLoop(
         config=config,

@@ -65,9 +65,9 @@ def _entries(stream: Stream, rank: int, start: int, end: int) -> list[pa.Table]:
     found, step = [], start
     while step < end:
         epoch, first = divmod(step, stream.steps_per_epoch)
-        for batches in islice(stream.iterate(epoch, first), end - step):
+        for share in islice(stream.iterate(epoch, first), end - step):
             step += 1
-            found.append(ledger.entries(step, stream.steps_per_epoch, rank, batches))
+            found.append(ledger.entries(step, stream.steps_per_epoch, rank, share))
     return found
 
 

@@ -127,7 +127,7 @@ def test_the_stream_leaves_out_what_the_audit_says(data: DataConfig, tmp_path: P
         global_batch_size=4,
         read=partial(read_here, sources=index.sources, encoder=encoder),
     )
-    bad = [sample for batches in stream.iterate(0) for batch in batches for sample in batch.bad]
+    bad = [sample for share in stream.iterate(0) for sample in share.bad]
     results = list(result(more, encoder).values())
     assert sum((found.reasons for found in results), Counter()) == sum(
         (Counter({sample.reason: sample.samples}) for sample in bad), Counter()

@@ -1,13 +1,10 @@
-"""The tensors of one forward pass."""
+"""The tensors of one forward pass, padded and packed."""
 
 import numpy as np
-import pytest
 import torch
 
-from cli_ray.data.collate import collate, normalize
-from cli_ray.data.sample import IGNORED, BadSample, Encoded
-
-BAD = BadSample("b", "s", "there", "too long", "very")
+from cli_ray.data.collate import collate, normalize, pack
+from cli_ray.data.sample import IGNORED, Encoded
 
 
 def row(name: str, labels: list[int], tiles: list[int]) -> Encoded:
@@ -20,15 +17,13 @@ def row(name: str, labels: list[int], tiles: list[int]) -> Encoded:
 
 
 def test_padding_labels_and_context() -> None:
-    batch = collate(
-        [row("a", [IGNORED, 11, IGNORED, 13], []), BAD, row("c", [IGNORED, IGNORED, 12], [])], 0, tiled=False
-    )
+    batch = collate([row("a", [IGNORED, 11, IGNORED, 13], []), row("c", [IGNORED, IGNORED, 12], [])], 0, tiled=False)
     assert batch.inputs["input_ids"].tolist() == [[10, 11, 12, 13], [10, 11, 12, 0]]
     assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
     assert batch.labels.tolist() == [[IGNORED, 11, IGNORED, 13], [IGNORED, IGNORED, 12, IGNORED]]
     assert batch.turn_ids.tolist() == [[0, 1, 1, 2], [0, 0, 1, -1]]
-    assert (batch.ids, batch.sources, batch.bad) == (["a", "c"], ["of-a", "of-c"], [BAD])
-    assert batch.num_supervised == 3
+    assert (batch.ids, batch.sources) == (["a", "c"], ["of-a", "of-c"])
+    assert batch.sample_BT.tolist() == [[0] * 4, [1] * 4]
     assert batch.inputs.keys() == {"input_ids", "attention_mask"}
 
 
@@ -47,12 +42,27 @@ def test_tiles_are_padded() -> None:
     assert batch.inputs["batch_num_images"].tolist() == [1, 0, 2]
 
 
-@pytest.mark.parametrize("rows", [[], [BAD, BAD]])
-def test_without_samples_there_is_a_dummy(rows: list[BadSample]) -> None:
-    batch = collate(rows, 5, tiled=True)
-    assert batch.inputs["input_ids"].tolist() == [[5, 5]]
-    assert (batch.ids, batch.bad, batch.num_supervised) == ([], rows, 0)
-    assert batch.inputs["attention_mask"].all()
+def test_without_samples_there_is_a_dummy() -> None:
+    for batch in (collate([], 5, tiled=True), pack([], 5, tiled=True)):
+        assert batch.inputs["input_ids"].tolist() == [[5, 5]]
+        assert batch.labels.tolist() == [[IGNORED, IGNORED]]
+        assert batch.sample_BT.tolist() == [[0, 0]]
+        assert batch.ids == []
+    assert collate([], 5, tiled=True).inputs["attention_mask"].all()
+    assert "attention_mask" not in batch.inputs
+
+
+def test_a_pack_is_one_row_without_padding() -> None:
+    rows = [row("a", [9, 11, IGNORED, 13], [2]), row("b", [10, 12], []), row("c", [IGNORED, 3, 4], [1, 1])]
+    batch = pack(rows, 0, tiled=True, place=(1, 2))
+    assert batch.inputs["input_ids"].tolist() == [[10, 11, 12, 13, 10, 11, 10, 11, 12]]
+    assert batch.inputs["segment_ids"].tolist() == [[0, 0, 0, 0, 1, 1, 2, 2, 2]]
+    assert batch.labels.tolist() == [[IGNORED, 11, IGNORED, 13, IGNORED, 12, IGNORED, 3, 4]]
+    assert batch.turn_ids.tolist() == [[1, 2, 2, 3, 1, 2, 0, 1, 2]]
+    assert batch.inputs["pixel_values"][:, :, 0, 0, 0].tolist() == [[1, 1], [1, 0], [2, 0]]
+    assert batch.inputs["batch_num_images"].tolist() == [1, 0, 2]
+    assert (batch.ids, batch.sources, batch.place) == (["a", "b", "c"], ["of-a", "of-b", "of-c"], (1, 2))
+    assert "attention_mask" not in batch.inputs
 
 
 def test_normalize() -> None:

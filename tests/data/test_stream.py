@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cli_ray.config import DataConfig
-from cli_ray.data.collate import MicroBatch
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.data.reading import read_here
+from cli_ray.data.share import Cut
 from cli_ray.data.stream import Stream
 from cli_ray.errors import UserError
 from cli_ray.model.tiny import tiny_processor
@@ -56,21 +56,21 @@ def stream(
     )
 
 
-def names(batch: MicroBatch) -> tuple[str, ...]:
+def names(cut: Cut) -> tuple[str, ...]:
     """All that stands in a micro-batch."""
-    return (*batch.ids, *(bad.id for bad in batch.bad))
+    return tuple(row.id for row in cut.rows)
 
 
 def steps(one: Stream, epoch: int = 0, first_step: int = 0) -> list[list[tuple[str, ...]]]:
     """The names in each micro-batch of each step."""
-    return [list(map(names, batches)) for batches in one.iterate(epoch, first_step)]
+    return [list(map(names, share.cuts)) for share in one.iterate(epoch, first_step)]
 
 
 def test_every_sample_once_and_bad_ones_as_holes(setup: Setup) -> None:
     one = stream(setup)
-    batches = [batch for found in one.iterate(0) for batch in found]
-    seen = Counter(name for batch in batches for name in batch.ids)
-    bad = {sample.id: sample.reason for batch in batches for sample in batch.bad}
+    shares = list(one.iterate(0))
+    seen = Counter(name for share in shares for name in share.ids)
+    bad = {sample.id: sample.reason for share in shares for sample in share.bad}
     assert seen.total() == len(seen) == 34
     assert bad == {
         "a.tar#4:00004": "broken image",
@@ -108,8 +108,8 @@ def test_a_state_puts_another_stream_where_it_was_taken(setup: Setup) -> None:
     """Over the end of an epoch, and for another number of ranks."""
     one, expected = stream(setup, lanes=2), iter(stream(setup, lanes=2))
     passed = one.steps_per_epoch + 2
-    for batches, same in zip(islice(one, passed), expected, strict=False):
-        assert list(map(names, batches)) == list(map(names, same))
+    for share, same in zip(islice(one, passed), expected, strict=False):
+        assert list(map(names, share.cuts)) == list(map(names, same.cuts))
     state = json.loads(json.dumps(one.state_dict()))
     assert (state["epoch"], state["epoch_step"]) == (1, 2)
     assert len(json.dumps(state)) < 200
@@ -118,7 +118,7 @@ def test_a_state_puts_another_stream_where_it_was_taken(setup: Setup) -> None:
         rank.load_state_dict(state)
         assert rank.state_dict() == state
     for (first, second), whole in zip(islice(zip(*ranks, strict=True), 8), islice(one, 8), strict=True):
-        assert [names(batch) for batch in first + second] == [names(batch) for batch in whole]
+        assert [names(cut) for share in (first, second) for cut in share.cuts] == [names(cut) for cut in whole.cuts]
 
 
 def test_a_stream_that_began_to_read_goes_on_with_what_it_read(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,8 @@ def test_the_state_of_another_order_is_refused(setup: Setup) -> None:
 def test_kinds_come_apart_within_a_window(setup: Setup) -> None:
     index, data, encoder = setup
     wide = data.model_copy(update={"window_samples": 40})
-    batches = [batch for found in stream((index, wide, encoder), lanes=1).iterate(0) for batch in found if batch.ids]
+    shares = stream((index, wide, encoder), lanes=1).iterate(0)
+    batches = [batch for share in shares for batch in share.micro_batches() if batch.ids]
     mixed = [batch for batch in batches if len({name.split("#")[0] for name in batch.ids}) == 2]
     assert len(mixed) <= 1
     assert sum("pixel_values" in batch.inputs for batch in batches) == 11
@@ -180,9 +181,9 @@ def test_ray_data_gives_the_same(setup: Setup) -> None:
     few = index, data.model_copy(update={"window_samples": 16, "prefetch_windows": 1}), encoder
     by_ray, here = (stream(few, world_size=2, by_ray=flag) for flag in (True, False))
     for found, expected in zip(by_ray.iterate(0, 3), here.iterate(0, 3), strict=True):
-        for batch, other in zip(found, expected, strict=True):
-            assert names(batch) == names(other)
-            assert batch.bad == other.bad
+        assert list(map(names, found.cuts)) == list(map(names, expected.cuts))
+        assert found.bad == expected.bad
+        for batch, other in zip(found.micro_batches(), expected.micro_batches(), strict=True):
             assert all(batch.inputs[key].equal(other.inputs[key]) for key in other.inputs | batch.inputs)
             assert batch.labels.equal(other.labels)
     early = by_ray.iterate(1)

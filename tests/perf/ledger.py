@@ -77,27 +77,27 @@ def names(index: Index, order: Order, lane: int) -> list[str]:
 
 def write_epoch(folder: Folder, index: Index, order: Order) -> float:
     """Writes the ledger of one epoch; returns ms per step of one rank whose share is the whole batch."""
-    lanes, share = [names(index, order, lane) for lane in range(RANKS)], BATCH // RANKS
+    lanes, size = [names(index, order, lane) for lane in range(RANKS)], BATCH // RANKS
     last = order.steps_per_epoch
     for begin in range(0, last, EVERY):
         end = min(begin + EVERY, last)
         rows = []
         for step in range(begin + 1, end + 1):
             for rank, lane in enumerate(lanes):
-                rows.append(ledger.entries(step, last, rank, [batch(lane[(step - 1) * share : step * share])]))
+                rows.append(ledger.entries(step, last, rank, share_of(lane[(step - 1) * size : step * size])))
         began = time.perf_counter()
         ledger.write(folder, end, ledger.merge(rows))
         wrote = time.perf_counter() - began
     print(f"merging and writing the last file: {wrote:.2f} s for {end - begin} steps")
-    whole = [batch(lanes[0][:BATCH])]
+    whole = share_of(lanes[0][:BATCH])
     began = time.perf_counter()
     for step in range(1, 501):
         ledger.entries(step, last, 0, whole)
     return (time.perf_counter() - began) * 2
 
 
-def batch(ids: list[str]) -> Any:
-    """As much of a micro-batch as a ledger looks at."""
+def share_of(ids: list[str]) -> Any:
+    """As much of a share as a ledger looks at."""
     return cast(Any, SimpleNamespace(ids=ids, sources=["laion"] * len(ids), bad=[]))
 
 

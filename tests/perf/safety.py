@@ -18,11 +18,13 @@ from statistics import median
 from types import SimpleNamespace
 from typing import cast
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
 from cli_ray.config import RunConfig
-from cli_ray.data.collate import MicroBatch
+from cli_ray.data.sample import Encoded
+from cli_ray.data.share import Cut, Share
 from cli_ray.data.stream import Stream
 from cli_ray.model.tiny import tiny_processor
 from cli_ray.train.callbacks.checkpointer import Checkpointer
@@ -44,7 +46,7 @@ class Clock(Callback):
     def __init__(self) -> None:
         self.times: list[float] = []
 
-    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
+    def on_step(self, loop: TrainLoop, share: Share, metrics: Metrics | None) -> None:
         self.times.append(time.perf_counter())
 
 
@@ -52,15 +54,15 @@ class Clock(Callback):
 class Same:
     """A stream whose every step is the same."""
 
-    batches: list[MicroBatch]
+    share: Share
     epoch: int = 0
     epoch_step: int = 0
     steps_per_epoch: int = 1000
     state: dict[str, int] = field(default_factory=dict)
 
-    def __iter__(self) -> Iterator[list[MicroBatch]]:
+    def __iter__(self) -> Iterator[Share]:
         while True:
-            yield self.batches
+            yield self.share
 
     def awaited(self) -> str:
         return "nothing"
@@ -69,14 +71,19 @@ class Same:
         return self.state
 
 
-def batch_of(shape: Shape, samples: int) -> MicroBatch:
+def share_of(shape: Shape, samples: int) -> Share:
     """One image and 64 tokens of text a sample."""
     inputs = inputs_of(shape, samples, "cpu", torch.float32)
     labels = inputs.pop("labels")
-    inputs["pixel_values"] = (inputs["pixel_values"].clamp(-2, 2) * 60 + 128).to(torch.uint8)
-    context = (labels != -100).cumsum(1) == 0
-    ids = [f"shard-{number:05d}.tar#{number}:{number:09d}" for number in range(samples)]
-    return MicroBatch(inputs, labels, context, ids, ["images"] * samples, [], (0, 0))
+    pixels = (inputs["pixel_values"].clamp(-2, 2) * 60 + 128).to(torch.uint8)
+    turns = (labels != -100).cumsum(1)
+    ids_BT, labels_BT, turns_BT = (x.numpy().astype(np.int32) for x in (inputs["input_ids"], labels, turns))
+    size = np.array([[336, 336]], np.int32)
+    rows = []
+    for i in range(samples):
+        name, images = f"shard-{i:05d}.tar#{i}:{i:09d}", [pixels[i : i + 1].numpy()]
+        rows.append(Encoded(name, "images", ids_BT[i], labels_BT[i], images, size, turns_BT[i]))
+    return Share([Cut(rows, (0, 0))])
 
 
 def config_of(folder: Path, samples: int, every: int) -> RunConfig:
@@ -96,14 +103,14 @@ def config_of(folder: Path, samples: int, every: int) -> RunConfig:
     )
 
 
-def run(engine: Engine, config: RunConfig, batch: MicroBatch, callbacks: list[Callback], steps: int) -> list[float]:
+def run(engine: Engine, config: RunConfig, share: Share, callbacks: list[Callback], steps: int) -> list[float]:
     """Seconds of each step of a round."""
     clock = Clock()
     heartbeat = cast(Heartbeat, SimpleNamespace(at=lambda *place: None, step=0, stop_reason=None))
     loop = TrainLoop(
         config=config,
         engine=engine,
-        stream=cast(Stream, Same([batch])),
+        stream=cast(Stream, Same(share)),
         folder=RunFolder(config.folder),
         callbacks=[*callbacks, clock],
         heartbeat=heartbeat,
@@ -137,14 +144,14 @@ def report(shape: Shape, folder: Path, samples: int, every: int, rounds: int) ->
     """Runs the rounds in turn."""
     config = config_of(folder, samples, every)
     engine = Engine(
-        with_injection(build(shape, "cpu", torch.float32)), tiny_processor("llava"), config, 1, torch.device("cpu")
+        with_injection(build(shape, "cpu", torch.float32)), tiny_processor("llava"), config, torch.device("cpu")
     )
-    batch = batch_of(shape, samples)
-    run(engine, config, batch, [], 4)
+    share = share_of(shape, samples)
+    run(engine, config, share, [], 4)
     times: dict[bool, list[list[float]]] = {False: [], True: []}
     for number in range(2 * rounds):
         safe = number % 2 == 1
-        times[safe].append(run(engine, config, batch, callbacks() if safe else [], every))
+        times[safe].append(run(engine, config, share, callbacks() if safe else [], every))
     plain, safe_times = ([second for one in times[safe] for second in one] for safe in (False, True))
     checkpoint = complete_checkpoints(RunFolder(config.folder))[-1]
     size = sum(file.size for file in checkpoint.files.values())

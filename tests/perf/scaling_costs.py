@@ -151,7 +151,7 @@ def _collated(rows: list[Encoded], encoder: Encoder) -> float:
     """Seconds per sample of one micro-batch."""
     table = to_table(rows)
     start = clock()
-    collate(list(from_table(table)), encoder.pad_token_id, encoder.tiled)
+    collate([row for row in from_table(table) if isinstance(row, Encoded)], encoder.pad_token_id, encoder.tiled)
     return (clock() - start) / len(rows)
 
 
@@ -166,10 +166,8 @@ def _look(ranks: int) -> float:
 def _record(ranks: int) -> tuple[float, float]:
     """Seconds and bytes of a sample on rank 0, which merges what every rank gathered in 20 steps of a micro-batch."""
     ids = [f"images/{number:012d}.jpg#{number}:{number:012d}" for number in range(MICRO_BATCH)]
-    batch = cast(Any, SimpleNamespace(ids=ids, sources=["mix665k"] * MICRO_BATCH, bad=[]))
-    tables = [
-        ledger.merge([ledger.entries(step, 100, rank, [batch]) for step in range(1, 21)]) for rank in range(ranks)
-    ]
+    share = cast(Any, SimpleNamespace(ids=ids, sources=["mix665k"] * MICRO_BATCH, bad=[]))
+    tables = [ledger.merge([ledger.entries(step, 100, rank, share) for step in range(1, 21)]) for rank in range(ranks)]
     count = 20 * MICRO_BATCH
     return _seconds(lambda: ledger.merge(tables), 1) / (count * ranks), len(pickle.dumps(tables[0])) / count
 

@@ -26,10 +26,10 @@ def accumulation_errors(stages: Sequence[int], micro_batches: int) -> list[float
 
 
 def _error(case: Case, micro_batches: int) -> float:
-    single = ScenarioRun(case, micro_batches=1)
+    single = ScenarioRun(case)
     batches = [batch for step in range(micro_batches // GLOBAL_BATCH) for batch in single.batches(step)]
     expected: Tensor = sum((_gradient(single, [batch]) for batch in batches), torch.zeros(()))
-    found = _gradient(ScenarioRun(case, micro_batches), batches)
+    found = _gradient(ScenarioRun(case), batches)
     # DeepSpeed averages over micro-batches only what its caller has not scaled, so both are plain sums.
     return float((found - expected).norm() / expected.norm())
 
@@ -42,6 +42,7 @@ def _gradient(run: ScenarioRun, batches: Sequence[MicroBatch]) -> Tensor:
     for group in engine.optimizer.param_groups:
         group["lr"] = 0.0
     for number, batch in enumerate(batches, start=1):
+        engine.set_gradient_accumulation_boundary(number == len(batches))
         engine.backward(run.engine.forward(batch).nll_S.sum(), scale_wrt_gas=False)
         if number == len(batches):
             trained = [parameter for parameter in engine.module.parameters() if parameter.requires_grad]

@@ -75,7 +75,7 @@ def _train_to(case: Case, folder: RunFolder, last: int) -> dict[str, Any]:
     losses = []
     for step in range(complete[-1].progress.step if complete else 0, last):
         factor = lr_factor(step, STEPS, trained.config.optim)
-        losses.append(mean_loss(engine, engine.train_step(trained.batches(step), step, factor).forwards))
+        losses.append(mean_loss(engine, engine.train_step(trained.share(step), step, factor).forwards))
     save(folder, last, trained)
     optimizer = engine.deepspeed.optimizer
     states = getattr(optimizer, "optimizer", optimizer).state.values()

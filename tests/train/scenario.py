@@ -11,18 +11,21 @@ import torch.distributed as dist
 from PIL import Image
 
 from cli_ray.config import RunConfig
-from cli_ray.data.collate import MicroBatch, collate
+from cli_ray.data.collate import MicroBatch
 from cli_ray.data.encoder import Encoder
-from cli_ray.data.sample import Message, Sample
+from cli_ray.data.sample import BadSample, Message, Row, Sample
+from cli_ray.data.share import Cut, Share
 from cli_ray.model.build import build_model, load_processor
 from cli_ray.train.checkpoint.files import Checkpoint, Progress
 from cli_ray.train.checkpoint.write import commit, take_snapshot, write_shards
 from cli_ray.train.engine import Engine, ForwardResult, partition_while_loading
 from cli_ray.train.rehearsal import longest_batch
 from cli_ray.train.run_folder import RunFolder
+from tests.model.batches import open_gates
 
 STEPS = 4
 GLOBAL_BATCH = 8
+HOLE = BadSample("hole", "demo", "there", "too long", "very")
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,12 @@ class Case:
     """Parts differ in learning rate and weight decay."""
     precision: str = "fp32"
     rehearse: bool = False
+    packing: bool = False
+    max_length: int = 512
+    opened: bool = False
+    """Gates are open from the start, so that every parameter has a gradient."""
+    bad: tuple[int, ...] = ()
+    """Samples of each step that are quarantined."""
 
 
 def config_of(case: Case) -> RunConfig:
@@ -67,7 +76,7 @@ def config_of(case: Case) -> RunConfig:
                 "agf": {"num_heads": 2, "hidden_size": 8},
             },
             "lora": {"rank": 4, "dropout": case.dropout} if case.lora else {},
-            "data": {"sources": [{"path": "none", "name": "demo"}], "max_length": 512},
+            "data": {"sources": [{"path": "none", "name": "demo"}], "max_length": case.max_length},
             "optim": parts,
             "train": {
                 "global_batch_size": GLOBAL_BATCH,
@@ -75,6 +84,8 @@ def config_of(case: Case) -> RunConfig:
                 "precision": case.precision,
                 "zero_stage": case.zero_stage,
                 "activation_checkpointing": case.checkpointing,
+                "packing": case.packing,
+                "pack_tokens": case.max_length,
             },
             "cluster": {"gpus_per_worker": 0},
         }
@@ -113,9 +124,9 @@ def save(folder: RunFolder, step: int, trained: "ScenarioRun") -> None:
 
 
 class ScenarioRun:
-    """This rank's engine and batches; `micro_batches` per step in place of its share of the global batch."""
+    """This rank's engine and samples."""
 
-    def __init__(self, case: Case, micro_batches: int | None = None) -> None:
+    def __init__(self, case: Case) -> None:
         self.case, self.config = case, config_of(case)
         device = torch.device("cpu")
         partitioning = partition_while_loading(self.config, device)
@@ -124,23 +135,30 @@ class ScenarioRun:
         model = build_model(
             self.config.model, self.config.injection, self.config.lora, dtype=dtype, seed=self.config.seed
         )
+        if case.opened:
+            open_gates(model)
         self.encoder = Encoder(processor, self.config.data)
         self.slots = math.ceil(GLOBAL_BATCH / case.micro_batch / dist.get_world_size())
-        self.engine = Engine(model, processor, self.config, micro_batches or self.slots, device)
+        self.engine = Engine(model, processor, self.config, device)
         del partitioning
 
     def step(self, step: int) -> float:
         """Trains one step; its loss."""
-        return mean_loss(self.engine, self.engine.train_step(self.batches(step), step, factor=1.0).forwards)
+        return mean_loss(self.engine, self.engine.train_step(self.share(step), step, factor=1.0).forwards)
+
+    def share(self, step: int) -> Share:
+        """This rank's share of a step; micro-batches without samples where there are more ranks' slots than samples."""
+        rows: list[Row] = [self.encoder(sample) for sample in samples(step)]
+        for number in self.case.bad:
+            rows[number] = HOLE
+        size, first = self.case.micro_batch, dist.get_rank() * self.slots
+        slots = range(first, first + self.slots)
+        cuts = [Cut(rows[slot * size : (slot + 1) * size], (slot, 0)) for slot in slots]
+        return Share(cuts, self.encoder.pad_token_id, self.encoder.tiled)
 
     def batches(self, step: int) -> list[MicroBatch]:
-        """This rank's micro-batches of a step; empty ones where there are more ranks' slots than micro-batches."""
-        rows = [self.encoder(sample) for sample in samples(step)]
-        size, first = self.case.micro_batch, dist.get_rank() * self.slots
-        return [
-            collate(rows[slot * size : (slot + 1) * size], self.encoder.pad_token_id, self.encoder.tiled, (slot, 0))
-            for slot in range(first, first + self.slots)
-        ]
+        """This rank's micro-batches of a step."""
+        return list(self.share(step).micro_batches())
 
 
 def _run(case: Case) -> list[float]:

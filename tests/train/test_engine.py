@@ -92,9 +92,9 @@ def test_dropout_does_not_depend_on_ranks_or_accumulation() -> None:
 
 
 def test_deepspeed_config_carries_the_run_config() -> None:
-    config = deepspeed_config(config_of(Case(zero_stage=3, micro_batch=2)), accumulation=4)
+    config = deepspeed_config(config_of(Case(zero_stage=3, micro_batch=2)))
     assert config["zero_optimization"]["stage"] == 3
-    assert (config["train_micro_batch_size_per_gpu"], config["gradient_accumulation_steps"]) == (2, 4)
+    assert config["train_micro_batch_size_per_gpu"] == 2
     assert config["bf16"] == {"enabled": False}
 
 

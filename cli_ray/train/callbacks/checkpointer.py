@@ -10,7 +10,7 @@ import torch
 
 from cli_ray.config import RunConfig
 from cli_ray.data import ledger
-from cli_ray.data.collate import MicroBatch
+from cli_ray.data.share import Share
 from cli_ray.errors import StorageError
 from cli_ray.text import say
 from cli_ray.train.callbacks.evaluations import awaited
@@ -52,7 +52,7 @@ class Checkpointer(Callback):
         failed = ended and self._background.fault is not None
         return {"written": int(ended and not failed), "unwritten": int(failed)}
 
-    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
+    def on_step(self, loop: TrainLoop, share: Share, metrics: Metrics | None) -> None:
         if self._pending and loop.votes["written"] + loop.votes["unwritten"] == loop.world_size:
             self._settle(loop, loop.votes["unwritten"])
         step = loop.progress.step

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from cli_ray.config import RunConfig
-from cli_ray.data.collate import MicroBatch
+from cli_ray.data.share import Share
 from cli_ray.storage.lines import now, read_journal
 from cli_ray.text import say
 from cli_ray.train.loop import Callback, TrainLoop
@@ -48,7 +48,7 @@ def join_results(folder: RunFolder) -> None:
 class ResultJoiner(Callback):
     """Looks for new results whenever a checkpoint is written; those that come later are joined by the driver."""
 
-    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
+    def on_step(self, loop: TrainLoop, share: Share, metrics: Metrics | None) -> None:
         if loop.progress.step % loop.config.checkpoint.every == 0:
             try:
                 join_results(loop.folder)

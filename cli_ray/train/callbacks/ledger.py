@@ -4,7 +4,7 @@ import pyarrow as pa
 import torch.distributed as dist
 
 from cli_ray.data import ledger
-from cli_ray.data.collate import MicroBatch
+from cli_ray.data.share import Share
 from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
 
@@ -19,9 +19,9 @@ class Ledger(Callback):
         if loop.rank == 0:
             ledger.truncate(loop.folder, loop.progress.step)
 
-    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
+    def on_step(self, loop: TrainLoop, share: Share, metrics: Metrics | None) -> None:
         steps_per_epoch = loop.stream.steps_per_epoch
-        self._rows.append(ledger.entries(loop.progress.step, steps_per_epoch, loop.rank, batches))
+        self._rows.append(ledger.entries(loop.progress.step, steps_per_epoch, loop.rank, share))
 
     def take(self, loop: TrainLoop) -> pa.Table | None:
         """The rows of all ranks since the last call, which are then forgotten here; called by every rank.

@@ -3,7 +3,7 @@
 import json
 import math
 
-from cli_ray.data.collate import MicroBatch
+from cli_ray.data.share import Share
 from cli_ray.storage.lines import Journal, now
 from cli_ray.text import say
 from cli_ray.train.loop import Callback, TrainLoop
@@ -20,7 +20,7 @@ class MetricsFile(Callback):
             loop.folder.write(METRICS, "".join(f"{line}\n" for line in lines))
         self._file = Journal(loop.folder, METRICS)
 
-    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
+    def on_step(self, loop: TrainLoop, share: Share, metrics: Metrics | None) -> None:
         if metrics is not None:
             self._file.add(json.dumps({"time": now(), **finite(metrics)}, allow_nan=False))
 
@@ -31,7 +31,7 @@ class MetricsFile(Callback):
 class Console(Callback):
     """Prints the metrics of a step; Ray carries the line to the driver."""
 
-    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
+    def on_step(self, loop: TrainLoop, share: Share, metrics: Metrics | None) -> None:
         if metrics is not None:
             say(step_line(metrics, loop.total_steps))
 

@@ -4,7 +4,7 @@ import time
 
 import ray.train
 
-from cli_ray.data.collate import MicroBatch
+from cli_ray.data.share import Share
 from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
 
@@ -26,7 +26,7 @@ class Pauser(Callback):
         look = loop.rank == 0 and time.monotonic() - self._looked > LOOK_S
         return {"stop": int(loop.heartbeat.stop_reason is not None), "look": int(look)}
 
-    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
+    def on_step(self, loop: TrainLoop, share: Share, metrics: Metrics | None) -> None:
         if loop.votes["stop"]:
             loop.pause = "stopped"
         elif loop.votes["look"]:

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import torch.distributed as dist
 
-from cli_ray.data.collate import MicroBatch
 from cli_ray.data.quarantine import Quarantine, allowed
+from cli_ray.data.share import Share
 from cli_ray.storage.lines import Journal
 from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
@@ -23,18 +23,17 @@ class Quarantiner(Callback):
         self._own.resume([line for text in texts for line in text.split("\n")], counted=loop.rank == 0)
         self._bad = loop.progress.bad_samples
 
-    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
-        for batch in batches:
-            self._own.add(batch.bad)
+    def on_step(self, loop: TrainLoop, share: Share, metrics: Metrics | None) -> None:
+        self._own.add(share.bad)
         # `progress` counts the bad samples of all ranks since the run's first start: so all ranks stop here or none,
         # and a resumed run stops at the same step as one that was never disturbed.
         before, self._bad = self._bad, loop.progress.bad_samples
         if self._bad == before:
             return
-        samples, share = loop.stream.samples_per_epoch, loop.config.data.max_bad_share
+        samples, limit = loop.stream.samples_per_epoch, loop.config.data.max_bad_share
         epochs = -(-loop.progress.step // loop.stream.steps_per_epoch)
-        if self._bad > allowed(samples * epochs, share):
-            raise self._of_all_ranks(loop.world_size).too_many(self._bad, samples, epochs, share)
+        if self._bad > allowed(samples * epochs, limit):
+            raise self._of_all_ranks(loop.world_size).too_many(self._bad, samples, epochs, limit)
 
     def on_end(self, loop: TrainLoop) -> None:
         self._file.close()

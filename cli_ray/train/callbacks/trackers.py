@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from cli_ray import registry
 from cli_ray.config.train import Sink
-from cli_ray.data.collate import MicroBatch
+from cli_ray.data.share import Share
 from cli_ray.errors import UserError
 from cli_ray.text import say
 from cli_ray.train.callbacks.services import Line, Run, Service, State
@@ -54,7 +54,7 @@ class Tracker(Callback):
         self._delivery = Delivery(self._name, SERVICES[self._name](), loop)
         self._delivery.start()
 
-    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
+    def on_step(self, loop: TrainLoop, share: Share, metrics: Metrics | None) -> None:
         if metrics is not None and self._delivery is not None:
             flat = flatten(metrics, loop.engine.layers)
             named = {self._legal.get(name, name): value for name, value in flat.items()}

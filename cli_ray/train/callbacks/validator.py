@@ -2,7 +2,7 @@
 
 import torch
 
-from cli_ray.data.collate import MicroBatch
+from cli_ray.data.share import Share
 from cli_ray.data.stream import Stream
 from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
@@ -15,7 +15,7 @@ class Validator(Callback):
         self.stream = stream
         self.max_samples = max_samples
 
-    def on_step(self, loop: TrainLoop, batches: list[MicroBatch], metrics: Metrics | None) -> None:
+    def on_step(self, loop: TrainLoop, share: Share, metrics: Metrics | None) -> None:
         step = loop.progress.step
         if step % loop.config.validation.every and step != loop.total_steps:
             return
@@ -31,12 +31,10 @@ class Validator(Callback):
         total = torch.zeros(4, dtype=torch.float64)
         loop.engine.deepspeed.eval()
         with torch.no_grad():
-            for number, batches in enumerate(self.stream.iterate(0, 0), start=1):
+            for number, share in enumerate(self.stream.iterate(0, 0), start=1):
                 loop.heartbeat.at("validation", f"batch {number}")
-                own = torch.zeros(4, dtype=torch.float64)
-                for batch in batches:
-                    nll_S = loop.engine.forward(batch).nll_S
-                    own += torch.tensor([nll_S.sum().item(), nll_S.numel(), len(batch.ids), batch.num_bad])
+                nll = sum(loop.engine.forward(batch).nll_S.sum().item() for batch in share.micro_batches())
+                own = torch.tensor([nll, share.num_supervised, len(share.ids), share.num_bad], dtype=torch.float64)
                 total += loop.engine.all_reduce(own)
                 if total[2] >= self.max_samples:
                     break

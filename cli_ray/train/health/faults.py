@@ -15,7 +15,6 @@ import torch.distributed as dist
 from pydantic import BaseModel, ConfigDict
 from ray.exceptions import RayError
 
-from cli_ray.data.collate import MicroBatch
 from cli_ray.errors import RunFailedError, UserError
 from cli_ray.train.engine import StepResult
 from cli_ray.train.run_folder import RunFolder
@@ -53,9 +52,7 @@ class Fault(BaseModel):
         )
 
 
-def record(
-    folder: RunFolder, launch: str, step: int | None, rank: int, batches: list[MicroBatch], error: BaseException
-) -> None:
+def record(folder: RunFolder, launch: str, step: int | None, rank: int, ids: list[str], error: BaseException) -> None:
     """Writes down what failed in a step, or at the start, unless another try may well go better.
 
     So it does where storage or a node failed, or where a collective only says that another rank is gone.
@@ -68,7 +65,7 @@ def record(
         rank=rank,
         kind=type(error).__name__,
         message=_advice(str(error), error),
-        ids=[name for batch in batches for name in batch.ids],
+        ids=ids,
         final=isinstance(error, UserError),
     )
     folder.write(f"faults/{launch}/{uuid4().hex}.json", fault.model_dump_json(indent=2))
@@ -92,7 +89,7 @@ def verdict(folder: RunFolder, launch: str, repeats: int = REPEATS) -> str | Non
     return None
 
 
-def refuse_non_finite(result: StepResult, batches: list[MicroBatch], step: int) -> None:
+def refuse_non_finite(result: StepResult, step: int) -> None:
     """Stops a run whose gradient is NaN or infinite; called by every rank.
 
     Raises:
@@ -102,8 +99,8 @@ def refuse_non_finite(result: StepResult, batches: list[MicroBatch], step: int) 
     if math.isfinite(result.grad_norm) and result.grad_norm >= 0:
         return
     own = [
-        batch.ids[row]
-        for batch, forward in zip(batches, result.forwards, strict=True)
+        forward.ids[row]
+        for forward in result.forwards
         for row in sorted(set(forward.sample_S[~forward.nll_S.isfinite()].tolist()))
     ]
     ranks: list[list[str]] = [[] for _ in range(dist.get_world_size())]
@@ -121,6 +118,7 @@ def _listed(ids: list[str]) -> str:
 
 
 def _advice(message: str, error: Any) -> str:
-    if isinstance(error, torch.OutOfMemoryError) and "train.micro_batch_size" not in message:
-        return f"{message}\nLower train.micro_batch_size or data.max_length, or set train.activation_checkpointing"
+    if isinstance(error, torch.OutOfMemoryError) and "data.max_length" not in message:
+        fields = "train.pack_tokens (without packing train.micro_batch_size) or data.max_length"
+        return f"{message}\nLower {fields}, or set train.activation_checkpointing"
     return message

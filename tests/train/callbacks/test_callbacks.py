@@ -1,14 +1,13 @@
 import json
 import math
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 from cli_ray.config import DataConfig, LogConfig, ModelConfig, RunConfig, SourceConfig
-from cli_ray.data.collate import collate
 from cli_ray.data.sample import BadSample
+from cli_ray.data.share import Cut, Share
 from cli_ray.train.callbacks.log import MetricsFile, step_line
 from cli_ray.train.callbacks.quarantiner import Quarantiner
 from cli_ray.train.callbacks.trackers import flatten
@@ -68,8 +67,8 @@ def test_metrics_file_drops_the_steps_that_are_redone(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps({"step": step}) + "\n" for step in (1, 2, 3, 4)) + '{"step": 5, "lo')
     callback, loop = MetricsFile(), loop_at(tmp_path, step=2)
     callback.on_start(loop)
-    callback.on_step(loop, [], METRICS)
-    callback.on_step(loop, [], None)
+    callback.on_step(loop, Share(), METRICS)
+    callback.on_step(loop, Share(), None)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert datetime.fromisoformat(lines[-1]["time"]).utcoffset() == timedelta(0)
@@ -84,7 +83,7 @@ def test_a_bad_sample_that_comes_again_to_another_rank_is_written_once(tmp_path:
         loop = loop_at(tmp_path, step=2)
         loop.rank = rank
         callback.on_start(loop)
-        callback.on_step(loop, [replace(collate([], pad_token_id=0, tiled=False), bad=[bad])], None)
+        callback.on_step(loop, Share([Cut([bad], (0, 0))]), None)
     assert [path.name for path in (tmp_path / "quarantine").iterdir()] == ["rank1.jsonl"]
 
 

@@ -81,9 +81,9 @@ def train(folder: str, first: int, last: int, broken: list[int]) -> str:
             sums = loop.engine.all_reduce(torch.tensor(list(votes.values())))
             loop.votes = dict(zip(votes, map(int, sums), strict=True))
             loop.progress = Progress(step=step)
-            batch: Any = SimpleNamespace(ids=[f"a.tar#{step}{loop.rank}"], sources=["a.tar"], bad=[])
+            share: Any = SimpleNamespace(ids=[f"a.tar#{step}{loop.rank}"], sources=["a.tar"], bad=[])
             for callback in (ledger, one):
-                callback.on_step(given, [batch], None)
+                callback.on_step(given, share, None)
         one.on_end(given)
     except RunFailedError as error:
         return str(error)

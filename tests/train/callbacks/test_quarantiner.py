@@ -1,7 +1,7 @@
 """When a run stops for its bad samples, by the stream's own order and without a model."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -10,11 +10,9 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
-import torch
 import torch.distributed as dist
 
 from cli_ray.config import DataConfig, ModelConfig, RunConfig
-from cli_ray.data.collate import MicroBatch
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.data.quarantine import TooManyBadSamplesError
@@ -47,17 +45,12 @@ def index(data: DataConfig) -> Index:
 
 @pytest.fixture(autouse=True)
 def _light(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One rank, and micro-batches without tensors."""
+    """One rank."""
 
     def gather(ranks: list[Any], own: Any) -> None:
         ranks[0] = own
 
-    def collate(rows: Sequence[Row], pad_token_id: int, tiled: bool, place: tuple[int, int]) -> MicroBatch:
-        none, bad = torch.zeros(0), [row for row in rows if isinstance(row, BadSample)]
-        return MicroBatch({}, none, none, [row.id for row in rows if isinstance(row, Encoded)], [], bad, place)
-
     monkeypatch.setattr(dist, "all_gather_object", gather)
-    monkeypatch.setattr("cli_ray.data.stream.collate", collate)
 
 
 def read(windows: Iterable[list[Task]], bad: set[int]) -> Iterator[list[Row]]:
@@ -105,10 +98,9 @@ def steps_of(
     )
     callback = Quarantiner()
     callback.on_start(cast(TrainLoop, loop))
-    for batches in islice(stream, epochs * stream.steps_per_epoch - progress.step):
-        good, lost = sum(len(batch.ids) for batch in batches), sum(batch.num_bad for batch in batches)
-        loop.progress = loop.progress.after_step(good, 0, lost)
-        callback.on_step(cast(TrainLoop, loop), batches, None)
+    for share in islice(stream, epochs * stream.steps_per_epoch - progress.step):
+        loop.progress = loop.progress.after_step(len(share.ids), 0, share.num_bad)
+        callback.on_step(cast(TrainLoop, loop), share, None)
     return cast(Progress, loop.progress)
 
 

@@ -19,6 +19,7 @@ from mlflow.utils.validation import _validate_metric_name
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cli_ray.config.train import Sink
+from cli_ray.data.share import Share
 from cli_ray.errors import UserError
 from cli_ray.train.callbacks import trackers
 from cli_ray.train.callbacks.services import Line, Run, State
@@ -45,7 +46,7 @@ def track(name: Sink, folder: Path, *steps: int) -> None:
     loop.pause = None
     tracker.on_start(loop)
     for step in steps:
-        tracker.on_step(loop, [], {**METRICS, "step": step})
+        tracker.on_step(loop, Share(), {**METRICS, "step": step})
     tracker.on_end(loop)
 
 
@@ -135,7 +136,7 @@ def test_a_service_that_fails_says_so_once_and_gets_all_later(
     loop.pause = None
     tracker.on_start(loop)
     for step in (1, 2, 3):
-        tracker.on_step(loop, [], {**METRICS, "step": step})
+        tracker.on_step(loop, Share(), {**METRICS, "step": step})
     until = time.monotonic() + 10
     while len(service.steps) < 3 and time.monotonic() < until:
         time.sleep(0.01)
@@ -237,7 +238,7 @@ def test_wandb_that_is_killed_in_between_begins_again(tmp_path: Path, capsys: py
     tracker, loop = Tracker("wandb"), loop_at(tmp_path, step=0)
     loop.pause = None
     tracker.on_start(loop)
-    tracker.on_step(loop, [], {**METRICS, "step": 1})
+    tracker.on_step(loop, Share(), {**METRICS, "step": 1})
     delivery = tracker._delivery
     assert delivery is not None
     until = time.monotonic() + 30
@@ -249,7 +250,7 @@ def test_wandb_that_is_killed_in_between_begins_again(tmp_path: Path, capsys: py
     step = 1
     while len(list(tmp_path.glob("wandb/offline-run-*"))) < 2 and time.monotonic() < until:
         step += 1
-        tracker.on_step(loop, [], {**METRICS, "step": step})
+        tracker.on_step(loop, Share(), {**METRICS, "step": step})
         time.sleep(0.2)
     tracker.on_end(loop)
     assert len(list(tmp_path.glob("wandb/offline-run-*"))) == 2

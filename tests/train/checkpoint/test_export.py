@@ -8,6 +8,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from cli_ray.data.collate import collate, normalize
 from cli_ray.data.encoder import Encoder
+from cli_ray.data.sample import Encoded
 from cli_ray.train.checkpoint.export import export
 from tests.model.originals import original
 from tests.train.ranks import on_ranks
@@ -18,7 +19,11 @@ def loss_of(model: torch.nn.Module, folder: Path, case: Case) -> float:
     """Loss of the first batch of the scenario, by an exported model and its exported processor."""
     processor = AutoProcessor.from_pretrained(folder)
     encoder = Encoder(processor, config_of(case).data)
-    batch = collate([encoder(sample) for sample in samples(0)], encoder.pad_token_id, encoder.tiled)
+    batch = collate(
+        [row for sample in samples(0) if isinstance(row := encoder(sample), Encoded)],
+        encoder.pad_token_id,
+        encoder.tiled,
+    )
     images = processor.image_processor
     pixels = normalize(batch.inputs["pixel_values"], images.image_mean, images.image_std, torch.float32)
     with torch.no_grad():

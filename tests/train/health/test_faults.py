@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
 from ray.exceptions import WorkerCrashedError
 
-from cli_ray.data.collate import MicroBatch, collate
-from cli_ray.data.sample import Encoded
 from cli_ray.errors import RunFailedError, UserError
 from cli_ray.train.engine import ForwardResult, StepResult
 from cli_ray.train.health.faults import record, refuse_non_finite, verdict
@@ -17,20 +14,18 @@ from cli_ray.train.run_folder import RunFolder
 from tests.train.ranks import on_ranks
 
 
-def batches(count: int = 2) -> list[MicroBatch]:
-    tokens, nothing = np.array([1, 2], np.int32), np.zeros((0, 2), np.int32)
-    rows = [Encoded(f"image-{i}", "demo", tokens, tokens, [], nothing, tokens * 0) for i in range(count)]
-    return [collate(rows, pad_token_id=0, tiled=False)]
+def ids(count: int = 2) -> list[str]:
+    return [f"image-{i}" for i in range(count)]
 
 
 def test_the_same_fault_twice_at_a_step_is_final(tmp_path: Path) -> None:
     folder = RunFolder(str(tmp_path))
     shape = RuntimeError("shape '[2, 3]' is invalid")
-    record(folder, "launch", 4, 1, batches(), shape)
+    record(folder, "launch", 4, 1, ids(), shape)
     assert verdict(folder, "launch") is None
-    record(folder, "launch", 5, 1, batches(), shape)
+    record(folder, "launch", 5, 1, ids(), shape)
     assert verdict(folder, "launch") is None
-    record(folder, "launch", 4, 0, batches(30), shape)
+    record(folder, "launch", 4, 0, ids(30), shape)
     told = verdict(folder, "launch")
     assert told is not None
     assert "step 5 failed on rank" in told
@@ -44,7 +39,9 @@ def test_memory_that_ran_out_names_the_fields(tmp_path: Path) -> None:
     for _ in range(2):
         record(folder, "launch", None, 0, [], torch.OutOfMemoryError("tried to allocate 2 GiB"))
     assert str(verdict(folder, "launch")).startswith("the start failed on rank 0, 2 times in the same way: OutOf")
-    assert "Lower train.micro_batch_size or data.max_length" in str(verdict(folder, "launch"))
+    assert "Lower train.pack_tokens (without packing train.micro_batch_size) or data.max_length" in str(
+        verdict(folder, "launch")
+    )
 
 
 def test_what_the_user_must_mend_needs_no_second_try(tmp_path: Path) -> None:
@@ -67,17 +64,17 @@ def test_what_the_user_must_mend_needs_no_second_try(tmp_path: Path) -> None:
 def test_what_may_go_better_next_time_is_not_held_against_the_run(tmp_path: Path, error: BaseException) -> None:
     folder = RunFolder(str(tmp_path))
     for _ in range(3):
-        record(folder, "launch", 1, 0, batches(), error)
+        record(folder, "launch", 1, 0, ids(), error)
     assert verdict(folder, "launch", repeats=1) is None
 
 
 def non_finite(norm: float) -> str:
     """What rank 1 says of a step whose second sample has no finite loss there."""
     nll_S = torch.tensor([1.0, 2.0, float("nan") if dist.get_rank() else 3.0])
-    forward = ForwardResult(nll_S, torch.tensor([0, 0, 1]), None)
+    forward = ForwardResult(nll_S, torch.tensor([0, 0, 1]), None, ids(), [])
     result = StepResult([forward], norm, samples=2, tokens=3, bad_samples=0, votes=[])
     try:
-        refuse_non_finite(result, batches(), step=9)
+        refuse_non_finite(result, step=9)
     except RunFailedError as error:
         return str(error)
     return ""
