@@ -9,13 +9,14 @@ import ray.train.torch
 import torch
 
 from cli_ray.config import DataConfig, RunConfig
+from cli_ray.data.cost import SampleCost
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index
 from cli_ray.data.stream import Stream
 from cli_ray.errors import RunFailedError, StorageError, UserError
-from cli_ray.model.build import build_model, load_processor, quiet_loading
+from cli_ray.model.build import build_model, load_processor, quiet_loading, resolve_injection
 from cli_ray.model.configuration import layer_map
-from cli_ray.model.cost import describe
+from cli_ray.model.cost import describe, step_costs
 from cli_ray.model.processor import unmarked
 from cli_ray.text import say
 from cli_ray.train.callbacks import callbacks_of
@@ -93,6 +94,8 @@ def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
 
     processor = load_processor(config.model)
     encoder = Encoder(unmarked(processor), config.data)
+    costs = step_costs(*resolve_injection(config.model, config.injection), config)
+    cost = SampleCost.of_state(last.stream) if last else SampleCost(**costs)
 
     def open_stream(index: str, data: DataConfig) -> Stream:
         return Stream(
@@ -105,6 +108,7 @@ def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
             world_size=world_size,
             micro_batch_size=config.train.micro_batch_size,
             global_batch_size=config.train.global_batch_size,
+            cost=cost,
         )
 
     stream = open_stream("index.json", config.data)
