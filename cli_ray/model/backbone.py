@@ -137,6 +137,12 @@ class CliModel(InitializesInjection):
         """Run the vision tower once; project the base layer as the plain model does, and the tapped ones."""
         raise NotImplementedError
 
+    def count_tiles(
+        self, pixel_values: Tensor, image_sizes: Tensor | None = None, batch_num_images: Tensor | None = None
+    ) -> int:
+        """Squares that go through the vision tower; arguments of `encode`, of which pixels give the number alone."""
+        return len(pixel_values)
+
     def dummy_images(self) -> dict[str, Any]:
         """Arguments of `encode` for one black image."""
         raise NotImplementedError

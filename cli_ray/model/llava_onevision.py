@@ -121,6 +121,12 @@ class CliLlavaOnevisionModel(CliModel, LlavaOnevisionModel):
         tiles = self._tiles(image_sizes, batch_num_images)
         return ImageFeatures(outputs.pooler_output, self._pack(v_hat_NRD, image_sizes, tiles))
 
+    def count_tiles(
+        self, pixel_values: Tensor, image_sizes: Tensor | None = None, batch_num_images: Tensor | None = None
+    ) -> int:
+        """Without the padding to the image of most tiles, which the tower does not see."""
+        return sum(self._tiles(image_sizes, batch_num_images))
+
     def _tiles(self, image_sizes: Any, batch_num_images: Tensor | None) -> list[int]:
         """Tiles of each image, the thumbnail included, as `get_image_features` counts them."""
         samples = [1] * len(image_sizes) if batch_num_images is None else [int(n) for n in batch_num_images]
