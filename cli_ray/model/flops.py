@@ -115,7 +115,8 @@ class _Pricing:
         for block in range(vision.num_hidden_layers):
             flows = self.tower and block < read
             mlp = 2 * product(width, vision.intermediate_size, flows, flows)
-            blocks += tokens * (4 * product(width, width, flows, flows) + mlp) + 2 * tokens**2 * product(1, width, flows, flows)
+            attention = 2 * tokens * product(1, width, flows, flows)
+            blocks += tokens * (4 * product(width, width, flows, flows) + mlp + attention)
         return int(embedding + blocks)
 
     def _base_projector(self) -> int:

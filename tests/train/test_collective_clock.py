@@ -3,13 +3,10 @@
 import time
 from typing import Any
 
-import pytest
 import torch
 from torch import nn
 
-from cli_ray.train.collective_clock import HostClock
 from cli_ray.train.rank_table import RankTable, Timing
-from tests.train.ranks import on_ranks
 from tests.train.scenario import STEPS, Case, ScenarioRun
 
 SLOW = 1
