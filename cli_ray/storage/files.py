@@ -68,7 +68,7 @@ def write_aside(filesystem: fs.FileSystem, path: str) -> Iterator[BinaryIO | Nat
     """
     filesystem.create_dir(posixpath.dirname(path), recursive=True)
     if not isinstance(filesystem, fs.LocalFileSystem):
-        with filesystem.open_output_stream(path) as file:
+        with filesystem.open_output_stream(path, compression=None) as file:  # else pyarrow compresses what ends in .gz
             yield file
         return
     aside = Path(f"{path}.{uuid4().hex}.partial")  # a name of its own, for there may be two writers

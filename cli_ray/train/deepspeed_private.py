@@ -1,7 +1,7 @@
 """Everything private of DeepSpeed that training uses.
 
-Called by `engine` (start-up) and `checkpoint/{write, universal}`. Written against DeepSpeed 0.19.8. To move to another
-version, read this file first: each function says why the public interface does not do, and when it can go.
+Called by `engine` (start-up, clock) and `checkpoint/{write, universal}`. Written against DeepSpeed 0.19.8. To move to
+another version, read this file first: each function says why the public interface does not do, and when it can go.
 (`model/parameters.py` knows parameters that ZeRO 3 partitioned by the public `deepspeed.zero`.)
 """
 
@@ -16,6 +16,21 @@ import torch
 from torch.distributed import distributed_c10d as c10d
 
 from cli_ray.packages import without
+from cli_ray.train.collective_clock import CollectiveClock, StreamClock
+
+COLLECTIVES = (
+    "all_gather",
+    "all_gather_coalesced",
+    "all_gather_into_tensor",
+    "all_reduce",
+    "all_reduce_coalesced",
+    "barrier",
+    "broadcast",
+    "reduce",
+    "reduce_scatter",
+    "reduce_scatter_tensor",
+)
+"""Methods of DeepSpeed's backend."""
 
 
 def import_deepspeed(device: torch.device) -> Any:
@@ -46,6 +61,26 @@ def set_timeouts(timeout: timedelta) -> None:
     """
     for group in list(c10d._world.pg_map):
         c10d._set_pg_timeout(timeout, group)
+
+
+def clock_collectives(engine: Any, clock: CollectiveClock) -> None:
+    """Has a clock run in each collective of DeepSpeed; that of the newest engine of this process.
+
+    At ZeRO 3 on a GPU, parameters are gathered in a stream of their own, for which the one that computes waits inside
+    `fetch_sub_module`: there the clock runs too.
+
+    Why: DeepSpeed's own log of collectives (`comms_logger`) synchronises the device after each of them.
+    Goes: when it can time them without.
+    """
+    from deepspeed.comm import comm
+
+    backend: Any = comm.cdb
+    for name in COLLECTIVES:
+        method = getattr(type(backend), name).__get__(backend)
+        setattr(backend, name, clock.timed(method))
+    if isinstance(clock, StreamClock) and engine.zero_optimization_stage() == 3:
+        coordinator = engine.optimizer.parameter_offload.get_param_coordinator()
+        coordinator.fetch_sub_module = clock.timed(coordinator.fetch_sub_module)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from cli_ray.errors import UserError
 from cli_ray.storage.folder import Folder
 from cli_ray.storage.lines import Journal, json_line, now, read_journal
 
-PLACE = ("checkpoint.", "cluster.", "evaluation.", "log.", "train.packing", "train.pack_tokens")
+PLACE = ("checkpoint.", "cluster.", "evaluation.", "log.", "train.packing", "train.pack_tokens", "train.profile.")
 """Fields that decide where and how a run goes on and what is measured, not what is learnt; a start may change them."""
 EVENTS = "events.jsonl"
 """A line for each thing that happens to a run."""

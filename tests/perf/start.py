@@ -45,6 +45,7 @@ def train_bare(config: RunConfig, saved: Path) -> None:
     from cli_ray.data.collate import collate, normalize
     from cli_ray.data.encoder import Encoder
     from cli_ray.data.readers import READERS
+    from cli_ray.data.sample import Encoded
     from cli_ray.data.source import open_source, read_samples
     from cli_ray.model.build import build_model, load_processor
     from cli_ray.train.deepspeed_private import import_deepspeed
@@ -59,7 +60,7 @@ def train_bare(config: RunConfig, saved: Path) -> None:
     deepspeed.init_distributed("gloo")
     optimizer = torch.optim.AdamW(parameter_groups(model, config.optim))
     size, accumulation = config.train.micro_batch_size, config.train.global_batch_size // config.train.micro_batch_size
-    settings = deepspeed_config(config, accumulation)
+    settings = deepspeed_config(config) | {"gradient_accumulation_steps": accumulation}
     engine, *_ = deepspeed.initialize(model=model.train(), optimizer=optimizer, config=settings)
     if saved.exists():
         engine.load_checkpoint(str(saved))
@@ -68,7 +69,9 @@ def train_bare(config: RunConfig, saved: Path) -> None:
     spans = READERS[source.format].spans(shard, config.data.unit_samples)
     rows = (encoder(sample) for span in spans for sample in read_samples(source, shard.path, span, 0, encoder.limits))
     for _ in range(accumulation):
-        batch = collate(list(islice(rows, size)), encoder.pad_token_id, encoder.tiled)
+        batch = collate(
+            [row for row in islice(rows, size) if isinstance(row, Encoded)], encoder.pad_token_id, encoder.tiled
+        )
         pixels = normalize(batch.inputs["pixel_values"], images.image_mean, images.image_std, torch.float32)
         inputs = batch.inputs | {"pixel_values": pixels, "turn_ids": batch.turn_ids, "labels": batch.labels}
         engine.backward(engine(**inputs, use_cache=False).loss)
