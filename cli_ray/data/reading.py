@@ -10,6 +10,7 @@ Legend: I images, P tiles, C channels, H height, W width.
 """
 
 import logging
+import math
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,8 +18,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
-from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -36,16 +37,14 @@ from cli_ray.packages import without
 if TYPE_CHECKING:
     from cli_ray.data.encoder import Encoder
 
+_INTS = ("input_ids", "labels", "turns", "sizes")
 _SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("source", pa.string()),
-        ("input_ids", pa.list_(pa.int32())),
-        ("labels", pa.list_(pa.int32())),
-        ("turns", pa.list_(pa.int32())),
-        ("pixels", pa.large_binary()),
-        ("shapes", pa.list_(pa.int32())),
-        ("sizes", pa.list_(pa.int32())),
+        *((name, pa.large_list(pa.int32())) for name in _INTS),
+        ("pixels", pa.large_list(pa.uint8())),
+        ("shapes", pa.large_list(pa.int32())),
         ("bad", pa.struct([*((name, pa.string()) for name in ("where", "reason", "detail")), ("samples", pa.int64())])),
     ]
 )
@@ -125,16 +124,25 @@ def _in_order(
 
 
 def to_table(rows: Sequence[Row]) -> pa.Table:
-    """One Arrow row per sample or hole. Pixels stay bytes: no type of Arrow fits their shapes better."""
-    return pa.Table.from_pylist([_to_dict(row) for row in rows], schema=_SCHEMA)
+    """One Arrow row per sample or hole. Numbers are copied once, end to end; a hole has none."""
+    encoded = [row if isinstance(row, Encoded) else None for row in rows]
+    images = [row.images if row else [] for row in encoded]
+    columns = [
+        [row.id for row in rows],
+        [row.source for row in rows],
+        *(_joined([[getattr(row, name)] if row else [] for row in encoded], np.int32) for name in _INTS),
+        _joined(images, np.uint8),
+        _joined([[np.array(image.shape, np.int32) for image in some] for some in images], np.int32),
+        [row.to_dict() if isinstance(row, BadSample) else None for row in rows],
+    ]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
+    return pa.table(arrays, schema=_SCHEMA)
 
 
 def from_table(table: pa.Table) -> Iterator[Row]:
-    """The rows that `to_table` was given."""
+    """The rows that `to_table` was given. Their numbers are views of the table's memory."""
     for batch in table.to_batches():
-        columns = {name: batch.column(name) for name in _SCHEMA.names}
-        for i in range(batch.num_rows):
-            yield _from_row(columns, i)
+        yield from map(_row, *map(_values, batch.columns))
 
 
 def _rows(window: "Future[list[pa.Table]]") -> list[Row]:
@@ -190,41 +198,37 @@ def prepare() -> None:
         import cli_ray.data.encoder  # noqa: F401
 
 
-def _to_dict(row: Row) -> dict[str, object]:
-    if isinstance(row, BadSample):
-        bad = {"where": row.where, "reason": row.reason, "detail": row.detail, "samples": row.samples}
-        return {"id": row.id, "source": row.source, "bad": bad}
-    return {
-        "id": row.id,
-        "source": row.source,
-        "input_ids": row.input_ids,
-        "labels": row.labels,
-        "turns": row.turns,
-        "pixels": b"".join(image.tobytes() for image in row.images),
-        "shapes": [size for image in row.images for size in image.shape],
-        "sizes": row.sizes.ravel(),
-    }
+def _joined(parts: Sequence[Sequence[NDArray[Any]]], dtype: type[np.generic]) -> pa.LargeListArray:
+    """A list a row, of all numbers of its parts."""
+    ends = np.cumsum([0, *(sum(part.size for part in some) for some in parts)])
+    numbers = [part.ravel() for some in parts for part in some]
+    return pa.LargeListArray.from_arrays(ends, np.concatenate([np.empty(0, dtype), *numbers]))
 
 
-def _from_row(columns: dict[str, pa.Array], i: int) -> Row:
-    name, source = columns["id"][i].as_py(), columns["source"][i].as_py()
-    if (bad := columns["bad"][i].as_py()) is not None:
+def _values(column: pa.Array) -> Sequence[Any]:
+    """The value of each row: views of numbers, Python's own objects of all else."""
+    if not isinstance(column, pa.LargeListArray):
+        return list(column.to_pylist())
+    numbers, ends = column.values.to_numpy(), column.offsets.to_numpy().tolist()
+    return [numbers[start:end] for start, end in pairwise(ends)]
+
+
+def _row(
+    name: str,
+    source: str,
+    input_ids: NDArray[np.int32],
+    labels: NDArray[np.int32],
+    turns: NDArray[np.int32],
+    sizes: NDArray[np.int32],
+    pixels: NDArray[np.uint8],
+    shapes: NDArray[np.int32],
+    bad: dict[str, Any] | None,
+) -> Row:
+    if bad is not None:
         return BadSample(name, source, **bad)
-    pixels = np.frombuffer(columns["pixels"][i].as_buffer(), np.uint8)
-    shapes = _ints(columns["shapes"], i).reshape(-1, 4)
-    ends = shapes.prod(1).cumsum()
-    images = [flat.reshape(shape) for flat, shape in zip(np.split(pixels, ends[:-1]), shapes, strict=False)]
-    return Encoded(
-        id=name,
-        source=source,
-        input_ids=_ints(columns["input_ids"], i),
-        labels=_ints(columns["labels"], i),
-        images=images,
-        sizes=_ints(columns["sizes"], i).reshape(-1, 2),
-        turns=_ints(columns["turns"], i),
-    )
-
-
-def _ints(column: pa.Array, i: int) -> NDArray[np.int32]:
-    array: NDArray[np.int32] = column[i].values.to_numpy()
-    return array
+    images, start = [], 0
+    for shape in shapes.reshape(-1, 4).tolist():
+        end = start + math.prod(shape)
+        images.append(pixels[start:end].reshape(shape))
+        start = end
+    return Encoded(name, source, input_ids, labels, images, sizes.reshape(-1, 2), turns)
