@@ -10,6 +10,7 @@ Legend: T tokens, I images, P tiles, C channels, H height, W width.
 import math
 import re
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +21,7 @@ from transformers import PreTrainedTokenizerBase, ProcessorMixin
 from cli_ray.config import DataConfig
 from cli_ray.data.chat_template import ChatTemplate
 from cli_ray.data.images import Limits, decode_all
-from cli_ray.data.sample import IGNORED, IMAGE_MARK, LITERAL_MARK, BadDataError, BadSample, Encoded, Row, Sample
+from cli_ray.data.sample import IGNORED, IMAGE_MARK, LITERAL_MARK, BadDataError, BadSample, Encoded, Row, Sample, Shrunk
 from cli_ray.errors import UserError
 
 MAX_MESSAGES = 512
@@ -34,8 +35,12 @@ class Encoder:
     `input_ids` equal those of the processor called with the same text and images. Only the turns of the
     assistant are supervised, each with the token that ends it, unless their message is not.
 
+    Args:
+        processor: of the model; the budget that it may hold gives way to that of `data`.
+        data: the section of a run.
+
     Raises:
-        UserError: at construction, when the processor cannot be used for that.
+        UserError: at construction, when the processor cannot be used for that, or cannot keep the image budget.
     """
 
     def __init__(self, processor: ProcessorMixin, data: DataConfig) -> None:
@@ -44,7 +49,12 @@ class Encoder:
             raise UserError("the tokenizer has no offsets; save a fast one (tokenizer.json)")
         self.limits = Limits.of(data)
         self.pad_token_id: int = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        self._max_length = data.max_length
+        processor = copy(processor)
+        processor.limit_images(data)
+        self.max_length: int = data.max_length or processor.usual_length
+        """Tokens of a sample at most."""
+        self._shrinks = data.shrink_images
+        self._processor = processor
         self._tokenizer = tokenizer
         self._image_token_id: int = processor.image_token_id
         self._template = ChatTemplate(processor)
@@ -58,6 +68,13 @@ class Encoder:
     def tiled(self) -> bool:
         """Whether the model takes several tiles per image."""
         return self._pixels.tiled
+
+    def largest_image(self, beside: Encoded) -> tuple[int, int] | None:
+        """Height and width of the image of most tiles that has room beside the text of an encoded sample; None where
+        all images are of one size."""
+        text = int((beside.input_ids != self._image_token_id).sum())
+        size: tuple[int, int] | None = self._processor.largest_image(self.max_length - text)
+        return size
 
     def __call__(self, sample: Sample | BadSample) -> Row:
         """The encoded sample, or why it cannot be used."""
@@ -76,26 +93,27 @@ class Encoder:
         rendered = self._template.render(sample.messages)
         is_learnt = [message.supervised for message in sample.messages if message.role == "assistant"]
         ids, labels, turns = self._tokenize(rendered.text, rendered.spans, is_learnt)
-        pixels = self._pixels(decode_all(sample.images, self.limits))
+        room = self.max_length - int((ids != self._image_token_id).sum()) if self._shrinks else None
+        pixels = self._pixels(decode_all(sample.images, self.limits), room)
         input_ids = self._expand(ids, ids, pixels.num_tokens)
-        if len(input_ids) > self._max_length:
+        if len(input_ids) > self.max_length:
             raise BadDataError(
                 "too long",
-                f"{len(input_ids)} tokens ({sum(pixels.num_tokens)} of images), data.max_length = {self._max_length}",
+                f"{len(input_ids)} tokens ({sum(pixels.num_tokens)} of images), data.max_length = {self.max_length}",
             )
         if not (labels[1:] != IGNORED).any():
             raise BadDataError("nothing supervised", "no token of the assistant is left to learn")
         labels, turns = (self._expand(ids, values, pixels.num_tokens) for values in (labels, turns))
-        return Encoded(sample.id, sample.source, input_ids, labels, pixels.images, pixels.sizes, turns)
+        return Encoded(sample.id, sample.source, input_ids, labels, pixels.images, pixels.sizes, turns, pixels.shrunk)
 
     def _check_text(self, sample: Sample) -> None:
         """Refuses what cannot fit before time is spent on it: each token has so many characters, each turn a token."""
         characters, messages = sum(len(message.content) for message in sample.messages), len(sample.messages)
         if messages > MAX_MESSAGES:
             raise BadDataError("too long", f"{messages:,} messages, a conversation may have {MAX_MESSAGES:,}")
-        if characters > self._max_length * self._longest_token or messages > self._max_length:
+        if characters > self.max_length * self._longest_token or messages > self.max_length:
             size = f"{characters:,} characters in {messages:,} messages"
-            raise BadDataError("too long", f"{size}, data.max_length = {self._max_length}")
+            raise BadDataError("too long", f"{size}, data.max_length = {self.max_length}")
 
     def _tokenize(
         self, text: str, spans: Sequence[tuple[int, int]], learnt: Sequence[bool]
@@ -161,9 +179,11 @@ class Pixels:
     images: list[NDArray[np.uint8]]
     """[P, C, H, W] each."""
     sizes: NDArray[np.int32]
-    """[I, 2] original height and width."""
+    """[I, 2] height and width as in `Encoded`."""
     num_tokens: list[int]
     """Image tokens that each of them takes in the text."""
+    shrunk: Shrunk | None = None
+    """The only image, where it was shrunk."""
 
 
 class PixelMaker:
@@ -181,12 +201,22 @@ class PixelMaker:
         self.tiled = "batch_num_images" in image_processor.model_input_names
         """Several tiles for a sample's only image (LLaVA-OneVision); one each when there are more."""
 
-    def __call__(self, images: Sequence[Image.Image]) -> Pixels:
-        """Resizes the images of one sample."""
+    def __call__(self, images: Sequence[Image.Image], room: int | None) -> Pixels:
+        """Resizes the images of one sample.
+
+        Args:
+            images: of the sample.
+            room: tokens that its text leaves to them; a tiled image is shrunk to that, as far as it can be.
+        """
         if not images:
             return Pixels([], np.zeros((0, 2), np.int32), [])
         batch = [list(images)] if self.tiled else list(images)
-        features = self._processor.image_processor(batch, do_rescale=False, do_normalize=False)
+        sizes = [(image.height, image.width) for image in images]
+        laid = self._processor.shrunk(sizes[0], room) if len(images) == 1 else None
+        canvas = {"image_grid_pinpoints": [list(laid.canvas)]} if laid else {}
+        features = self._processor.image_processor(batch, do_rescale=False, do_normalize=False, **canvas)
+        shown = [laid.size] if laid else sizes
+        features["image_sizes"] = shown
         counts = [
             self._processor.replace_image_token(features, i).count(self._processor.image_token)
             for i in range(len(images))
@@ -194,8 +224,9 @@ class PixelMaker:
         arrays = [np.asarray(image, np.uint8) for image in features["pixel_values"]]
         return Pixels(
             images=arrays if self.tiled else [array[None] for array in arrays],
-            sizes=np.array([(image.height, image.width) for image in images], np.int32),
+            sizes=np.array(shown, np.int32),
             num_tokens=counts,
+            shrunk=Shrunk(sizes[0], laid.full_tokens, laid.tokens) if laid else None,
         )
 
 

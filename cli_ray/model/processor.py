@@ -1,14 +1,17 @@
-"""What the processors of all families share: they mark the replies of a chat.
+"""What the processors of all families share: they mark the replies of a chat, and keep images within a budget.
 
-So gates read at inference what they read in training.
+So gates read at inference what they read in training, and see images as they did there.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import ProcessorMixin
+
+from cli_ray.config import DataConfig
+from cli_ray.model.tiles import Laid, Size
 
 # Content is a string with `<image>` marks or a list of parts, as in the templates on the hub.
 RENDER_CONTENT = (
@@ -20,8 +23,33 @@ _OF_TOKENS = ("tokenize", "return_dict", "return_tensors", "return_assistant_tok
 _OF_THE_END = ("add_generation_prompt", "continue_final_message")
 
 
-class MarksReplies(ProcessorMixin):
+class FamilyProcessor(ProcessorMixin):
     """Mixin of the processors, before the plain one's class."""
+
+    usual_length: ClassVar[int] = 2048
+    """`data.max_length` of runs that name none."""
+
+    def limit_images(self, data: DataConfig) -> None:
+        """Gives the processor the image budget of a run, in place of the one that it may have been stored with.
+
+        Raises:
+            UserError: a budget that images of the family cannot keep.
+        """
+        raise NotImplementedError
+
+    def shrunk(self, size: Size, room: int | None) -> Laid | None:
+        """How a sample's only image is laid on fewer tiles than it would fill; None where it needs no budget for that.
+
+        Args:
+            size: height and width in pixels.
+            room: tokens that the text leaves to the image; None is no limit.
+        """
+        return None
+
+    def largest_image(self, room: int) -> Size | None:
+        """The size of an image of most tiles among those that take at most `room` tokens within the budget; None where
+        all images take the same."""
+        return None
 
     def apply_chat_template(self, conversation: Any, chat_template: str | None = None, **kwargs: Any) -> Any:
         """As in transformers; with `tokenize` and `return_dict` also the model's `turn_ids`, where there are replies.
@@ -56,7 +84,9 @@ class MarksReplies(ProcessorMixin):
         inner = {key: value for key, value in own.items() if key not in _OF_THE_END}
 
         def render(turns: int, **end: bool) -> str:
-            return str(super(MarksReplies, self).apply_chat_template(list(chat[:turns]), chat_template, **inner, **end))
+            return str(
+                super(FamilyProcessor, self).apply_chat_template(list(chat[:turns]), chat_template, **inner, **end)
+            )
 
         text = str(super().apply_chat_template(chat, chat_template, **own))
         spans = []

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from cli_ray.config import InjectionConfig, RunConfig, stored_injection
+from cli_ray.config import InjectionConfig, RunConfig, stored_data, stored_injection
 from cli_ray.errors import UserError
 from cli_ray.storage.folder import Folder
 from cli_ray.storage.lines import Journal, json_line, now, read_journal
@@ -85,10 +85,12 @@ class RunFolder(Folder):
         new = config.model_dump(mode="json", exclude={"runs_dir"})
         text = self.read("config.json")
         if text is None:
+            new["data"]["max_length"] = config.data.max_length or _usual_length(config.model.family)
             self.write("config.json", json.dumps(new, indent=2))
             return False
         old = load_config(self)
         new["data"]["lanes"] = new["data"]["lanes"] or old.lanes
+        new["data"]["max_length"] = new["data"]["max_length"] or old.data.max_length
         before = old.model_dump(mode="json", exclude={"runs_dir"})
         before["data"]["lanes"] = old.lanes
         all_differing = differences(before, new)
@@ -110,6 +112,14 @@ class RunFolder(Folder):
         return True
 
 
+def _usual_length(family: str) -> int:
+    # The families import torch, which opening a run folder does without.
+    from cli_ray.model.families import family_named
+
+    length: int = family_named(family).processor_class.usual_length
+    return length
+
+
 def load_config(folder: RunFolder) -> RunConfig:
     """The config a run was started with.
 
@@ -120,7 +130,8 @@ def load_config(folder: RunFolder) -> RunConfig:
     if text is None:
         raise UserError(f"{folder.uri} is not a run folder: it has no config.json")
     values = json.loads(text)
-    return RunConfig.model_validate(values | {"injection": stored_injection(values["injection"])})
+    then = {"injection": stored_injection(values["injection"]), "data": stored_data(values["data"])}
+    return RunConfig.model_validate(values | then)
 
 
 def differences(old: Any, new: Any, field: str = "") -> list[str]:

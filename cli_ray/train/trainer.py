@@ -82,14 +82,14 @@ def run_lock(folder: RunFolder) -> RunLock:
 
 
 def prepare(config: RunConfig, folder: RunFolder) -> RunConfig:
-    """Config, base, indices and environment in the run folder; the config with the lanes and the models of the run's
-    first start.
+    """Config, base, indices and environment in the run folder; the config with the lanes, the length and the models of
+    the run's first start.
 
     Raises:
         UserError: the folder holds another run, or the data cannot be read or changed, or the models changed.
     """
     resumed = folder.claim(config)
-    config = with_lanes(config, load_config(folder).lanes)
+    config = as_begun(config, load_config(folder))
     config = config.model_copy(update={"model": pin_base(folder, config.model)})
     prepare_index(folder, "index.json", config.data)
     if config.validation.sources:
@@ -130,9 +130,9 @@ def check_model(config: RunConfig) -> tuple[InjectionConfig, Encoder]:
         check_attention(config.evaluation.replica.attention, "evaluation.replica.attention")
     described, injection = resolve_injection(config.model, config.injection)
     positions = described.text_config.max_position_embeddings
-    if config.data.max_length > positions:
-        raise UserError(f"data.max_length = {config.data.max_length}, the language model has {positions} positions")
     encoder = Encoder(load_processor(config.model), config.data)
+    if encoder.max_length > positions:
+        raise UserError(f"data.max_length = {encoder.max_length}, the language model has {positions} positions")
     longest_batch(encoder, config)
     return injection, encoder
 
@@ -183,6 +183,7 @@ def prepare_index(folder: RunFolder, name: str, data: DataConfig) -> Index:
     return index
 
 
-def with_lanes(config: RunConfig, lanes: int) -> RunConfig:
-    """The config with the lanes of the run, which stay those of its first start."""
-    return config.model_copy(update={"data": config.data.model_copy(update={"lanes": lanes})})
+def as_begun(config: RunConfig, begun: RunConfig) -> RunConfig:
+    """The config with the lanes and the `data.max_length` of the run's first start, which it keeps."""
+    kept = {"lanes": begun.lanes, "max_length": begun.data.max_length}
+    return config.model_copy(update={"data": config.data.model_copy(update=kept)})
