@@ -10,7 +10,7 @@ from pydantic import Field
 from cli_ray.config import DataConfig, InjectionConfig, ModelConfig, RunConfig, SourceConfig
 from cli_ray.config.base import Section, Uri
 from cli_ray.config.data import Format
-from cli_ray.config.load import arguments, load
+from cli_ray.config.load import arguments, load, validated
 from cli_ray.config.train import OptimConfig, PartConfig
 from cli_ray.errors import UserError
 from cli_ray.registry import FAMILIES
@@ -127,7 +127,8 @@ def _data(settings: DataCheckArguments) -> DataConfig:
         "max_length", "max_tiles", "max_image_tokens", "shrink_images", "max_image_pixels", "max_image_MiB",
         "max_bad_share",
     )  # fmt: skip
-    return DataConfig(sources=(source,), **{name: getattr(settings, name) for name in names})
+    values = {"sources": (source,), **{name: getattr(settings, name) for name in names}}
+    return validated(DataConfig, values, "cli-ray data check")
 
 
 def _described(settings: DataCheckArguments) -> ModelConfig:

@@ -6,6 +6,7 @@ Processors, the costs of a run and the lengths that evaluation estimates ask it.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from math import ceil, inf, sqrt
 from typing import Self
 
@@ -117,12 +118,14 @@ class Tiles:
         Of the images that are laid on a canvas, the full one takes most tokens, and those a pixel too large for the
         next smaller canvas the fewest. No image that a budget shrinks takes more tiles than one of these.
         """
-        canvases = ((height, width) for height, width in self.pinpoints)
-        less = self.tile - 1
-        sizes = {(h, w) for height, width in canvases for h in (height, height - less) for w in (width, width - less)}
+        sizes = [size for height, width in self.pinpoints for size in product(self._ends(height), self._ends(width))]
         limit = inf if budget.max_tokens is None else budget.max_tokens
         laid = (self.lay(size, budget) for size in sizes)
         return max(laid, key=lambda one: (one.tokens <= limit, self.count(one.canvas), one.tokens, one.size)).size
+
+    def _ends(self, side: int) -> Size:
+        """Longest and shortest side of an image that needs a side so long of its canvas; one that occurs."""
+        return side, side - self.tile + 1 if side > self.tile else self.tile // 8
 
     def _best(self, size: Size, max_tiles: float) -> Size:
         height, width = select_best_resolution(size, [c for c in self.pinpoints if self.count(c) <= max_tiles])

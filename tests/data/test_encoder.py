@@ -94,7 +94,7 @@ def test_several_images_take_one_tile_each() -> None:
 def test_too_long_is_refused_and_never_cut(processor: ProcessorMixin) -> None:
     length = len(encode(processor, sample([picture()])).input_ids)
     assert len(encode(processor, sample([picture()]), max_length=length).input_ids) == length
-    bad = refused(processor, sample([picture()]), max_length=length - 1)
+    bad = refused(processor, sample([picture()]), max_length=length - 1, shrink_images=False)
     assert (bad.id, bad.source, bad.where, bad.reason) == ("x#0", "s", "x, row 0", "too long")
     assert f"{length} tokens" in bad.detail
     assert refused(processor, sample([], "y" * 10**6), max_length=16).detail.startswith("1,000,")
