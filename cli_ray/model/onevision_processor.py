@@ -5,6 +5,7 @@ from math import isqrt
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from transformers import BatchFeature, LlavaOnevisionProcessor
 from transformers.image_utils import get_image_size, make_flat_list_of_images
@@ -100,7 +101,7 @@ class CliLlavaOnevisionProcessor(FamilyProcessor, LlavaOnevisionProcessor):
         samples = [self._sample(sample, kwargs) for sample in nested if sample]
         joined = {name: [value for sample in samples for value in sample[name]] for name in samples[0]}
         if kwargs.get("do_pad", self.image_processor.do_pad):
-            joined["pixel_values"] = self.image_processor._pad_for_batching(joined["pixel_values"])
+            joined["pixel_values"] = _padded(joined["pixel_values"])
         features = BatchFeature(joined, tensor_type=tensors)
         return features, [self.replace_image_token(features, i) for i in range(len(joined["image_sizes"]))]
 
@@ -112,6 +113,12 @@ class CliLlavaOnevisionProcessor(FamilyProcessor, LlavaOnevisionProcessor):
         features = self.image_processor([images], **dict(kwargs) | {"image_grid_pinpoints": [list(laid.canvas)]})
         features["image_sizes"] = [laid.size]
         return features
+
+
+def _padded(images: Sequence[Any]) -> list[NDArray[Any]]:
+    """Tiles of each image [P, C, H, W], zeros added up to the image of most tiles."""
+    most = max(map(len, images))
+    return [np.pad(image, ((0, most - len(image)), (0, 0), (0, 0), (0, 0))) for image in images]
 
 
 def _size_of(image: Any) -> Size:

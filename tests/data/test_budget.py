@@ -1,6 +1,7 @@
 """Images keep within a budget in training, and in what is exported as in training."""
 
 import io
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor, ProcessorMixin
 
-from cli_ray.config import ModelConfig
+from cli_ray.config import ModelConfig, RunConfig, TrainConfig
 from cli_ray.config.data import DataConfig
 from cli_ray.config.load import ConfigError, validated
 from cli_ray.data.collate import collate, normalize
@@ -23,6 +24,7 @@ from cli_ray.model.attach import attach
 from cli_ray.model.build import load_processor
 from cli_ray.model.families import family_named
 from cli_ray.model.tiny import build_tiny, tiny_processor, tiny_tokenizer
+from cli_ray.train.rehearsal import longest_batch
 from tests.data.shards import data_config, picture, read_all
 from tests.model.batches import injection
 from tests.shared import SHARED, needs
@@ -223,3 +225,17 @@ def test_defaults_quarantine_no_photograph_for_its_length(family: str) -> None:
     assert len(rows) == 64
     shrunk = [row.shrunk for row in rows if isinstance(row, Encoded) and row.shrunk]
     assert shrunk == ([] if family == "llava" else [((768, 1024), 4725, 2929)])
+
+
+@pytest.mark.parametrize("fields", [{}, {"max_tiles": 4}, {"max_image_tokens": 100}, {"max_length": 128}])
+@pytest.mark.parametrize("shrink", [True, False])
+def test_the_longest_batch_has_the_image_of_most_tiles(fields: dict[str, int], shrink: bool) -> None:
+    data = data_config("unused", **{"max_length": 400, "shrink_images": shrink} | fields)
+    model, train = ModelConfig(checkpoint="tiny", family=ONEVISION), TrainConfig(micro_batch_size=2)
+    encoder = Encoder(tiny_processor(ONEVISION), data)
+    batch = longest_batch(encoder, RunConfig(name="x", model=model, data=data, train=train))
+    assert batch.inputs["input_ids"].shape == (2, encoder.max_length)
+    sizes = product(range(8, 130, 16), range(9, 130, 15))
+    rows = [encoder(sample([picture(0, *size)], "")) for size in sizes]
+    most = max(len(row.images[0]) for row in rows if isinstance(row, Encoded))
+    assert batch.inputs["pixel_values"].shape[1] == most

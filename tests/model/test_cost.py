@@ -19,6 +19,7 @@ from transformers import (
 from cli_ray.config import InjectionConfig, RunConfig
 from cli_ray.model.configuration import resolve
 from cli_ray.model.cost import Cost, SampleSize, cost, describe, typical_sample
+from cli_ray.model.tiles import Budget
 from cli_ray.model.tiny import build_tiny
 from tests.model.batches import batch, cli_model, injection
 
@@ -139,3 +140,10 @@ def test_the_paragraph_names_the_numbers(family: str) -> None:
     assert f"adds {added / 1e6:.2f} M parameters" in text
     assert "A step of 8 such samples" in text
     assert injection().kind in text
+
+
+def test_the_typical_image_keeps_within_the_budget() -> None:
+    config = onevision(3584, 18944, 28, 28, 4)
+    assert typical_sample(config) == SampleSize(10, 7371)
+    assert typical_sample(config, Budget(4)) == SampleSize(5, 3699)
+    assert typical_sample(config, Budget(None, 2048)) == SampleSize(2, 1485)
