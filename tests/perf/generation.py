@@ -1,12 +1,13 @@
 """What a replica gains over one request after the other, at equal replies, with and without shared images.
 
-    python -m tests.perf.generation [--shape small] [--items 48] [--tokens 2 16] [--questions 1 6]
+    python -m tests.perf.generation [--shape small] [--items 48] [--tokens 2 16] [--questions 1 6] [--injected]
     python -m tests.perf.generation --device cuda --shape 7b --dtype bf16
 
 The rival asks one request after the other as the Hugging Face backends of lmms-eval do: open the image, the processor,
 `generate`, `batch_decode`, on the same model, in the same process and with its documents in memory. Ours reads them,
 plans batches, and prepares one while it generates another, as a replica does. Random weights and noise images; every
-reply has as many tokens as it may. `--questions` are those about each image: POPE has 6, VQAv2 5, MME 2.
+reply has as many tokens as it may. `--questions` are those about each image: POPE has 6, VQAv2 5, MME 2. What an image
+gives to the language model is shared as well where it does not depend on the question, which it does with `--injected`.
 
 Runs are interleaved and medians count. `images` are those that go through the tower; `other replies` must be 0 in fp32.
 Wall is that of a machine that may be shared, CPU is that of this process.
@@ -25,6 +26,7 @@ from typing import Any
 
 import torch
 
+from cli_ray.config import InjectionConfig
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.data.images import decode_all
 from cli_ray.evals.generation.lengths import image_tokens
@@ -35,6 +37,7 @@ from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.sources import read
 from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.suite import benchmark
+from cli_ray.model import attach
 from cli_ray.model.tiny import TINY, TinySize, build_tiny, tiny_processor
 from cli_ray.registry import FAMILIES
 from tests.evals.generation.charts import NAME, entries_of, job_of, png, write_rows
@@ -58,6 +61,7 @@ class Setting:
     tokens: list[int]
     questions: list[int]
     repeats: int
+    injected: bool
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,8 @@ def predictor_of(family: str, setting: Setting, location: Location, folder: Path
     """One whose model has random weights."""
     size = SHAPES[setting.shape]
     model = build_tiny(family, size=size)
+    if setting.injected:
+        model = attach(model, InjectionConfig())
     model.to(torch.bfloat16 if setting.dtype == "bf16" else torch.float32).save_pretrained(folder)
     tiny_processor(family, size).save_pretrained(folder)
     replica = ReplicaConfig.model_validate(
@@ -133,9 +139,8 @@ def in_batches(predictor: Predictor, location: Location, tokens: int) -> dict[st
 def timed(predictor: Predictor, ask: Callable[[], dict[str, str]]) -> Run:
     """One pass, measured."""
     passes: list[int] = []
-    handle = predictor._model.base_model.vision_tower.register_forward_pre_hook(
-        lambda module, args: passes.append(len(args[0]))
-    )
+    tower = predictor._model.base_model.vision_tower
+    handle = tower.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
     wall, cpu = time.perf_counter(), time.process_time()
     replies = ask()
     run = Run(time.perf_counter() - wall, time.process_time() - cpu, sum(passes), replies)
@@ -187,9 +192,13 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, nargs="+", default=[2, 16])
     parser.add_argument("--questions", type=int, nargs="+", default=[1, 6])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--injected", action="store_true", help="with Cross-Layer Injection as it is by default")
     setting = Setting(**vars(parser.parse_args()))
-    print(f"{setting.shape}, {setting.device}, {setting.dtype}, {torch.get_num_threads()} threads, {setting.items} "
-          f"items, batches of {setting.batch}, medians of {setting.repeats} interleaved runs")  # fmt: skip
+    print(
+        f"{setting.shape}{', injected' * setting.injected}, {setting.device}, {setting.dtype}, "
+        f"{torch.get_num_threads()} threads, {setting.items} items, batches of {setting.batch}, medians of "
+        f"{setting.repeats} interleaved runs"
+    )
     print("family          | questions | tokens | images         | rival/s | ours/s | x wall | x CPU | other replies")
     for family in FAMILIES:
         for questions in setting.questions:
