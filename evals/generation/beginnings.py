@@ -32,14 +32,12 @@ def share(model: Any, inputs: ModelInputs) -> dict[str, Any] | None:
         None where no two items have the same images behind the same text.
     """
     begins, rests = _cut(inputs, model.config.image_token_id)
-    named = [(*begin, *images) for begin, images in zip(begins, inputs.images, strict=True)]
-    first = {name: row for row, name in reversed([*enumerate(named)])}
-    rows = sorted(first.values())
-    with_images = {name for name, images in zip(named, inputs.images, strict=True) if images}
-    if len(with_images) == sum(map(bool, inputs.images)):
+    named = [(tuple(begin), tuple(images)) for begin, images in zip(begins, inputs.images, strict=True)]
+    at = {name: index for index, name in enumerate(dict.fromkeys(named))}
+    if sum(bool(images) for _, images in at) == sum(map(bool, inputs.images)):
         return None
     pad, device = model.generation_config.pad_token_id, model.device
-    begin_UP, mask_UP = _padded([begins[row] for row in rows], pad)
+    begin_UP, mask_UP = _padded([begin for begin, _ in at], pad)
     rest_BR, mask_BR = _padded(rests, pad)
     cache = DynamicCache(config=model.config.text_config)
     model.base_model(
@@ -48,11 +46,10 @@ def share(model: Any, inputs: ModelInputs) -> dict[str, Any] | None:
         position_ids=(mask_UP.cumsum(1) - 1).clamp(min=0).to(device),
         past_key_values=cache,
         use_cache=True,
-        mm_encoder_outputs=features_of(model, inputs, [image for row in rows for image in inputs.images[row]]),
+        mm_encoder_outputs=features_of(model, inputs, [image for _, images in at for image in images]),
     )
-    at = {row: index for index, row in enumerate(rows)}
-    of_B = torch.tensor([at[first[name]] for name in named])
-    cache.batch_select_indices(of_B.to(device))
+    of_B = torch.tensor([at[name] for name in named])
+    cache.batch_select_indices(of_B)  # on the CPU, for the cache of a model may lie on several devices
     return {
         "input_ids": torch.cat([begin_UP[of_B], rest_BR], 1).to(device),
         "attention_mask": torch.cat([mask_UP[of_B], mask_BR], 1).to(device),

@@ -1,6 +1,7 @@
 """What a replica gains over one request after the other, at equal replies, with and without shared images.
 
-    python -m tests.perf.generation [--shape small] [--items 48] [--tokens 2 16] [--questions 1 6] [--injected]
+    python -m tests.perf.generation [--shape small] [--items 24] [--tokens 2 16] [--questions 1 6] [--injected]
+    python -m tests.perf.generation --shape tiny --miniature pope mme gqa seed-image ai2d
     python -m tests.perf.generation --device cuda --shape 7b --dtype bf16
 
 The rival asks one request after the other as the Hugging Face backends of lmms-eval do: open the image, the processor,
@@ -29,18 +30,20 @@ import torch
 from cli_ray.config import InjectionConfig
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.data.images import decode_all
+from cli_ray.evals.generation.job import decoding
 from cli_ray.evals.generation.lengths import image_tokens
-from cli_ray.evals.generation.predictor import LIMITS, Predictor
+from cli_ray.evals.generation.predictor import LIMITS, Predictor, with_marks
 from cli_ray.evals.generation.schedule import plan
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.location import Location
-from cli_ray.evals.items.sources import read
+from cli_ray.evals.items.sources import locate, read
+from cli_ray.evals.items.survey import scan
 from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.suite import benchmark
 from cli_ray.model import attach
 from cli_ray.model.tiny import TINY, TinySize, build_tiny, tiny_processor
 from cli_ray.registry import FAMILIES
-from tests.evals.generation.charts import NAME, entries_of, job_of, png, write_rows
+from tests.evals.generation.charts import job_of, png, write_rows
 
 SHAPES = {
     "tiny": TINY,
@@ -62,6 +65,7 @@ class Setting:
     questions: list[int]
     repeats: int
     injected: bool
+    miniature: list[str]
 
 
 @dataclass(frozen=True)
@@ -109,24 +113,26 @@ def one_by_one(
     predictor: Predictor, docs: Sequence[tuple[int, Any]], location: Location, tokens: int
 ) -> dict[str, str]:
     """The replies by one request after the other."""
-    one, model, processor = benchmark(NAME), predictor._model, predictor._processor
+    one, model, processor = benchmark(location.benchmark), predictor._model, predictor._processor
     replies = {}
     for number, doc in docs:
-        (image,) = decode_all(images_of(one, location, doc), LIMITS)
-        chat = [{"role": "user", "content": f"<image>\n{one.prompt(doc)}"}]
+        images = decode_all(images_of(one, location, doc), LIMITS)
+        chat = [{"role": "user", "content": with_marks(one.prompt(doc), len(images))}]
         text = processor.apply_chat_template(chat, add_generation_prompt=True)
-        inputs = processor(images=image, text=text, return_tensors="pt").to(model.device, model.dtype)
+        inputs = processor(images=[images], text=text, return_tensors="pt").to(model.device, model.dtype)
         with torch.inference_mode():
             output_1T = model.generate(**inputs, max_new_tokens=tokens)
         reply = processor.batch_decode(output_1T[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        replies[str(number)] = reply[0].strip()
+        replies[one.sample_id(doc, number)] = reply[0].strip()
     return replies
 
 
 def in_batches(predictor: Predictor, location: Location, tokens: int) -> dict[str, str]:
     """The replies as a replica gives them: one batch is prepared while another is generated."""
     replica, config = predictor._job.replica, predictor._model.config.to_dict()
-    batches = plan(NAME, tokens, location.parts, entries_of(location), replica, image_tokens(config))
+    one, how = benchmark(location.benchmark), decoding(tokens, replica)
+    entries = [entry for part in location.parts for entry in scan(one, location, part, how, "model")]
+    batches = plan(one.name, tokens, location.parts, entries, replica, image_tokens(config))
     records: list[ReplyRecord] = []
     with ThreadPoolExecutor(1) as thread:
         coming = [thread.submit(predictor.prepare, batch) for batch in batches]
@@ -148,11 +154,14 @@ def timed(predictor: Predictor, ask: Callable[[], dict[str, str]]) -> Run:
     return run
 
 
-def measure(family: str, setting: Setting, questions: int, tokens: int) -> None:
-    """Prints a line."""
+def measure(family: str, setting: Setting, what: int | str, tokens: int) -> None:
+    """Prints a line for so many questions about each image, or for the bundled items of a benchmark."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        location = write_rows(root / "data", rows_of(setting.items, questions), group=setting.items)
+        if isinstance(what, str):
+            location = locate(benchmark(what), "", True)
+        else:
+            location = write_rows(root / "data", rows_of(setting.items, what), group=setting.items)
         predictor = predictor_of(family, setting, location, root / "model")
         predictor._model.generation_config.min_new_tokens = tokens
         docs = list(read(location, location.parts[0]))
@@ -164,18 +173,18 @@ def measure(family: str, setting: Setting, questions: int, tokens: int) -> None:
         for _ in range(setting.repeats + 1):
             for name, ask in ways.items():
                 runs[name].append(timed(predictor, ask))
-    tell(family, setting, questions, tokens, {name: found[1:] for name, found in runs.items()})
+    tell(family, what, tokens, {name: found[1:] for name, found in runs.items()})
 
 
-def tell(family: str, setting: Setting, questions: int, tokens: int, runs: dict[str, list[Run]]) -> None:
+def tell(family: str, what: int | str, tokens: int, runs: dict[str, list[Run]]) -> None:
     """Prints a line of the table."""
     wall, cpu = ({name: median(getattr(run, unit) for run in found) for name, found in runs.items()}
                  for unit in ("wall", "cpu"))  # fmt: skip
     rival, ours = runs["rival"][0], runs["ours"][0]
     other = sum(ours.replies[name] != reply for name, reply in rival.replies.items())
-    speed = {name: f"{setting.items / seconds:.2f}" for name, seconds in wall.items()}
+    speed = {name: f"{len(rival.replies) / seconds:.2f}" for name, seconds in wall.items()}
     print(
-        f"{family:15} | {questions:9} | {tokens:6} | {rival.images:5} -> {ours.images:5} | {speed['rival']:>7} | "
+        f"{family:15} | {what:>10} | {tokens:6} | {rival.images:5} -> {ours.images:5} | {speed['rival']:>7} | "
         f"{speed['ours']:>6} | {wall['rival'] / wall['ours']:6.2f} | {cpu['rival'] / cpu['ours']:5.2f} | {other:13}",
         flush=True,
     )
@@ -188,22 +197,23 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--items", type=int, default=48)
+    parser.add_argument("--items", type=int, default=24)
     parser.add_argument("--tokens", type=int, nargs="+", default=[2, 16])
     parser.add_argument("--questions", type=int, nargs="+", default=[1, 6])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--miniature", nargs="+", default=[], help="bundled items of these benchmarks instead")
     parser.add_argument("--injected", action="store_true", help="with Cross-Layer Injection as it is by default")
     setting = Setting(**vars(parser.parse_args()))
     print(
         f"{setting.shape}{', injected' * setting.injected}, {setting.device}, {setting.dtype}, "
-        f"{torch.get_num_threads()} threads, {setting.items} items, batches of {setting.batch}, medians of "
+        f"{torch.get_num_threads()} threads, batches of {setting.batch}, medians of "
         f"{setting.repeats} interleaved runs"
     )
-    print("family          | questions | tokens | images         | rival/s | ours/s | x wall | x CPU | other replies")
+    print("family          |  questions | tokens | images         | rival/s | ours/s | x wall | x CPU | other replies")
     for family in FAMILIES:
-        for questions in setting.questions:
+        for what in setting.miniature or setting.questions:
             for tokens in setting.tokens:
-                measure(family, setting, questions, tokens)
+                measure(family, setting, what, tokens)
 
 
 if __name__ == "__main__":

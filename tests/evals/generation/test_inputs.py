@@ -20,11 +20,12 @@ from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.survey import Entry
 from cli_ray.evals.records import ReplyRecord
 from cli_ray.model.tiny import build_tiny, tiny_processor
-from tests.evals.generation.charts import NAME, TOKENS, entries_of, job_of, png, save_model, write_rows
+from tests.evals.generation.charts import NAME, entries_of, job_of, png, save_model, write_rows
 from tests.model.batches import cli_model
 
 SHOWN = ([0], [0], [6], [2, 6], [0], [6], [6, 2], [2, 6], [2, 2], [2])
 """Images of each question by their seed: seeds 0 and 6 are of one size, and every set stands alone or comes again."""
+REPLY_TOKENS = 8
 DISTINCT = ([0], [6], [2, 6], [6, 2], [2, 2], [2])
 
 MODELS: dict[str, Callable[[str], PreTrainedModel]] = {
@@ -119,7 +120,7 @@ def tower_passes(predictor: Predictor) -> Iterator[list[int]]:
 
 
 def answered(predictor: Predictor, location: Location, entries: Sequence[Entry]) -> dict[str, ReplyRecord]:
-    batch = Batch(NAME, location.parts[0], tuple(entries), TOKENS, 1.0)
+    batch = Batch(NAME, location.parts[0], tuple(entries), REPLY_TOKENS, 1.0)
     return {record.sample_id: record for records in predictor.predict(batch) for record in records}
 
 
