@@ -32,6 +32,8 @@ perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.injection
 	$(BIN)/python -m tests.perf.pool simulate
 	$(BIN)/python -m tests.perf.generation
+	$(BIN)/python -m tests.perf.generation --injected
+	$(BIN)/python -m tests.perf.generation --shape tiny --miniature pope mme gqa seed-image ai2d
 	$(BIN)/python -m tests.perf.evaluation --rows 20000
 	$(BIN)/python -m tests.perf.scoring
 	$(BIN)/python -m tests.perf.safety

@@ -36,8 +36,8 @@ class ModelInputs:
     """`input_ids` and `attention_mask`, Int64[B, T], padded on the left."""
     pixels: Any
     """Arguments of `get_image_features` for the images of all items, each once; None without images."""
-    images: list[int]
-    """Of the images in the order of their tokens in the batch, which of those each is."""
+    images: list[list[int]]
+    """Of each item, which of those its images are."""
 
 
 def inputs_of(processor: ProcessorMixin, items: Sequence[PreparedItem]) -> ModelInputs:
@@ -54,23 +54,30 @@ def inputs_of(processor: ProcessorMixin, items: Sequence[PreparedItem]) -> Model
     distinct = {item.entry.image_hash: item.images for item in shown}
     pixels = processor.image_processor([*distinct.values()], return_tensors="pt") if distinct else None
     first = dict(zip(distinct, accumulate(map(len, distinct.values()), initial=0), strict=False))
-    order = [first[item.entry.image_hash] + index for item in shown for index in range(len(item.images))]
-    marks = {index: processor.replace_image_token(pixels, index) for index in set(order)}
-    texts, _ = processor.get_text_with_replacements(texts, [marks[index] for index in order])
+    order = [
+        [first[item.entry.image_hash] + index for index in range(len(item.images))] if item.images else []
+        for item in items
+    ]
+    marks = [processor.replace_image_token(pixels, index) for index in range(sum(map(len, distinct.values())))]
+    texts, _ = processor.get_text_with_replacements(texts, [marks[index] for images in order for index in images])
     tokens = processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
     return ModelInputs(tokens, pixels, order)
 
 
 def encode(model: Any, inputs: ModelInputs) -> dict[str, Any]:
-    """Arguments of `generate` on the model's device: the tokens, and the features of their images by one tower pass.
-
-    The features of an image that several items share are the same tensor; plain models take them as well.
-    """
-    # Integers keep their type.
+    """Arguments of `generate` on the model's device: the tokens, and the features of their images."""
+    images = [image for images in inputs.images for image in images]
     tokens = dict(inputs.tokens.to(model.device))
-    if inputs.pixels is None:
-        return tokens
-    features = model.base_model.get_image_features(**inputs.pixels.to(model.device, model.dtype), return_dict=True)
+    return tokens | ({"mm_encoder_outputs": features_of(model, inputs, images)} if images else {})
+
+
+def features_of(model: Any, inputs: ModelInputs, images: Sequence[int]) -> dict[str, CliImageFeatures]:
+    """Features of a batch's images, in the order given, by one tower pass over each of them once.
+
+    What stands in the order more than once is the same tensor. Plain models take the features as well.
+    """
+    pixels = inputs.pixels.to(model.device, model.dtype)  # integers keep their type
+    features = model.base_model.get_image_features(**pixels, return_dict=True)
     layers = getattr(features, "deepstack_features", None)
-    shared = CliImageFeatures(pooler_output=features.pooler_output, deepstack_features=layers)
-    return tokens | {"mm_encoder_outputs": {"image": shared.take(inputs.images)}}
+    distinct = CliImageFeatures(pooler_output=features.pooler_output, deepstack_features=layers)
+    return {"image": distinct.take(images)}

@@ -18,6 +18,7 @@ from cli_ray.config import DataConfig
 from cli_ray.data.chat_template import Chat
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message
+from cli_ray.evals.generation.beginnings import can_share, share
 from cli_ray.evals.generation.inputs import ModelInputs, PreparedItem, encode, inputs_of
 from cli_ray.evals.generation.job import Batch, DeviceLostError, Job, record_of
 from cli_ray.evals.generation.load import load
@@ -63,6 +64,7 @@ class Predictor:
         ends = self._model.generation_config.eos_token_id
         self._ends = frozenset(ends if isinstance(ends, list) else [ends])
         self._chat = Chat(self._processor)
+        self._shares_beginnings = can_share(self._model)
         self._too_many: float = float("inf")
         """Padded tokens, replies included, of the smallest batch that did not fit into memory."""
 
@@ -151,8 +153,10 @@ class Predictor:
         if min(room) < 1:
             raise ValueError(f"a prompt of {max(prompts):,} tokens fills the model's context of {self._context:,}")
         with torch.inference_mode():
-            output_BT = self._model.generate(**encode(self._model, inputs), max_new_tokens=max(room))
-        rows = output_BT[:, inputs.tokens["input_ids"].shape[1] :].tolist()
+            given = share(self._model, inputs) if self._shares_beginnings else None
+            given = given or encode(self._model, inputs)
+            output_BT = self._model.generate(**given, max_new_tokens=max(room))
+        rows = output_BT[:, given["input_ids"].shape[1] :].tolist()
         replies = [self._until_end(row[:most]) for row, most in zip(rows, room, strict=True)]
         texts = self._decoder.batch_decode([reply for reply, _ in replies], skip_special_tokens=True)
         seconds = (time.perf_counter() - start) / len(items)

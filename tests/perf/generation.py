@@ -1,27 +1,49 @@
-"""Samples per second of batched against batch-1 generation, through the predictor of a replica, both families.
+"""What a replica gains over one request after the other, at equal replies, with and without shared images.
 
-    python -m tests.perf.generation
-    python -m tests.perf.generation --device cuda --shape 7b --dtype bf16 --batch 16
+    python -m tests.perf.generation [--shape small] [--items 24] [--tokens 2 16] [--questions 1 6] [--injected]
+    python -m tests.perf.generation --shape tiny --miniature pope mme gqa seed-image ai2d
+    python -m tests.perf.generation --device cuda --shape 7b --dtype bf16
 
-Random weights and noise images; replies are as long as they may be. Runs are interleaved and the median counts.
+The rival asks one request after the other as the Hugging Face backends of lmms-eval do: open the image, the processor,
+`generate`, `batch_decode`, on the same model, in the same process and with its documents in memory. Ours reads them,
+plans batches, and prepares one while it generates another, as a replica does. Random weights and noise images; every
+reply has as many tokens as it may. `--questions` are those about each image: POPE has 6, VQAv2 5, MME 2. What an image
+gives to the language model is shared as well where it does not depend on the question, which it does with `--injected`.
+
+Runs are interleaved and medians count. `images` are those that go through the tower; `other replies` must be 0 in fp32.
+Wall is that of a machine that may be shared, CPU is that of this process.
 """
 
 import argparse
 import tempfile
 import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
+from cli_ray.config import InjectionConfig
 from cli_ray.config.evaluation import ReplicaConfig
-from cli_ray.evals.generation.job import Batch
-from cli_ray.evals.generation.predictor import Predictor
+from cli_ray.data.images import decode_all
+from cli_ray.evals.generation.job import decoding
+from cli_ray.evals.generation.lengths import image_tokens
+from cli_ray.evals.generation.predictor import LIMITS, Predictor, with_marks
+from cli_ray.evals.generation.schedule import plan
+from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.location import Location
+from cli_ray.evals.items.sources import locate, read
+from cli_ray.evals.items.survey import scan
+from cli_ray.evals.records import ReplyRecord
+from cli_ray.evals.suite import benchmark
+from cli_ray.model import attach
 from cli_ray.model.tiny import TINY, TinySize, build_tiny, tiny_processor
 from cli_ray.registry import FAMILIES
-from tests.evals.generation.charts import NAME, entries_of, job_of, row, write_rows
+from tests.evals.generation.charts import job_of, png, write_rows
 
 SHAPES = {
     "tiny": TINY,
@@ -38,68 +60,160 @@ class Setting:
     device: str
     dtype: str
     batch: int
-    tokens: int
+    items: int
+    tokens: list[int]
+    questions: list[int]
     repeats: int
+    injected: bool
+    miniature: list[str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One pass over all items."""
+
+    wall: float
+    cpu: float
+    images: int
+    """Images or tiles that went through the tower."""
+    replies: dict[str, str]
+    """By sample."""
+
+
+def rows_of(items: int, questions: int) -> list[dict[str, Any]]:
+    """ChartQA rows with as many questions about each image; the same questions whatever their images."""
+    return [
+        {
+            "question": f"Is there {'really ' * (number % 3)}a bar of {number} in the image?",
+            "answer": "yes",
+            "type": "human_test",
+            "image": {"bytes": png(number // questions), "path": None},
+        }
+        for number in range(items)
+    ]
 
 
 def predictor_of(family: str, setting: Setting, location: Location, folder: Path) -> Predictor:
-    """One whose model has random weights and never ends a reply early."""
+    """One whose model has random weights."""
     size = SHAPES[setting.shape]
     model = build_tiny(family, size=size)
+    if setting.injected:
+        model = attach(model, InjectionConfig())
     model.to(torch.bfloat16 if setting.dtype == "bf16" else torch.float32).save_pretrained(folder)
     tiny_processor(family, size).save_pretrained(folder)
     replica = ReplicaConfig.model_validate(
         {"gpus": float(setting.device == "cuda"), "dtype": setting.dtype, "batch_size": setting.batch}
     )
     predictor = Predictor(job_of(str(folder), location, replica))
-    predictor._model.generation_config.min_new_tokens = setting.tokens
     predictor._model.generation_config.suppress_tokens = [model.config.image_token_id]
     return predictor
 
 
-def seconds(predictor: Predictor, location: Location, size: int, setting: Setting) -> float:
-    """For `setting.batch` samples in batches of `size`, reading and decoding included."""
-    entries = entries_of(location)[: setting.batch]
-    batches = [
-        Batch(NAME, location.parts[0], tuple(entries[start : start + size]), setting.tokens, 1.0)
-        for start in range(0, len(entries), size)
-    ]
-    start = time.perf_counter()
-    records = [record for batch in batches for some in predictor.predict(batch) for record in some]
+def one_by_one(
+    predictor: Predictor, docs: Sequence[tuple[int, Any]], location: Location, tokens: int
+) -> dict[str, str]:
+    """The replies by one request after the other."""
+    one, model, processor = benchmark(location.benchmark), predictor._model, predictor._processor
+    replies = {}
+    for number, doc in docs:
+        images = decode_all(images_of(one, location, doc), LIMITS)
+        chat = [{"role": "user", "content": with_marks(one.prompt(doc), len(images))}]
+        text = processor.apply_chat_template(chat, add_generation_prompt=True)
+        inputs = processor(images=[images], text=text, return_tensors="pt").to(model.device, model.dtype)
+        with torch.inference_mode():
+            output_1T = model.generate(**inputs, max_new_tokens=tokens)
+        reply = processor.batch_decode(output_1T[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        replies[one.sample_id(doc, number)] = reply[0].strip()
+    return replies
+
+
+def in_batches(predictor: Predictor, location: Location, tokens: int) -> dict[str, str]:
+    """The replies as a replica gives them: one batch is prepared while another is generated."""
+    replica, config = predictor._job.replica, predictor._model.config.to_dict()
+    one, how = benchmark(location.benchmark), decoding(tokens, replica)
+    entries = [entry for part in location.parts for entry in scan(one, location, part, how, "model")]
+    batches = plan(one.name, tokens, location.parts, entries, replica, image_tokens(config))
+    records: list[ReplyRecord] = []
+    with ThreadPoolExecutor(1) as thread:
+        coming = [thread.submit(predictor.prepare, batch) for batch in batches]
+        for prepared in coming:
+            records += [record for some in predictor.generate(prepared.result()) for record in some]
     assert not any(record.error for record in records)
-    return time.perf_counter() - start
+    return {record.sample_id: record.reply for record in records}
 
 
-def measure(family: str, setting: Setting) -> None:
-    """Prints a line."""
+def timed(predictor: Predictor, ask: Callable[[], dict[str, str]]) -> Run:
+    """One pass, measured."""
+    passes: list[int] = []
+    tower = predictor._model.base_model.vision_tower
+    handle = tower.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
+    wall, cpu = time.perf_counter(), time.process_time()
+    replies = ask()
+    run = Run(time.perf_counter() - wall, time.process_time() - cpu, sum(passes), replies)
+    handle.remove()
+    return run
+
+
+def measure(family: str, setting: Setting, what: int | str, tokens: int) -> None:
+    """Prints a line for so many questions about each image, or for the bundled items of a benchmark."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        location = write_rows(root / "data", [row(seed) for seed in range(setting.batch)], group=setting.batch)
+        if isinstance(what, str):
+            location = locate(benchmark(what), "", True)
+        else:
+            location = write_rows(root / "data", rows_of(setting.items, what), group=setting.items)
         predictor = predictor_of(family, setting, location, root / "model")
-        sizes = (1, setting.batch)
-        for size in sizes:
-            seconds(predictor, location, size, setting)
-        times: dict[int, list[float]] = {size: [] for size in sizes}
-        for _ in range(setting.repeats):
-            for size in sizes:
-                times[size].append(seconds(predictor, location, size, setting))
-    one, many = (setting.batch / median(times[size]) for size in sizes)
-    print(f"{family} {setting.shape} {setting.device} {setting.dtype}, {setting.tokens} tokens: batch 1 {one:.2f} "
-          f"samples/s, batch {setting.batch} {many:.2f} samples/s, ratio {many / one:.2f}")  # fmt: skip
+        predictor._model.generation_config.min_new_tokens = tokens
+        docs = list(read(location, location.parts[0]))
+        ways = {
+            "rival": partial(one_by_one, predictor, docs, location, tokens),
+            "ours": partial(in_batches, predictor, location, tokens),
+        }
+        runs: dict[str, list[Run]] = {name: [] for name in ways}
+        for _ in range(setting.repeats + 1):
+            for name, ask in ways.items():
+                runs[name].append(timed(predictor, ask))
+    tell(family, what, tokens, {name: found[1:] for name, found in runs.items()})
+
+
+def tell(family: str, what: int | str, tokens: int, runs: dict[str, list[Run]]) -> None:
+    """Prints a line of the table."""
+    wall, cpu = ({name: median(getattr(run, unit) for run in found) for name, found in runs.items()}
+                 for unit in ("wall", "cpu"))  # fmt: skip
+    rival, ours = runs["rival"][0], runs["ours"][0]
+    other = sum(ours.replies[name] != reply for name, reply in rival.replies.items())
+    speed = {name: f"{len(rival.replies) / seconds:.2f}" for name, seconds in wall.items()}
+    print(
+        f"{family:15} | {what:>10} | {tokens:6} | {rival.images:5} -> {ours.images:5} | {speed['rival']:>7} | "
+        f"{speed['ours']:>6} | {wall['rival'] / wall['ours']:6.2f} | {cpu['rival'] / cpu['ours']:5.2f} | {other:13}",
+        flush=True,
+    )
 
 
 def main() -> None:
     """Measures both families."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=SHAPES, default="tiny")
+    parser.add_argument("--shape", choices=SHAPES, default="small")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--tokens", type=int, default=16)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--items", type=int, default=24)
+    parser.add_argument("--tokens", type=int, nargs="+", default=[2, 16])
+    parser.add_argument("--questions", type=int, nargs="+", default=[1, 6])
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--miniature", nargs="+", default=[], help="bundled items of these benchmarks instead")
+    parser.add_argument("--injected", action="store_true", help="with Cross-Layer Injection as it is by default")
     setting = Setting(**vars(parser.parse_args()))
+    print(
+        f"{setting.shape}{', injected' * setting.injected}, {setting.device}, {setting.dtype}, "
+        f"{torch.get_num_threads()} threads, batches of {setting.batch}, medians of "
+        f"{setting.repeats} interleaved runs"
+    )
+    print("family          |  questions | tokens | images         | rival/s | ours/s | x wall | x CPU | other replies")
     for family in FAMILIES:
-        measure(family, setting)
+        for what in setting.miniature or setting.questions:
+            for tokens in setting.tokens:
+                measure(family, setting, what, tokens)
 
 
 if __name__ == "__main__":

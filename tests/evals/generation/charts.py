@@ -71,7 +71,7 @@ def entries_of(location: Location, replica: ReplicaConfig = REPLICA) -> list[Ent
 
 def job_of(model: str, location: Location, replica: ReplicaConfig = REPLICA) -> Job:
     """The job of one benchmark."""
-    return Job(model, "model", replica, {NAME: location})
+    return Job(model, "model", replica, {location.benchmark: location})
 
 
 def sixteen(sizes: Sequence[tuple[int, int]]) -> int:

@@ -1,7 +1,9 @@
 """Items that ask about the same images share them: equal tokens, features and replies, by fewer tower passes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import PreTrainedModel
 
 from cli_ray.evals.generation.inputs import PreparedItem, encode, inputs_of
 from cli_ray.evals.generation.job import Batch
@@ -17,12 +20,21 @@ from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.survey import Entry
 from cli_ray.evals.records import ReplyRecord
 from cli_ray.model.tiny import build_tiny, tiny_processor
-from tests.evals.generation.charts import NAME, TOKENS, entries_of, job_of, png, save_model, write_rows
+from tests.evals.generation.charts import NAME, entries_of, job_of, png, save_model, write_rows
 from tests.model.batches import cli_model
 
 SHOWN = ([0], [0], [6], [2, 6], [0], [6], [6, 2], [2, 6], [2, 2], [2])
 """Images of each question by their seed: seeds 0 and 6 are of one size, and every set stands alone or comes again."""
+REPLY_TOKENS = 8
 DISTINCT = ([0], [6], [2, 6], [6, 2], [2, 2], [2])
+
+MODELS: dict[str, Callable[[str], PreTrainedModel]] = {
+    "plain": build_tiny,
+    "prompt": cli_model,
+    "visual": partial(cli_model, agf={"context": "visual"}),
+    "deepstack": partial(cli_model, kind="deepstack"),
+}
+"""Of which all but one share beginnings."""
 
 
 def question(row: int) -> str:
@@ -55,7 +67,7 @@ def test_inputs_are_those_of_the_processor_with_each_image_once(family: str) -> 
     for name, value in inputs.tokens.items():
         assert torch.equal(value, whole[name])
     assert len(inputs.pixels["pixel_values"]) == sum(map(len, DISTINCT))
-    assert torch.equal(inputs.pixels["pixel_values"][inputs.images], whole["pixel_values"])
+    assert torch.equal(inputs.pixels["pixel_values"][[*chain(*inputs.images)]], whole["pixel_values"])
 
 
 def test_a_text_with_other_marks_than_images_is_refused(family: str) -> None:
@@ -66,7 +78,7 @@ def test_a_text_with_other_marks_than_images_is_refused(family: str) -> None:
 
 def test_items_without_images_run_no_tower(family: str) -> None:
     inputs = inputs_of(tiny_processor(family), items_of([[], []]))
-    assert (inputs.pixels, inputs.images) == (None, [])
+    assert (inputs.pixels, inputs.images) == (None, [[], []])
     assert encode(build_tiny(family), inputs).keys() == inputs.tokens.keys()
 
 
@@ -84,11 +96,11 @@ def location(tmp_path_factory: pytest.TempPathFactory) -> Location:
     return write_rows(tmp_path_factory.mktemp("data"), rows, group=len(rows))
 
 
-@pytest.fixture(scope="module", params=["plain", "cli"])
+@pytest.fixture(scope="module", params=["plain", "prompt", "visual", "deepstack"])
 def predictor(
     request: pytest.FixtureRequest, family: str, location: Location, tmp_path_factory: pytest.TempPathFactory
 ) -> Predictor:
-    model = build_tiny(family) if request.param == "plain" else cli_model(family)
+    model = MODELS[request.param](family)
     return Predictor(job_of(save_model(tmp_path_factory.mktemp("model"), family, model), location))
 
 
@@ -108,7 +120,7 @@ def tower_passes(predictor: Predictor) -> Iterator[list[int]]:
 
 
 def answered(predictor: Predictor, location: Location, entries: Sequence[Entry]) -> dict[str, ReplyRecord]:
-    batch = Batch(NAME, location.parts[0], tuple(entries), TOKENS, 1.0)
+    batch = Batch(NAME, location.parts[0], tuple(entries), REPLY_TOKENS, 1.0)
     return {record.sample_id: record for records in predictor.predict(batch) for record in records}
 
 
@@ -132,6 +144,21 @@ def test_each_image_goes_through_the_tower_once_a_batch_at_equal_replies(
     } == said
     assert len({reply for reply, *_ in said.values()}) > len(DISTINCT)
     assert not any(record.error for record in together.values())
+
+
+def test_a_beginning_goes_through_the_language_model_once_where_it_depends_on_no_question(
+    predictor: Predictor, location: Location
+) -> None:
+    rows: list[int] = []
+    handle = predictor._model.base_model.language_model.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(len(kwargs["inputs_embeds"])), with_kwargs=True
+    )
+    answered(predictor, location, entries_of(location))
+    handle.remove()
+    injection = getattr(predictor._model.config, "injection", None)
+    reads_ahead = injection is not None and injection.kind == "cli" and injection.agf.context == "prompt"
+    assert rows[0] == (len(SHOWN) if reads_ahead else len(DISTINCT))
+    assert set(rows[1:]) == {len(SHOWN)}
 
 
 def test_what_a_resumed_call_asks_gets_the_replies_of_the_first(predictor: Predictor, location: Location) -> None:
