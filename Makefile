@@ -39,6 +39,8 @@ perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.safety
 	$(BIN)/python -m tests.perf.ledger state
 	$(BIN)/python -m tests.perf.scaling
+	$(BIN)/python -m tests.perf.steps --lanes 256
+	$(BIN)/python -m tests.perf.steps_timed
 	$(BIN)/python -m tests.perf.sweep
 	$(BIN)/python -m tests.perf.start
 

@@ -71,7 +71,8 @@ class DataConfig(Section):
     unit_samples: int = Field(default=32, ge=1)
     """Neighbouring samples that are read together."""
     window_samples: int = Field(default=256, ge=1)
-    """Samples that are shuffled and grouped by length together; a multiple of unit_samples."""
+    """Samples that are shuffled and dealt to steps of like cost together; a multiple of unit_samples. A larger window
+    makes steps cost more alike and takes more memory."""
     lanes: int = Field(default=0, ge=0)
     """Parallel lanes of the stream. The content of a global batch depends on it and not on the number
     of workers; a run keeps those of its first start. 0 takes the (greatest) number of workers then. A number of

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 
 _EXCHANGES = 4
-"""Most exchanges for each bin; half as many are common."""
+"""Most exchanges for each bin; one is common."""
 _EVEN = 200
-"""Exchanges end when no bin is further from its share than a 200th of the largest bin."""
+"""Exchanges end when the bins are within a 200th of the largest one."""
 
 
 def level(costs: Sequence[int], rooms: Sequence[int], ranks: Sequence[int]) -> list[list[int]]:
     """Which things each bin gets, as many as it has room for.
 
     The costliest thing first goes to the bin that costs least for its room and is not full (Graham's longest processing
-    time first). As the last things have no choice, the bin that is furthest from its share then exchanges things with
-    others, as long as that brings the two nearer to their shares.
+    time first). As the last things have no choice, the bin that is furthest above its share then exchanges a thing with
+    the one furthest below, as long as that brings the two nearer to their shares.
 
     Args:
         costs: of the things, not negative.
@@ -26,17 +26,13 @@ def level(costs: Sequence[int], rooms: Sequence[int], ranks: Sequence[int]) -> l
         ranks: of the bins: of several that cost the same, the one of the lowest rank comes first.
     """
     dealt = _longest_first(costs, rooms, ranks)
-    over, enough = excess(dealt, costs, rooms), sum(costs) * max(rooms) // _EVEN
+    total, count = sum(costs), len(costs)
+    # What a bin costs above its share, times the number of things, which makes it whole.
+    over = [count * sum(costs[i] for i in things) - total * room for things, room in zip(dealt, rooms, strict=True)]
     for _ in range(_EXCHANGES * len(rooms)):
-        if max(map(abs, over)) <= enough or not _exchange(dealt, costs, over):
+        if (max(over) - min(over)) * _EVEN <= total * max(rooms) or not _exchange(dealt, costs, over):
             break
     return dealt
-
-
-def excess(dealt: Sequence[Sequence[int]], costs: Sequence[int], rooms: Sequence[int]) -> list[int]:
-    """What each bin costs above its share, times the number of things, which makes it whole."""
-    total, count = sum(costs), len(costs)
-    return [count * sum(costs[i] for i in things) - total * room for things, room in zip(dealt, rooms, strict=True)]
 
 
 def _longest_first(costs: Sequence[int], rooms: Sequence[int], ranks: Sequence[int]) -> list[list[int]]:
@@ -53,20 +49,21 @@ def _longest_first(costs: Sequence[int], rooms: Sequence[int], ranks: Sequence[i
 
 
 def _exchange(dealt: list[list[int]], costs: Sequence[int], over: list[int]) -> bool:
-    """Makes the exchange that helps the worst bin and another most; False when none does."""
-    worst = max(range(len(over)), key=lambda b: abs(over[b]))
-    # Moving m from one bin to another that are g apart lessens the sum of their squares by 2 m (g - m).
+    """Makes the exchange that helps the two bins furthest from their shares most; False when none does."""
+    bins = range(len(over))
+    high, low = max(bins, key=over.__getitem__), min(bins, key=over.__getitem__)
+    gap, count = over[high] - over[low], len(costs)
+    # Moving m from one to the other lessens the sum of their squares by 2 m (gap - m).
     exchanges = (
-        (moved * (over[worst] - over[other] - moved), other, i, j, moved)
-        for other, things in enumerate(dealt)
-        for j, thing in enumerate(things)
-        for i, own in enumerate(dealt[worst])
-        for moved in [len(costs) * (costs[own] - costs[thing])]
+        (moved * (gap - moved), i, j, moved)
+        for i, above in enumerate(dealt[high])
+        for j, below in enumerate(dealt[low])
+        for moved in [count * (costs[above] - costs[below])]
     )
-    gain, other, i, j, moved = max(exchanges, default=(0, 0, 0, 0, 0))
+    gain, i, j, moved = max(exchanges, default=(0, 0, 0, 0))
     if gain <= 0:
         return False
-    dealt[worst][i], dealt[other][j] = dealt[other][j], dealt[worst][i]
-    over[worst] -= moved
-    over[other] += moved
+    dealt[high][i], dealt[low][j] = dealt[low][j], dealt[high][i]
+    over[high] -= moved
+    over[low] += moved
     return True

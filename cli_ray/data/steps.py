@@ -16,16 +16,13 @@ from itertools import pairwise
 import numpy as np
 
 from cli_ray.data.cost import SampleCost
-from cli_ray.data.levelling import excess, level
+from cli_ray.data.levelling import level
 from cli_ray.data.order import Ints, Order
 from cli_ray.data.sample import Encoded, Row
 
 Rows = list[Row]
 Dealt = dict[int, list[Rows]]
 """By the number of a step in its epoch, what it takes of a lane, in lists that `Steps.micro_batches` makes use of."""
-
-_UNEVEN = 20
-"""Groups of samples are made smaller where with them a step would cost a 20th more than its share."""
 
 
 class Steps(ABC):
@@ -50,28 +47,21 @@ class Steps(ABC):
             dealt: all that `deal` gave the step, window by window.
         """
 
-    def _ranked(self, rows: Sequence[Row], epoch: int, lane: int, window: int) -> Rows:
-        """Rows with images, then those without, by length; equal ones shuffled; holes last."""
-        shuffled = self.order.shuffle(len(rows), epoch, lane, window, stage=0)
-        return sorted((rows[i] for i in shuffled), key=_kind_and_length)
+    def _shuffled(self, rows: Sequence[Row], epoch: int, lane: int, window: int) -> Rows:
+        return [rows[i] for i in self.order.shuffle(len(rows), epoch, lane, window, stage=0)]
 
 
 class Levelled(Steps):
     """Steps of one cost, so that ranks which meet after each of them do not wait for one another.
 
-    The samples of a window are grouped by length, so that little is padded, and the groups are dealt so that steps
-    cost the same; where a few long samples keep them from it, groups are smaller. Which step gets which share is
-    shuffled for each lane by itself, else one step would have the longest samples of all lanes. Inside a step every
-    lane begins with its costliest micro-batch, for ranks may meet after each of these too.
+    The samples of a window are dealt so that steps cost the same. Which step gets which share is shuffled for each
+    lane by itself, else one step would have the longest samples of all lanes. Inside a step every lane begins with its
+    costliest micro-batch, for ranks may meet after each of these too.
     """
 
     def __init__(self, order: Order, cost: SampleCost) -> None:
         super().__init__(order)
         self.cost = cost
-        # With fewer than four groups to a step there would be little to choose from. What divides the micro-batch
-        # divides steps and windows.
-        largest = math.gcd(order.micro_batch, max(1, order.per_lane // 4))
-        self._group_sizes = [size for size in range(largest, 0, -1) if largest % size == 0]
 
     def sizes(self, epoch: int) -> Ints:
         """See `Steps`."""
@@ -85,26 +75,18 @@ class Levelled(Steps):
         """See `Steps`."""
         if not rows:
             return {}
-        order, ranked = self.order, self._ranked(rows, epoch, lane, window)
+        order, shuffled = self.order, self._shuffled(rows, epoch, lane, window)
         begin, end = window * order.window, window * order.window + len(rows)
         steps = range(begin // order.per_lane, math.ceil(end / order.per_lane))
         bounds = [min(max(step * order.per_lane, begin), end) for step in (*steps, steps.stop)]
+        rooms = [high - low for low, high in pairwise(bounds)]
         ranks = order.shuffle(len(steps), epoch, lane, window, stage=1).tolist()
-        costs = list(map(self.cost, ranked))
-        for size in self._group_sizes:
-            rooms = [(high - low) // size for low, high in pairwise(bounds)]
-            whole = [sum(costs[i * size : (i + 1) * size]) for i in range(sum(rooms))]
-            shares = level(whole, rooms, ranks)
-            if max(excess(shares, whole, rooms)) <= sum(whole) * max(rooms) // _UNEVEN:
-                break  # else smaller groups do better, though more is padded
-        groups = _cut(ranked, size)
-        dealt = [[groups[i] for i in share] for share in shares]
-        dealt[-1] += groups[len(whole) :]  # at the end of a lane, one smaller group may be left for its last step
-        return dict(zip(steps, dealt, strict=True))
+        shares = level(list(map(self.cost, shuffled)), rooms, ranks)
+        return {step: [[shuffled[i] for i in share]] for step, share in zip(steps, shares, strict=True)}
 
     def micro_batches(self, dealt: list[Rows]) -> list[Rows]:
         """See `Steps`."""
-        ranked = sorted((row for group in dealt for row in group), key=_kind_and_length)
+        ranked = sorted((row for rows in dealt for row in rows), key=_kind_and_length)
         return sorted(_cut(ranked, self.order.micro_batch), key=lambda batch: -sum(map(self.cost, batch)))
 
 
@@ -130,7 +112,8 @@ class Grouped(Steps):
     def deal(self, rows: Sequence[Row], epoch: int, lane: int, window: int) -> Dealt:
         """See `Steps`."""
         order = self.order
-        batches = _cut(self._ranked(rows, epoch, lane, window), order.micro_batch)
+        ranked = sorted(self._shuffled(rows, epoch, lane, window), key=_kind_and_length)
+        batches = _cut(ranked, order.micro_batch)
         shuffled = order.shuffle(len(batches), epoch, lane, window, stage=1)
         first, dealt = window * (order.window // order.micro_batch), Dealt()
         for number, i in enumerate(shuffled, start=first):
@@ -152,6 +135,7 @@ def _cut(rows: Rows, size: int) -> list[Rows]:
 
 
 def _kind_and_length(row: Row) -> tuple[int, int]:
+    """Rows with images come first, then those without, each by length, so that little is padded; holes come last."""
     if not isinstance(row, Encoded):
         return 2, 0
     return 0 if row.images else 1, len(row.input_ids)

@@ -94,9 +94,9 @@ def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
     processor = load_processor(config.model)
     encoder = Encoder(processor, config.data)
     costs = step_costs(*resolve_injection(config.model, config.injection), config)
-    cost = SampleCost.of_state(last.stream) if last else SampleCost(**costs)
+    sample_cost = SampleCost.of_state(last.stream) if last else SampleCost(**costs)
 
-    def open_stream(index: str, data: DataConfig) -> Stream:
+    def open_stream(index: str, data: DataConfig, cost: SampleCost | None) -> Stream:
         return Stream(
             Index.from_json(folder.read(index) or ""),
             data,
@@ -110,8 +110,11 @@ def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
             cost=cost,
         )
 
-    stream = open_stream("index.json", config.data)
-    validation = open_stream("validation-index.json", config.validation_data) if config.validation.sources else None
+    stream = open_stream("index.json", config.data, sample_cost)
+    validation = None
+    if config.validation.sources:
+        # It is not packed, and micro-batches that are cut from a whole window are padded less.
+        validation = open_stream("validation-index.json", config.validation_data, None)
     if last:
         stream.load_state_dict(last.stream)
     stream.begin()

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli_ray.data.levelling import excess, level
+from cli_ray.data.levelling import level
 
 
 @given(st.data(), st.lists(st.integers(0, 5), min_size=1, max_size=8))
@@ -31,10 +31,6 @@ def test_exchanges_mend_what_the_last_things_spoil() -> None:
     """The costliest first alone gives 9 + 7 + 7 and 9 + 7 + 3."""
     costs = [9, 9, 7, 7, 7, 3]
     assert [sum(costs[i] for i in things) for things in level(costs, [3, 3], [0, 1])] == [21, 21]
-
-
-def test_excess_is_what_a_bin_costs_above_its_share() -> None:
-    assert excess([[0], [1, 2]], [5, 1, 3], [1, 2]) == [3 * 5 - 9, 3 * 4 - 2 * 9]
 
 
 def test_equal_things_go_by_rank() -> None:

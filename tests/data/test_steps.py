@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -29,6 +30,10 @@ def row(name: str, tokens: int, tiles: int = 0) -> Encoded:
     labels[: tokens // 2] = IGNORED
     images = [np.zeros((tiles, 3, 1, 1), np.uint8)] * bool(tiles)
     return Encoded(name, "s", labels, labels, images, np.zeros((0, 2), np.int32), labels)
+
+
+def kind_and_length(one: Row) -> tuple[int, int]:
+    return (2, 0) if isinstance(one, BadSample) else (int(not one.images), len(one.input_ids))
 
 
 def bad(name: str) -> BadSample:
@@ -126,24 +131,12 @@ def test_every_lane_begins_a_step_with_its_costliest_micro_batch() -> None:
             assert costs == sorted(costs, reverse=True)
 
 
-def test_micro_batches_hold_like_lengths() -> None:
-    """Little is padded: hardly more than where micro-batches are cut from a whole window alone."""
-    texts = np.random.default_rng(3).lognormal(4, 0.9, 512).astype(int)
-    rows: list[list[Row]] = [[row(str(i), 600 + int(text), 1) for i, text in enumerate(texts)]] * 2
-
-    def padded(steps: Steps) -> float:
-        found = epoch(steps, rows)
-        lengths = [
-            [len(one.input_ids) for one in batch if isinstance(one, Encoded)]
-            for step in found
-            for lane in step
-            for batch in lane
-        ]
-        full = sum(len(some) * max(some) for some in lengths if some)
-        return 1 - sum(map(sum, lengths)) / full
-
-    one = order(1024, 2, 256, 4, 4)
-    assert padded(Levelled(one, TOKENS)) < padded(Grouped(one)) + 0.05
+def test_micro_batches_of_a_step_hold_like_samples() -> None:
+    """Those with images, those without, and holes come apart, each by length."""
+    one = order(64, 1, 64, 4, 4)
+    for step in epoch(Levelled(one, COST), [mixed(0, 64, 3)]):
+        ends = sorted((min(map(kind_and_length, batch)), max(map(kind_and_length, batch))) for batch in step[0])
+        assert all(before[1] <= after[0] for before, after in pairwise(ends))
 
 
 def test_a_rank_with_holes_or_text_alone_takes_its_part_of_every_step() -> None:

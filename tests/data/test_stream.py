@@ -215,14 +215,12 @@ def test_the_state_of_another_order_is_refused(setup: Setup) -> None:
         stream(setup, step=3).load_state_dict(state)
 
 
-def test_kinds_come_apart_within_a_window(setup: Setup) -> None:
+def test_kinds_come_apart_within_a_step(setup: Setup) -> None:
     index, data, encoder = setup
     wide = data.model_copy(update={"window_samples": 40})
-    shares = stream((index, wide, encoder), lanes=1, step=4).iterate(0)
-    batches = [batch for share in shares for batch in share.micro_batches() if batch.ids]
-    mixed = [batch for batch in batches if len({name.split("#")[0] for name in batch.ids}) == 2]
-    assert len(mixed) <= 1
-    assert sum("pixel_values" in batch.inputs for batch in batches) == 11
+    for batches in steps(stream((index, wide, encoder), lanes=1, step=4)):
+        mixed = [batch for batch in batches if len({name.split("#")[0] for name in batch}) == 2]
+        assert len(mixed) <= 1
 
 
 def test_lanes_end_together(setup: Setup) -> None:

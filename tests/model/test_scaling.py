@@ -31,7 +31,7 @@ SITE = Site(
     storage_latency_s=0.0,
     bus_gb=200,
     object_store_gb=100,
-    jitter=0.0,
+    useful=1.0,
 )
 CONFIG = RunConfig.model_validate(
     {
@@ -60,8 +60,8 @@ def test_a_step_takes_what_the_cores_take_when_they_are_too_few() -> None:
     assert needed_cores(slow, outcome.step_s) == pytest.approx(slow.cores, rel=0.1)
 
 
-def test_the_slowest_rank_ends_a_step() -> None:
-    assert simulate(replace(SCALE, site=replace(SITE, jitter=0.1)), 0, 2).step_s > 1.1 * simulate(SCALE, 0, 2).step_s
+def test_ranks_that_wait_for_one_another_take_longer() -> None:
+    assert replace(SCALE, site=replace(SITE, useful=0.8)).compute_s == pytest.approx(0.96 / 0.8)
 
 
 def test_ranks_wait_for_a_storage_that_is_too_slow() -> None:

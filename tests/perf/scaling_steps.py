@@ -74,8 +74,8 @@ class Site:
     """GB/s at which a collective moves the bytes of a rank."""
     object_store_gb: float
     """Of a node."""
-    jitter: float
-    """Standard deviation of the logarithm of a rank's time on the GPU."""
+    useful: float
+    """Share of a rank's time on the GPU that computes samples; in the rest it waits for other ranks."""
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ class Scale:
 
     @property
     def compute_s(self) -> float:
-        """Of a step on a GPU: forward and twice that backward, as MFU counts them."""
-        return 3 * self.model.flops * self.share / (self.site.tflops * 1e12 * self.site.mfu)
+        """Of a step on a GPU: forward and twice that backward, as MFU counts them, and waiting for other ranks."""
+        return 3 * self.model.flops * self.share / (self.site.tflops * 1e12 * self.site.mfu * self.site.useful)
 
     @property
     def exchange_s(self) -> float:
@@ -196,7 +196,7 @@ class Outcome:
 
 
 def simulate(scale: Scale, seed: int, windows: int) -> Outcome:
-    """Steps of all ranks side by side, each of which ends with its slowest rank.
+    """Steps of all ranks side by side, each of which ends with the rank that waits longest for its data.
 
     Each rank reads its own windows on its own cores, `data.prefetch_windows` ahead; the first ones, when nothing is
     read yet, are left out of the result.
@@ -213,8 +213,7 @@ def simulate(scale: Scale, seed: int, windows: int) -> Outcome:
         for step in range(steps):
             data_R = scale.share * _lognormal(draw, costs.collate_s, costs.collate_sigma, (scale.ranks,))
             data_R += np.maximum(ready_R - now, 0) if step == 0 else 0
-            gpu_R = _lognormal(draw, on_gpu, scale.site.jitter, (scale.ranks,))
-            seconds = float((data_R + gpu_R).max())
+            seconds = on_gpu + float(data_R.max())
             now += seconds
             if window > ahead:
                 times.append(seconds)
