@@ -147,12 +147,12 @@ def test_a_kernel_that_is_not_known_is_refused() -> None:
 
 
 def test_a_window_shorter_than_a_sample_is_refused() -> None:
-    tensors = [torch.randn(1, 2, 7, 4)] * 3
-    module = torch.nn.Module()
-    found, _ = sdpa_by_segment(module, *tensors, None, segment_lengths=[3, 4], sliding_window=4)
+    one = torch.randn(1, 2, 7, 4)
+    attend = partial(sdpa_by_segment, torch.nn.Module(), one, one, one, None)
+    found, _ = attend(segment_lengths=[3, 4], sliding_window=4)
     assert found.shape == (1, 7, 2, 4)
     with pytest.raises(ValueError, match="of 4 tokens in a packed row, but layers of the language model see 3"):
-        sdpa_by_segment(module, *tensors, None, segment_lengths=[3, 4], sliding_window=3)
+        attend(segment_lengths=[3, 4], sliding_window=3)
 
 
 def test_packed_rows_take_no_mask_and_no_cache(family: str, processor: ProcessorMixin) -> None:
