@@ -74,9 +74,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--attention", default="sdpa")
     parser.add_argument("--tokens", type=int, default=4096)
-    parser.add_argument(
-        "--sigma", type=float, default=0.9, help="of the logarithm of lengths; 0 makes all samples alike"
-    )
+    parser.add_argument("--sigma", type=float, default=0.9, help="of the logarithm of lengths; 0: all alike")
     parser.add_argument("--image-size", type=int, default=168, help="side in pixels; a token for each 14 x 14")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--checkpointing", action="store_true", help="recompute layers in the backward pass")
