@@ -3,7 +3,7 @@
 The mixin of each family's inner model; `generation` has that of the outer one.
 
 Shapes: B samples or packs of them, T positions, S positions with those in the cache before them, D width of the
-language model, N tapped vision layers, R packed rows.
+language model, N tapped vision layers, R visual rows.
 """
 
 from dataclasses import dataclass
