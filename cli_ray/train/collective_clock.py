@@ -8,8 +8,7 @@ comes when a step is over.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
@@ -17,9 +16,10 @@ import torch
 
 
 class CollectiveClock(ABC):
-    """Runs while this rank computes nothing because of a collective."""
+    """Runs within a `with` block, in which this rank computes nothing because of a collective; once where they nest."""
 
     def __init__(self) -> None:
+        self._depth = 0
         self._is_running = False
 
     @abstractmethod
@@ -31,37 +31,29 @@ class CollectiveClock(ABC):
         """Milliseconds since the last reset."""
 
     @abstractmethod
-    def counts(self) -> bool:
-        """Whether what the caller is about to wait for stops the computation."""
+    def _start(self) -> bool:
+        """Before a collective; False where it does not stop the computation."""
 
     @abstractmethod
-    def start(self) -> None:
-        """Before a collective."""
-
-    @abstractmethod
-    def stop(self) -> None:
+    def _stop(self) -> None:
         """After it."""
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """Counts what happens within, once where calls are nested."""
-        if self._is_running or not self.counts():
-            yield
-            return
-        self._is_running = True
-        self.start()
-        try:
-            yield
-        finally:
-            self.stop()
-            self._is_running = False
+    def __enter__(self) -> None:
+        self._depth += 1
+        if self._depth == 1:
+            self._is_running = self._start()
+
+    def __exit__(self, *error: object) -> None:
+        self._depth -= 1
+        if not self._depth and self._is_running:
+            self._stop()
 
     def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function within `running`; of an asynchronous collective its `wait` too."""
+        """The same function with the clock running; of an asynchronous collective in its `wait` too."""
 
         @wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            with self.running():
+            with self:
                 result = function(*args, **kwargs)
             return Timed(result, self) if hasattr(result, "wait") else result
 
@@ -76,7 +68,7 @@ class Timed:
 
     def wait(self, *args: Any) -> Any:
         """As the handle's."""
-        with self._clock.running():
+        with self._clock:
             return self._handle.wait(*args)
 
     def __getattr__(self, name: str) -> Any:
@@ -98,16 +90,11 @@ class HostClock(CollectiveClock):
         """See the base class."""
         return self._seconds * 1e3
 
-    def counts(self) -> bool:
-        """Always."""
+    def _start(self) -> bool:
+        self._since = time.perf_counter()
         return True
 
-    def start(self) -> None:
-        """See the base class."""
-        self._since = time.perf_counter()
-
-    def stop(self) -> None:
-        """See the base class."""
+    def _stop(self) -> None:
         self._seconds += time.perf_counter() - self._since
 
 
@@ -137,16 +124,13 @@ class StreamClock(CollectiveClock):
         total: float = sum(start.elapsed_time(end) for start, end in zip(events[::2], events[1::2], strict=True))
         return total
 
-    def counts(self) -> bool:
-        """In the stream that computes."""
-        return bool(torch.cuda.current_stream(self._stream.device) == self._stream)
+    def _start(self) -> bool:
+        computes = bool(torch.cuda.current_stream(self._stream.device) == self._stream)
+        if computes:
+            self._record()
+        return computes
 
-    def start(self) -> None:
-        """See the base class."""
-        self._record()
-
-    def stop(self) -> None:
-        """See the base class."""
+    def _stop(self) -> None:
         self._record()
 
     def _record(self) -> None:

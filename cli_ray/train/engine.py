@@ -256,7 +256,7 @@ class Engine:
     def all_reduce(self, values: Tensor, op: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> Tensor:
         """A small tensor reduced over all ranks, as fp64 on the CPU."""
         on_device = values.to(self.device, torch.float64)
-        with self.clock.running():
+        with self.clock:
             dist.all_reduce(on_device, op)
         return on_device.cpu()
 
@@ -264,7 +264,7 @@ class Engine:
         """A few numbers of each rank, [K] -> fp64 [R, K] on the CPU; as many on each."""
         own_K = values.to(self.device, torch.float64)
         all_F = own_K.new_empty(dist.get_world_size() * len(own_K))  # flat, as gloo wants it
-        with self.clock.running():
+        with self.clock:
             dist.all_gather_into_tensor(all_F, own_K)
         return all_F.view(-1, len(own_K)).cpu()
 

@@ -106,7 +106,7 @@ class RankTable:
 
 def spread(name: str, values_R: Tensor) -> dict[str, float]:
     """Least, median and largest value over the ranks, and the rank of the largest."""
-    least, median, largest = values_R.min().item(), values_R.median().item(), values_R.max().item()
+    least, median, largest = (round(value.item(), 3) for value in (values_R.min(), values_R.median(), values_R.max()))
     return {
         f"{name}/min": least,
         f"{name}/median": median,

@@ -13,8 +13,10 @@ from cli_ray.config import (
     ModelConfig,
     RunConfig,
     SourceConfig,
+    TrainConfig,
 )
 from cli_ray.config.evaluation import CheckpointEvaluationConfig
+from cli_ray.config.train import ProfileConfig
 from cli_ray.errors import UserError
 from cli_ray.train.run_folder import RunFolder, as_begun, load_config
 
@@ -135,12 +137,14 @@ def test_a_run_goes_on_in_another_place(tmp_path: Path) -> None:
     fewer = first.model_copy(
         update={"cluster": ClusterConfig(num_workers=(1, 3), max_failures=9), "checkpoint": CheckpointConfig(every=7)}
     )
+    fewer = fewer.model_copy(update={"train": TrainConfig(profile=ProfileConfig(steps=(10, 12)))})
     assert folder.claim(fewer) is True
     [event] = [json.loads(line) for line in (folder.read("events.jsonl") or "").splitlines()]
     assert event["changed"] == [
         "checkpoint.every: 500 there, 7 now",
         "cluster.max_failures: 3 there, 9 now",
         "cluster.num_workers: 4 there, [1, 3] now",
+        "train.profile.steps: None there, [10, 12] now",
     ]
     there = load_config(folder)
     assert (there.cluster, there.checkpoint, there.lanes) == (fewer.cluster, fewer.checkpoint, 4)

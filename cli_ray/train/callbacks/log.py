@@ -56,7 +56,7 @@ def step_line(metrics: Metrics, total_steps: int) -> str:
         f"step {metrics['step_ms']:.0f} ms",
         f"compute {_over_ranks(metrics, 'compute_ms')} ms",
         f"wait for data {_over_ranks(metrics, 'data_wait_ms')} ms",
-        f"for ranks {_over_ranks(metrics, 'rank_wait_ms')} ms",
+        f"wait for ranks {_over_ranks(metrics, 'rank_wait_ms')} ms",
         f"peak {metrics['peak_GiB']:.2f} GiB",
     ]
     if gates:
@@ -67,8 +67,9 @@ def step_line(metrics: Metrics, total_steps: int) -> str:
 
 
 def _over_ranks(metrics: Metrics, name: str) -> str:
-    """Median and largest of the ranks: `100, rank 3 130`."""
-    return f"{metrics[f'{name}/median']:.0f}, rank {metrics[f'{name}/rank']} {metrics[f'{name}/max']:.0f}"
+    """The median of the ranks and the largest: `100 (rank 3: 130)`."""
+    median, largest = f"{metrics[f'{name}/median']:.0f}", f"{metrics[f'{name}/max']:.0f}"
+    return median if median == largest else f"{median} (rank {metrics[f'{name}/rank']}: {largest})"
 
 
 def finite(metrics: Metrics) -> Metrics:

@@ -1,6 +1,7 @@
 """Traces some steps with the profiler of torch (`train.profile`), a file a rank in `profile/` of the run folder."""
 
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
@@ -26,18 +27,20 @@ class Profiler(Callback):
     def __init__(self, first: int, last: int) -> None:
         self._first, self._last = first, last
         self._trace: profile | None = None
+        self._span = ExitStack()
+        """The mark of a step in the trace."""
 
     def on_start(self, loop: TrainLoop) -> None:
         self._begin_step(loop)
 
     def on_step(self, loop: TrainLoop, share: Share, metrics: Metrics | None) -> None:
-        self._end_step()
+        self._span.close()
         if loop.progress.step == self._last:
             self._write(loop)
         self._begin_step(loop)
 
     def on_end(self, loop: TrainLoop) -> None:
-        self._end_step()
+        self._span.close()
         self._write(loop)
 
     def on_error(self, loop: TrainLoop, error: BaseException) -> None:
@@ -53,12 +56,7 @@ class Profiler(Callback):
             cuda = [ProfilerActivity.CUDA] if torch.cuda.is_available() else []
             self._trace = profile(activities=[ProfilerActivity.CPU, *cuda])
             self._trace.start()
-        self._span = record_function(f"step {step}")
-        self._span.__enter__()
-
-    def _end_step(self) -> None:
-        if self._trace is not None:
-            self._span.__exit__(None, None, None)
+        self._span.enter_context(record_function(f"step {step}"))
 
     def _write(self, loop: TrainLoop) -> None:
         if self._trace is None:

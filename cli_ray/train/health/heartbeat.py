@@ -145,6 +145,7 @@ class Heartbeat:
         self.stop_reason: str | None = None
         """Why the driver wants a checkpoint and the return of the ranks."""
         self.node = node
+        """Id of its Ray node."""
         self._rank, self._send, self._end = rank, send, end
         self._life = uuid4().hex
         self._place: tuple[str, str | Callable[[], str], float] = ("starting", "", time.monotonic())

@@ -89,6 +89,17 @@ def traced(folder: RunFolder) -> None:
     profiler.on_step(loop, Share(), None)
 
 
+def test_a_run_that_pauses_keeps_the_trace_of_the_steps_before(tmp_path: Path) -> None:
+    profiler, loop = Profiler(3, 4), loop_at(tmp_path, step=2)
+    loop.rank, loop.total_steps, loop.pause = 0, STEPS, None
+    profiler.on_start(loop)
+    loop.progress, loop.pause = Progress(step=3), "stopped"
+    profiler.on_step(loop, [], None)
+    profiler.on_end(loop)
+    names = {event["name"] for event in events_of(tmp_path / "profile/steps-3-3/rank-0.json.gz")}
+    assert {"step 3", "step 4"} & names == {"step 3"}
+
+
 def test_an_error_in_a_traced_step_ends_the_trace(tmp_path: Path) -> None:
     profiler, loop = Profiler(3, 4), loop_at(tmp_path, step=2)
     loop.rank, loop.total_steps, loop.pause = 0, STEPS, None
