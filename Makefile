@@ -37,6 +37,8 @@ perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.safety
 	$(BIN)/python -m tests.perf.ledger state
 	$(BIN)/python -m tests.perf.scaling
+	$(BIN)/python -m tests.perf.stream
+	$(BIN)/python -m tests.perf.loop
 	$(BIN)/python -m tests.perf.sweep
 
 drill: $(INSTALLED)
