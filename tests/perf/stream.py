@@ -51,8 +51,6 @@ from tests.shared import SHARED
 PHOTOS = SHARED / "data" / "photos"
 MICRO_BATCH, STEP = 4, 16
 """Samples."""
-WINDOWS = 3
-"""Windows of an epoch; of the default size."""
 WORKERS = 2
 """Reading processes of each way."""
 READ_S = 0.05
@@ -68,12 +66,14 @@ class Data:
 
     family: str
     path: str
+    windows: int
+    """Of an epoch, of the default size."""
 
     @cached_property
     def config(self) -> DataConfig:
-        """An epoch of `WINDOWS` windows, in which nothing is too long."""
+        """An epoch of so many windows, in which nothing is too long."""
         once = DataConfig(sources=(SourceConfig(path=self.path),), max_length=2**17)
-        weight = WINDOWS * once.window_samples / build_index(once).num_samples
+        weight = self.windows * once.window_samples / build_index(once).num_samples
         source = SourceConfig(path=self.path, prompt="Describe the image.", weight=weight)
         return DataConfig(sources=(source,), max_length=once.max_length)
 
@@ -315,6 +315,7 @@ def read_slowly() -> None:
 def cluster(slow: bool) -> Iterator[None]:
     """Ray with as many CPUs as each way has processes."""
     os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # else it leaves a token in the home
+    os.environ |= {"RAY_worker_niceness": "0"}  # as the others, which would go first
     import ray
 
     hook = {"worker_process_setup_hook": read_slowly} if slow else {}
@@ -337,6 +338,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Prints all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--windows", type=int, default=3, help="of an epoch, which each way reads once a round")
     parser.add_argument("--family", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--pace", type=float, default=40.0, help="samples that a rank trains on in a second")
     parser.add_argument("--skip", nargs="*", choices=("cpu", "waiting"), default=())
@@ -345,7 +347,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="st") as folder:
         path = PHOTOS if PHOTOS.exists() else synthesized_shard(Path(folder), 256, 480)
         for family in chosen.family:
-            data = Data(family, str(path))
+            data = Data(family, str(path), chosen.windows)
             print(f"{family}, {path.name}")
             tell_bytes(data)
             if "cpu" not in chosen.skip:
