@@ -10,8 +10,8 @@ Each way reads the same samples once a round, in turn with the others, and ratio
 - `processor`: a torch `DataLoader` that calls the Hugging Face processor on a batch, as its documentation does
 - `pillow`: decoding and the resizing that the processor does, by Pillow in this process, and nothing else
 
-`waiting`: the share of its time that a rank waits for data which takes as long for a step as --pace says; with reads
-that take no time, and with reads of 50 ms each. The first step is left out.
+`waiting`: the share of its time that a rank waits for data, where it trains on --pace samples a second; with reads that
+take no time, and with reads of 50 ms each. The first step is left out.
 
 The photographs of CLI_RAY_SHARED are read, as often as an epoch of several windows needs, or drawn pictures where they
 are not at hand; sizes of images are those of the published models, 336 pixels and tiles of 384 in 6 x 6.
@@ -33,6 +33,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
+from transformers.image_processing_utils import select_best_resolution
 
 from cli_ray.config import DataConfig, SourceConfig
 from cli_ray.data.collate import MicroBatch, collate
@@ -179,16 +180,13 @@ def resize(image: Image.Image, data: Data) -> None:
     """To LLaVA's shorter side; or to OneVision's grid and thumbnail."""
     side = SIZES[data.family].image_size
     if data.family == "llava":
-        factors = [side / min(image.size)]
+        factor = side / min(image.size)
     else:
-        from transformers.image_processing_utils import select_best_resolution
-
         grid = data.processor.image_processor.image_grid_pinpoints
         height, width = select_best_resolution((image.height, image.width), grid)
-        factors = [min(width / image.width, height / image.height)]
+        factor = min(width / image.width, height / image.height)
         image.resize((side, side), Image.Resampling.BICUBIC)
-    for factor in factors:
-        image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BICUBIC)
+    image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BICUBIC)
 
 
 def by_the_stream(data: Data) -> int:
