@@ -42,6 +42,8 @@ perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.scaling
 	$(BIN)/python -m tests.perf.steps --lanes 256
 	$(BIN)/python -m tests.perf.steps_timed
+	$(BIN)/python -m tests.perf.stream
+	$(BIN)/python -m tests.perf.loop
 	$(BIN)/python -m tests.perf.sweep
 	$(BIN)/python -m tests.perf.start
 

@@ -9,7 +9,6 @@ Legend: I images, P tiles, C channels, H height, W width.
 
 import math
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +22,10 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 
 from cli_ray.data.sample import Shrunk
 from cli_ray.errors import UserError
-from cli_ray.tiles import Laid, Shrinker
+from cli_ray.tiles import Shrinker
+
+Grid = Sequence[Sequence[int]]
+"""Heights and widths, `image_grid_pinpoints` of a processor."""
 
 
 @dataclass(frozen=True)
@@ -70,23 +72,26 @@ class PixelMaker:
             return Pixels([], np.zeros((0, 2), np.int32), [])
         sizes = [(image.height, image.width) for image in images]
         laid = self._shrinker.shrunk(sizes[0], room) if self._shrinker and len(images) == 1 else None
-        arrays = self._resized(images, laid)
+        arrays = self._resize(images, [laid.canvas] if laid else self._grid)
         shown = [laid.size] if laid else sizes
         shrunk = Shrunk(sizes[0], laid.full_tokens, laid.tokens) if laid else None
         return Pixels(arrays, np.array(shown, np.int32), self._count_tokens(arrays, shown), shrunk)
 
-    def _resized(self, images: Sequence[Image.Image], laid: Laid | None) -> list[NDArray[np.uint8]]:
-        settings = copy(self._processor.image_processor)
-        if laid:
-            settings.image_grid_pinpoints = [list(laid.canvas)]
-        if resize := resizer(settings):
+    @property
+    def _grid(self) -> Grid:
+        return self._processor.image_processor.image_grid_pinpoints if self.tiled else ()
+
+    def _resize(self, images: Sequence[Image.Image], grid: Grid) -> list[NDArray[np.uint8]]:
+        """[P, C, H, W] of each; an only image is tiled to one of the sizes of the grid."""
+        settings = self._processor.image_processor
+        if (resize := resizer(settings, grid)) is not None:
             return resize(images)
-        batch = [list(images)] if self.tiled else list(images)
-        arrays = [
-            np.asarray(image, np.uint8)
-            for image in settings(batch, do_rescale=False, do_normalize=False)["pixel_values"]
-        ]
-        return arrays if self.tiled else [array[None] for array in arrays]
+        unscaled = {"do_rescale": False, "do_normalize": False}
+        if self.tiled:
+            features = settings([list(images)], image_grid_pinpoints=[list(size) for size in grid], **unscaled)
+            return [np.asarray(image, np.uint8) for image in features["pixel_values"]]
+        features = settings(list(images), **unscaled)
+        return [np.asarray(image, np.uint8)[None] for image in features["pixel_values"]]
 
     def _count_tokens(self, images: list[NDArray[np.uint8]], sizes: list[tuple[int, int]]) -> list[int]:
         """As the processor counts them."""
@@ -99,11 +104,12 @@ class PixelMaker:
         return [self._processor.replace_image_token(features, i).count(token) for i in range(len(images))]
 
 
-def resizer(settings: Any) -> Callable[[Sequence[Image.Image]], list[NDArray[np.uint8]]] | None:
+def resizer(settings: Any, grid: Grid) -> Callable[[Sequence[Image.Image]], list[NDArray[np.uint8]]] | None:
     """What gives the pixels [P, C, H, W] of each image of a sample as an image processor does; None if it is unknown.
 
     Args:
         settings: the image processor, read at each call.
+        grid: sizes to which a sample's only image may be tiled.
     """
     size, crop, mean = settings.size, settings.crop_size, settings.image_mean
     if not settings.do_resize or not isinstance(settings.resample, int) or not mean or len(mean) != 3:
@@ -114,9 +120,8 @@ def resizer(settings: Any) -> Callable[[Sequence[Image.Image]], list[NDArray[np.
             return lambda images: [_cropped(image, settings) for image in images]
     if type(settings) is LlavaOnevisionImageProcessorPil:
         is_known = dict(size).keys() == {"height", "width"} and not settings.do_center_crop and not crop
-        sides = {side % size.height for pair in settings.image_grid_pinpoints for side in pair} if is_known else set()
-        if sides == {0} and size.height == size.width:
-            return lambda images: _tiled(images, settings)
+        if is_known and size.height == size.width and not any(side % size.height for pair in grid for side in pair):
+            return lambda images: _tiled(images, settings, grid)
     return None
 
 
@@ -132,20 +137,20 @@ def _cropped(image: Image.Image, settings: Any) -> NDArray[np.uint8]:
     return _channels_first(resized_HWC[top : top + crop.height, left : left + crop.width])[None]
 
 
-def _tiled(images: Sequence[Image.Image], settings: Any) -> list[NDArray[np.uint8]]:
+def _tiled(images: Sequence[Image.Image], settings: Any, grid: Grid) -> list[NDArray[np.uint8]]:
     """The whole of a sample's only image and its tiles, row by row; of several images, the whole of each."""
     side, resample = settings.size.height, settings.resample
     if len(images) > 1:
         squares = [_squared(image, settings.image_mean) for image in images]
         return [_channels_first(np.asarray(square.resize((side, side), resample)))[None] for square in squares]
     image = images[0]
-    height, width = select_best_resolution((image.height, image.width), settings.image_grid_pinpoints)
+    height, width = select_best_resolution((image.height, image.width), grid)
     rows, columns = height // side, width // side
     canvas_HWC = _centred(image, height, width, resample)
     tiles_PCHW = np.empty((1 + rows * columns, 3, side, side), np.uint8)
     tiles_PCHW[0] = np.moveaxis(np.asarray(image.resize((side, side), resample)), -1, 0)
-    grid = canvas_HWC.reshape(rows, side, columns, side, 3).transpose(0, 2, 4, 1, 3)
-    tiles_PCHW[1:].reshape(rows, columns, 3, side, side)[:] = grid
+    cut = canvas_HWC.reshape(rows, side, columns, side, 3).transpose(0, 2, 4, 1, 3)
+    tiles_PCHW[1:].reshape(rows, columns, 3, side, side)[:] = cut
     return [tiles_PCHW]
 
 

@@ -10,8 +10,8 @@ Each way reads the same samples once a round, in turn with the others, and ratio
 - `processor`: a torch `DataLoader` that calls the Hugging Face processor on a batch, as its documentation does
 - `pillow`: decoding and the resizing that the processor does, by Pillow in this process, and nothing else
 
-`waiting`: the share of its time that a rank waits for data which takes as long for a step as --pace says; with reads
-that take no time, and with reads of 50 ms each. The first step is left out.
+`waiting`: the share of its time that a rank waits for data, where it trains on --pace samples a second; with reads that
+take no time, and with reads of 50 ms each. The first step is left out.
 
 The photographs of CLI_RAY_SHARED are read, as often as an epoch of several windows needs, or drawn pictures where they
 are not at hand; sizes of images are those of the published models, 336 pixels and tiles of 384 in 6 x 6.
@@ -33,6 +33,7 @@ from typing import Any
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
+from transformers.image_processing_utils import select_best_resolution
 
 from cli_ray.config import DataConfig, SourceConfig
 from cli_ray.data.collate import MicroBatch, collate
@@ -51,8 +52,6 @@ from tests.shared import SHARED
 PHOTOS = SHARED / "data" / "photos"
 MICRO_BATCH, STEP = 4, 16
 """Samples."""
-WINDOWS = 3
-"""Windows of an epoch; of the default size."""
 WORKERS = 2
 """Reading processes of each way."""
 READ_S = 0.05
@@ -68,12 +67,14 @@ class Data:
 
     family: str
     path: str
+    windows: int
+    """Of an epoch, of the default size."""
 
     @cached_property
     def config(self) -> DataConfig:
-        """An epoch of `WINDOWS` windows, in which nothing is too long."""
+        """An epoch of so many windows, in which nothing is too long."""
         once = DataConfig(sources=(SourceConfig(path=self.path),), max_length=2**17)
-        weight = WINDOWS * once.window_samples / build_index(once).num_samples
+        weight = self.windows * once.window_samples / build_index(once).num_samples
         source = SourceConfig(path=self.path, prompt="Describe the image.", weight=weight)
         return DataConfig(sources=(source,), max_length=once.max_length)
 
@@ -179,16 +180,13 @@ def resize(image: Image.Image, data: Data) -> None:
     """To LLaVA's shorter side; or to OneVision's grid and thumbnail."""
     side = SIZES[data.family].image_size
     if data.family == "llava":
-        factors = [side / min(image.size)]
+        factor = side / min(image.size)
     else:
-        from transformers.image_processing_utils import select_best_resolution
-
         grid = data.processor.image_processor.image_grid_pinpoints
         height, width = select_best_resolution((image.height, image.width), grid)
-        factors = [min(width / image.width, height / image.height)]
+        factor = min(width / image.width, height / image.height)
         image.resize((side, side), Image.Resampling.BICUBIC)
-    for factor in factors:
-        image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BICUBIC)
+    image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.BICUBIC)
 
 
 def by_the_stream(data: Data) -> int:
@@ -315,6 +313,7 @@ def read_slowly() -> None:
 def cluster(slow: bool) -> Iterator[None]:
     """Ray with as many CPUs as each way has processes."""
     os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}  # else it leaves a token in the home
+    os.environ |= {"RAY_worker_niceness": "0"}  # as the others, which would go first
     import ray
 
     hook = {"worker_process_setup_hook": read_slowly} if slow else {}
@@ -337,6 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Prints all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--windows", type=int, default=3, help="of an epoch, which each way reads once a round")
     parser.add_argument("--family", nargs="+", choices=list(SIZES), default=list(SIZES))
     parser.add_argument("--pace", type=float, default=40.0, help="samples that a rank trains on in a second")
     parser.add_argument("--skip", nargs="*", choices=("cpu", "waiting"), default=())
@@ -345,7 +345,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory(prefix="st") as folder:
         path = PHOTOS if PHOTOS.exists() else synthesized_shard(Path(folder), 256, 480)
         for family in chosen.family:
-            data = Data(family, str(path))
+            data = Data(family, str(path), chosen.windows)
             print(f"{family}, {path.name}")
             tell_bytes(data)
             if "cpu" not in chosen.skip:

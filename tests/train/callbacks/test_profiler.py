@@ -94,7 +94,7 @@ def test_a_run_that_pauses_keeps_the_trace_of_the_steps_before(tmp_path: Path) -
     loop.rank, loop.total_steps, loop.pause = 0, STEPS, None
     profiler.on_start(loop)
     loop.progress, loop.pause = Progress(step=3), "stopped"
-    profiler.on_step(loop, [], None)
+    profiler.on_step(loop, Share(), None)
     profiler.on_end(loop)
     names = {event["name"] for event in events_of(tmp_path / "profile/steps-3-3/rank-0.json.gz")}
     assert {"step 3", "step 4"} & names == {"step 3"}
