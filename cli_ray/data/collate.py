@@ -26,8 +26,8 @@ class MicroBatch:
 
     inputs: dict[str, Tensor]
     """Arguments of the model: input_ids and attention_mask int64 [B, T]; with images pixel_values uint8,
-    not normalised, [I, C, H, W], for tiled models [I, P, C, H, W] with image_sizes [I, 2] (original height and
-    width, pixels) and batch_num_images [B]."""
+    not normalised, [I, C, H, W], for tiled models [I, P, C, H, W] with image_sizes [I, 2] (see
+    `Encoded.sizes`) and batch_num_images [B]."""
     labels: Tensor
     """int64 [B, T]; -100 where nothing is supervised."""
     turn_ids: Tensor
