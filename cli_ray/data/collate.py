@@ -27,7 +27,7 @@ class MicroBatch:
     inputs: dict[str, Tensor]
     """Arguments of the model: input_ids int64 [B, T]; attention_mask int64 [B, T] or, packed, segment_ids int64 [1, T],
     the number of the sample at each token; with images pixel_values uint8, not normalised, [I, C, H, W], for tiled
-    models [I, P, C, H, W] with image_sizes [I, 2] (original height and width, pixels) and batch_num_images, of each
+    models [I, P, C, H, W] with image_sizes [I, 2] (see `Encoded.sizes`) and batch_num_images, of each
     sample."""
     labels: Tensor
     """int64 [B, T]; -100 where nothing is supervised, and at the first token of a sample in a pack, which nothing

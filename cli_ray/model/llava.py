@@ -54,12 +54,17 @@ class CliLlavaProcessor(FamilyProcessor, LlavaProcessor):
                 f"data.max_tiles = {data.max_tiles}, but LLaVA-1.5 takes an image as one square and cuts no tiles: "
                 "leave it out"
             )
-        tokens = (self.image_processor.crop_size["height"] // self.patch_size) ** 2
-        if data.max_image_tokens is not None and data.max_image_tokens < tokens:
+        if data.max_image_tokens is not None and data.max_image_tokens < self._image_tokens():
             raise UserError(
-                f"data.max_image_tokens = {data.max_image_tokens}, but LLaVA-1.5 takes {tokens} tokens for every "
-                "image: leave it out"
+                f"data.max_image_tokens = {data.max_image_tokens}, but LLaVA-1.5 takes {self._image_tokens()} tokens "
+                "for every image: leave it out"
             )
+
+    def _image_tokens(self) -> int:
+        images = self.image_processor
+        size = images.crop_size if images.do_center_crop else images.size
+        tokens: int = (max(dict(size).values()) // self.patch_size) ** 2
+        return tokens
 
 
 class ExternalLlavaProjector(ExternalProjector, LlavaMultiModalProjector):

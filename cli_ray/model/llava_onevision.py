@@ -72,7 +72,7 @@ class CliLlavaOnevisionModel(CliModel, LlavaOnevisionModel):
 
         Args:
             pixel_values: Float[I, tiles, 3, side, side], padded to the image of most tiles, or Float[L, 3, side, side].
-            image_sizes: Int[I, 2], (height, width) in pixels before resizing.
+            image_sizes: Int[I, 2], (height, width) in pixels before resizing, or of a shrunk image its `Laid.size`.
             batch_num_images: Int64, images of each sample (not of each row, where rows are packed); those of one with
                 several are not tiled. None tiles all.
         """
