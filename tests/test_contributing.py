@@ -50,6 +50,7 @@ def test_the_table_counts_the_files_that_a_diff_touches() -> None:
         assert table[name] == f"{new} new, {diff.count('--- a/')} changed"
 
 
+@pytest.mark.slow
 def test_what_the_diffs_add_works(tree: Path) -> None:
     """And the tests of the repository hold with it that look at all benchmarks, modules and extras."""
     files = ("contributed", "test_imports", "evals/test_miniature", "evals/test_suite", "train/callbacks/test_trackers")

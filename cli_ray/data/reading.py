@@ -4,18 +4,17 @@ Each rank runs its own Ray datasets inside its Ray Train worker, one per window,
 `streaming_split` would deal blocks to ranks by timing, so that no two runs were alike; one dataset for a whole
 epoch would put no bound on what is read ahead, and takes 0.8 ms per unit to set up (Ray 2.60). A rank's tasks run on
 its own node, and on others where that one has no CPU free. A process that reads loads no torch, which would take it
-longer than a window: so nothing that this module imports may load it.
+longer than a window, so nothing that this module imports may load it; see `WITHOUT_TORCH`.
 
 Legend: I images, P tiles, C channels, H height, W width.
 """
 
 import logging
 import math
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from itertools import islice, pairwise
@@ -48,6 +47,9 @@ _SCHEMA = pa.schema(
         ("bad", pa.struct([*((name, pa.string()) for name in ("where", "reason", "detail")), ("samples", pa.int64())])),
     ]
 )
+WITHOUT_TORCH = {"env_vars": {"TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}}
+"""The runtime environment of processes in which transformers is loaded without torch, and says nothing of it. One of
+its own keeps other tasks, which may need torch, out of these processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ def _read_window(
         num_cpus=1,
         label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()},
         fallback_strategy=[{"label_selector": {}}],
+        **({} if needs_torch else {"runtime_env": WITHOUT_TORCH}),
     )
     dataset.context.execution_options.preserve_order = True
     dataset.context.enable_progress_bars = False
@@ -179,22 +182,20 @@ def _read_window(
 
 @lru_cache(maxsize=2)
 def _encoder(reference: ray.ObjectRef, needs_torch: bool) -> "Encoder":
-    with nullcontext() if needs_torch else without_torch():
+    with nullcontext() if needs_torch else without("torch"):
         encoder: Encoder = ray.get(reference)
     return encoder
 
 
-@contextmanager
-def without_torch() -> Iterator[None]:
-    """What transformers loads within does without torch, for as long as this process lives, and says nothing of it."""
-    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
+def begin_reader() -> None:
+    """Starts a process that loads what reading takes, so that the first window does not wait for it."""
+    node = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+    options = {"num_cpus": 0, "max_retries": 0, "label_selector": node, "runtime_env": WITHOUT_TORCH}
+    ray.remote(_prepare).options(**options).remote()
+
+
+def _prepare() -> None:
     with without("torch"):
-        yield
-
-
-def prepare() -> None:
-    """Loads into a process what reading takes, so that the first window does not wait for it."""
-    with without_torch():
         import cli_ray.data.encoder  # noqa: F401
 
 

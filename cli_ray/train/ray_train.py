@@ -126,7 +126,9 @@ def join_group(place: tuple[str, int], config: Torch) -> None:
     Args:
         place: address and port of rank 0.
     """
-    begin_reader()
+    from cli_ray.data.reading import begin_reader
+
+    begin_reader()  # which loads what it takes while this rank loads torch
     from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group
 
     address, port = place
@@ -134,14 +136,6 @@ def join_group(place: tuple[str, int], config: Torch) -> None:
     _set_torch_distributed_env_vars()
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     _setup_torch_process_group(config.backend, rank, size, "env://", config.timeout_s)
-
-
-def begin_reader() -> None:
-    """Has a process for the stream of this rank load what it takes, while the rank itself does so."""
-    from cli_ray.data.reading import prepare
-
-    node = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-    ray.remote(prepare).options(num_cpus=0, max_retries=0, label_selector=node).remote()
 
 
 class Trainer(DataParallelTrainer):

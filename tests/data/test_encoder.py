@@ -26,8 +26,9 @@ DATA = data_config("unused")
 READER = """
 import sys
 from ray import cloudpickle
-from cli_ray.data.reading import to_table, without_torch
-with open(sys.argv[1], "rb") as file, without_torch():
+from cli_ray.data.reading import to_table
+from cli_ray.packages import without
+with open(sys.argv[1], "rb") as file, without("torch"):
     encoder, samples = cloudpickle.load(file)
 with open(sys.argv[2], "wb") as file:
     cloudpickle.dump(to_table([encoder(sample) for sample in samples]), file)

@@ -57,6 +57,7 @@ def test_a_cluster_is_looked_at_node_by_node(
 
 
 @pytest.mark.usefixtures("cluster")
+@pytest.mark.slow
 def test_nodes_that_do_not_answer_are_told() -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # tests are no package that nodes could import
     late = on_every_node(sleepy, timeout_s=1).silent
