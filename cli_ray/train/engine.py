@@ -251,11 +251,11 @@ class Engine:
         return on_device.cpu()
 
     def gather(self, values: Tensor) -> Tensor:
-        """A few numbers of every rank, [K] each, as a table [R, K], fp64 on the CPU."""
+        """A few numbers of each rank, [K] -> fp64 [R, K] on the CPU; as many on each."""
         own_K = values.to(self.device, torch.float64)
-        ranks_RK = own_K.new_empty(dist.get_world_size(), len(own_K))
-        dist.all_gather_into_tensor(ranks_RK, own_K)
-        return ranks_RK.cpu()
+        all_F = own_K.new_empty(dist.get_world_size() * len(own_K))  # flat, as gloo wants it
+        dist.all_gather_into_tensor(all_F, own_K)
+        return all_F.view(-1, len(own_K)).cpu()
 
 
 def dropout_seed(seed: int, step: int, place: tuple[int, int]) -> int:
