@@ -30,6 +30,7 @@ docs: $(INSTALLED)
 perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.agf
 	$(BIN)/python -m tests.perf.injection
+	$(BIN)/python -m tests.perf.packing
 	$(BIN)/python -m tests.perf.pool simulate
 	$(BIN)/python -m tests.perf.generation
 	$(BIN)/python -m tests.perf.evaluation --rows 20000

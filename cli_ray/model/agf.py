@@ -19,7 +19,7 @@ streams grow by orders of magnitude with depth, and the gate should read directi
 learnt scale would fold into q̃ and W_v).
 
 Shapes: M decoder layers, S sets of parameters (M, or 1 when shared), N vision layers, H heads, E summary
-width, D width of the language model, R packed rows, I images, P rows of the longest image, X rows of hidden
+width, D width of the language model, R visual rows, I images, P rows of the longest image, X rows of hidden
 states (samples or images), K contexts in each, C positions of a row, A those before them in a cache.
 """
 

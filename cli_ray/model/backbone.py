@@ -3,7 +3,7 @@
 The mixin of each family's inner model; `generation` has that of the outer one.
 
 Shapes: B samples or packs of them, T positions, S positions with those in the cache before them, D width of the
-language model, N tapped vision layers, R packed rows.
+language model, N tapped vision layers, R visual rows.
 """
 
 from dataclasses import dataclass
@@ -189,7 +189,8 @@ class CliModel(InitializesInjection):
         self._check_fixed(kwargs)
         if segment_ids is not None:
             check_packed(kwargs | {"attention_mask": attention_mask, "past_key_values": past_key_values}, turn_ids)
-            kwargs |= packed_arguments(segment_ids, self.config.text_config._attn_implementation)
+            # The kernel that the layers will ask for; transformers 5.23 tells it nowhere else.
+            kwargs |= packed_arguments(segment_ids, self.language_model.config._attn_implementation)
             attention_mask = kwargs.pop("attention_mask", None)
         if pixel_values is not None:
             images: ImageFeatures | None = self.encode(pixel_values, image_sizes, batch_num_images)

@@ -3,7 +3,7 @@
 The base features take the places of the image tokens; those of the tapped layers are injected. `backbone` makes and
 merges them; `generate` hands them from pass to pass.
 
-Shapes: B samples, T positions, D width of the language model, N tapped vision layers, R packed rows.
+Shapes: B samples, T positions, D width of the language model, N tapped vision layers, R visual rows.
 """
 
 from collections.abc import Sequence

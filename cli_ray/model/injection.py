@@ -2,7 +2,7 @@
 
 `backbone` makes both.
 
-Shapes: B samples, T positions, D width, R packed rows, I images, N vision layers, M decoder layers.
+Shapes: B samples, T positions, D width, R visual rows, I images, N vision layers, M decoder layers.
 """
 
 from collections.abc import Sequence

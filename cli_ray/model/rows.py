@@ -1,4 +1,4 @@
-"""Where the packed rows of visual features belong in the batch.
+"""Where the rows of visual features belong in the batch.
 
 Index tensors that `backbone` makes once a pass and that the gates and the injection use.
 
@@ -26,7 +26,7 @@ class PassState:
 
 @dataclass(frozen=True)
 class Layout(PassState):
-    """Index tensors between packed rows, images and positions; they serve any number of images in each of the B."""
+    """Index tensors between visual rows, images and positions; they serve any number of images in each of the B."""
 
     position_R: Tensor
     """Int64[R]: flat position b * T + t of each row."""

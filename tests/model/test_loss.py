@@ -50,7 +50,7 @@ def test_chunks_give_the_loss_and_its_gradients(tokens: int, frozen: bool, monke
     found = head(h_KD, target_K)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
     of_found, of_expected = gradients(head, h_KD, found), gradients(head, h_KD, expected)
-    assert len(of_found) == 1 if frozen else 2
+    assert len(of_found) == (1 if frozen else 2)
     for one, other in zip(of_found, of_expected, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 

@@ -86,6 +86,20 @@ def test_a_sample_that_fills_a_row_is_the_same_to_the_bit(family: str, processor
     assert torch.equal(losses(model, packed([[sample]])), losses(model, sample))
 
 
+def test_a_row_of_padding_counts_nothing(family: str, batch: list[Sample]) -> None:
+    """As a rank has it that ran out of samples."""
+    model = cli_model(family).train()
+    inputs = packed([batch[:2]])
+    nothing = {"input_ids": 0, "labels": -100, "turn_ids": -1, "segment_ids": -1}
+    row = {name: torch.full_like(inputs[name], value) for name, value in nothing.items()}
+    beside = inputs | {name: torch.cat([inputs[name], row[name]]) for name in nothing}
+    torch.testing.assert_close(losses(model, beside), losses(model, inputs), rtol=1e-5, atol=1e-5)
+    nll, found = gradients(model, row)
+    assert nll.shape == (0,)
+    assert found.keys() == gradients(model, inputs)[1].keys()
+    assert not any(gradient.any() for gradient in found.values())
+
+
 @pytest.mark.parametrize("context", ["prompt", "visual"])
 def test_no_sample_reaches_another_by_a_bit(family: str, batch: list[Sample], context: str) -> None:
     """Whether its tokens change or its images."""
@@ -147,12 +161,12 @@ def test_a_kernel_that_is_not_known_is_refused() -> None:
 
 
 def test_a_window_shorter_than_a_sample_is_refused() -> None:
-    tensors = [torch.randn(1, 2, 7, 4)] * 3
-    module = torch.nn.Module()
-    found, _ = sdpa_by_segment(module, *tensors, None, segment_lengths=[3, 4], sliding_window=4)
+    one = torch.randn(1, 2, 7, 4)
+    attend = partial(sdpa_by_segment, torch.nn.Module(), one, one, one, None)
+    found, _ = attend(segment_lengths=[3, 4], sliding_window=4)
     assert found.shape == (1, 7, 2, 4)
     with pytest.raises(ValueError, match="of 4 tokens in a packed row, but layers of the language model see 3"):
-        sdpa_by_segment(module, *tensors, None, segment_lengths=[3, 4], sliding_window=3)
+        attend(segment_lengths=[3, 4], sliding_window=3)
 
 
 def test_packed_rows_take_no_mask_and_no_cache(family: str, processor: ProcessorMixin) -> None:

@@ -47,7 +47,7 @@ SHAPES = {
 }
 
 
-def build(shape: Shape, device: str, dtype: torch.dtype) -> PreTrainedModel:
+def build(shape: Shape, device: str, dtype: torch.dtype, image_size: int = 336) -> PreTrainedModel:
     """A plain LLaVA-1.5 of random weights, tower frozen."""
     text = LlamaConfig(
         hidden_size=shape.width,
@@ -61,7 +61,7 @@ def build(shape: Shape, device: str, dtype: torch.dtype) -> PreTrainedModel:
         intermediate_size=4 * shape.vision_width,
         num_hidden_layers=shape.vision_layers,
         num_attention_heads=shape.vision_heads,
-        image_size=336,
+        image_size=image_size,
         patch_size=14,
     )
     config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=3)
