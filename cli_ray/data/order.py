@@ -1,12 +1,12 @@
 """The order of the stream: arithmetic on sample counts, a pure function of (seed, epoch, step).
 
 An epoch is a seeded permutation of units (neighbouring samples that are read together), laid end to end
-and cut by samples into equal parts, one per lane. A lane is cut into windows, a window into micro-batches.
-Lanes have the same length give or take one sample, so they walk through their windows side by side, end
-together, and an optimiser step takes the same number of micro-batches from each. Nothing here knows how
-many workers there are; MosaicML Streaming calls a lane a canonical node.
+and cut by samples into equal parts, one per lane. A lane is cut into windows. Lanes have the same length give
+or take one sample, so they walk through their windows side by side, end together, and an optimiser step takes
+the same number of samples from each. Nothing here knows how many workers there are; MosaicML Streaming calls
+a lane a canonical node.
 
-`stream` reads by it, `verify` checks the ledger by it.
+`steps` shares the windows among the steps. `stream` reads by it, `verify` checks the ledger by it.
 """
 
 import math
@@ -65,9 +65,17 @@ class Order:
         return math.ceil(math.ceil(longest / self.micro_batch) / self.per_step)
 
     @property
-    def micro_batches_per_window(self) -> int:
-        """Micro-batches of every window but a lane's last."""
-        return self.window // self.micro_batch
+    def per_lane(self) -> int:
+        """Samples that an optimiser step takes of each lane."""
+        return self.per_step * self.micro_batch
+
+    def windows_before(self, step: int) -> int:
+        """Windows of a lane whose samples are all taken before a step."""
+        return step * self.per_lane // self.window
+
+    def windows_until(self, step: int) -> int:
+        """Windows of a lane that a step and those before it take samples of."""
+        return min(math.ceil((step + 1) * self.per_lane / self.window), self.windows())
 
     def lane_length(self, lane: int) -> int:
         """Samples of a lane in an epoch."""
@@ -91,21 +99,6 @@ class Order:
         """Unit, low and high of the pieces that make a lane's first windows, all when there are not so many."""
         start = self._lane_start(lane)
         return self._cut(epoch, start, start + min(windows * self.window, self.lane_length(lane)))
-
-    def step_sizes(self, epoch: int) -> Ints:
-        """Samples of each step of an epoch, quarantined ones included."""
-        sizes = np.zeros((self.lanes, self.steps_per_epoch * self.per_step), np.int64)
-        for lane in range(self.lanes):
-            length = self.lane_length(lane)
-            last, rest = max(length - 1, 0) // self.window, length % self.micro_batch
-            count = math.ceil(length / self.micro_batch)
-            sizes[lane, :count] = self.micro_batch
-            if rest:  # the small micro-batch stands anywhere in the last window
-                begin = last * self.micro_batches_per_window
-                places = self.shuffle(count - begin, epoch, lane, last, stage=1)
-                sizes[lane, begin + int(np.argmax(places))] = rest
-        steps: Ints = sizes.reshape(self.lanes, -1, self.per_step).sum((0, 2))
-        return steps
 
     def shuffle(self, count: int, epoch: int, lane: int, window: int, stage: int) -> Ints:
         """A permutation of `count` things within a window; `stage` tells several of them apart."""

@@ -5,10 +5,11 @@ what the step took.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from cli_ray.data.collate import MicroBatch, collate, pack
+from cli_ray.data.cost import SampleCost
 from cli_ray.data.packing import level, plan
 from cli_ray.data.sample import IGNORED, BadSample, Encoded, Row
 
@@ -35,6 +36,8 @@ class Share:
     pad_token_id: int = 0
     tiled: bool = False
     """See `collate`."""
+    cost: SampleCost = field(default_factory=SampleCost)
+    """By which packs are levelled."""
 
     @cached_property
     def good(self) -> list[Encoded]:
@@ -88,16 +91,10 @@ class Share:
             count: packs, at least as many as are needed here.
             rank: of the worker.
         """
-        costs = [cost_of(row) for row in self.good]
+        costs = [self.cost(row) for row in self.good]
         for number, samples in enumerate(level(self._lengths, costs, limit, count)):
             yield pack([self.good[i] for i in samples], self.pad_token_id, self.tiled, (rank, number))
 
     @cached_property
     def _lengths(self) -> list[int]:
         return [len(row.input_ids) for row in self.good]
-
-
-def cost_of(row: Encoded) -> int:
-    """What a sample costs in a step, in tokens of a long text: attention grows with the square of the length."""
-    length = len(row.input_ids)
-    return length + length**2 // 16384

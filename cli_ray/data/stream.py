@@ -1,23 +1,23 @@
 """The training stream of one rank: its share of each optimiser step, in an order that is arithmetic.
 
 Each worker of a training iterates one, and one more for its validation. `Order` says which samples stand where,
-`reading` reads and encodes a window of them; here a window is cut into micro-batches, and these are dealt to steps: a
-`Share` is what a rank takes in one.
+`reading` reads and encodes a window of them, `Steps` deals a window to steps; a `Share` is what a rank takes in one.
 """
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 
 from cli_ray.config import DataConfig
+from cli_ray.data.cost import SampleCost
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, order_of, samples_per_epoch
-from cli_ray.data.order import Order
 from cli_ray.data.reading import Task, read_by_ray
-from cli_ray.data.sample import Encoded, Row
+from cli_ray.data.sample import Row
 from cli_ray.data.share import Cut, Share
+from cli_ray.data.steps import Dealt, steps_of
 from cli_ray.errors import UserError
 
 Windows = Iterable[list[Task]]
@@ -33,6 +33,7 @@ _FIELDS = {
     "samples_per_epoch": "data.sources",
 }
 """What the order is made of, and the field of the config that decides it."""
+_TOKENS = SampleCost()
 
 
 class Stream:
@@ -55,6 +56,7 @@ class Stream:
         world_size: int,
         micro_batch_size: int,
         global_batch_size: int,
+        cost: SampleCost | None = _TOKENS,
         read: Read | None = None,
     ) -> None:
         """
@@ -68,6 +70,7 @@ class Stream:
             world_size: number of workers.
             micro_batch_size: samples of a forward pass.
             global_batch_size: samples of a step; a multiple of lanes x micro_batch_size.
+            cost: of samples, by which steps are levelled; None for the order of a state without costs.
             read: how windows are read; by Ray Data when None.
 
         Raises:
@@ -86,6 +89,7 @@ class Stream:
             micro_batch_size=micro_batch_size,
             global_batch_size=global_batch_size,
         )
+        self._deal_by(cost)
         if not self.order.samples_per_epoch:
             raise UserError("an epoch has no sample: raise the weights in data.sources")
         self.lanes = lanes
@@ -114,10 +118,11 @@ class Stream:
 
     def state_dict(self) -> dict[str, int]:
         """Where the stream stands, and what its order is made of; all that a checkpoint needs of it."""
-        return {**self._order_state(), "epoch": self.epoch, "epoch_step": self.epoch_step}
+        costs = self._cost.state() if self._cost else {}
+        return {**self._order_state(), **costs, "epoch": self.epoch, "epoch_step": self.epoch_step}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Puts the stream where `state_dict` was taken.
+        """Puts the stream where `state_dict` was taken, in the order that the state was taken of.
 
         Raises:
             UserError: another order; names the field that differs.
@@ -128,6 +133,7 @@ class Stream:
                     f"{_FIELDS[name]} gives {name} = {now}, the checkpoint's stream was made with {state[name]}: the "
                     "place in it would be another one, so set it back or start a new run"
                 )
+        self._deal_by(SampleCost.of_state(state))
         self.epoch, self.epoch_step = state["epoch"], state["epoch_step"]
 
     def __iter__(self) -> Iterator[Share]:
@@ -152,23 +158,19 @@ class Stream:
 
         Windows before it are not read; those it falls into are, and what was used of them is left out.
         """
-        order = self.order
-        first_window, skipped = divmod(first_step * order.per_step, order.micro_batches_per_window)
-        steps = range(first_step, order.steps_per_epoch)
-        queues: dict[int, deque[list[Row]]] = {lane: deque() for lane in self._own}
-        windows = self._windows(epoch, first_window)
-        for _ in steps:
-            while any(len(queue) < order.per_step + skipped for queue in queues.values()):
-                window = next(windows, None)
-                if window is None:
-                    break
-                for lane, batches in window.items():
-                    queues[lane].extend(batches)
-            for queue in queues.values():
-                for _ in range(min(skipped, len(queue))):
-                    queue.popleft()
-            skipped = 0
-            yield self._step(queues)
+        read = self.order.windows_before(first_step)
+        windows = self._windows(epoch, read)
+        dealt: dict[int, Dealt] = {lane: {} for lane in self._own}
+        for step in range(first_step, self.steps_per_epoch):
+            while read < self.order.windows_until(step):
+                for lane, of_window in next(windows).items():
+                    for number, rows in of_window.items():
+                        if number >= step:
+                            dealt[lane].setdefault(number, []).extend(rows)
+                read += 1
+            yield self._step(
+                {lane: deque(self.steps.micro_batches(of_lane.pop(step, []))) for lane, of_lane in dealt.items()}
+            )
 
     def _step(self, queues: dict[int, deque[list[Row]]]) -> Share:
         """Takes one step's micro-batches from the lanes; empty ones where a lane or a slot has none."""
@@ -178,15 +180,18 @@ class Stream:
             for number in range(self.order.per_step)
         ]
         cuts += [Cut([], (self.lanes, number)) for number in range(self.micro_batches_per_step - len(cuts))]
-        return Share(cuts, self._encoder.pad_token_id, self._encoder.tiled)
+        return Share(cuts, self._encoder.pad_token_id, self._encoder.tiled, self._cost or _TOKENS)
+
+    def _deal_by(self, cost: SampleCost | None) -> None:
+        self._cost, self.steps = cost, steps_of(self.order, cost)
 
     def _order_state(self) -> dict[str, int]:
         order = self.order
         numbers = (order.seed, order.lanes, order.window, order.micro_batch, order.per_step, order.samples_per_epoch)
         return dict(zip(_FIELDS, numbers, strict=True))
 
-    def _windows(self, epoch: int, first: int) -> Iterator[dict[int, list[list[Row]]]]:
-        """The micro-batches of each lane, window by window. Lanes walk side by side."""
+    def _windows(self, epoch: int, first: int) -> Iterator[dict[int, Dealt]]:
+        """What each lane gives to each step, window by window. Lanes walk side by side."""
         order, numbers = self.order, range(first, self.order.windows())
         tasks = (
             [Task.of(self._index, piece) for lane in self._own for piece in order.pieces(epoch, lane, window)]
@@ -197,27 +202,6 @@ class Stream:
             self._place = (epoch, window + 1)
             remaining = iter(rows)
             yield {
-                lane: micro_batches(
-                    list(islice(remaining, order.window_length(lane, window))), order, epoch, lane, window
-                )
+                lane: self.steps.deal(list(islice(remaining, order.window_length(lane, window))), epoch, lane, window)
                 for lane in self._own
             }
-
-
-def micro_batches(rows: Sequence[Row], order: Order, epoch: int, lane: int, window: int) -> list[list[Row]]:
-    """Cuts the rows of a window into micro-batches.
-
-    Rows with and without images, and short and long ones, come apart, so that little is padded; holes come
-    last. The number of micro-batches depends on the number of rows alone.
-    """
-    shuffled = [rows[i] for i in order.shuffle(len(rows), epoch, lane, window, stage=0)]
-    ranked = sorted(shuffled, key=_kind_and_length)
-    size = order.micro_batch
-    batches = [ranked[i : i + size] for i in range(0, len(ranked), size)]
-    return [batches[i] for i in order.shuffle(len(batches), epoch, lane, window, stage=1)]
-
-
-def _kind_and_length(row: Row) -> tuple[int, int]:
-    if not isinstance(row, Encoded):
-        return 2, 0
-    return 0 if row.images else 1, len(row.input_ids)

@@ -15,8 +15,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cli_ray.data.ledger import SCHEMA, DamagedLedgerError
-from cli_ray.data.order import Ints, Order
+from cli_ray.data.order import Ints
 from cli_ray.data.places import UNKNOWN, Counts, Places
+from cli_ray.data.steps import Steps
 
 FaultKind = Literal["twice", "missing", "unknown"]
 
@@ -111,7 +112,7 @@ class Verifier:
     def __init__(
         self,
         places: Places,
-        order: Order,
+        steps: Steps,
         read: Callable[[int], pa.Table],
         files: Sequence[int],
         step: int,
@@ -120,13 +121,13 @@ class Verifier:
         """
         Args:
             places: of the index.
-            order: of the run.
+            steps: of the run.
             read: the ledger file of a step.
             files: steps of the files, ascending.
             step: of the checkpoint up to which the ledger is asked.
             limit: faults named of each epoch and kind; all when None.
         """
-        self._places, self._order, self._read, self._limit = places, order, read, limit
+        self._places, self._steps, self._order, self._read, self._limit = places, steps, steps.order, read, limit
         self._files = list(pairwise([0, *(file for file in files if file <= step)]))
         self._step = step
         self._result = Verification()
@@ -162,7 +163,7 @@ class Verifier:
             yield before, step, rows
 
     def _start(self, epoch: int, steps: int) -> _Tally:
-        sizes = self._order.step_sizes(epoch)[:steps]
+        sizes = self._steps.sizes(epoch)[:steps]
         count = EpochCount(epoch, steps, int(sizes.sum()))
         return _Tally(np.zeros(self._places.total, np.int32), np.zeros(steps, np.int64), count, [])
 
@@ -210,15 +211,15 @@ class Verifier:
         """Compares an epoch with what is due.
 
         Of windows that were not used up, the samples are known but not which of them came first: that depends
-        on the lengths of the texts. There the number of samples of each step must be right, and each at most due.
+        on what they hold. There the number of samples of each step must be right, and each at most due.
         """
         order, count = self._order, tally.count
-        used_up = count.steps * order.per_step // order.micro_batches_per_window
+        used_up = order.windows_before(count.steps)
         finished = count.steps == order.steps_per_epoch
         due = self._places.expected(order, count.epoch, order.windows() if finished else used_up)
         at_most = due if finished else self._places.expected(order, count.epoch, used_up + 1)
         over, under = np.maximum(tally.seen - at_most, 0), np.maximum(due - tally.seen, 0)
-        odd = np.flatnonzero(tally.sizes != order.step_sizes(count.epoch)[: count.steps])
+        odd = np.flatnonzero(tally.sizes != self._steps.sizes(count.epoch)[: count.steps])
         count.odd_steps = (odd + count.epoch * order.steps_per_epoch + 1).tolist()
         count.twice = int(over.sum())
         # Nothing is missing by name where the open windows lack samples: the numbers of the steps tell.

@@ -6,8 +6,10 @@ Called by `cli-ray data verify`, and by `cli-ray drill` after each run.
 from functools import partial
 
 from cli_ray.data import ledger
+from cli_ray.data.cost import SampleCost
 from cli_ray.data.index import Index, order_of
 from cli_ray.data.places import Places
+from cli_ray.data.steps import steps_of
 from cli_ray.data.verify import Verification, Verifier
 from cli_ray.errors import UserError
 from cli_ray.train.checkpoint.files import complete_checkpoints
@@ -45,6 +47,7 @@ def verification(run: str, limit: int | None) -> Verification:
         micro_batch_size=config.train.micro_batch_size,
         global_batch_size=config.train.global_batch_size,
     )
-    result = Verifier(Places(index), order, partial(ledger.read, folder), files, newest.progress.step, limit).run()
+    steps = steps_of(order, SampleCost.of_state(newest.stream))
+    result = Verifier(Places(index), steps, partial(ledger.read, folder), files, newest.progress.step, limit).run()
     result.uncertain = [index.unit(number).path for number, damage in index.damages.items() if not damage.is_known]
     return result

@@ -9,13 +9,14 @@ import ray.train.torch
 import torch
 
 from cli_ray.config import DataConfig, RunConfig
+from cli_ray.data.cost import SampleCost
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index
 from cli_ray.data.stream import Stream
 from cli_ray.errors import RunFailedError, StorageError, UserError
 from cli_ray.model.build import build_model, load_processor, quiet_loading
 from cli_ray.model.configuration import layer_map
-from cli_ray.model.cost import describe
+from cli_ray.model.cost import describe, step_costs
 from cli_ray.text import say
 from cli_ray.train.callbacks import callbacks_of
 from cli_ray.train.checkpoint.files import Checkpoint, total_steps
@@ -94,6 +95,8 @@ def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
     partitioning = partition_while_loading(config, device)
     model = build_model(config.model, config.injection, config.lora, dtype=dtype, seed=config.seed)
     encoder = Encoder(processor, config.data)
+    costs = step_costs(model.config, model.config.injection, config)
+    sample_cost = SampleCost.of_state(last.stream) if last else SampleCost(**costs)
 
     def open_stream(index: str, data: DataConfig) -> Stream:
         return Stream(
@@ -106,6 +109,7 @@ def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
             world_size=world_size,
             micro_batch_size=config.train.micro_batch_size,
             global_batch_size=config.train.global_batch_size,
+            cost=sample_cost,
         )
 
     stream = open_stream("index.json", config.data)

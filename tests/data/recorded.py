@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from cli_ray.config import DataConfig, ModelConfig, RunConfig, TrainConfig
 from cli_ray.data import ledger
+from cli_ray.data.cost import SampleCost
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import build_index
 from cli_ray.data.reading import read_here
@@ -20,13 +21,22 @@ from cli_ray.train.checkpoint.files import MARKER, Checkpoint, Progress
 
 EVERY = 5
 """Steps between files of the ledger."""
+COST = SampleCost(tile=300, token=10, pair=1, supervised=5)
 
 
-def record(runs: Path, data: DataConfig, steps: int, worlds: Sequence[int] = (2,), lanes: int = 6) -> Path:
+def record(
+    runs: Path,
+    data: DataConfig,
+    steps: int,
+    worlds: Sequence[int] = (2,),
+    lanes: int = 6,
+    cost: SampleCost | None = COST,
+) -> Path:
     """A run of some steps, of global batch 24 in micro-batches of 2.
 
     Args:
         worlds: ranks from each file of the ledger on; the last one stays.
+        cost: of the stream; None for a run in the order of earlier versions.
     """
     train = TrainConfig(global_batch_size=24, micro_batch_size=2, epochs=9)
     data = data.model_copy(update={"lanes": lanes})
@@ -47,6 +57,7 @@ def record(runs: Path, data: DataConfig, steps: int, worlds: Sequence[int] = (2,
             world_size=world_size,
             micro_batch_size=2,
             global_batch_size=24,
+            cost=cost,
             read=partial(read_here, sources=index.sources, encoder=encoder),
         )
 
@@ -54,8 +65,8 @@ def record(runs: Path, data: DataConfig, steps: int, worlds: Sequence[int] = (2,
         world_size, end = worlds[min(part, len(worlds) - 1)], min(start + EVERY, steps)
         rows = [one for rank in range(world_size) for one in _entries(stream(rank, world_size), rank, start, end)]
         ledger.write(folder, end, ledger.merge(rows))
-    progress, state = Progress(step=steps), {"lanes": lanes}
-    checkpoint = Checkpoint(progress=progress, stream=state, world_size=worlds[-1], zero_stage=2)
+    state = stream(0, 1).state_dict()
+    checkpoint = Checkpoint(progress=Progress(step=steps), stream=state, world_size=worlds[-1], zero_stage=2)
     folder.write(f"{checkpoint.name}/{MARKER}", checkpoint.model_dump_json())
     return runs / "run"
 

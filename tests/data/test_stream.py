@@ -1,7 +1,9 @@
 """The stream: the same batches for every number of workers, after every restart, with and without Ray."""
 
 import json
+import re
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from itertools import islice
 
@@ -10,11 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cli_ray.config import DataConfig
+from cli_ray.data.cost import SampleCost
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.data.reading import read_here
+from cli_ray.data.sample import Row
 from cli_ray.data.share import Cut
-from cli_ray.data.stream import Stream
+from cli_ray.data.stream import Read, Stream, Windows
 from cli_ray.errors import UserError
 from cli_ray.model.tiny import tiny_processor
 from tests.data.shards import data_config, table_rows, tar_members, turns, write_parquet, write_tar
@@ -36,8 +40,19 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
     return build_index(data), data, Encoder(tiny_processor("llava"), data)
 
 
+COST = SampleCost(tile=300, token=10, pair=1, supervised=5)
+
+
 def stream(
-    setup: Setup, lanes: int = 2, rank: int = 0, world_size: int = 1, seed: int = 0, step: int = 1, by_ray: bool = False
+    setup: Setup,
+    lanes: int = 2,
+    rank: int = 0,
+    world_size: int = 1,
+    seed: int = 0,
+    step: int = 1,
+    by_ray: bool = False,
+    cost: SampleCost | None = COST,
+    read: Read | None = None,
 ) -> Stream:
     """A stream of `step` micro-batches of 2 samples per lane and step; reads in this process or by Ray."""
     index, data, encoder = setup
@@ -51,7 +66,8 @@ def stream(
         world_size=world_size,
         micro_batch_size=2,
         global_batch_size=2 * lanes * step,
-        read=None if by_ray else partial(read_here, sources=index.sources, encoder=encoder),
+        cost=cost,
+        read=None if by_ray else read or partial(read_here, sources=index.sources, encoder=encoder),
     )
 
 
@@ -86,15 +102,16 @@ def test_epochs_differ_and_seeds_too(setup: Setup) -> None:
 
 
 @settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 2), st.integers(1, 4), st.data())
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(0, 2), st.integers(1, 6), st.data())
 def test_resumed_with_any_world_size(
     setup: Setup, lanes: int, world_size: int, epoch: int, step: int, data: st.DataObject
 ) -> None:
     """Steps from any place on equal those of the undisturbed run, over any number of ranks."""
+    cost = data.draw(st.sampled_from([COST, None]))
     world_size = min(world_size, lanes)
-    whole = steps(stream(setup, lanes, step=step), epoch)
+    whole = steps(stream(setup, lanes, step=step, cost=cost), epoch)
     first = data.draw(st.integers(0, len(whole)))
-    ranks = [stream(setup, lanes, rank, world_size, step=step) for rank in range(world_size)]
+    ranks = [stream(setup, lanes, rank, world_size, step=step, cost=cost) for rank in range(world_size)]
     assert all(one.steps_per_epoch == len(whole) for one in ranks)
     parts = [steps(one, epoch, first) for one in ranks]
     for one, part in zip(ranks, parts, strict=True):
@@ -111,13 +128,59 @@ def test_a_state_puts_another_stream_where_it_was_taken(setup: Setup) -> None:
         assert list(map(names, share.cuts)) == list(map(names, same.cuts))
     state = json.loads(json.dumps(one.state_dict()))
     assert (state["epoch"], state["epoch_step"]) == (1, 2)
-    assert len(json.dumps(state)) < 200
+    assert len(json.dumps(state)) < 250
     ranks = [stream(setup, lanes=2, rank=rank, world_size=2) for rank in range(2)]
     for rank in ranks:
         rank.load_state_dict(state)
         assert rank.state_dict() == state
     for (first, second), whole in zip(islice(zip(*ranks, strict=True), 8), islice(one, 8), strict=True):
         assert [names(cut) for share in (first, second) for cut in share.cuts] == [names(cut) for cut in whole.cuts]
+
+
+OLD_STATE = {"lanes": 3, "window": 8, "micro_batch": 2, "per_step": 1, "samples_per_epoch": 37}
+"""What version 0.1.0 had of a stream before there were costs."""
+OLD_BATCHES = {
+    2: [
+        [["a#0", "a#12"], ["b#4", "b#5"], ["b#0", "b#1"]],
+        [["a#2", "a#14"], ["a#10", "a#11"], ["a#18", "a#19"]],
+    ],
+    6: [[[], [], ["a#22", "b#12"]]],
+}
+"""What it gave from a step of epoch 1 on."""
+
+
+@pytest.mark.parametrize("first", OLD_BATCHES)
+def test_a_state_without_costs_keeps_the_order_that_it_was_made_with(setup: Setup, first: int) -> None:
+    one, state = stream(setup, lanes=3, seed=5), {"seed": 5, **OLD_STATE, "epoch": 1, "epoch_step": first}
+    one.load_state_dict(state)
+    assert one.state_dict() == state
+    for share, expected in zip(one, OLD_BATCHES[first], strict=False):
+        assert [
+            [re.sub(r"\..*#|:.*", lambda m: "#" * (m[0][0] == "."), name) for name in names(cut)] for cut in share.cuts
+        ] == expected
+
+
+def test_a_state_keeps_its_costs(setup: Setup) -> None:
+    """A later version may reckon with others."""
+    other = stream(setup, cost=SampleCost(token=1, pair=3))
+    other.load_state_dict(stream(setup).state_dict())
+    assert other.state_dict() == stream(setup).state_dict()
+    assert steps(other) == steps(stream(setup))
+
+
+def test_windows_before_a_step_are_not_read(setup: Setup) -> None:
+    index, _, encoder = setup
+    counts = list[int]()
+
+    def read(windows: Windows) -> Iterator[list[Row]]:
+        for rows in read_here(windows, index.sources, encoder):
+            counts.append(len(rows))
+            yield rows
+
+    one = stream(setup, lanes=1, step=3, read=read)
+    assert [len(list(one.iterate(0, first))) for first in (0, 2, 5)] == [7, 5, 2]
+    # Windows of 8 samples, steps of 6: step 2 begins in the second window, step 5 in the fourth.
+    assert counts == [8, 8, 8, 8, 5, 8, 8, 8, 5, 8, 5]
 
 
 def test_the_state_of_another_order_is_refused(setup: Setup) -> None:
@@ -131,8 +194,8 @@ def test_the_state_of_another_order_is_refused(setup: Setup) -> None:
 def test_kinds_come_apart_within_a_window(setup: Setup) -> None:
     index, data, encoder = setup
     wide = data.model_copy(update={"window_samples": 40})
-    shares = stream((index, wide, encoder), lanes=1).iterate(0)
-    batches = [batch for share in shares for batch in share.micro_batches() if batch.ids]
+    one = stream((index, wide, encoder), lanes=1, step=4)
+    batches = [batch for share in one.iterate(0) for batch in share.micro_batches() if batch.ids]
     mixed = [batch for batch in batches if len({name.split("#")[0] for name in batch.ids}) == 2]
     assert len(mixed) <= 1
     assert sum("pixel_values" in batch.inputs for batch in batches) == 11

@@ -66,6 +66,15 @@ def test_undisturbed(data: DataConfig, tmp_path: Path, worlds: tuple[int, ...], 
         assert found.epochs[0].quarantined in (4, 5)
 
 
+@pytest.mark.parametrize("steps", [3, 7, STEPS])
+def test_a_run_in_the_order_of_earlier_versions(data: DataConfig, tmp_path: Path, steps: int) -> None:
+    """Its last steps of an epoch have other sizes."""
+    run = record(tmp_path, data, steps, cost=None)
+    found = verification(str(run), None)
+    assert found.is_right, found
+    assert len(found.epochs) == -(-steps // 7)
+
+
 @pytest.mark.parametrize("weight", [0.3, 1.0, 2.0, 3.7])
 def test_one_source_by_weight(shards: Path, tmp_path: Path, weight: float) -> None:
     one = data_config(shards / "b")

@@ -5,22 +5,14 @@ from typing import Any
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import (
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlavaConfig,
-    LlavaOnevisionConfig,
-    PreTrainedModel,
-    ProcessorMixin,
-    Qwen2Config,
-    SiglipVisionConfig,
-)
+from transformers import PreTrainedModel, ProcessorMixin
 
 from cli_ray.config import InjectionConfig, RunConfig
 from cli_ray.model.configuration import resolve
-from cli_ray.model.cost import Cost, SampleSize, cost, describe, typical_sample
+from cli_ray.model.cost import Cost, SampleSize, cost, describe, step_costs, typical_sample
 from cli_ray.model.tiny import build_tiny
 from tests.model.batches import batch, cli_model, injection
+from tests.model.shapes import llava_7b, onevision
 
 KINDS: list[dict[str, Any]] = [
     {},
@@ -59,39 +51,6 @@ def measured(model: PreTrainedModel, inputs: dict[str, torch.Tensor]) -> int:
         model(**inputs, logits_to_keep=1, use_cache=False)  # as in training; a kept cache holds the gates' context too
     total: int = counter.get_total_flops()
     return total
-
-
-def llava_7b() -> LlavaConfig:
-    text = LlamaConfig(vocab_size=32064)
-    vision = CLIPVisionConfig(
-        hidden_size=1024,
-        intermediate_size=4096,
-        num_hidden_layers=24,
-        num_attention_heads=16,
-        image_size=336,
-        patch_size=14,
-    )
-    return LlavaConfig(vision_config=vision, text_config=text)
-
-
-def onevision(width: int, inner: int, layers: int, heads: int, keys: int) -> LlavaOnevisionConfig:
-    vision = SiglipVisionConfig(
-        hidden_size=1152,
-        intermediate_size=4304,
-        num_hidden_layers=26,
-        num_attention_heads=16,
-        image_size=384,
-        patch_size=14,
-    )
-    text = Qwen2Config(
-        vocab_size=152000,
-        hidden_size=width,
-        intermediate_size=inner,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=keys,
-    )
-    return LlavaOnevisionConfig(vision_config=vision, text_config=text)
 
 
 def of(config: Any, sample: SampleSize | None = None) -> Cost:
@@ -139,3 +98,52 @@ def test_the_paragraph_names_the_numbers(family: str) -> None:
     assert f"adds {added / 1e6:.2f} M parameters" in text
     assert "A step of 8 such samples" in text
     assert injection().kind in text
+
+
+def run_of(**changes: Any) -> RunConfig:
+    values: dict[str, Any] = {
+        "name": "x",
+        "model": {"checkpoint": "tiny"},
+        "data": {"sources": [{"path": "a"}]},
+        "optim": {part: {"lr": 1e-5} for part in ("projector", "llm", "amp", "agf")},
+    }
+    return RunConfig.model_validate(values | changes)
+
+
+def costs_of(config: Any, run: RunConfig) -> dict[str, int]:
+    return step_costs(config, resolve(InjectionConfig(), config), run)
+
+
+def test_the_cost_of_a_step_is_that_of_its_passes() -> None:
+    """With all of it trained a step takes three times the forward FLOPs."""
+    config = llava_7b()
+    rates = {part: {"lr": 1e-5} for part in ("vision_tower", "projector", "llm", "amp", "agf")}
+    costs = costs_of(config, run_of(optim=rates))
+    assert costs["token"] == 10**6
+    unit = 32 * 4096 * (4 * 8192 + 6 * 11008)  # forward FLOPs of a token in the decoder layers
+    sample = SampleSize(1, 576, 64)
+    spent = cost(config, resolve(InjectionConfig(), config), sample)
+    polynomial = costs["tile"] + (10**6 + costs["pair"] * sample.length) * sample.length + costs["supervised"]
+    forward = spent.base_flops + spent.projection_flops + spent.low_rank_flops
+    assert polynomial / 10**6 == pytest.approx(forward / unit, rel=0.005)
+
+
+def test_what_is_frozen_costs_less() -> None:
+    config = llava_7b()
+    tuned, towed = (
+        run_of(),
+        run_of(optim={"vision_tower": {"lr": 1e-6}, "llm": {"lr": 1e-5}, "projector": {"lr": 1e-5}}),
+    )
+    frozen = run_of(optim={"projector": {"lr": 1e-3}})
+    again = run_of(train={"activation_checkpointing": True})
+    assert costs_of(config, tuned)["tile"] < 0.6 * costs_of(config, towed)["tile"]
+    # A token is the unit: 3 passes with its weights trained, 2 without, 4 with recomputation.
+    assert costs_of(config, frozen)["pair"] == pytest.approx(1.5 * costs_of(config, tuned)["pair"], abs=1)
+    assert costs_of(config, again)["pair"] == costs_of(config, tuned)["pair"]
+    assert costs_of(config, again)["supervised"] == pytest.approx(0.75 * costs_of(config, tuned)["supervised"], abs=1)
+
+
+def test_costs_stay_what_they_are() -> None:
+    """The order of a run follows from them; one that goes on has them in its state."""
+    costs = {"tile": 26_053_151, "token": 1_000_000, "pair": 40, "supervised": 20_280}
+    assert costs_of(llava_7b(), run_of()) == costs

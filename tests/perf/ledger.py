@@ -22,11 +22,13 @@ import numpy as np
 
 from cli_ray.config import DataConfig, SourceConfig
 from cli_ray.data import ledger
+from cli_ray.data.cost import SampleCost
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index
 from cli_ray.data.order import Order
 from cli_ray.data.places import Places
 from cli_ray.data.source import Source
+from cli_ray.data.steps import Levelled
 from cli_ray.data.stream import Stream
 from cli_ray.data.verify import Verifier
 from cli_ray.model.tiny import tiny_processor
@@ -116,7 +118,8 @@ def tell_record(samples: int) -> None:
         print(f"{len(files)} files, {size / 2**20:,.1f} MiB, {size / samples:.2f} bytes per sample")
         began = time.perf_counter()
         read = partial(ledger.read, folder)
-        found = Verifier(Places(index), order, read, files, order.steps_per_epoch, 20).run()
+        steps = Levelled(order, SampleCost())
+        found = Verifier(Places(index), steps, read, files, order.steps_per_epoch, 20).run()
         print(f"verified in {time.perf_counter() - began:.1f} s, peak {peak():,.0f} MiB: right is {found.is_right}")
 
 

@@ -60,10 +60,12 @@ def _trained(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
 def _gradient(parameter: Any, stage: int) -> Tensor:
     """The gradient of all ranks; DeepSpeed's `safe_get_full_grad` gives this rank's own at ZeRO 1."""
     if stage == 0:
-        return parameter.grad.clone()
-    if stage == 3:
-        return parameter._z3_optimizer.get_fp32_grad_for_param(parameter).clone()
-    return parameter.get_full_hp_grad()
+        whole: Tensor = parameter.grad
+    elif stage == 3:
+        whole = parameter._z3_optimizer.get_fp32_grad_for_param(parameter)
+    else:
+        whole = parameter.get_full_hp_grad()
+    return whole.clone()
 
 
 def difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> tuple[float, float]:
