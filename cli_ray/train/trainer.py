@@ -123,7 +123,7 @@ def check_model(config: RunConfig) -> tuple[InjectionConfig, Encoder]:
 
     Raises:
         UserError: layers or attention kernels that do not exist, more tokens than positions, a chat template that
-            cannot be used, no room for an image, a processor that does not fit its model.
+            cannot be used, no room for an image, a processor that does not fit its model, kernels that cannot pack.
     """
     check_attention(config.model.attention, "model.attention")
     if config.evaluation.every:
@@ -133,6 +133,13 @@ def check_model(config: RunConfig) -> tuple[InjectionConfig, Encoder]:
     if config.data.max_length > positions:
         raise UserError(f"data.max_length = {config.data.max_length}, the language model has {positions} positions")
     encoder = Encoder(load_processor(config.model), config.data)
+    window = getattr(described.text_config, "sliding_window", None)
+    if config.packs and config.model.attention == "sdpa" and window is not None and window < config.data.max_length:
+        raise UserError(
+            f"the language model has layers that see {window} tokens, and model.attention = 'sdpa' cannot do so in packs of "
+            f"samples of up to data.max_length = {config.data.max_length}: take 'flash_attention_2', or set "
+            "train.packing = false"
+        )
     longest_batch(encoder, config)
     return injection, encoder
 
