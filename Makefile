@@ -39,6 +39,7 @@ perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.ledger state
 	$(BIN)/python -m tests.perf.scaling
 	$(BIN)/python -m tests.perf.sweep
+	$(BIN)/python -m tests.perf.start
 
 drill: $(INSTALLED)
 	$(BIN)/python -m pytest -m long

@@ -13,6 +13,12 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+def columns(lines: Sequence[tuple[str, str]]) -> list[str]:
+    """Indented lines of two columns, the second of which begins where the longest first one has ended."""
+    width = max(len(first) for first, _ in lines)
+    return [f"  {first.ljust(width)}  {second}" for first, second in lines]
+
+
 def grid(head: Sequence[str], body: Sequence[Sequence[str]], left: int) -> str:
     """A Markdown table with padded cells.
 

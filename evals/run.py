@@ -6,6 +6,7 @@ it has all replies. Judged benchmarks are scored again once a judge has answered
 
 from concurrent.futures import ThreadPoolExecutor
 
+from cli_ray.capacity import await_room
 from cli_ray.cluster import connect
 from cli_ray.config import EvaluationConfig, JudgeConfig
 from cli_ray.errors import UserError
@@ -23,7 +24,6 @@ from cli_ray.evals.results.progress import Progress
 from cli_ray.evals.results.scorer import ItemSet, Scorer
 from cli_ray.evals.suite import benchmark as named
 from cli_ray.evals.suite import chosen
-from cli_ray.room import await_room
 
 
 def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = False) -> Output:

@@ -35,7 +35,7 @@ RAY_MODULES = {
     "test_pool.py",
     "test_reading.py",
     "test_reaper.py",
-    "test_room.py",
+    "test_capacity.py",
     "test_spare.py",
     "test_stream.py",
     "test_sweep.py",

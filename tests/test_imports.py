@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "cli_ray"
 EVALS = PACKAGE.parent / "evals"
 BASE = {"errors", "packages", "registry", "text"}
-CLUSTER = {"autoscaler", "cluster", "ray_private", "room"}
+CLUSTER = {"autoscaler", "capacity", "cluster", "ray_private"}
 MAY_IMPORT = {
     "config": BASE,
     "storage": BASE,
@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "commands": BASE
     | {
         "autoscaler",
+        "capacity",
         "cluster",
         "config",
         "storage",
@@ -32,8 +33,7 @@ MAY_IMPORT = {
         "doctor",
         "drill",
         "model",
-        "places",
-        "room",
+        "preflight",
         "signals",
         "train",
         "tune",
@@ -47,7 +47,7 @@ USES_RAY = {
     "doctor/examination.py",
     "drill/site.py",
     "ray_private.py",
-    "room.py",
+    "capacity.py",
     "train/callbacks/pauser.py",
     "train/environment.py",
     "train/evaluator.py",
@@ -103,7 +103,7 @@ def test_evals_stand_above_data_and_model_and_below_the_commands() -> None:
     below = {
         name.split(".")[1] for path in EVALS.rglob("*.py") for name in imported(path) if name.startswith("cli_ray.")
     }
-    assert below <= BASE | {"autoscaler", "cluster", "config", "data", "evals", "model", "room", "storage"}
+    assert below <= BASE | {"autoscaler", "capacity", "cluster", "config", "data", "evals", "model", "storage"}
     users = {path for path in importers(PACKAGE, "cli_ray.evals") if not path.startswith(("commands/", "demo/"))}
     assert users == {"train/evaluator.py"}
 

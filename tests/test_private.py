@@ -45,12 +45,17 @@ NAMED = {
         "ray.experimental.internal_kv._internal_kv_put",
     },
     "ray_train.py": {
+        "ray.train._internal.utils.get_address_and_port",
+        "ray.train.torch.config._set_torch_distributed_env_vars",
+        "ray.train.torch.config._setup_torch_process_group",
+        "ray.train.v2._internal.callbacks.datasets.DatasetsCallback",
         "ray.train.v2._internal.constants.WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR",
         "ray.train.v2._internal.constants.get_env_vars_to_propagate",
         "ray.train.v2._internal.exceptions.WorkerGroupStartupFailedError",
         "ray.train.v2._internal.exceptions.WorkerGroupStartupTimeoutError",
         "ray.train.v2._internal.execution.controller.TrainController",
         "ray.train.v2._internal.execution.worker_group.worker_group.WorkerGroup",
+        "ray.train.v2.api.data_parallel_trainer.DataParallelTrainer",
     },
 }
 """By file, all that it may use. To use more, add it here, and beside its use the reason and when it goes."""

@@ -30,7 +30,7 @@ def main(words: list[str]) -> None:
     settings = arguments(CompareArguments, words, "cli-ray compare")
 
     from cli_ray.evals.results.compare import compare, flip_lines, markdown, write
-    from cli_ray.places import check_output
+    from cli_ray.preflight import check_output
 
     if settings.output:
         check_output("--output", settings.output)

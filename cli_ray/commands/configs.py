@@ -11,6 +11,7 @@ import tyro
 from cli_ray.config.base import Section
 from cli_ray.config.load import arguments
 from cli_ray.errors import UserError
+from cli_ray.text import columns
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -45,12 +46,11 @@ def recipes() -> dict[str, Path]:
 
 def listing() -> str:
     """A line for each: its name, and the first line of its comment."""
-    width = max(map(len, recipes()))
     kinds = {"configs": "configs, for cli-ray train", "sweeps": "sweeps, for cli-ray tune"}
     lines = []
     for kind, head in kinds.items():
-        of_kind = [path for path in recipes().values() if path.parent.name == kind]
-        lines += [head, *(f"  {path.stem:<{width}}  {_purpose(path)}" for path in of_kind), ""]
+        of_kind = [(path.stem, _purpose(path)) for path in recipes().values() if path.parent.name == kind]
+        lines += [head, *columns(of_kind), ""]
     return "\n".join([*lines, "cli-ray configs NAME [PATH] copies one."])
 
 

@@ -10,7 +10,7 @@ def main(words: list[str]) -> None:
     """Runs the demo and prints its table."""
     settings = arguments(DemoArguments, words, "cli-ray demo")
 
-    from cli_ray.places import check_output
+    from cli_ray.preflight import check_output
 
     check_output("--output", str(settings.output))
 

@@ -54,7 +54,7 @@ def main(words: list[str]) -> None:
     settings = arguments(DrillArguments, own, PROG)
     config = load(words[0], overrides)
     if settings.runs_dir:
-        from cli_ray.places import check_output
+        from cli_ray.preflight import check_output
 
         check_output("--runs-dir", str(settings.runs_dir))
     check_drill(config.cluster, settings.kill)

@@ -73,7 +73,7 @@ def run(settings: EvalArguments) -> None:
         UserError: there is no model to evaluate, and all that `evaluate` raises.
     """
     from cli_ray.evals.run import evaluate
-    from cli_ray.places import check_data_root, check_output
+    from cli_ray.preflight import check_data_root, check_output
 
     if not settings.model:
         raise UserError("name a model: cli-ray eval --model DIR_OR_RUN (--list shows the benchmarks)")

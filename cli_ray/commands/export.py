@@ -29,7 +29,7 @@ def main(words: list[str]) -> None:
     """Exports a checkpoint and prints where it lies."""
     settings = arguments(ExportArguments, words, "cli-ray export")
 
-    from cli_ray.places import check_output
+    from cli_ray.preflight import check_output
 
     check_output("--output", str(settings.output))
 

@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import cli_ray
 from cli_ray.errors import StoppedError, UserError, disk_fault
 from cli_ray.signals import received, sigterm_interrupts
+from cli_ray.text import columns
 
 VERBS = {
     "demo": "cli_ray.commands.demo",
@@ -152,8 +153,6 @@ class Pipe:
 
 def usage() -> str:
     """The verbs with a line each."""
-    width = max(map(len, VERBS))
-    lines = [f"  {verb:<{width}}  {meaning}" for verb, meaning in MEANINGS.items()]
     return "\n".join(
         [
             "cli-ray: Cross-Layer Injection for LLaVA models on Ray",
@@ -161,7 +160,7 @@ def usage() -> str:
             "usage: cli-ray VERB [arguments]",
             "       cli-ray --version",
             "",
-            *lines,
+            *columns(list(MEANINGS.items())),
             "",
             "cli-ray VERB --help lists the arguments of a verb.",
         ]

@@ -64,7 +64,7 @@ def check(settings: PipelineArguments, run: RunConfig) -> None:
     from cli_ray.evals.items.survey import require
     from cli_ray.evals.suite import chosen
     from cli_ray.model.attention import check_attention
-    from cli_ray.places import check_data_root, check_output, check_run
+    from cli_ray.preflight import check_data_root, check_output, check_run
     from cli_ray.train.run_folder import RunFolder
     from cli_ray.train.trainer import check_start
 
@@ -84,9 +84,9 @@ def check(settings: PipelineArguments, run: RunConfig) -> None:
 
 def check_cluster(settings: PipelineArguments, run: RunConfig) -> None:
     """Raises UserError when no node that the cluster has, or can grow by, could ever hold a replica."""
+    from cli_ray.capacity import refuse_hopeless
     from cli_ray.cluster import connect
     from cli_ray.evals.generation.size import no_room, place_of
-    from cli_ray.room import refuse_hopeless
 
     connect(run.cluster.max_workers * run.cluster.cpus_per_worker)
     refuse_hopeless(place_of(settings.replica), no_room(settings.replica))

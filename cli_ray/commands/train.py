@@ -17,7 +17,7 @@ def main(words: list[str]) -> None:
         raise UserError(f"name a config first: {PROG} [--section.field value ...]")
     config = load(words[0], words[1:])
 
-    from cli_ray.places import check_run
+    from cli_ray.preflight import check_run
 
     check_run(config)
 

@@ -24,7 +24,7 @@ def main(words: list[str]) -> None:
         raise UserError(f"name a sweep first: {PROG} [--field value ...]")
     config, base = load_sweep(words[0], words[1:])
 
-    from cli_ray.places import check_output, check_run
+    from cli_ray.preflight import check_output, check_run
 
     check_output("--sweeps-dir", config.sweeps_dir)
     check_run(base.model_copy(update={"runs_dir": config.sweeps_dir}))

@@ -17,6 +17,33 @@ else:
     # A type checker wants the names of a Literal written out.
     Sink = Literal[tuple(SINKS)]
 
+MOST_PROFILED = 20
+"""Steps of a trace."""
+
+
+class ProfileConfig(Section):
+    """A trace of some steps, for Perfetto (ui.perfetto.dev)."""
+
+    steps: tuple[int, int] | None = None
+    """First and last step to trace, as the log counts them; at most 20, for a trace is kept in memory until it is
+    written. Each rank writes a file to `profile/` of the run folder."""
+
+    @model_validator(mode="after")
+    def _steps_are_a_short_span(self) -> Self:
+        if self.steps is None:
+            return self
+        first, last = self.steps
+        if first < 1:
+            raise ValueError(f"steps = {list(self.steps)}: steps are counted from 1, as in the log")
+        if first > last:
+            raise ValueError(f"steps = {list(self.steps)}: give the first step and then the last")
+        if last - first >= MOST_PROFILED:
+            raise ValueError(
+                f"steps = {list(self.steps)} are {last - first + 1} steps: a trace is kept in memory, so give at most "
+                f"{MOST_PROFILED}"
+            )
+        return self
+
 
 class TrainConfig(Section):
     """Batches, length and numerics."""
@@ -47,6 +74,7 @@ class TrainConfig(Section):
     """Stop at a gradient that is not finite, naming the samples, instead of training on with broken weights."""
     activation_checkpointing: bool = False
     """Recompute decoder and vision layers in the backward pass (non-reentrant)."""
+    profile: ProfileConfig = ProfileConfig()
 
     @model_validator(mode="after")
     def _stage_fits_precision(self) -> Self:

@@ -12,7 +12,7 @@ from cli_ray.config import DataConfig
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.data.index import Index
 from cli_ray.data.quarantine import allowed
-from cli_ray.data.sample import IGNORED, BadDataError, BadSample, Encoded, Sample
+from cli_ray.data.sample import BadDataError, BadSample, Encoded, Sample
 from cli_ray.data.source import read_samples
 
 EXAMPLES = 3
@@ -270,4 +270,4 @@ def _examine(
         result.add_bad(row)
         return
     sizes = [(int(width), int(height)) for height, width in row.sizes]
-    result.add_good(sample, sizes, len(row.input_ids), int((row.labels[1:] != IGNORED).sum()))
+    result.add_good(sample, sizes, len(row.input_ids), row.num_supervised)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Self
 
-from cli_ray.data.sample import IGNORED, BadSample, Row
+from cli_ray.data.sample import BadSample, Row
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class SampleCost:
         """What a sample costs; a hole costs nothing."""
         if isinstance(row, BadSample):
             return 0
-        tiles, tokens, supervised = sum(map(len, row.images)), len(row.input_ids), (row.labels[1:] != IGNORED).sum()
-        return self.tile * tiles + (self.token + self.pair * tokens) * tokens + self.supervised * int(supervised)
+        tiles, tokens = sum(map(len, row.images)), len(row.input_ids)
+        return self.tile * tiles + (self.token + self.pair * tokens) * tokens + self.supervised * row.num_supervised
 
     def state(self) -> dict[str, int]:
         """The coefficients as they stand in the state of a stream."""

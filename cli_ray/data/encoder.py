@@ -4,22 +4,21 @@ Ray tasks of the stream call it, and `cli-ray data check`. Text goes through the
 tokenizer, images through its own resizing and tiling, up to but without rescaling and normalising, which `collate`
 leaves to the device.
 
-Legend: T tokens, I images, P tiles, C channels, H height, W width.
+Legend: T tokens.
 """
 
-import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from transformers import PreTrainedTokenizerBase, ProcessorMixin
+from transformers.image_processing_backends import PilBackend
 
 from cli_ray.config import DataConfig
 from cli_ray.data.chat_template import ChatTemplate
 from cli_ray.data.images import Limits, decode_all
+from cli_ray.data.pixels import PixelMaker
 from cli_ray.data.sample import IGNORED, IMAGE_MARK, LITERAL_MARK, BadDataError, BadSample, Encoded, Row, Sample
 from cli_ray.errors import UserError
 
@@ -53,6 +52,8 @@ class Encoder:
         self._any_mark = re.compile(f"{re.escape(self._image_token)}|{LITERAL_MARK}")
         self._literal_ids = _literal_ids(tokenizer)
         self._longest_token = max(map(len, tokenizer.get_vocab()))
+        self.needs_torch = _needs_torch(processor)
+        """Whether a process that unpacks it must find torch."""
 
     @property
     def tiled(self) -> bool:
@@ -154,49 +155,11 @@ class Encoder:
         return np.repeat(values, repeats)
 
 
-@dataclass(frozen=True)
-class Pixels:
-    """The images of one sample."""
-
-    images: list[NDArray[np.uint8]]
-    """[P, C, H, W] each."""
-    sizes: NDArray[np.int32]
-    """[I, 2] original height and width."""
-    num_tokens: list[int]
-    """Image tokens that each of them takes in the text."""
-
-
-class PixelMaker:
-    """Runs the image processor of a LLaVA processor to uint8.
-
-    Raises:
-        UserError: at construction, when the processor rescales by something else than 1/255.
-    """
-
-    def __init__(self, processor: ProcessorMixin) -> None:
-        image_processor = processor.image_processor
-        if not math.isclose(image_processor.rescale_factor, 1 / 255):
-            raise UserError(f"the image processor rescales by {image_processor.rescale_factor}, expected 1/255")
-        self._processor = processor
-        self.tiled = "batch_num_images" in image_processor.model_input_names
-        """Several tiles for a sample's only image (LLaVA-OneVision); one each when there are more."""
-
-    def __call__(self, images: Sequence[Image.Image]) -> Pixels:
-        """Resizes the images of one sample."""
-        if not images:
-            return Pixels([], np.zeros((0, 2), np.int32), [])
-        batch = [list(images)] if self.tiled else list(images)
-        features = self._processor.image_processor(batch, do_rescale=False, do_normalize=False)
-        counts = [
-            self._processor.replace_image_token(features, i).count(self._processor.image_token)
-            for i in range(len(images))
-        ]
-        arrays = [np.asarray(image, np.uint8) for image in features["pixel_values"]]
-        return Pixels(
-            images=arrays if self.tiled else [array[None] for array in arrays],
-            sizes=np.array([(image.height, image.width) for image in images], np.int32),
-            num_tokens=counts,
-        )
+def _needs_torch(processor: ProcessorMixin) -> bool:
+    """Not where Pillow resizes and all classes are those of transformers, which has these parts without torch too."""
+    parts = (processor, processor.tokenizer, processor.image_processor)
+    are_stock = all(type(part).__module__.startswith("transformers.") for part in parts)
+    return not (are_stock and isinstance(processor.image_processor, PilBackend))
 
 
 def _literal_ids(tokenizer: PreTrainedTokenizerBase) -> NDArray[np.int32]:

@@ -3,18 +3,23 @@
 Each rank runs its own Ray datasets inside its Ray Train worker, one per window, a few windows ahead.
 `streaming_split` would deal blocks to ranks by timing, so that no two runs were alike; one dataset for a whole
 epoch would put no bound on what is read ahead, and takes 0.8 ms per unit to set up (Ray 2.60). A rank's tasks run on
-its own node, and on others where that one has no CPU free.
+its own node, and on others where that one has no CPU free. A process that reads loads no torch, which would take it
+longer than a window: so nothing that this module imports may load it.
 
 Legend: I images, P tiles, C channels, H height, W width.
 """
 
 import logging
+import math
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
-from typing import Literal
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -22,23 +27,24 @@ import ray
 import ray.data
 from numpy.typing import NDArray
 
-from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index
 from cli_ray.data.order import Piece
 from cli_ray.data.readers import Span
 from cli_ray.data.sample import BadSample, Encoded, Row
 from cli_ray.data.source import Source, read_samples
+from cli_ray.packages import without
 
+if TYPE_CHECKING:
+    from cli_ray.data.encoder import Encoder
+
+_INTS = ("input_ids", "labels", "turns", "sizes")
 _SCHEMA = pa.schema(
     [
         ("id", pa.string()),
         ("source", pa.string()),
-        ("input_ids", pa.list_(pa.int32())),
-        ("labels", pa.list_(pa.int32())),
-        ("turns", pa.list_(pa.int32())),
-        ("pixels", pa.large_binary()),
-        ("shapes", pa.list_(pa.int32())),
-        ("sizes", pa.list_(pa.int32())),
+        *((name, pa.large_list(pa.int32())) for name in _INTS),
+        ("pixels", pa.large_list(pa.uint8())),
+        ("shapes", pa.large_list(pa.int32())),
         ("bad", pa.struct([*((name, pa.string()) for name in ("where", "reason", "detail")), ("samples", pa.int64())])),
     ]
 )
@@ -68,7 +74,7 @@ class Task:
         return cls(source=unit.source, path=unit.path, first=unit.first, low=piece.low, high=piece.high, **span)
 
 
-def run(task: Task, sources: tuple[Source, ...], encoder: Encoder) -> Iterator[Row]:
+def run(task: Task, sources: tuple[Source, ...], encoder: "Encoder") -> Iterator[Row]:
     """The encoded rows and holes of a piece."""
     span = Span(task.start, task.end, task.count, task.broken, task.damage, task.lost)
     samples = read_samples(
@@ -77,16 +83,16 @@ def run(task: Task, sources: tuple[Source, ...], encoder: Encoder) -> Iterator[R
     yield from map(encoder, samples)
 
 
-def read_here(windows: Iterable[list[Task]], sources: tuple[Source, ...], encoder: Encoder) -> Iterator[list[Row]]:
+def read_here(windows: Iterable[list[Task]], sources: tuple[Source, ...], encoder: "Encoder") -> Iterator[list[Row]]:
     """The rows of each window, without Ray."""
     for tasks in windows:
         yield [row for task in tasks for row in run(task, sources, encoder)]
 
 
 def read_by_ray(
-    windows: Iterable[list[Task]], sources: tuple[Source, ...], encoder: Encoder, ahead: int
+    windows: Iterable[list[Task]], sources: tuple[Source, ...], encoder: "Encoder", ahead: int
 ) -> Iterator[list[Row]]:
-    """The rows of each window.
+    """The rows of each window. The first ones are being read when this returns.
 
     Args:
         windows: tasks of each window; a task is one Ray task of one CPU.
@@ -99,12 +105,18 @@ def read_by_ray(
     reference = ray.put(encoder)
     few = tuple(replace(source, shards=()) for source in sources)  # tasks name their shard, so spare them the list
     pool = ThreadPoolExecutor(ahead, thread_name_prefix="window")
-    pending: deque[Future[list[pa.Table]]] = deque()
+    reads = (pool.submit(_read_window, tasks, few, reference, encoder.needs_torch) for tasks in windows)
+    return _in_order(deque(islice(reads, ahead)), reads, pool)
+
+
+def _in_order(
+    pending: "deque[Future[list[pa.Table]]]", reads: "Iterator[Future[list[pa.Table]]]", pool: ThreadPoolExecutor
+) -> Iterator[list[Row]]:
+    """The rows of what is read, while the next is begun for each that is taken."""
     try:
-        for tasks in windows:
-            pending.append(pool.submit(_read_window, tasks, few, reference))
-            if len(pending) > ahead:
-                yield _rows(pending.popleft())
+        for read in reads:
+            pending.append(read)
+            yield _rows(pending.popleft())
         while pending:
             yield _rows(pending.popleft())
     finally:
@@ -112,29 +124,40 @@ def read_by_ray(
 
 
 def to_table(rows: Sequence[Row]) -> pa.Table:
-    """One Arrow row per sample or hole. Pixels stay bytes: no type of Arrow fits their shapes better."""
-    return pa.Table.from_pylist([_to_dict(row) for row in rows], schema=_SCHEMA)
+    """One Arrow row per sample or hole. Numbers are copied once, end to end; a hole has none."""
+    encoded = [row if isinstance(row, Encoded) else None for row in rows]
+    images = [row.images if row else [] for row in encoded]
+    columns = [
+        [row.id for row in rows],
+        [row.source for row in rows],
+        *(_joined([[getattr(row, name)] if row else [] for row in encoded], np.int32) for name in _INTS),
+        _joined(images, np.uint8),
+        _joined([[np.array(image.shape, np.int32) for image in some] for some in images], np.int32),
+        [row.to_dict() if isinstance(row, BadSample) else None for row in rows],
+    ]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
+    return pa.table(arrays, schema=_SCHEMA)
 
 
 def from_table(table: pa.Table) -> Iterator[Row]:
-    """The rows that `to_table` was given."""
+    """The rows that `to_table` was given. Their numbers are views of the table's memory."""
     for batch in table.to_batches():
-        columns = {name: batch.column(name) for name in _SCHEMA.names}
-        for i in range(batch.num_rows):
-            yield _from_row(columns, i)
+        yield from map(_row, *map(_values, batch.columns))
 
 
 def _rows(window: "Future[list[pa.Table]]") -> list[Row]:
     return [row for table in window.result() for row in from_table(table)]
 
 
-def _read_window(tasks: list[Task], sources: tuple[Source, ...], encoder: ray.ObjectRef) -> list[pa.Table]:
+def _read_window(
+    tasks: list[Task], sources: tuple[Source, ...], encoder: ray.ObjectRef, needs_torch: bool
+) -> list[pa.Table]:
     """Runs the tasks of one window. The tables lie in shared memory until the last row of them is dropped."""
     if not tasks:
         return []
 
     def encode(batch: pa.Table) -> pa.Table:
-        rows = [row for task in batch.to_pylist() for row in run(Task(**task), sources, _encoder(encoder))]
+        rows = [row for task in batch.to_pylist() for row in run(Task(**task), sources, _encoder(encoder, needs_torch))]
         return to_table(rows)
 
     dataset = ray.data.from_items([asdict(task) for task in tasks], override_num_blocks=len(tasks))
@@ -155,46 +178,57 @@ def _read_window(tasks: list[Task], sources: tuple[Source, ...], encoder: ray.Ob
 
 
 @lru_cache(maxsize=2)
-def _encoder(reference: ray.ObjectRef) -> Encoder:
-    encoder: Encoder = ray.get(reference)
+def _encoder(reference: ray.ObjectRef, needs_torch: bool) -> "Encoder":
+    with nullcontext() if needs_torch else without_torch():
+        encoder: Encoder = ray.get(reference)
     return encoder
 
 
-def _to_dict(row: Row) -> dict[str, object]:
-    if isinstance(row, BadSample):
-        bad = {"where": row.where, "reason": row.reason, "detail": row.detail, "samples": row.samples}
-        return {"id": row.id, "source": row.source, "bad": bad}
-    return {
-        "id": row.id,
-        "source": row.source,
-        "input_ids": row.input_ids,
-        "labels": row.labels,
-        "turns": row.turns,
-        "pixels": b"".join(image.tobytes() for image in row.images),
-        "shapes": [size for image in row.images for size in image.shape],
-        "sizes": row.sizes.ravel(),
-    }
+@contextmanager
+def without_torch() -> Iterator[None]:
+    """What transformers loads within does without torch, for as long as this process lives, and says nothing of it."""
+    os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"
+    with without("torch"):
+        yield
 
 
-def _from_row(columns: dict[str, pa.Array], i: int) -> Row:
-    name, source = columns["id"][i].as_py(), columns["source"][i].as_py()
-    if (bad := columns["bad"][i].as_py()) is not None:
+def prepare() -> None:
+    """Loads into a process what reading takes, so that the first window does not wait for it."""
+    with without_torch():
+        import cli_ray.data.encoder  # noqa: F401
+
+
+def _joined(parts: Sequence[Sequence[NDArray[Any]]], dtype: type[np.generic]) -> pa.LargeListArray:
+    """A list a row, of all numbers of its parts."""
+    ends = np.cumsum([0, *(sum(part.size for part in some) for some in parts)])
+    numbers = [part.ravel() for some in parts for part in some]
+    return pa.LargeListArray.from_arrays(ends, np.concatenate([np.empty(0, dtype), *numbers]))
+
+
+def _values(column: pa.Array) -> Sequence[Any]:
+    """The value of each row: views of numbers, Python's own objects of all else."""
+    if not isinstance(column, pa.LargeListArray):
+        return list(column.to_pylist())
+    numbers, ends = column.values.to_numpy(), column.offsets.to_numpy().tolist()
+    return [numbers[start:end] for start, end in pairwise(ends)]
+
+
+def _row(
+    name: str,
+    source: str,
+    input_ids: NDArray[np.int32],
+    labels: NDArray[np.int32],
+    turns: NDArray[np.int32],
+    sizes: NDArray[np.int32],
+    pixels: NDArray[np.uint8],
+    shapes: NDArray[np.int32],
+    bad: dict[str, Any] | None,
+) -> Row:
+    if bad is not None:
         return BadSample(name, source, **bad)
-    pixels = np.frombuffer(columns["pixels"][i].as_buffer(), np.uint8)
-    shapes = _ints(columns["shapes"], i).reshape(-1, 4)
-    ends = shapes.prod(1).cumsum()
-    images = [flat.reshape(shape) for flat, shape in zip(np.split(pixels, ends[:-1]), shapes, strict=False)]
-    return Encoded(
-        id=name,
-        source=source,
-        input_ids=_ints(columns["input_ids"], i),
-        labels=_ints(columns["labels"], i),
-        images=images,
-        sizes=_ints(columns["sizes"], i).reshape(-1, 2),
-        turns=_ints(columns["turns"], i),
-    )
-
-
-def _ints(column: pa.Array, i: int) -> NDArray[np.int32]:
-    array: NDArray[np.int32] = column[i].values.to_numpy()
-    return array
+    images, start = [], 0
+    for shape in shapes.reshape(-1, 4).tolist():
+        end = start + math.prod(shape)
+        images.append(pixels[start:end].reshape(shape))
+        start = end
+    return Encoded(name, source, input_ids, labels, images, sizes.reshape(-1, 2), turns)

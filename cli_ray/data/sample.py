@@ -155,5 +155,10 @@ class Encoded:
     turns: NDArray[np.int32]
     """[T], how many replies have begun at each token, supervised or not."""
 
+    @property
+    def num_supervised(self) -> int:
+        """Tokens that carry loss. The first cannot: nothing predicts it."""
+        return int((self.labels[1:] != IGNORED).sum())
+
 
 Row = Encoded | BadSample

@@ -11,7 +11,7 @@ from functools import cached_property
 from cli_ray.data.collate import MicroBatch, collate, pack
 from cli_ray.data.cost import SampleCost
 from cli_ray.data.packing import level, plan
-from cli_ray.data.sample import IGNORED, BadSample, Encoded, Row
+from cli_ray.data.sample import BadSample, Encoded, Row
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Share:
     tiled: bool = False
     """See `collate`."""
     cost: SampleCost = field(default_factory=SampleCost)
-    """By which packs are levelled."""
+    """Of samples, by which packs are levelled."""
 
     @cached_property
     def good(self) -> list[Encoded]:
@@ -66,8 +66,8 @@ class Share:
 
     @property
     def num_supervised(self) -> int:
-        """Tokens that carry loss. The first of a sample cannot: nothing predicts it."""
-        return sum(int((row.labels[1:] != IGNORED).sum()) for row in self.good)
+        """Tokens that carry loss."""
+        return sum(row.num_supervised for row in self.good)
 
     @property
     def num_tokens(self) -> int:
@@ -91,7 +91,7 @@ class Share:
             count: packs, at least as many as are needed here.
             rank: of the worker.
         """
-        costs = [self.cost(row) for row in self.good]
+        costs = list(map(self.cost, self.good))
         for number, samples in enumerate(level(self._lengths, costs, limit, count)):
             yield pack([self.good[i] for i in samples], self.pad_token_id, self.tiled, (rank, number))
 

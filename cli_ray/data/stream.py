@@ -1,7 +1,8 @@
 """The training stream of one rank: its share of each optimiser step, in an order that is arithmetic.
 
 Each worker of a training iterates one, and one more for its validation. `Order` says which samples stand where,
-`reading` reads and encodes a window of them, `Steps` deals a window to steps; a `Share` is what a rank takes in one.
+`reading` reads and encodes a window of them, `Steps` deals a window to steps, and a `Share` is what a rank takes in
+one.
 """
 
 import math
@@ -104,6 +105,7 @@ class Stream:
         self._index = index
         self._encoder = encoder
         self._place = (0, 0)
+        self._begun: dict[tuple[int, int], Iterable[list[Row]]] = {}
         self._read = read or partial(read_by_ray, sources=index.sources, encoder=encoder, ahead=data.prefetch_windows)
 
     @property
@@ -135,6 +137,11 @@ class Stream:
                 )
         self._deal_by(SampleCost.of_state(state))
         self.epoch, self.epoch_step = state["epoch"], state["epoch_step"]
+
+    def begin(self) -> None:
+        """Begins to read where the stream stands, so that the first step need not wait for that."""
+        place = self.epoch, self.order.windows_before(self.epoch_step)
+        self._begun = {place: self._read(self._tasks(*place))}
 
     def __iter__(self) -> Iterator[Share]:
         """The share of each step from here on; where the stream stands moves with each."""
@@ -190,15 +197,19 @@ class Stream:
         numbers = (order.seed, order.lanes, order.window, order.micro_batch, order.per_step, order.samples_per_epoch)
         return dict(zip(_FIELDS, numbers, strict=True))
 
+    def _tasks(self, epoch: int, first: int) -> Iterator[list[Task]]:
+        """What reads each window of an epoch, from the window `first` on."""
+        for window in range(first, self.order.windows()):
+            yield [
+                Task.of(self._index, piece) for lane in self._own for piece in self.order.pieces(epoch, lane, window)
+            ]
+
     def _windows(self, epoch: int, first: int) -> Iterator[dict[int, Dealt]]:
         """What each lane gives to each step, window by window. Lanes walk side by side."""
         order, numbers = self.order, range(first, self.order.windows())
-        tasks = (
-            [Task.of(self._index, piece) for lane in self._own for piece in order.pieces(epoch, lane, window)]
-            for window in numbers
-        )
         self._place = (epoch, first)
-        for window, rows in zip(numbers, self._read(tasks), strict=True):
+        read = self._begun.pop((epoch, first), None) or self._read(self._tasks(epoch, first))
+        for window, rows in zip(numbers, read, strict=True):
             self._place = (epoch, window + 1)
             remaining = iter(rows)
             yield {

@@ -22,6 +22,14 @@ class CliImageFeatures(BaseModelOutputWithPooling):
     deepstack_features: list[list[Tensor]] | None = None
     """Per tapped vision layer, per image Float[rows, D]."""
 
+    def take(self, images: Sequence[int]) -> "CliImageFeatures":
+        """Those of some images in an order of their own, which may name an image more than once."""
+        layers = self.deepstack_features
+        return CliImageFeatures(
+            pooler_output=[self.pooler_output[i] for i in images],
+            deepstack_features=None if layers is None else [[layer[i] for i in images] for layer in layers],
+        )
+
 
 @dataclass(frozen=True)
 class ImageFeatures:

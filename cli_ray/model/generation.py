@@ -203,15 +203,7 @@ def _after(past: int, images: CliImageFeatures, placeholder_BS: Tensor) -> CliIm
         return images
     columns = lay_out(placeholder_BS, lengths).column_I.tolist()
     new = [i for i, column in enumerate(columns) if column >= past]
-    layers = images.deepstack_features
-    return (
-        CliImageFeatures(
-            pooler_output=[images.pooler_output[i] for i in new],
-            deepstack_features=None if layers is None else [[layer[i] for i in new] for layer in layers],
-        )
-        if new
-        else None
-    )
+    return images.take(new) if new else None
 
 
 def _is_mask(logits_to_keep: int | Tensor) -> bool:

@@ -1,11 +1,12 @@
-"""LoRA on the language model, through peft: `build` puts adapters in, the export merges or stores them."""
+"""LoRA on the language model, through peft: `build` puts adapters in, the export merges or stores them.
+
+peft is imported where it is used, for a process takes a third of a second to load it, and few runs need it.
+"""
 
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import LoraConfig as PeftLoraConfig
-from peft import get_peft_model_state_dict, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
@@ -21,6 +22,9 @@ def inject_lora(model: PreTrainedModel, config: LoraConfig) -> None:
 
     The language model is frozen; which other parameters are trained does not change.
     """
+    from peft import LoraConfig as PeftLoraConfig
+    from peft import inject_adapter_in_model
+
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     adapters = PeftLoraConfig(
         r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=TARGETS, bias="none"
@@ -44,6 +48,8 @@ def save_lora(model: PreTrainedModel, folder: Path) -> None:
 
     `PeftModel.from_pretrained(base, folder / "adapter")` puts them back.
     """
+    from peft import get_peft_model_state_dict
+
     target = folder / "adapter"
     target.mkdir(parents=True, exist_ok=True)
     model.peft_config["default"].save_pretrained(target)
@@ -53,7 +59,9 @@ def save_lora(model: PreTrainedModel, folder: Path) -> None:
     _strip(model)
 
 
-def _adapted(model: PreTrainedModel) -> dict[str, LoraLayer]:
+def _adapted(model: PreTrainedModel) -> dict[str, Any]:
+    from peft.tuners.lora import LoraLayer
+
     return {name: module for name, module in model.named_modules() if isinstance(module, LoraLayer)}
 
 

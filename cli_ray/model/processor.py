@@ -5,6 +5,7 @@ So gates read at inference what they read in training.
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import torch
@@ -69,6 +70,14 @@ class MarksReplies(ProcessorMixin):
                     raise ValueError(f"the chat template does not render message {turn} after those before it")
                 spans.append((start, len(text) if turn == len(chat) - 1 else len(render(turn + 1))))
         return spans
+
+
+def unmarked(processor: ProcessorMixin) -> ProcessorMixin:
+    """A copy as the class that `MarksReplies` was mixed into: it encodes alike, and a process that unpacks it loads no
+    model."""
+    plain = copy(processor)
+    plain.__class__ = next(kind for kind in type(processor).__mro__ if not issubclass(kind, MarksReplies))
+    return plain
 
 
 def _after_header(text: str, context: str, prompt: str) -> int | None:

@@ -68,7 +68,7 @@ def write_aside(filesystem: fs.FileSystem, path: str) -> Iterator[BinaryIO | Nat
     """
     filesystem.create_dir(posixpath.dirname(path), recursive=True)
     if not isinstance(filesystem, fs.LocalFileSystem):
-        with filesystem.open_output_stream(path) as file:
+        with filesystem.open_output_stream(path, compression=None) as file:  # else pyarrow compresses what ends in .gz
             yield file
         return
     aside = Path(f"{path}.{uuid4().hex}.partial")  # a name of its own, for there may be two writers
@@ -130,7 +130,35 @@ def parent(path: str) -> str:
     return path.rstrip("/").rpartition("/")[0] or "/"
 
 
-def chunks(file: NativeFile, start: int, end: int, first: int = 1 << 20, size: int = 1 << 20) -> Iterator[bytes]:
+class ReadAhead:
+    """A file whose small reads are served from larger ones, for storage where each read takes a round trip."""
+
+    def __init__(self, file: NativeFile, end: int, size: int = 4 << 20) -> None:
+        """
+        Args:
+            file: to read.
+            end: nothing behind it is read that was not asked for.
+            size: bytes that are read at once.
+        """
+        self._file, self._end, self._ahead = file, end, size
+        self._start, self._bytes = 0, b""
+
+    def size(self) -> int:
+        """Of the file."""
+        return int(self._file.size())
+
+    def read_at(self, count: int, start: int) -> bytes:
+        """So many bytes from a position on; fewer at the end of the file."""
+        at = start - self._start
+        if at < 0 or at + count > len(self._bytes):
+            self._start, at = start, 0
+            self._bytes = self._file.read_at(max(count, min(self._ahead, self._end - start)), start)
+        return self._bytes[at : at + count]
+
+
+def chunks(
+    file: "NativeFile | ReadAhead", start: int, end: int, first: int = 1 << 20, size: int = 1 << 20
+) -> Iterator[bytes]:
     """The bytes `start <= i < end` of a file, piece by piece; the file may be read elsewhere in between.
 
     Args:

@@ -1,12 +1,11 @@
 """Everything private of DeepSpeed that training uses.
 
-Called by `engine` (start-up) and `checkpoint/{write, universal}`. Written against DeepSpeed 0.19.8. To move to another
-version, read this file first: each function says why the public interface does not do, and when it can go.
+Called by `engine` (start-up, clock) and `checkpoint/{write, universal}`. Written against DeepSpeed 0.19.8. To move to
+another version, read this file first: each function says why the public interface does not do, and when it can go.
 (`model/parameters.py` knows parameters that ZeRO 3 partitioned by the public `deepspeed.zero`.)
 """
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -15,6 +14,23 @@ from typing import Any
 
 import torch
 from torch.distributed import distributed_c10d as c10d
+
+from cli_ray.packages import without
+from cli_ray.train.collective_clock import CollectiveClock, StreamClock
+
+COLLECTIVES = (
+    "all_gather",
+    "all_gather_coalesced",
+    "all_gather_into_tensor",
+    "all_reduce",
+    "all_reduce_coalesced",
+    "barrier",
+    "broadcast",
+    "reduce",
+    "reduce_scatter",
+    "reduce_scatter_tensor",
+)
+"""Methods of DeepSpeed's backend."""
 
 
 def import_deepspeed(device: torch.device) -> Any:
@@ -26,26 +42,13 @@ def import_deepspeed(device: torch.device) -> Any:
     """
     if device.type == "cpu":
         os.environ["DS_ACCELERATOR"] = "cpu"
-    with _without("mlflow"):  # DeepSpeed's autotuner, which no run uses, would spend a second of every rank on it
+    with without("mlflow"):  # DeepSpeed's autotuner, which no run uses, would spend a second of every rank on it
         import deepspeed
         import deepspeed.ops
 
     if device.type == "cpu":
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed
-
-
-@contextmanager
-def _without(package: str) -> Iterator[None]:
-    """Imports within find no such package, unless it is loaded already."""
-    if package in sys.modules:
-        yield
-        return
-    sys.modules[package] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[package]
 
 
 def set_timeouts(timeout: timedelta) -> None:
@@ -58,6 +61,26 @@ def set_timeouts(timeout: timedelta) -> None:
     """
     for group in list(c10d._world.pg_map):
         c10d._set_pg_timeout(timeout, group)
+
+
+def clock_collectives(engine: Any, clock: CollectiveClock) -> None:
+    """Has a clock run in each collective of DeepSpeed; that of the newest engine of this process.
+
+    At ZeRO 3 on a GPU, parameters are gathered in a stream of their own, for which the one that computes waits inside
+    `fetch_sub_module`: there the clock runs too.
+
+    Why: DeepSpeed's own log of collectives (`comms_logger`) synchronises the device after each of them.
+    Goes: when it can time them without.
+    """
+    from deepspeed.comm import comm
+
+    backend: Any = comm.cdb
+    for name in COLLECTIVES:
+        method = getattr(type(backend), name).__get__(backend)
+        setattr(backend, name, clock.timed(method))
+    if isinstance(clock, StreamClock) and engine.zero_optimization_stage() == 3:
+        coordinator = engine.optimizer.parameter_offload.get_param_coordinator()
+        coordinator.fetch_sub_module = clock.timed(coordinator.fetch_sub_module)
 
 
 @contextmanager

@@ -22,8 +22,10 @@ from cli_ray.data.collate import MicroBatch, normalize
 from cli_ray.data.sample import IGNORED
 from cli_ray.data.share import Share
 from cli_ray.errors import UserError
+from cli_ray.model.flops import price
 from cli_ray.model.parameters import decays, part_of
-from cli_ray.train.deepspeed_private import import_deepspeed, set_timeouts
+from cli_ray.train.collective_clock import clock_for
+from cli_ray.train.deepspeed_private import clock_collectives, import_deepspeed, set_timeouts
 
 # Legend: B rows, T tokens, S supervised tokens, M decoder layers, I images, N vision layers, K numbers, R ranks.
 
@@ -42,6 +44,8 @@ class ForwardResult:
     """Of the samples."""
     sources: list[str]
     """Source label of each sample."""
+    positions: int
+    """That went through the language model, those of padding included."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,10 @@ class Engine:
         self.dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
         self.image_processor = processor.image_processor
         self.layers = gated_layers(model.config.injection)
+        self.flops = price(model.config, model.config.injection, config.optim, config.lora.rank)
+        """FLOPs of each unit of work, forward and backward."""
+        self.clock = clock_for(device)
+        """Runs while this rank is in a collective."""
         if config.train.activation_checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
         groups = parameter_groups(model, config.optim)
@@ -146,6 +154,7 @@ class Engine:
             model=model.to(device).train(), optimizer=optimizer, config=deepspeed_config(config)
         )
         set_timeouts(timeout)
+        clock_collectives(self.deepspeed, self.clock)
 
     def forward(self, batch: MicroBatch) -> ForwardResult:
         """Runs a micro-batch or a pack; logits are computed at supervised positions only."""
@@ -166,7 +175,7 @@ class Engine:
         )
         sample_S = batch.sample_BT.to(self.device)[keep_BT]
         gates_MIN = output.gates if "pixel_values" in inputs else None
-        return ForwardResult(output.nll, sample_S, gates_MIN, batch.ids, batch.sources)
+        return ForwardResult(output.nll, sample_S, gates_MIN, batch.ids, batch.sources, labels_BT.numel())
 
     def train_step(
         self,
@@ -247,14 +256,16 @@ class Engine:
     def all_reduce(self, values: Tensor, op: dist.ReduceOp.RedOpType = dist.ReduceOp.SUM) -> Tensor:
         """A small tensor reduced over all ranks, as fp64 on the CPU."""
         on_device = values.to(self.device, torch.float64)
-        dist.all_reduce(on_device, op)
+        with self.clock.running():
+            dist.all_reduce(on_device, op)
         return on_device.cpu()
 
     def gather(self, values: Tensor) -> Tensor:
         """A few numbers of each rank, [K] -> fp64 [R, K] on the CPU; as many on each."""
         own_K = values.to(self.device, torch.float64)
         all_F = own_K.new_empty(dist.get_world_size() * len(own_K))  # flat, as gloo wants it
-        dist.all_gather_into_tensor(all_F, own_K)
+        with self.clock.running():
+            dist.all_gather_into_tensor(all_F, own_K)
         return all_F.view(-1, len(own_K)).cpu()
 
 

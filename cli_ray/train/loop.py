@@ -17,7 +17,8 @@ from cli_ray.train.checkpoint.files import Progress
 from cli_ray.train.engine import Engine
 from cli_ray.train.health.faults import refuse_non_finite
 from cli_ray.train.health.heartbeat import Heartbeat
-from cli_ray.train.metrics import Metrics, Timing, step_metrics
+from cli_ray.train.metrics import Metrics, step_metrics
+from cli_ray.train.rank_table import RankTable, Timing
 from cli_ray.train.run_folder import RunFolder
 
 Pause = Literal["stopped", "preempted"]
@@ -45,6 +46,8 @@ class TrainLoop:
     """Set to end after the present step."""
     share: Share = field(default_factory=Share)
     """Of this rank, of the newest step."""
+    ranks: RankTable | None = None
+    """What each rank did in the step that was logged last."""
 
     def fit(self) -> Progress:
         """Trains from `progress` to `total_steps`, or to a pause."""
@@ -76,18 +79,21 @@ class TrainLoop:
         votes = {name: vote for callback in self.callbacks for name, vote in callback.vote(self).items()}
         factor = lr_factor(step, self.total_steps, self.config.optim)
         self.heartbeat.at("step")
+        self.engine.clock.reset()
         result = self.engine.train_step(share, step, factor, list(votes.values()), partial(self.heartbeat.at, "step"))
-        timing = Timing(data_wait_ms, (time.perf_counter() - start) * 1e3)
+        rank_wait_ms = self.engine.clock.read_ms()
+        timing = Timing(data_wait_ms, (time.perf_counter() - start) * 1e3, rank_wait_ms)
         if self.config.train.stop_on_nan:
             refuse_non_finite(result, step + 1)
         self.votes = dict(zip(votes, result.votes, strict=True))
         self.progress = self.progress.after_step(result.samples, result.tokens, result.bad_samples)
         metrics: Metrics | None = None
         if self.progress.step % self.config.log.every == 0 or self.progress.step == self.total_steps:
+            self.ranks = RankTable.gather(self.engine, share, result.forwards, timing)
             metrics = {
                 **self.progress.model_dump(),
                 "epoch": self.stream.epoch,
-                **step_metrics(self.engine, result, timing),
+                **step_metrics(self.engine, result, self.ranks),
             }
         for callback in self.callbacks:
             self.heartbeat.at("callback", type(callback).__name__)

@@ -10,20 +10,29 @@ Why we change its controller: what its workers reserved must be free again when 
 - When the controller dies, Ray Train's `PlacementGroupCleaner` gives it back; it needs the dashboard, and has a race
   (ray-project/ray issue 62753, open in 2026).
 Goes: when both are mended upstream. `test_controller.py` fails where they are not.
+
+Why `Torch` stands for Ray Train's own TorchConfig: with that the controller loads torch before it asks for workers, and
+each start waits for it. Here the ranks alone load it, and call what TorchConfig would have them call.
+Goes: when Ray Train's controller needs no torch (no upstream issue found).
 """
 
+import os
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 import ray.train
 from ray.exceptions import RayActorError, RayError
 from ray.train import ControllerError, FailureConfig, Result, ScalingConfig, TrainingFailedError
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train._internal.utils import get_address_and_port
+from ray.train.backend import Backend, BackendConfig
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.constants import WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR, get_env_vars_to_propagate
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.worker_group.worker_group import WorkerGroup
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.util import remove_placement_group
 from ray.util.placement_group import PlacementGroup, PlacementGroupID
 
@@ -52,7 +61,7 @@ def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> "Trainer":
         train_rank,
         backstop_s=config.cluster.backstop_s,
         train_loop_config={"config": config.model_dump(mode="json"), "launch": launch},
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=config.cluster.backstop_s),
+        backend_config=Torch("nccl" if gpus else "gloo", config.cluster.backstop_s),
         scaling_config=ScalingConfig(
             num_workers=config.cluster.num_workers,
             use_gpu=gpus > 0,
@@ -88,8 +97,55 @@ def died_at_start(error: TrainingFailedError) -> bool:
     return isinstance(error, ControllerError) and isinstance(error.controller_failure, deaths)
 
 
-class Trainer(TorchTrainer):
-    """A TorchTrainer with our `Controller`, which runs on the driver's node as Ray Train's own does.
+@dataclass
+class Torch(BackendConfig):
+    """The process group of the ranks."""
+
+    backend: str
+    timeout_s: float
+
+    @property
+    def backend_cls(self) -> type[Backend]:
+        return TorchBackend
+
+
+class TorchBackend(Backend):
+    """What the controller does for `Torch`."""
+
+    share_cuda_visible_devices = True
+
+    def on_start(self, worker_group: Any, backend_config: Torch) -> None:
+        """Joins the ranks."""
+        place = worker_group.execute_single(0, get_address_and_port)
+        worker_group.execute(join_group, place, backend_config)
+
+
+def join_group(place: tuple[str, int], config: Torch) -> None:
+    """Called on each rank, all at once.
+
+    Args:
+        place: address and port of rank 0.
+    """
+    begin_reader()
+    from ray.train.torch.config import _set_torch_distributed_env_vars, _setup_torch_process_group
+
+    address, port = place
+    os.environ |= {"MASTER_ADDR": address, "MASTER_PORT": str(port)}
+    _set_torch_distributed_env_vars()
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    _setup_torch_process_group(config.backend, rank, size, "env://", config.timeout_s)
+
+
+def begin_reader() -> None:
+    """Has a process for the stream of this rank load what it takes, while the rank itself does so."""
+    from cli_ray.data.reading import prepare
+
+    node = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+    ray.remote(prepare).options(num_cpus=0, max_retries=0, label_selector=node).remote()
+
+
+class Trainer(DataParallelTrainer):
+    """Ray Train's trainer with our `Controller`, which runs on the driver's node as Ray Train's own does.
 
     Args:
         backstop_s: after which it takes workers that do not answer for dead.
@@ -100,6 +156,10 @@ class Trainer(TorchTrainer):
     def __init__(self, *arguments: Any, backstop_s: float, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._backstop_s = backstop_s
+
+    def _create_default_callbacks(self) -> list[Any]:
+        """Without that of the datasets of a Trainer, which has none here: it would start an actor for them."""
+        return [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Result:
         node = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}

@@ -8,7 +8,7 @@ from cli_ray.errors import UserError
 from cli_ray.storage.folder import Folder
 from cli_ray.storage.lines import Journal, json_line, now, read_journal
 
-PLACE = ("checkpoint.", "cluster.", "evaluation.", "log.", "train.packing", "train.pack_tokens")
+PLACE = ("checkpoint.", "cluster.", "evaluation.", "log.", "train.packing", "train.pack_tokens", "train.profile.")
 """Fields that decide where and how a run goes on and what is measured, not what is learnt; a start may change them."""
 EVENTS = "events.jsonl"
 """A line for each thing that happens to a run."""
@@ -79,21 +79,31 @@ class RunFolder(Folder):
             True when the folder was used before, so that the run is to be resumed.
 
         Raises:
+            UserError: see `check_config`.
+        """
+        if not self.exists("config.json"):
+            _write_config(self, config)
+            return False
+        if changed := self.check_config(config):
+            self.event("config", changed=changed)
+            _write_config(self, as_begun(config, load_config(self)))
+        return True
+
+    def check_config(self, config: RunConfig) -> list[str]:
+        """Compares a config with that of the run in this folder, where there is one.
+
+        Returns:
+            What differs and may differ, see `PLACE`, a line each.
+
+        Raises:
             UserError: the folder belongs to a run with another config; names the fields that differ. Or the run
                 has fewer lanes than it is now given workers.
         """
-        new = config.model_dump(mode="json", exclude={"runs_dir"})
-        text = self.read("config.json")
-        if text is None:
-            self.write("config.json", json.dumps(new, indent=2))
-            return False
+        if not self.exists("config.json"):
+            return []
         old = load_config(self)
-        new["data"]["lanes"] = new["data"]["lanes"] or old.lanes
-        new["train"]["packing"] = old.packs if config.train.packing is None else config.packs
-        before = old.model_dump(mode="json", exclude={"runs_dir"})
-        before["data"]["lanes"] = old.lanes
-        before["train"]["packing"] = old.packs
-        all_differing = differences(before, new)
+        before, here = (as_begun(config, old).model_dump(mode="json", exclude={"runs_dir"}) for config in (old, config))
+        all_differing = differences(before, here)
         differing = [line for line in all_differing if not line.startswith(PLACE)]
         if differing:
             raise UserError(
@@ -106,10 +116,24 @@ class RunFolder(Folder):
                 f"{self.uri} has {old.lanes} lanes, those of its first start, so more workers would stand idle: "
                 f"set cluster.num_workers to at most {old.lanes}"
             )
-        if all_differing:
-            self.event("config", changed=all_differing)
-            self.write("config.json", json.dumps(new, indent=2))
-        return True
+        return all_differing
+
+
+def as_begun(config: RunConfig, begun: RunConfig) -> RunConfig:
+    """The config with what it leaves open as the run's first start had it: the lanes and the packing.
+
+    Args:
+        config: of this start.
+        begun: what config.json holds.
+    """
+    data = {"lanes": config.data.lanes or begun.lanes}
+    train = {"packing": begun.packs if config.train.packing is None else config.packs}
+    sections = {"data": config.data.model_copy(update=data), "train": config.train.model_copy(update=train)}
+    return config.model_copy(update=sections)
+
+
+def _write_config(folder: RunFolder, config: RunConfig) -> None:
+    folder.write("config.json", json.dumps(config.model_dump(mode="json", exclude={"runs_dir"}), indent=2))
 
 
 def load_config(folder: RunFolder) -> RunConfig:

@@ -9,6 +9,7 @@ from typing import Any
 import ray
 
 from cli_ray import autoscaler
+from cli_ray.capacity import await_room, lacking, need_of, node_resources
 from cli_ray.cluster import connect, refuse_to_lose
 from cli_ray.config import ClusterConfig, DataConfig, InjectionConfig, RunConfig
 from cli_ray.config.run import with_absolute_paths
@@ -18,7 +19,6 @@ from cli_ray.data.quarantine import refuse_lost
 from cli_ray.errors import RunFailedError, StoppedError, StorageError, UserError
 from cli_ray.model.attention import check_attention
 from cli_ray.model.build import load_processor, resolve_injection
-from cli_ray.room import await_room, lacking, need_of, node_resources
 from cli_ray.train.base import pin_base
 from cli_ray.train.callbacks.trackers import check_sinks
 from cli_ray.train.environment import record_start
@@ -28,7 +28,7 @@ from cli_ray.train.health.restarts import Launch
 from cli_ray.train.health.run_lock import RunLock, machine_file
 from cli_ray.train.health.supervisor import Check, Supervisor
 from cli_ray.train.rehearsal import longest_batch
-from cli_ray.train.run_folder import RunFolder, load_config
+from cli_ray.train.run_folder import RunFolder, as_begun, load_config
 
 
 def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
@@ -106,9 +106,10 @@ def check_start(config: RunConfig, folder: RunFolder) -> Evaluator:
         What evaluates the checkpoints of the run.
 
     Raises:
-        UserError: a sink that is not installed, other layers than the run was trained with so far, and what
-            `check_model` and `Evaluator` raise.
+        UserError: another config or other layers than those of the run in the folder, a sink that is not installed,
+            and what `check_model` and `Evaluator` raise.
     """
+    folder.check_config(config)
     check_sinks(config.log.sinks)
     injection, _ = check_model(config)
     folder.check_layers(injection)
@@ -136,7 +137,7 @@ def check_model(config: RunConfig) -> tuple[InjectionConfig, Encoder]:
     window = getattr(described.text_config, "sliding_window", None)
     if config.packs and config.model.attention == "sdpa" and window is not None and window < config.data.max_length:
         raise UserError(
-            f"the language model has layers that see {window} tokens, and model.attention = 'sdpa' cannot do so in packs of "
+            f"the language model has layers that see {window} tokens, which model.attention = 'sdpa' cannot do in packs of "
             f"samples of up to data.max_length = {config.data.max_length}: take 'flash_attention_2', or set "
             "train.packing = false"
         )
@@ -188,10 +189,3 @@ def prepare_index(folder: RunFolder, name: str, data: DataConfig) -> Index:
     refuse_lost(index, data)
     folder.write(name, index.to_json())
     return index
-
-
-def as_begun(config: RunConfig, begun: RunConfig) -> RunConfig:
-    """The config with the lanes of the run's first start, which it keeps, and the packing that its folder holds."""
-    data = config.data.model_copy(update={"lanes": begun.lanes})
-    train = config.train.model_copy(update={"packing": begun.packs})
-    return config.model_copy(update={"data": data, "train": train})

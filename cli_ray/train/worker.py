@@ -14,9 +14,10 @@ from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index
 from cli_ray.data.stream import Stream
 from cli_ray.errors import RunFailedError, StorageError, UserError
-from cli_ray.model.build import build_model, load_processor, quiet_loading
+from cli_ray.model.build import build_model, load_processor, quiet_loading, resolve_injection
 from cli_ray.model.configuration import layer_map
 from cli_ray.model.cost import describe, step_costs
+from cli_ray.model.processor import unmarked
 from cli_ray.text import say
 from cli_ray.train.callbacks import callbacks_of
 from cli_ray.train.checkpoint.files import Checkpoint, total_steps
@@ -85,18 +86,16 @@ def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
     rank, world_size = context.get_world_rank(), context.get_world_size()
     folder = RunFolder(config.folder)
     device = ray.train.torch.get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     heartbeat.at("starting", "comparing the checkpoints with their checksums")
     last = choose(folder, device)
     lanes = last.stream["lanes"] if last else config.lanes
 
-    heartbeat.at("starting", "loading the model")
     processor = load_processor(config.model)
-    dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
-    partitioning = partition_while_loading(config, device)
-    model = build_model(config.model, config.injection, config.lora, dtype=dtype, seed=config.seed)
-    encoder = Encoder(processor, config.data)
-    costs = step_costs(model.config, model.config.injection, config)
-    sample_cost = SampleCost.of_state(last.stream) if last else SampleCost(**costs)
+    encoder = Encoder(unmarked(processor), config.data)
+    costs = step_costs(*resolve_injection(config.model, config.injection), config)
+    cost = SampleCost.of_state(last.stream) if last else SampleCost(**costs)
 
     def open_stream(index: str, data: DataConfig) -> Stream:
         return Stream(
@@ -109,11 +108,19 @@ def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
             world_size=world_size,
             micro_batch_size=config.train.micro_batch_size,
             global_batch_size=config.train.global_batch_size,
-            cost=sample_cost,
+            cost=cost,
         )
 
     stream = open_stream("index.json", config.data)
     validation = open_stream("validation-index.json", config.validation_data) if config.validation.sources else None
+    if last:
+        stream.load_state_dict(last.stream)
+    stream.begin()
+
+    heartbeat.at("starting", "loading the model")
+    dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
+    partitioning = partition_while_loading(config, device)
+    model = build_model(config.model, config.injection, config.lora, dtype=dtype, seed=config.seed)
     heartbeat.at("starting", "DeepSpeed")
     engine = Engine(model, processor, config, device)
     del partitioning
@@ -133,7 +140,6 @@ def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
     if last:
         heartbeat.at("starting", f"loading {last.name}")
         load(folder, last, engine.deepspeed)
-        stream.load_state_dict(last.stream)
         loop.progress, loop.validation_loss = last.progress, last.validation_loss
     record_workers(folder)
     if rank == 0:

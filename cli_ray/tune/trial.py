@@ -6,7 +6,6 @@ Ray Tune creates a `Trial` for each draw; the search reads the metrics of earlie
 import hashlib
 import json
 import threading
-from functools import cached_property
 from pathlib import Path
 from signal import Signals
 from statistics import median
@@ -49,9 +48,18 @@ class Trial(tune.Trainable):
 
     def setup(self, config: Draw, base: dict[str, Any], sweep: dict[str, Any]) -> None:
         """Ray Tune calls this first; the run starts with the first `step`, for what it goes on from comes after."""
-        self._draw, self._base = config, RunConfig.model_validate(base)
-        self._sweep = SweepConfig.model_validate(sweep)
+        self._base, self._sweep = RunConfig.model_validate(base), SweepConfig.model_validate(sweep)
         self._runs = Folder(self._base.runs_dir)
+        self._begin(config)
+
+    def reset_config(self, new_config: Draw) -> bool:
+        """Ray Tune calls this when this process, which has loaded all that a trial needs, is to drive another one."""
+        self.cleanup()
+        self._begin(new_config)
+        return True
+
+    def _begin(self, draw: Draw) -> None:
+        self._draw = draw
         self._name, self._run = self.trial_id, RunFolder(f"{self._base.runs_dir}/{self.trial_id}")
         self._thread: threading.Thread | None = None
         self._unwanted, self._over = threading.Event(), threading.Event()
@@ -177,12 +185,8 @@ class Trial(tune.Trainable):
         if times:
             report["step_ms"] = median(times)
         if not self._reason:
-            report["added_parameters"] = self._added_parameters
+            report["added_parameters"] = added_parameters(self._config())
         return report
-
-    @cached_property
-    def _added_parameters(self) -> int:
-        return added_parameters(self._config())
 
 
 def complete_lines(run: RunFolder) -> list[str]:

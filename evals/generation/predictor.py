@@ -18,6 +18,7 @@ from cli_ray.config import DataConfig
 from cli_ray.data.chat_template import Chat
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message
+from cli_ray.evals.generation.inputs import ModelInputs, PreparedItem, encode, inputs_of
 from cli_ray.evals.generation.job import Batch, DeviceLostError, Job, record_of
 from cli_ray.evals.generation.load import load
 from cli_ray.evals.items.images import images_of
@@ -34,23 +35,13 @@ LIMITS = Limits(_DEFAULTS["max_image_pixels"].default, int(_DEFAULTS["max_image_
 
 
 @dataclass(frozen=True, slots=True)
-class PreparedItem:
-    """An item that is ready for the processor."""
-
-    entry: "Entry"
-    text: str
-    """The rendered chat with one image token for each image."""
-    images: list[Image.Image]
-
-
-@dataclass(frozen=True, slots=True)
 class PreparedBatch:
     """A batch read, decoded and tokenised."""
 
     batch: Batch
     items: list[PreparedItem]
-    inputs: Any
-    """What the processor makes of all items, on the CPU; None if it refused them."""
+    inputs: ModelInputs | None
+    """Of all items; None if the processor refused them."""
     failed: list[ReplyRecord]
     """Of items that cannot be put to the model."""
 
@@ -87,10 +78,12 @@ class Predictor:
         """
         rows = frozenset(entry.row for entry in batch.entries)
         docs = dict(read(self._job.locations[batch.benchmark], batch.part, rows=rows))
-        items, failed = [], []
+        items: list[PreparedItem] = []
+        failed: list[ReplyRecord] = []
+        decoded: dict[str, list[Image.Image]] = {}
         for entry in batch.entries:
             try:
-                items.append(self._item(batch, entry, docs))
+                items.append(self._item(batch, entry, docs, decoded))
             except Exception as error:  # one item's fault, whatever it is, stands in its record
                 failed.append(record_of(batch, entry, self._job, error=one_line(error)))
         try:
@@ -110,7 +103,9 @@ class Predictor:
         if prepared.items:
             yield from self._halving(prepared.batch, prepared.items, prepared.inputs)
 
-    def _halving(self, batch: Batch, items: Sequence[PreparedItem], inputs: Any) -> Iterator[list[ReplyRecord]]:
+    def _halving(
+        self, batch: Batch, items: Sequence[PreparedItem], inputs: ModelInputs | None
+    ) -> Iterator[list[ReplyRecord]]:
         failure = ""
         last = max(self._job.replica.attempts, batch.attempts + 1) if len(items) == 1 else batch.attempts + 1
         for attempt in range(batch.attempts + 1, last + 1):
@@ -127,12 +122,14 @@ class Predictor:
         for half in (items[:middle], items[middle:]):
             yield from self._halving(batch, half, None)
 
-    def _tried(self, batch: Batch, items: Sequence[PreparedItem], inputs: Any, attempt: int) -> list[ReplyRecord] | str:
+    def _tried(
+        self, batch: Batch, items: Sequence[PreparedItem], inputs: ModelInputs | None, attempt: int
+    ) -> list[ReplyRecord] | str:
         """The records, or why there are none; no traceback stays to hold tensors."""
         tokens = 0
         try:
             inputs = self._tokenised(items) if inputs is None else inputs
-            tokens = inputs["input_ids"].numel() + len(items) * batch.max_new_tokens
+            tokens = inputs.tokens["input_ids"].numel() + len(items) * batch.max_new_tokens
             if len(items) > 1 and tokens >= self._too_many:
                 return "a smaller batch did not fit into memory"
             return self._generated(batch, items, inputs, attempt)
@@ -144,17 +141,18 @@ class Predictor:
         except Exception as error:  # the batch is halved, and a single item's record says it
             return one_line(error)
 
-    def _generated(self, batch: Batch, items: Sequence[PreparedItem], inputs: Any, attempt: int) -> list[ReplyRecord]:
+    def _generated(
+        self, batch: Batch, items: Sequence[PreparedItem], inputs: ModelInputs, attempt: int
+    ) -> list[ReplyRecord]:
         start = time.perf_counter()
-        prompts = inputs["attention_mask"].sum(1).tolist()
+        prompts = inputs.tokens["attention_mask"].sum(1).tolist()
         # Each reply ends where its own prompt leaves no room, so that it does not depend on the batch.
         room = [min(batch.max_new_tokens, self._context - prompt) for prompt in prompts]
         if min(room) < 1:
             raise ValueError(f"a prompt of {max(prompts):,} tokens fills the model's context of {self._context:,}")
-        inputs = inputs.to(self._model.device, self._model.dtype)  # integers keep their type
         with torch.inference_mode():
-            output_BT = self._model.generate(**inputs, max_new_tokens=max(room))
-        rows = output_BT[:, inputs["input_ids"].shape[1] :].tolist()
+            output_BT = self._model.generate(**encode(self._model, inputs), max_new_tokens=max(room))
+        rows = output_BT[:, inputs.tokens["input_ids"].shape[1] :].tolist()
         replies = [self._until_end(row[:most]) for row, most in zip(rows, room, strict=True)]
         texts = self._decoder.batch_decode([reply for reply, _ in replies], skip_special_tokens=True)
         seconds = (time.perf_counter() - start) / len(items)
@@ -178,27 +176,28 @@ class Predictor:
         end = next((at for at, token in enumerate(tokens) if token in self._ends), None)
         return tokens[:end], end is not None
 
-    def _item(self, batch: Batch, entry: "Entry", docs: Mapping[int, Mapping[str, Any]]) -> PreparedItem:
+    def _item(
+        self,
+        batch: Batch,
+        entry: "Entry",
+        docs: Mapping[int, Mapping[str, Any]],
+        decoded: dict[str, list[Image.Image]],
+    ) -> PreparedItem:
         if entry.error:
             raise BadDataError("broken record", entry.error)
         if entry.row not in docs:
             raise BadDataError("broken record", f"row {entry.row} is no longer in {batch.part.path}")
         benchmark, doc = named(batch.benchmark), docs[entry.row]
-        images = decode_all(images_of(benchmark, self._job.locations[batch.benchmark], doc), LIMITS)
+        if entry.image_hash not in decoded:
+            encoded = images_of(benchmark, self._job.locations[batch.benchmark], doc)
+            decoded[entry.image_hash] = decode_all(encoded, LIMITS)
+        images = decoded[entry.image_hash]
         question = Message("user", with_marks(benchmark.prompt(doc), len(images)))
         return PreparedItem(entry, self._chat([question], True), images)
 
-    def _tokenised(self, items: Sequence[PreparedItem]) -> Any:
-        # Items without an image have no place in the processor's lists of images.
-        images = [item.images for item in items if item.images]
+    def _tokenised(self, items: Sequence[PreparedItem]) -> ModelInputs:
         with self._encoding:
-            return self._processor(
-                images=images or None,
-                text=[item.text for item in items],
-                padding=True,
-                padding_side="left",
-                return_tensors="pt",
-            )
+            return inputs_of(self._processor, items)
 
 
 def with_marks(prompt: str, images: int) -> str:

@@ -5,7 +5,7 @@
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from math import sqrt
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 STEP_TOKENS = 512
 """A decoding step of a whole batch takes about as long as the prefill of so many tokens (7B, one H100)."""
+ALIKE = 0.9
+"""Share of the longest of some prompts about one image that another has at least to be generated with them: what is
+saved in the tower would be lost in padding."""
 PATIENCE = 2
 """Replicas that a batch may take down before it is halved, to find the sample that does it."""
 
@@ -39,7 +42,8 @@ def plan(
     replica: ReplicaConfig,
     images: ImageTokens,
 ) -> list[Batch]:
-    """Cuts the samples of a benchmark into batches of alike length, each within one part.
+    """Cuts the samples of a benchmark into batches of alike length, each within one part; those about one image stand
+    side by side.
 
     A batch has at most `replica.batch_size` samples, and at most `replica.batch_tokens` tokens when all are padded to
     the longest prompt and the longest reply; a single longer sample is a batch.
@@ -68,11 +72,36 @@ def _groups(
 ) -> Iterator[tuple[int, list["Entry"]]]:
     """Groups of alike prompts, and the tokens of the longest prompt of each."""
     lengths = {entry.row: images(entry.sizes) + text_tokens(entry.prompt_chars) for entry in entries}
-    left = deque(sorted(entries, key=lambda entry: (-lengths[entry.row], entry.row)))
-    while left:
-        longest = lengths[left[0].row]
-        fitting = max(1, min(replica.batch_size, replica.batch_tokens // (longest + max_new_tokens)))
-        yield longest, [left.popleft() for _ in range(min(fitting, len(left)))]
+    group: list[Entry] = []
+    longest = 0
+    for entry in _side_by_side(entries, lengths):
+        longer = max(longest, lengths[entry.row])
+        full = len(group) == replica.batch_size
+        if group and (full or (len(group) + 1) * (longer + max_new_tokens) > replica.batch_tokens):
+            yield longest, _sorted(group, lengths)
+            group, longer = [], lengths[entry.row]
+        group.append(entry)
+        longest = longer
+    if group:
+        yield longest, _sorted(group, lengths)
+
+
+def _sorted(entries: Iterable["Entry"], lengths: Mapping[int, int]) -> list["Entry"]:
+    """The longest prompt first."""
+    return sorted(entries, key=lambda entry: (-lengths[entry.row], entry.row))
+
+
+def _side_by_side(entries: Iterable["Entry"], lengths: Mapping[int, int]) -> Iterator["Entry"]:
+    """The longest prompt first, each followed by those that ask about the same images and are about as long."""
+    runs: list[list[Entry]] = []
+    for entry in sorted(_sorted(entries, lengths), key=lambda entry: entry.image_hash):
+        first = runs[-1][0] if runs else entry
+        if runs and entry.image_hash == first.image_hash and lengths[entry.row] >= ALIKE * lengths[first.row]:
+            runs[-1].append(entry)
+        else:
+            runs.append([entry])
+    runs.sort(key=lambda run: (-lengths[run[0].row], run[0].row))
+    return (entry for run in runs for entry in run)
 
 
 def _cost(prompt_tokens: int, samples: int, max_new_tokens: int) -> float:

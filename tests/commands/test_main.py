@@ -12,7 +12,7 @@ from ray.exceptions import RayTaskError
 import cli_ray
 from cli_ray.commands import compare, main
 from cli_ray.errors import UserError
-from cli_ray.places import check_output
+from cli_ray.preflight import check_output
 
 # Runs a verb and prints the heavy modules that it imported.
 PROBE = """

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli_ray import autoscaler, cluster, room
+from cli_ray import autoscaler, capacity, cluster
 from cli_ray.commands.main import main
 from cli_ray.config.run import with_absolute_paths
 from cli_ray.errors import RunFailedError
@@ -64,7 +64,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     monkeypatch.setattr(export, "export", stages.export)
     monkeypatch.setattr(run, "evaluate", stages.evaluate)
     monkeypatch.setattr(cluster, "connect", lambda cpus: None)
-    for module in (size, room):
+    for module in (size, capacity):
         monkeypatch.setattr(module, "node_resources", lambda: [{"CPU": 4.0}])
     monkeypatch.setattr(autoscaler, "version", lambda: 0)
     return stages

@@ -16,6 +16,7 @@ class Nodes(Encoder):
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+        self.needs_torch = True  # a class of ours
 
     def __call__(self, sample: Sample | BadSample) -> BadSample:
         return BadSample(sample.id, sample.source, "", "broken image", ray.get_runtime_context().get_node_id())

@@ -2,21 +2,38 @@
 
 import copy
 import io
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
+from ray import cloudpickle
 from transformers import PreTrainedModel, ProcessorMixin
 
 from cli_ray.data.collate import collate, normalize
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.reading import from_table, to_table
-from cli_ray.data.sample import IGNORED, BadSample, Encoded, Message, Sample
+from cli_ray.data.sample import IGNORED, BadSample, Encoded, Message, Row, Sample
+from cli_ray.model.processor import unmarked
 from tests.data.shards import data_config, picture
 
 DATA = data_config("unused")
+READER = """
+import sys
+from ray import cloudpickle
+from cli_ray.data.reading import to_table, without_torch
+with open(sys.argv[1], "rb") as file, without_torch():
+    encoder, samples = cloudpickle.load(file)
+with open(sys.argv[2], "wb") as file:
+    cloudpickle.dump(to_table([encoder(sample) for sample in samples]), file)
+assert "torch" not in sys.modules
+"""
 SIZES = [[], [(40, 30)], [(90, 31)], [(31, 90)], [(64, 64), (20, 50)], [(10, 9), (33, 32), (120, 40)]]
 
 
@@ -107,10 +124,24 @@ def test_image_tokens_written_as_text_are_counted(processor: ProcessorMixin) -> 
 
 
 def test_rows_pass_through_arrow(processor: ProcessorMixin) -> None:
+    """Whole, in part and in several chunks; what comes out are views."""
     encoder = copy.deepcopy(Encoder(processor, DATA))
-    hole = BadSample("h", "s", "there", "too long", "very")
+    hole = BadSample("h", "s", "there", "too long", "very", samples=3)
     rows = [encoder(sample([])), hole, encoder(sample([picture(0, 90, 40)])), encoder(sample([picture(), picture(1)]))]
-    for before, after in zip(rows, from_table(to_table(rows)), strict=True):
+    table = to_table(rows)
+    assert_same_rows(rows, from_table(table))
+    assert_same_rows(rows[1:3], from_table(table.slice(1, 2)))
+    assert_same_rows(rows + rows, from_table(pa.concat_tables([table, table])))
+    assert_same_rows([hole], from_table(to_table([hole])))
+    assert_same_rows([], from_table(to_table([])))
+    last = list(from_table(table))[-1]
+    assert isinstance(last, Encoded)
+    assert not any(pixels.flags.owndata for pixels in last.images)
+
+
+def assert_same_rows(expected: Sequence[Row], found: Iterable[Row]) -> None:
+    """Every field of each."""
+    for before, after in zip(expected, found, strict=True):
         if isinstance(before, BadSample):
             assert after == before
             continue
@@ -118,7 +149,23 @@ def test_rows_pass_through_arrow(processor: ProcessorMixin) -> None:
         assert (after.id, after.source) == (before.id, before.source)
         for name in ("input_ids", "labels", "turns", "sizes"):
             assert np.array_equal(getattr(after, name), getattr(before, name))
+            assert getattr(after, name).dtype == np.int32
         assert all(np.array_equal(a, b) for a, b in zip(after.images, before.images, strict=True))
+        assert all(image.dtype == np.uint8 for image in after.images)
+
+
+def test_a_process_that_reads_encodes_the_same_without_torch(processor: ProcessorMixin, tmp_path: Path) -> None:
+    encoder = Encoder(unmarked(processor), DATA)
+    assert not encoder.needs_torch
+    samples = [sample([picture(i, *size) for i, size in enumerate(sizes)]) for sizes in SIZES]
+    sent, returned = tmp_path / "sent", tmp_path / "returned"
+    sent.write_bytes(cloudpickle.dumps((encoder, samples)))
+    subprocess.run([sys.executable, "-c", READER, sent, returned], check=True)
+    assert cloudpickle.loads(returned.read_bytes()) == to_table(list(map(Encoder(processor, DATA), samples)))
+
+
+def test_an_encoder_with_classes_of_ours_needs_torch(processor: ProcessorMixin) -> None:
+    assert Encoder(processor, DATA).needs_torch
 
 
 def test_the_model_takes_the_batch(processor: ProcessorMixin, plain_model: PreTrainedModel) -> None:

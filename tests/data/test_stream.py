@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -137,6 +138,29 @@ def test_a_state_puts_another_stream_where_it_was_taken(setup: Setup) -> None:
         assert [names(cut) for share in (first, second) for cut in share.cuts] == [names(cut) for cut in whole.cuts]
 
 
+def test_a_stream_that_began_to_read_goes_on_with_what_it_read(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, expected = stream(setup), stream(setup)
+    for each in (one, expected):
+        each.load_state_dict(each.state_dict() | {"epoch": 1, "epoch_step": 2})
+    read = Mock(side_effect=one._read)
+    monkeypatch.setattr(one, "_read", read)
+    one.begin()
+    assert read.call_count == 1
+    assert one.state_dict() == expected.state_dict()
+    rest = one.steps_per_epoch - 2
+    for share, same in zip(islice(one, rest + 3), islice(expected, rest + 3), strict=True):
+        assert list(map(names, share.cuts)) == list(map(names, same.cuts))
+    assert read.call_count == 2, "one for each epoch"
+
+
+def test_what_a_stream_began_to_read_elsewhere_is_left(setup: Setup) -> None:
+    one, expected = stream(setup), stream(setup)
+    one.begin()
+    for each in (one, expected):
+        each.load_state_dict(each.state_dict() | {"epoch": 1})
+    assert list(map(names, next(iter(one)).cuts)) == list(map(names, next(iter(expected)).cuts))
+
+
 OLD_STATE = {"lanes": 3, "window": 8, "micro_batch": 2, "per_step": 1, "samples_per_epoch": 37}
 """What version 0.1.0 had of a stream before there were costs."""
 OLD_BATCHES = {
@@ -194,8 +218,8 @@ def test_the_state_of_another_order_is_refused(setup: Setup) -> None:
 def test_kinds_come_apart_within_a_window(setup: Setup) -> None:
     index, data, encoder = setup
     wide = data.model_copy(update={"window_samples": 40})
-    one = stream((index, wide, encoder), lanes=1, step=4)
-    batches = [batch for share in one.iterate(0) for batch in share.micro_batches() if batch.ids]
+    shares = stream((index, wide, encoder), lanes=1, step=4).iterate(0)
+    batches = [batch for share in shares for batch in share.micro_batches() if batch.ids]
     mixed = [batch for batch in batches if len({name.split("#")[0] for name in batch.ids}) == 2]
     assert len(mixed) <= 1
     assert sum("pixel_values" in batch.inputs for batch in batches) == 11

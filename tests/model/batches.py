@@ -57,7 +57,7 @@ def open_gates(model: PreTrainedModel, seed: int = 0) -> None:
     """Give gates and low-rank paths random weights."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
-        if any(word in name for word in ("_gate", "agf.bias", "amp.up", "external", "lora_B")):
+        if any(word in name for word in ("_gate", "agf.bias", "amp.up", "external")):
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.5)
 
 

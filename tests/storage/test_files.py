@@ -6,7 +6,7 @@ import pytest
 
 from cli_ray.config.run import absolute
 from cli_ray.errors import UserError
-from cli_ray.storage.files import list_files, open_file
+from cli_ray.storage.files import ReadAhead, list_files, open_file
 
 
 @pytest.fixture
@@ -87,3 +87,33 @@ def test_uris(tree: Path) -> None:
 def test_nothing_there_is_an_error(tree: Path, path: str) -> None:
     with pytest.raises(UserError, match=r"nothing|\*\.png|gopher"):
         list_files(path if "://" in path else f"{tree}/{path}")
+
+
+class CountingFile:
+    """A file in memory that notes the reads it is asked for."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.reads: list[tuple[int, int]] = []
+
+    def size(self) -> int:
+        """Of the content."""
+        return len(self.content)
+
+    def read_at(self, count: int, start: int) -> bytes:
+        """As NativeFile."""
+        self.reads.append((count, start))
+        return self.content[start : start + count]
+
+
+def test_small_reads_are_served_from_larger_ones() -> None:
+    file = CountingFile(bytes(range(256)) * 4)
+    ahead = ReadAhead(file, end=600, size=256)
+    assert ahead.size() == 1024
+    for start in range(100, 600, 10):
+        assert ahead.read_at(10, start) == file.content[start : start + 10]
+    assert file.reads == [(256, 100), (250, 350)]
+    file.reads.clear()
+    for count, start in [(500, 20), (5, 30), (40, 1000), (10, 5), (8, 700)]:
+        assert ahead.read_at(count, start) == file.content[start : start + count]
+    assert file.reads == [(500, 20), (40, 1000), (256, 5), (8, 700)]

@@ -75,4 +75,4 @@ def difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> t
     names = [name for name in expected if "k_proj.bias" not in name]
     apart = torch.stack([(found[name].double() - expected[name].double()).norm() for name in names])
     norms = torch.stack([expected[name].double().norm() for name in names])
-    return float(apart.norm() / norms.norm()), float((apart / norms).max())
+    return float(apart.norm() / norms.norm()), float((apart / norms.clamp(min=1e-30)).max())

@@ -10,19 +10,17 @@ import pytest
 import ray
 from ray import cloudpickle
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-from ray.train.torch import TorchConfig
-from ray.train.torch.config import _TorchBackend
 from ray.train.v2._internal.constants import WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR
 from ray.util import placement_group_table
 
 from cli_ray.config import ClusterConfig
 from cli_ray.train import ray_train
-from cli_ray.train.ray_train import Controller, Trainer
+from cli_ray.train.ray_train import Controller, Torch, TorchBackend, Trainer
 from tests.free import await_cpus
 
 
 @dataclass
-class Fatal(TorchConfig):
+class Fatal(Torch):
     """Ends the first worker once all are there, before training begins."""
 
     @property
@@ -30,7 +28,7 @@ class Fatal(TorchConfig):
         return FatalBackend
 
 
-class FatalBackend(_TorchBackend):
+class FatalBackend(TorchBackend):
     def on_start(self, worker_group: Any, backend_config: Fatal) -> None:
         worker_group.execute_single(0, os._exit, 1)
 
@@ -66,7 +64,7 @@ def test_nothing_stays_reserved(cluster: None, tmp_path: Path) -> None:
     trainer = Trainer(
         print,
         backstop_s=60,
-        torch_config=Fatal(backend="gloo"),
+        backend_config=Fatal("gloo", timeout_s=60),
         scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
         run_config=RunConfig(storage_path=str(tmp_path), failure_config=FailureConfig(controller_failure_limit=0)),
     )

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from cli_ray.data.synthetic import Turn, synthesize, write_tar
 from cli_ray.errors import RunFailedError, StoppedError, UserError
 from cli_ray.model.tiny import build_tiny, tiny_processor
+from cli_ray.train import trainer
 from cli_ray.train.checkpoint.export import export
 from cli_ray.train.checkpoint.files import complete_checkpoints
 from cli_ray.train.health.heartbeat import Sign, find_pulse
 from cli_ray.train.ledger_check import verification
+from cli_ray.train.rank_table import SPREAD
 from cli_ray.train.run_folder import RunFolder
 from cli_ray.train.trainer import check_resources, train
 from tests.train.training import STEPS, begins_of, config_of, metrics_of, untimed
@@ -44,6 +47,14 @@ def test_metrics_say_what_a_run_did(trained_run: Path) -> None:
     assert {key for line in lines for key in line if key.startswith("loss/")} == {"loss/tar", "loss/parquet"}
     for key in ("tokens/s", "samples/s", "data_wait_ms", "step_ms", "peak_GiB", "grad_norm", "lr/amp", "lr/llm"):
         assert all(math.isfinite(line[key]) and line[key] >= 0 for line in lines), key
+    for name in SPREAD:
+        assert all(line[f"{name}/min"] <= line[f"{name}/median"] <= line[f"{name}/max"] for line in lines), name
+        assert {line[f"{name}/rank"] for line in lines} <= {0, 1}, name
+    tokens = [0, *(line["tokens"] for line in lines)]
+    assert [line["real_tokens/min"] + line["real_tokens/max"] for line in lines] == [
+        after - before for before, after in pairwise(tokens)
+    ]
+    assert all(0 <= line["padding_share"] < 1 and line["packs"] == 4 and line["TFLOP/s"] > 0 for line in lines)
     assert torch.tensor(lines[0]["gate_max"]).shape == (2, 3)
     assert torch.tensor(lines[0]["gate_max"]).eq(0).all()
     assert torch.tensor(lines[-1]["gate_max"]).gt(0).all()
@@ -168,6 +179,16 @@ def test_a_finished_run_is_not_trained_again(trained_run: Path, training_data: P
 def test_another_config_under_the_same_name_is_refused(trained_run: Path, training_data: Path) -> None:
     with pytest.raises(UserError, match="seed: 0 there, 1 now"):
         train(config_of(training_data, trained_run.parent, seed=1))
+
+
+def test_another_config_is_refused_before_a_cluster_is_joined(
+    training_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "connect", lambda cpus: pytest.fail("it joins a cluster"))
+    begun = config_of(training_data, tmp_path)
+    RunFolder(begun.folder).claim(begun)
+    with pytest.raises(UserError, match="seed: 0 there, 1 now"):
+        train(config_of(training_data, tmp_path, seed=1))
 
 
 def test_export_loads_as_an_auto_class_and_gives_the_trained_weights(trained_run: Path, tmp_path: Path) -> None:

@@ -64,7 +64,14 @@ def begins_of(run: Path) -> list[str | None]:
     return [event["checkpoint"] for event in events if event["event"] == "begin"]
 
 
+SPEEDS = ("tokens/s", "samples/s", "TFLOP/s")
+TIMES = ("time", "data_wait_ms", "step_ms", "compute_ms", "rank_wait_ms", "peak_GiB")
+"""With what begins like these and goes on with a slash: metrics that differ from run to run."""
+
+
 def untimed(run: Path) -> list[dict[str, Any]]:
     """What must be the same after every restart."""
-    timed = ("time", "tokens/s", "samples/s", "data_wait_ms", "step_ms", "peak_GiB")
-    return [{key: value for key, value in line.items() if key not in timed} for line in metrics_of(run)]
+    return [
+        {key: value for key, value in line.items() if key not in SPEEDS and key.partition("/")[0] not in TIMES}
+        for line in metrics_of(run)
+    ]

@@ -127,6 +127,17 @@ def test_a_trial_whose_sweep_is_stopped_ends_after_a_checkpoint_and_goes_on_late
     assert not (tmp_path / one.trial_id / OUTCOME).exists()
 
 
+def test_a_trial_that_takes_a_process_over_ends_the_run_before_it(under_way: tuple[Trial, list[str]]) -> None:
+    one, ends = under_way
+    assert one.reset_config({"seed": 1})
+    assert ends == ["at once"]
+    assert one._config().seed == 1
+    report: dict[str, Any] = one.step()
+    assert (report["step"], report["state"]) == (4, "running"), "its run has begun"
+    one.cleanup()
+    assert ends == ["at once"] * 2
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [

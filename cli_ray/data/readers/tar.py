@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from pyarrow import NativeFile
 
-from cli_ray.storage.files import chunks
+from cli_ray.storage.files import ReadAhead, chunks
 
 BLOCK = tarfile.BLOCKSIZE
 _MAGIC, _MAGIC_OFFSET = b"ustar", 257
@@ -79,7 +79,7 @@ class _Extension:
     sparse: bool = False
 
 
-def members(file: NativeFile, start: int, end: int) -> Iterator[Member]:
+def members(file: NativeFile | ReadAhead, start: int, end: int) -> Iterator[Member]:
     """Files between two positions, links and devices (as problems) included, folders left out.
 
     Zero blocks are skipped, so concatenated archives are read to the end. After a damaged header the
@@ -129,10 +129,9 @@ def _member(header: tarfile.TarInfo, position: int, data: int, size: int, extens
     return Member(name or "?", start, data, length, min(end, max(size, data)), problem)
 
 
-def _header(file: NativeFile, position: int) -> tarfile.TarInfo | str | None:
+def _header(file: NativeFile | ReadAhead, position: int) -> tarfile.TarInfo | str | None:
     """The header block at a position; None for a zero block, text for a damaged one."""
-    file.seek(position)
-    block = file.read(BLOCK)
+    block = file.read_at(BLOCK, position)
     if not block.strip(b"\0"):
         return None
     try:
@@ -142,7 +141,7 @@ def _header(file: NativeFile, position: int) -> tarfile.TarInfo | str | None:
     return header if header.size >= 0 else "negative size"
 
 
-def _after_zeros(file: NativeFile, position: int, end: int) -> int:
+def _after_zeros(file: NativeFile | ReadAhead, position: int, end: int) -> int:
     """The first block that is not zero, or the end."""
     for chunk in chunks(file, position, end, _FIRST):
         if text := chunk.lstrip(b"\0"):
@@ -151,7 +150,7 @@ def _after_zeros(file: NativeFile, position: int, end: int) -> int:
     return end
 
 
-def _next_header(file: NativeFile, damaged: int, end: int) -> int:
+def _next_header(file: NativeFile | ReadAhead, damaged: int, end: int) -> int:
     """Where the next sound header, or the end, is. Old headers without a magic are too easily mistaken."""
     begin = damaged
     for chunk in chunks(file, damaged, end, _FIRST):
@@ -164,12 +163,11 @@ def _next_header(file: NativeFile, damaged: int, end: int) -> int:
     return end
 
 
-def _read_extension(file: NativeFile, header: tarfile.TarInfo, data: int, extension: _Extension) -> str:
+def _read_extension(file: NativeFile | ReadAhead, header: tarfile.TarInfo, data: int, extension: _Extension) -> str:
     """Notes what an extended header says; returns what is wrong with it."""
     if header.size > _MAX_NAME:
         return f"an extended header of {header.size:,} bytes"
-    file.seek(data)
-    text = file.read(header.size)
+    text = file.read_at(header.size, data)
     if header.type == tarfile.GNUTYPE_LONGNAME:
         extension.name = text.rstrip(b"\0").decode("utf-8", "surrogateescape")
     if header.type in _PAX:

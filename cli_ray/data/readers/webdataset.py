@@ -17,7 +17,7 @@ from cli_ray.data.images import Limits
 from cli_ray.data.readers.reader import Record, Span
 from cli_ray.data.readers.tar import BLOCK, Member, members
 from cli_ray.data.sample import BadDataError, Unread, clean
-from cli_ray.storage.files import Shard, open_file
+from cli_ray.storage.files import ReadAhead, Shard, open_file
 
 TEXTS = ("json", "txt")
 IMAGES = ("jpg", "jpeg", "jfif", "png", "webp", "gif", "bmp", "tif", "tiff", "avif", "jp2")
@@ -86,7 +86,8 @@ class Webdataset:
 
     def records(self, path: str, span: Span, limits: Limits) -> Iterator[Record]:
         """One record per group, with `images` as bytes."""
-        with open_file(path) as file:
+        with open_file(path) as opened:
+            file = ReadAhead(opened, span.end)
             for group in _groups(members(file, span.start, span.end)):
                 where = f"bytes {group.members[0].start}-{group.members[-1].end}"
                 content: dict[str, Any] | BadDataError
@@ -137,7 +138,7 @@ def _damage(file: NativeFile, group: _Group, size: int) -> Literal["stretch", "c
     return "stretch" if ends else "cut"
 
 
-def _record(file: NativeFile, group: _Group, limits: Limits) -> tuple[dict[str, Any], list[Member]]:
+def _record(file: ReadAhead, group: _Group, limits: Limits) -> tuple[dict[str, Any], list[Member]]:
     """The record of a group, and its members that were not read."""
     for member in group.members:
         if member.problem:
@@ -194,7 +195,7 @@ def _read_json(text: bytes) -> dict[str, Any]:
     return fields
 
 
-def _read_bounded(file: NativeFile, member: Member) -> bytes:
+def _read_bounded(file: ReadAhead, member: Member) -> bytes:
     """A text; whatever its size says, not more than JSON may have."""
     if member.size > MAX_JSON_BYTES:
         raise BadDataError(
@@ -203,9 +204,8 @@ def _read_bounded(file: NativeFile, member: Member) -> bytes:
     return _read(file, member)
 
 
-def _read(file: NativeFile, member: Member) -> bytes:
-    file.seek(member.data)
-    return bytes(file.read(member.size))
+def _read(file: ReadAhead, member: Member) -> bytes:
+    return file.read_at(member.size, member.data)
 
 
 def _unread(member: Member) -> Unread:

@@ -10,7 +10,9 @@ from cli_ray.train.callbacks.evaluations import ResultJoiner
 from cli_ray.train.callbacks.ledger import Ledger
 from cli_ray.train.callbacks.log import Console, MetricsFile
 from cli_ray.train.callbacks.pauser import Pauser
+from cli_ray.train.callbacks.profiler import Profiler
 from cli_ray.train.callbacks.quarantiner import Quarantiner
+from cli_ray.train.callbacks.slow_rank import SlowRank
 from cli_ray.train.callbacks.trackers import Tracker
 from cli_ray.train.callbacks.validator import Validator
 from cli_ray.train.loop import Callback
@@ -25,9 +27,12 @@ def callbacks_of(config: RunConfig, validation: Stream | None, rank: int) -> lis
         callbacks += [MetricsFile(), Console()]
         if config.evaluation.every:
             callbacks.append(ResultJoiner())
+    callbacks.append(SlowRank())
     ledger = Ledger() if config.log.ids else None
     if ledger is not None:
         callbacks.append(ledger)
     # Trackers come last, for their end may take seconds, which a checkpoint before a pause has not.
     trackers = [Tracker(name) for name in config.log.sinks] if rank == 0 else []
-    return [*callbacks, Pauser(), Checkpointer(ledger), *trackers]
+    traced = config.train.profile.steps
+    profilers = [Profiler(*traced)] if traced else []
+    return [*callbacks, Pauser(), Checkpointer(ledger), *profilers, *trackers]

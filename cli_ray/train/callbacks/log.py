@@ -51,8 +51,12 @@ def step_line(metrics: Metrics, total_steps: int) -> str:
         "lr " + " ".join(f"{part} {rate}".strip() for part, rate in rates.items()),
         f"{metrics['tokens/s']:.0f} tokens/s",
         f"{metrics['samples/s']:.1f} samples/s",
-        f"wait {metrics['data_wait_ms']:.0f} ms",
+        f"{metrics['TFLOP/s']:.3g} TFLOP/s" + (f" (mfu {metrics['mfu']:.1%})" if "mfu" in metrics else ""),
+        f"padding {metrics['padding_share']:.1%}",
         f"step {metrics['step_ms']:.0f} ms",
+        f"compute {_over_ranks(metrics, 'compute_ms')} ms",
+        f"wait for data {_over_ranks(metrics, 'data_wait_ms')} ms",
+        f"for ranks {_over_ranks(metrics, 'rank_wait_ms')} ms",
         f"peak {metrics['peak_GiB']:.2f} GiB",
     ]
     if gates:
@@ -60,6 +64,11 @@ def step_line(metrics: Metrics, total_steps: int) -> str:
     if metrics["bad_samples"]:
         parts.append(f"quarantined {metrics['bad_samples']}")
     return " | ".join(parts)
+
+
+def _over_ranks(metrics: Metrics, name: str) -> str:
+    """Median and largest of the ranks: `100, rank 3 130`."""
+    return f"{metrics[f'{name}/median']:.0f}, rank {metrics[f'{name}/rank']} {metrics[f'{name}/max']:.0f}"
 
 
 def finite(metrics: Metrics) -> Metrics:

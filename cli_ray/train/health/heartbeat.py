@@ -144,7 +144,8 @@ class Heartbeat:
         """The step that the rank is in; the loop sets it."""
         self.stop_reason: str | None = None
         """Why the driver wants a checkpoint and the return of the ranks."""
-        self._rank, self._node, self._send, self._end = rank, node, send, end
+        self.node = node
+        self._rank, self._send, self._end = rank, send, end
         self._life = uuid4().hex
         self._place: tuple[str, str | Callable[[], str], float] = ("starting", "", time.monotonic())
         self._sent: tuple[object, str, float] = (None, "", 0.0)
@@ -191,7 +192,7 @@ class Heartbeat:
         elif text != self._sent[1]:
             self._sent = (place, text, time.monotonic())
         seconds = time.monotonic() - self._sent[2]
-        return Sign(self._rank, self._life, self._node, os.getpid(), phase, text, self.step, seconds)
+        return Sign(self._rank, self._life, self.node, os.getpid(), phase, text, self.step, seconds)
 
     def _run(self) -> None:
         while not self._over.is_set():

@@ -17,8 +17,8 @@ from cli_ray.evals.items.survey import Entry
 PARTS = [Part("a", 0, 0, 10, 0), Part("a", 1, 10, 5, 10), Part("b", 0, 0, 100, 15)]
 
 
-def entry(row: int, chars: int = 30, images: int = 1) -> Entry:
-    return Entry(str(row), row, f"key{row}", "p", "i", chars, ((32, 32),) * images)
+def entry(row: int, chars: int = 30, images: int = 1, image_hash: str = "i") -> Entry:
+    return Entry(str(row), row, f"key{row}", "p", image_hash, chars, ((32, 32),) * images)
 
 
 def images(sizes: Sequence[tuple[int, int]]) -> int:
@@ -41,7 +41,7 @@ def keys(one: Batch) -> list[str]:
 )
 def test_a_plan_holds_each_sample_once_and_keeps_the_bounds(rows: set[int], size: int, tokens: int, seed: int) -> None:
     draw = random.Random(seed)
-    entries = [entry(row, draw.randint(1, 900), draw.randint(0, 3)) for row in rows]
+    entries = [entry(row, draw.randint(1, 900), draw.randint(0, 3), draw.choice("abc")) for row in rows]
     draw.shuffle(entries)
     replica = ReplicaConfig(batch_size=size, batch_tokens=tokens)
     batches = plan("x", 16, PARTS, entries, replica, images)
@@ -59,6 +59,23 @@ def test_a_plan_does_not_depend_on_the_order_of_samples() -> None:
     assert plan("x", 16, PARTS, entries, ReplicaConfig(), images) == plan(
         "x", 16, PARTS, entries[::-1], ReplicaConfig(), images
     )
+
+
+def rows_of(batches: Sequence[Batch]) -> list[set[int]]:
+    return [{entry.row for entry in one.entries} for one in batches]
+
+
+def test_questions_about_one_image_stand_in_one_batch() -> None:
+    # By length alone the two images would alternate: 100 + 48 + 30, 29, 28 ... tokens.
+    entries = [entry(row, 90 - 3 * row, image_hash="ab"[row % 2]) for row in range(8)]
+    batches = plan("x", 16, PARTS, entries, ReplicaConfig(batch_size=4), images)
+    assert rows_of(batches) == [{0, 2, 4, 6}, {1, 3, 5, 7}]
+
+
+def test_a_much_shorter_question_about_an_image_goes_with_others_of_its_length() -> None:
+    long, short, other = entry(0, 900, image_hash="a"), entry(1, 30, image_hash="a"), entry(2, 600, image_hash="b")
+    batches = plan("x", 16, PARTS, [long, short, other], ReplicaConfig(batch_size=2), images)
+    assert rows_of(batches) == [{0, 2}, {1}]
 
 
 def test_longer_prompts_and_longer_replies_cost_more() -> None:

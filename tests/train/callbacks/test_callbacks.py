@@ -38,6 +38,19 @@ METRICS: dict[str, Any] = {
     "data_wait_ms": 4.0,
     "step_ms": 996.0,
     "peak_GiB": 0.25,
+    "padding_share": 0.034,
+    "packs": 16,
+    "TFLOP/s": 412.3,
+    "mfu": 0.4169,
+    "compute_ms/median": 700.0,
+    "compute_ms/max": 950.0,
+    "compute_ms/rank": 3,
+    "data_wait_ms/median": 1.0,
+    "data_wait_ms/max": 4.0,
+    "data_wait_ms/rank": 0,
+    "rank_wait_ms/median": 296.0,
+    "rank_wait_ms/max": 310.0,
+    "rank_wait_ms/rank": 5,
     "gate_mean": [[0.1, 0.2]],
     "gate_max": [[0.3, -0.4]],
 }
@@ -56,10 +69,17 @@ def loop_at(folder: Path, step: int) -> TrainLoop:
 def test_the_step_line_is_plain_and_has_units() -> None:
     line = step_line(METRICS, total_steps=10)
     assert line.startswith("step 3/10 | epoch 0 | loss 1.5000 (tar 1.2500 text nan)")
-    for part in ("lr amp 2.00e-04 llm 1.00e-05", "100 tokens/s", "wait 4 ms", "gate max 0.4000", "quarantined 2"):
+    for part in ("lr amp 2.00e-04 llm 1.00e-05", "100 tokens/s", "gate max 0.4000", "quarantined 2"):
         assert part in line
+    assert "412 TFLOP/s (mfu 41.7%) | padding 3.4% | step 996 ms | compute 700, rank 3 950 ms" in line
+    assert "| wait for data 1, rank 0 4 ms | for ranks 296, rank 5 310 ms |" in line
     assert "\r" not in line
     assert "\n" not in line
+
+
+def test_the_step_line_has_no_mfu_where_the_peak_is_unknown() -> None:
+    line = step_line({name: value for name, value in METRICS.items() if name != "mfu"}, total_steps=10)
+    assert "412 TFLOP/s | padding" in line
 
 
 def test_metrics_file_drops_the_steps_that_are_redone(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_what_may_go_better_next_time_is_not_held_against_the_run(tmp_path: Path
 def non_finite(norm: float) -> str:
     """What rank 1 says of a step whose second sample has no finite loss there."""
     nll_S = torch.tensor([1.0, 2.0, float("nan") if dist.get_rank() else 3.0])
-    forward = ForwardResult(nll_S, torch.tensor([0, 0, 1]), None, ids(), [])
+    forward = ForwardResult(nll_S, torch.tensor([0, 0, 1]), None, ids(), [], positions=5)
     result = StepResult([forward], norm, samples=2, tokens=3, bad_samples=0, votes=[])
     try:
         refuse_non_finite(result, step=9)

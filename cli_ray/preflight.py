@@ -1,4 +1,4 @@
-"""The folders that a command reads and writes, checked before any work begins. Called by the verbs."""
+"""What a verb checks before any work begins: the folders that it reads and writes. Called by the verbs."""
 
 import os
 import tempfile

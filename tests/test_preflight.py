@@ -10,7 +10,7 @@ from cli_ray.commands.main import main
 from cli_ray.config import RunConfig
 from cli_ray.data.synthetic import synthesize, write_tar
 from cli_ray.errors import UserError
-from cli_ray.places import check_data_root, check_output, check_run
+from cli_ray.preflight import check_data_root, check_output, check_run
 from cli_ray.train.environment import JOB
 
 NOTE = "is relative, and the working directory of a Ray job is a copy of what was submitted"

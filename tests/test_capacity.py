@@ -1,4 +1,4 @@
-"""Room on nodes, and on a cluster that grows."""
+"""Capacity of nodes, and of a cluster that grows."""
 
 import json
 from collections.abc import Iterator
@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import ray
 
-from cli_ray import room
+from cli_ray import capacity
 from cli_ray.autoscaler import Outlook, adds_nodes
+from cli_ray.capacity import Need, Resources, await_room, held, lacking, need_of, refuse_hopeless
 from cli_ray.config import ClusterConfig
 from cli_ray.errors import ClusterError, UserError
-from cli_ray.room import Need, Resources, await_room, held, lacking, need_of, refuse_hopeless
 
 SMALL: Resources = {"CPU": 2.0}
 LARGE: Resources = {"CPU": 8.0, "GPU": 2.0}
@@ -94,7 +94,7 @@ def test_a_cluster_that_grows_is_waited_for(
     told = capsys.readouterr().out
     assert "waiting for room since 0 s: asked for 3 x 1 CPU, and 1 CPU for the stream; its autoscaler" in told
     assert await_room(Need(1, 1, beside=1), "no such nodes", copies=5) == 2, "a node holds one"
-    monkeypatch.setattr(room, "LOOK_S", 0.1)
+    monkeypatch.setattr(capacity, "LOOK_S", 0.1)
     with pytest.raises(ClusterError, match=r"no room within 0\.5 s for 1 x 3 CPU: .*The same command goes on"):
         await_room(Need(1, 3), "no such nodes", timeout_s=0.5)
 

@@ -1,4 +1,4 @@
-"""Room for work: whether the nodes have it, and asking an autoscaler for it where the cluster grows.
+"""Capacity for work: whether the nodes have it, and asking an autoscaler for it where the cluster grows.
 
 Called by the trainer, sweeps, evaluations and `cli-ray doctor` before they start workers.
 """

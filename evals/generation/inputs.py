@@ -1,0 +1,76 @@
+"""What the items of a batch are to the model: the tokens of each item, and the pixels of each image once.
+
+Many benchmarks ask several questions about an image. Those that stand in one batch share its way through the image
+processor and the vision tower. `predictor` makes the inputs on the CPU and encodes them on the device.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+from PIL import Image
+from transformers import ProcessorMixin
+
+from cli_ray.model.features import CliImageFeatures
+
+if TYPE_CHECKING:
+    from cli_ray.evals.items.survey import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedItem:
+    """An item that is ready for the processor."""
+
+    entry: "Entry"
+    text: str
+    """The rendered chat with one image token for each image."""
+    images: list[Image.Image]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInputs:
+    """A batch as tensors on the CPU."""
+
+    tokens: Any
+    """`input_ids` and `attention_mask`, Int64[B, T], padded on the left."""
+    pixels: Any
+    """Arguments of `get_image_features` for the images of all items, each once; None without images."""
+    images: list[int]
+    """Of the images in the order of their tokens in the batch, which of those each is."""
+
+
+def inputs_of(processor: ProcessorMixin, items: Sequence[PreparedItem]) -> ModelInputs:
+    """The inputs that the processor makes of the items; those whose images are the same share them.
+
+    An item's images are shared together or not at all, for a tower may see several images otherwise than one.
+
+    Raises:
+        ValueError: a text has other image tokens than images.
+    """
+    shown = [item for item in items if item.images]
+    texts = [item.text for item in items]
+    processor.validate_inputs(images=[item.images for item in shown] or None, text=texts)
+    distinct = {item.entry.image_hash: item.images for item in shown}
+    pixels = processor.image_processor([*distinct.values()], return_tensors="pt") if distinct else None
+    first = dict(zip(distinct, accumulate(map(len, distinct.values()), initial=0), strict=False))
+    order = [first[item.entry.image_hash] + index for item in shown for index in range(len(item.images))]
+    marks = {index: processor.replace_image_token(pixels, index) for index in set(order)}
+    texts, _ = processor.get_text_with_replacements(texts, [marks[index] for index in order])
+    tokens = processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
+    return ModelInputs(tokens, pixels, order)
+
+
+def encode(model: Any, inputs: ModelInputs) -> dict[str, Any]:
+    """Arguments of `generate` on the model's device: the tokens, and the features of their images by one tower pass.
+
+    The features of an image that several items share are the same tensor; plain models take them as well.
+    """
+    # Integers keep their type.
+    tokens = dict(inputs.tokens.to(model.device))
+    if inputs.pixels is None:
+        return tokens
+    features = model.base_model.get_image_features(**inputs.pixels.to(model.device, model.dtype), return_dict=True)
+    layers = getattr(features, "deepstack_features", None)
+    shared = CliImageFeatures(pooler_output=features.pooler_output, deepstack_features=layers)
+    return tokens | {"mm_encoder_outputs": {"image": shared.take(inputs.images)}}
