@@ -137,8 +137,8 @@ def check_model(config: RunConfig) -> tuple[InjectionConfig, Encoder]:
     window = getattr(described.text_config, "sliding_window", None)
     if config.packs and config.model.attention == "sdpa" and window is not None and window < config.data.max_length:
         raise UserError(
-            f"the language model has layers that see {window} tokens, which model.attention = 'sdpa' cannot do in packs of "
-            f"samples of up to data.max_length = {config.data.max_length}: take 'flash_attention_2', or set "
+            f"the language model has layers that see {window} tokens, which model.attention = 'sdpa' cannot do in "
+            f"packs of samples of up to data.max_length = {config.data.max_length}: take 'flash_attention_2', or set "
             "train.packing = false"
         )
     longest_batch(encoder, config)

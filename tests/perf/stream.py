@@ -140,7 +140,7 @@ class Units(Dataset[list[Any]]):
 
 def by_the_encoder(data: Data, task: Task) -> list[MicroBatch]:
     """As the stream makes them, cut without a window."""
-    rows = list(run(task, data.index.sources, data.encoder))
+    rows = [row for row in run(task, data.index.sources, data.encoder) if isinstance(row, Encoded)]
     groups = [rows[i : i + MICRO_BATCH] for i in range(0, len(rows), MICRO_BATCH)]
     return [collate(group, data.encoder.pad_token_id, data.encoder.tiled) for group in groups]
 

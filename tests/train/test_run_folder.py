@@ -13,6 +13,7 @@ from cli_ray.config import (
     ModelConfig,
     RunConfig,
     SourceConfig,
+    TrainConfig,
 )
 from cli_ray.config.evaluation import CheckpointEvaluationConfig
 from cli_ray.errors import UserError
@@ -73,6 +74,23 @@ def test_a_run_keeps_the_rule_of_gates_that_it_began_with(tmp_path: Path) -> Non
     assert load_config(folder).injection.agf.prompt_end == "first_reply"
     with pytest.raises(UserError, match=r"injection\.agf\.prompt_end: first_reply there, next_reply now"):
         folder.claim(CONFIG)
+
+
+def test_a_run_packs_as_it_was_begun_unless_its_config_says_otherwise(tmp_path: Path) -> None:
+    def claimed(packing: bool | None) -> RunConfig:
+        folder.claim(CONFIG.model_copy(update={"train": TrainConfig(packing=packing)}))
+        return load_config(folder)
+
+    folder = RunFolder(str(tmp_path / "a"))
+    assert claimed(None).packs
+    stored = json.loads(folder.read("config.json") or "")
+    stored["train"].pop("packing")
+    folder.write("config.json", json.dumps(stored))
+    assert not claimed(None).packs
+    assert not folder.exists("events.jsonl")
+    assert claimed(True).packs
+    assert folder.events()[0]["changed"] == ["train.packing: False there, True now"]
+    assert claimed(None).packs
 
 
 def test_a_run_goes_on_with_the_layers_that_it_was_trained_with(tmp_path: Path) -> None:
