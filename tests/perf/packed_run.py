@@ -115,9 +115,8 @@ def main() -> None:
         tokens, seconds = sum(step.tokens for step in steps), sum(step.seconds for step in steps)
         padding = 1 - tokens / sum(step.positions for step in steps)
         passes = sum(step.passes for step in steps) / len(steps)
-        print(
-            f"{name:14}{tokens / seconds:8,.0f} tokens per CPU second, padding {padding:6.1%}, {passes:4.1f} passes a step"
-        )
+        speed = f"{tokens / seconds:8,.0f} tokens per CPU second"
+        print(f"{name:14}{speed}, padding {padding:6.1%}, {passes:4.1f} passes a step")
     ratio = median(other.seconds / own.seconds for own, other in zip(packed, plain, strict=True))
     apart = max(abs(own.loss / other.loss - 1) for own, other in zip(packed, plain, strict=True))
     print(f"packs are {ratio:.2f}x as fast; losses {plain[0].loss:.4f} -> {plain[-1].loss:.4f}, apart by {apart:.0e}")
