@@ -10,7 +10,7 @@ from cli_ray.capacity import await_room
 from cli_ray.cluster import connect
 from cli_ray.config import EvaluationConfig, JudgeConfig
 from cli_ray.errors import UserError
-from cli_ray.evals.generation.fingerprint import config_of, fingerprint, resolve
+from cli_ray.evals.generation.fingerprint import config_of, fingerprint, processor_config_of, resolve
 from cli_ray.evals.generation.job import Job
 from cli_ray.evals.generation.lengths import ImageTokens, image_tokens
 from cli_ray.evals.generation.replies import Replies
@@ -43,7 +43,7 @@ def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = 
             in time.
     """
     locations = require(chosen(config.suite, config.benchmarks), config.data_root, config.miniature, config.limit)
-    tokens = image_tokens(config_of(config.model))
+    tokens = image_tokens(config_of(config.model), processor_config_of(config.model))
     folder, revision = resolve(config.model)
     check_model(config, revision)
     job = Job(config.model, fingerprint(str(folder)), config.replica, locations, revision)

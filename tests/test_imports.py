@@ -14,8 +14,8 @@ CLUSTER = {"autoscaler", "capacity", "cluster", "ray_private"}
 MAY_IMPORT = {
     "config": BASE,
     "storage": BASE,
-    "data": BASE | {"config", "storage"},
-    "model": BASE | {"config"},
+    "data": BASE | {"config", "storage", "tiles"},
+    "model": BASE | {"config", "tiles"},
     "train": BASE | CLUSTER | {"config", "storage", "data", "model"},
     "drill": BASE | {"config", "ray_private", "storage"},
     "tune": BASE | CLUSTER | {"config", "storage", "data", "model", "train"},
@@ -103,7 +103,7 @@ def test_evals_stand_above_data_and_model_and_below_the_commands() -> None:
     below = {
         name.split(".")[1] for path in EVALS.rglob("*.py") for name in imported(path) if name.startswith("cli_ray.")
     }
-    assert below <= BASE | {"autoscaler", "capacity", "cluster", "config", "data", "evals", "model", "storage"}
+    assert below <= BASE | {"autoscaler", "capacity", "cluster", "config", "data", "evals", "model", "storage", "tiles"}
     users = {path for path in importers(PACKAGE, "cli_ray.evals") if not path.startswith(("commands/", "demo/"))}
     assert users == {"train/evaluator.py"}
 

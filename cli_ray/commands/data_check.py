@@ -10,7 +10,7 @@ from pydantic import Field
 from cli_ray.config import DataConfig, InjectionConfig, ModelConfig, RunConfig, SourceConfig
 from cli_ray.config.base import Section, Uri
 from cli_ray.config.data import Format
-from cli_ray.config.load import arguments, load
+from cli_ray.config.load import arguments, load, validated
 from cli_ray.config.train import OptimConfig, PartConfig
 from cli_ray.errors import UserError
 from cli_ray.registry import FAMILIES
@@ -49,8 +49,14 @@ class DataCheckArguments(Section):
     checked as a run of it would, in tokens, image tokens included. Without it lengths are characters."""
     family: _FamilyName = "auto"
     """Family of that checkpoint; `auto` is what it says itself."""
-    max_length: int = Field(default=_DEFAULTS.max_length, ge=16)
-    """Longest sample in tokens; only checked with a model."""
+    max_length: int | None = Field(default=None, ge=16)
+    """Longest sample in tokens, see `data.max_length`; only checked with a model."""
+    max_tiles: int | None = Field(default=None, ge=1)
+    """Tiles of an image at most, see `data.max_tiles`; needs a model."""
+    max_image_tokens: int | None = Field(default=None, ge=1)
+    """Tokens of an image at most, see `data.max_image_tokens`; needs a model."""
+    shrink_images: bool = True
+    """Whether images are shrunk to the room that their text leaves, see `data.shrink_images`."""
     max_image_pixels: int = Field(default=_DEFAULTS.max_image_pixels, ge=1)
     """Images with more pixels would be quarantined."""
     max_bad_share: float = Field(default=_DEFAULTS.max_bad_share, ge=0, le=1)
@@ -117,8 +123,12 @@ def _default(name: str) -> object:
 def _data(settings: DataCheckArguments) -> DataConfig:
     of_source = ("path", "format", "image_folder", "image_roots", "llava_preprocessing")
     source = SourceConfig(**{name: getattr(settings, name) for name in of_source})
-    names = ("max_length", "max_image_pixels", "max_image_MiB", "max_bad_share")
-    return DataConfig(sources=(source,), **{name: getattr(settings, name) for name in names})
+    names = (
+        "max_length", "max_tiles", "max_image_tokens", "shrink_images", "max_image_pixels", "max_image_MiB",
+        "max_bad_share",
+    )  # fmt: skip
+    values = {"sources": (source,), **{name: getattr(settings, name) for name in names}}
+    return validated(DataConfig, values, "cli-ray data check")
 
 
 def _described(settings: DataCheckArguments) -> ModelConfig:

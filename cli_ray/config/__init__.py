@@ -1,6 +1,6 @@
 """The config schema: frozen pydantic sections that import neither torch nor ray."""
 
-from cli_ray.config.data import DataConfig, SourceConfig
+from cli_ray.config.data import DataConfig, SourceConfig, stored_data
 from cli_ray.config.evaluation import (
     CheckpointEvaluationConfig,
     EvaluationConfig,
@@ -49,6 +49,7 @@ __all__ = [
     "SweepConfig",
     "TrainConfig",
     "ValidationConfig",
+    "stored_data",
     "stored_injection",
     "stored_train",
 ]

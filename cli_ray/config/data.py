@@ -1,6 +1,6 @@
 """The section `data`: where samples come from, how they are read, and how they are put in order."""
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -47,9 +47,20 @@ class DataConfig(Section):
 
     sources: tuple[SourceConfig, ...]
     """The sources, mixed by their weights."""
-    max_length: int = Field(default=2048, ge=16)
+    max_length: int | None = Field(default=None, ge=16)
     """Longest sample in tokens, image tokens included; longer ones are quarantined, never cut. At most as many as the
-    language model has positions."""
+    language model has positions. When not given, that of the run's first start, then 2,048 for LLaVA-1.5 and 4,096 for
+    LLaVA-OneVision."""
+    max_tiles: int | None = Field(default=None, ge=1)
+    """Tiles that an image of LLaVA-OneVision is laid on at most, without the thumbnail beside them; a larger one is
+    scaled down to fewer tiles."""
+    max_image_tokens: int | None = Field(default=None, ge=1)
+    """Tokens that an image takes at most; a larger one is scaled down to fewer tiles. Counted for each image: those of
+    a sample with several take one tile each. When not given, max_length unless shrink_images is false."""
+    shrink_images: bool | None = None
+    """Scale an image down to fewer tiles where its text leaves it less room in max_length, instead of quarantining the
+    sample. Of no effect on LLaVA-1.5, whose images are all of one size. When not given, as the run was begun; new runs
+    do, and those whose stored config lacks this field did not."""
     max_bad_share: float = Field(default=0.01, ge=0, le=1)
     """The run stops once more samples were quarantined than this share of all samples of an epoch (of each one begun),
     and does not start where more are known to be lost with shards that cannot be read."""
@@ -68,6 +79,11 @@ class DataConfig(Section):
     prefetch_windows: int = Field(default=2, ge=1)
     """Windows that are read and decoded ahead, per lane."""
 
+    @property
+    def shrinks(self) -> bool:
+        """Whether images are scaled down to the room that their text leaves."""
+        return self.shrink_images is not False
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not self.sources:
@@ -76,7 +92,21 @@ class DataConfig(Section):
             raise ValueError(
                 f"window_samples = {self.window_samples} must be a multiple of unit_samples = {self.unit_samples}"
             )
+        if self.max_tiles is not None and self.max_image_tokens is not None:
+            raise ValueError(
+                f"max_tiles = {self.max_tiles} and max_image_tokens = {self.max_image_tokens} are two measures of one "
+                "budget: drop one"
+            )
         labels = [source.label for source in self.sources]
         if len(set(labels)) != len(labels):
             raise ValueError(f"sources need distinct names, got {labels}; set name on those that share one")
         return self
+
+
+def stored_data(values: dict[str, Any]) -> dict[str, Any]:
+    """The section as a run stored it, with the meaning it had then.
+
+    A stored section holds every field there was, so without `shrink_images` it is of a run that quarantined every
+    sample that was too long.
+    """
+    return {"shrink_images": False} | values

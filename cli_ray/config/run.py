@@ -54,7 +54,7 @@ class RunConfig(Section):
     @property
     def pack_tokens(self) -> int:
         """Tokens of a pack at most."""
-        return self.train.pack_tokens or max(self.data.max_length, PACK_TOKENS)
+        return self.train.pack_tokens or max(self.data.max_length or 0, PACK_TOKENS)
 
     @property
     def validation_data(self) -> DataConfig:
@@ -92,7 +92,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _longest_sample_fits_a_pack(self) -> Self:
-        if self.pack_tokens < self.data.max_length:
+        if self.data.max_length and self.pack_tokens < self.data.max_length:
             raise ValueError(
                 f"train.pack_tokens = {self.train.pack_tokens} is below data.max_length = {self.data.max_length}: a "
                 "sample is never cut, so raise the one or lower the other"

@@ -12,7 +12,7 @@ from cli_ray.config import DataConfig
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.data.index import Index
 from cli_ray.data.quarantine import allowed
-from cli_ray.data.sample import BadDataError, BadSample, Encoded, Sample
+from cli_ray.data.sample import BadDataError, BadSample, Encoded, Sample, Shrunk
 from cli_ray.data.source import read_samples
 
 EXAMPLES = 3
@@ -23,6 +23,7 @@ LOST_EXAMPLES = 20
 """Those that others are lost with, for each reason."""
 
 _BITS = 5
+_SPREADS = ("width", "height", "length", "full_tokens", "shrunk_tokens")
 
 
 @dataclass
@@ -94,6 +95,10 @@ class SourceAudit:
     """Of the images, pixels."""
     length: Distribution = field(default_factory=Distribution)
     """Of the samples: tokens, image tokens included, or characters without a model."""
+    full_tokens: Distribution = field(default_factory=Distribution)
+    """Of the images that were shrunk, as many as they would take without a budget."""
+    shrunk_tokens: Distribution = field(default_factory=Distribution)
+    """Of the images that were shrunk."""
     reasons: Counter[str] = field(default_factory=Counter)
     """What would be quarantined, by reason."""
     examples: defaultdict[str, list[BadSample]] = field(default_factory=lambda: defaultdict(list))
@@ -157,10 +162,15 @@ class SourceAudit:
             self.width.add(width)
             self.height.add(height)
 
+    def add_shrunk(self, image: Shrunk) -> None:
+        """Counts an image that was shrunk, before and after."""
+        self.full_tokens.add(image.full_tokens)
+        self.shrunk_tokens.add(image.tokens)
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         plain = {name: value for name, value in vars(self).items() if isinstance(value, int | float | str | list)}
-        spread = {name: getattr(self, name).to_dict() for name in ("width", "height", "length")}
+        spread = {name: getattr(self, name).to_dict() for name in _SPREADS}
         examples = {reason: [sample.to_dict() for sample in samples] for reason, samples in self.examples.items()}
         notes = {"left_out": self.left_out, "unread": dict(self.unread), "remarks": dict(self.remarks)}
         return {**plain, **spread, "quarantined": dict(self.reasons), "examples": examples, **notes}
@@ -269,5 +279,8 @@ def _examine(
     if isinstance(row, BadSample):
         result.add_bad(row)
         return
-    sizes = [(int(width), int(height)) for height, width in row.sizes]
+    originals = row.sizes.tolist() if row.shrunk is None else [row.shrunk.size]
+    sizes = [(width, height) for height, width in originals]
+    if row.shrunk is not None:
+        result.add_shrunk(row.shrunk)
     result.add_good(sample, sizes, len(row.input_ids), row.num_supervised)

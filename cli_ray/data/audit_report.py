@@ -36,6 +36,10 @@ def _print_source(console: Console, label: str, result: SourceAudit, unit: str) 
         console.print(f"  height  {_spread(result.height)} pixels")
     console.print(f"  length  {_spread(result.length)} {unit}")
     _print_histogram(console, result.length)
+    if shrunk := result.shrunk_tokens.counts.total():
+        console.print(f"  {shrunk:,} of {result.images:,} images are shrunk, and take fewer tokens:")
+        console.print(f"    whole   {_spread(result.full_tokens)}")
+        console.print(f"    shrunk  {_spread(result.shrunk_tokens)}")
     for reason, count in result.reasons.most_common():
         console.print(f"  [red]{reason}[/red] {count:,}")
         for sample in result.examples[reason]:

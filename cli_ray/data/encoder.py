@@ -9,6 +9,7 @@ Legend: T tokens.
 
 import re
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,8 +34,12 @@ class Encoder:
     `input_ids` equal those of the processor called with the same text and images. Only the turns of the
     assistant are supervised, each with the token that ends it, unless their message is not.
 
+    Args:
+        processor: of the model; the budget that it may hold gives way to that of `data`.
+        data: the section of a run.
+
     Raises:
-        UserError: at construction, when the processor cannot be used for that.
+        UserError: at construction, when the processor cannot be used for that, or cannot keep the image budget.
     """
 
     def __init__(self, processor: ProcessorMixin, data: DataConfig) -> None:
@@ -43,11 +48,17 @@ class Encoder:
             raise UserError("the tokenizer has no offsets; save a fast one (tokenizer.json)")
         self.limits = Limits.of(data)
         self.pad_token_id: int = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        self._max_length = data.max_length
+        processor = copy(processor)
+        processor.limit_images(data)
+        self.max_length: int = data.max_length or processor.usual_length
+        """Tokens of a sample at most."""
+        self._shrinks = data.shrinks
+        self._shrinker = processor.shrinker
+        processor = processor.plain()
         self._tokenizer = tokenizer
         self._image_token_id: int = processor.image_token_id
         self._template = ChatTemplate(processor)
-        self._pixels = PixelMaker(processor)
+        self._pixels = PixelMaker(processor, self._shrinker)
         self._image_token: str = processor.image_token
         self._any_mark = re.compile(f"{re.escape(self._image_token)}|{LITERAL_MARK}")
         self._literal_ids = _literal_ids(tokenizer)
@@ -59,6 +70,12 @@ class Encoder:
     def tiled(self) -> bool:
         """Whether the model takes several tiles per image."""
         return self._pixels.tiled
+
+    def largest_image(self, beside: Encoded) -> tuple[int, int] | None:
+        """Height and width of the image of most tiles that has room beside the text of an encoded sample; None where
+        all images are of one size."""
+        text = int((beside.input_ids != self._image_token_id).sum())
+        return None if self._shrinker is None else self._shrinker.largest(self.max_length - text)
 
     def __call__(self, sample: Sample | BadSample) -> Row:
         """The encoded sample, or why it cannot be used."""
@@ -77,26 +94,27 @@ class Encoder:
         rendered = self._template.render(sample.messages)
         is_learnt = [message.supervised for message in sample.messages if message.role == "assistant"]
         ids, labels, turns = self._tokenize(rendered.text, rendered.spans, is_learnt)
-        pixels = self._pixels(decode_all(sample.images, self.limits))
+        room = self.max_length - int((ids != self._image_token_id).sum()) if self._shrinks else None
+        pixels = self._pixels(decode_all(sample.images, self.limits), room)
         input_ids = self._expand(ids, ids, pixels.num_tokens)
-        if len(input_ids) > self._max_length:
+        if len(input_ids) > self.max_length:
             raise BadDataError(
                 "too long",
-                f"{len(input_ids)} tokens ({sum(pixels.num_tokens)} of images), data.max_length = {self._max_length}",
+                f"{len(input_ids)} tokens ({sum(pixels.num_tokens)} of images), data.max_length = {self.max_length}",
             )
         if not (labels[1:] != IGNORED).any():
             raise BadDataError("nothing supervised", "no token of the assistant is left to learn")
         labels, turns = (self._expand(ids, values, pixels.num_tokens) for values in (labels, turns))
-        return Encoded(sample.id, sample.source, input_ids, labels, pixels.images, pixels.sizes, turns)
+        return Encoded(sample.id, sample.source, input_ids, labels, pixels.images, pixels.sizes, turns, pixels.shrunk)
 
     def _check_text(self, sample: Sample) -> None:
         """Refuses what cannot fit before time is spent on it: each token has so many characters, each turn a token."""
         characters, messages = sum(len(message.content) for message in sample.messages), len(sample.messages)
         if messages > MAX_MESSAGES:
             raise BadDataError("too long", f"{messages:,} messages, a conversation may have {MAX_MESSAGES:,}")
-        if characters > self._max_length * self._longest_token or messages > self._max_length:
+        if characters > self.max_length * self._longest_token or messages > self.max_length:
             size = f"{characters:,} characters in {messages:,} messages"
-            raise BadDataError("too long", f"{size}, data.max_length = {self._max_length}")
+            raise BadDataError("too long", f"{size}, data.max_length = {self.max_length}")
 
     def _tokenize(
         self, text: str, spans: Sequence[tuple[int, int]], learnt: Sequence[bool]

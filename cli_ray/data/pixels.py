@@ -9,6 +9,7 @@ Legend: I images, P tiles, C channels, H height, W width.
 
 import math
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,9 @@ from transformers.image_processing_utils import select_best_resolution
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 
+from cli_ray.data.sample import Shrunk
 from cli_ray.errors import UserError
+from cli_ray.tiles import Laid, Shrinker
 
 
 @dataclass(frozen=True)
@@ -30,39 +33,59 @@ class Pixels:
     images: list[NDArray[np.uint8]]
     """[P, C, H, W] each."""
     sizes: NDArray[np.int32]
-    """[I, 2] original height and width."""
+    """[I, 2] height and width as in `Encoded`."""
     num_tokens: list[int]
     """Image tokens that each of them takes in the text."""
+    shrunk: Shrunk | None = None
+    """The only image, where it was shrunk."""
 
 
 class PixelMaker:
     """Runs the image processor of a LLaVA processor to uint8.
 
+    Args:
+        processor: of transformers.
+        shrinker: what keeps a sample's only image within a budget, where there are tiles.
+
     Raises:
         UserError: at construction, when the processor rescales by something else than 1/255.
     """
 
-    def __init__(self, processor: ProcessorMixin) -> None:
+    def __init__(self, processor: ProcessorMixin, shrinker: Shrinker | None = None) -> None:
         image_processor = processor.image_processor
         if not math.isclose(image_processor.rescale_factor, 1 / 255):
             raise UserError(f"the image processor rescales by {image_processor.rescale_factor}, expected 1/255")
-        self._processor = processor
+        self._processor, self._shrinker = processor, shrinker
         self.tiled = "batch_num_images" in image_processor.model_input_names
         """Several tiles for a sample's only image (LLaVA-OneVision); one each when there are more."""
 
-    def __call__(self, images: Sequence[Image.Image]) -> Pixels:
-        """Resizes the images of one sample, of mode RGB."""
+    def __call__(self, images: Sequence[Image.Image], room: int | None = None) -> Pixels:
+        """Resizes the images of one sample, of mode RGB.
+
+        Args:
+            images: of the sample.
+            room: tokens that its text leaves to them; a tiled image is shrunk to that, as far as it can be.
+        """
         if not images:
             return Pixels([], np.zeros((0, 2), np.int32), [])
-        resize = resizer(self._processor.image_processor) or self._by_the_processor
-        arrays = resize(images)
         sizes = [(image.height, image.width) for image in images]
-        return Pixels(arrays, np.array(sizes, np.int32), self._count_tokens(arrays, sizes))
+        laid = self._shrinker.shrunk(sizes[0], room) if self._shrinker and len(images) == 1 else None
+        arrays = self._resized(images, laid)
+        shown = [laid.size] if laid else sizes
+        shrunk = Shrunk(sizes[0], laid.full_tokens, laid.tokens) if laid else None
+        return Pixels(arrays, np.array(shown, np.int32), self._count_tokens(arrays, shown), shrunk)
 
-    def _by_the_processor(self, images: Sequence[Image.Image]) -> list[NDArray[np.uint8]]:
+    def _resized(self, images: Sequence[Image.Image], laid: Laid | None) -> list[NDArray[np.uint8]]:
+        settings = copy(self._processor.image_processor)
+        if laid:
+            settings.image_grid_pinpoints = [list(laid.canvas)]
+        if resize := resizer(settings):
+            return resize(images)
         batch = [list(images)] if self.tiled else list(images)
-        features = self._processor.image_processor(batch, do_rescale=False, do_normalize=False)
-        arrays = [np.asarray(image, np.uint8) for image in features["pixel_values"]]
+        arrays = [
+            np.asarray(image, np.uint8)
+            for image in settings(batch, do_rescale=False, do_normalize=False)["pixel_values"]
+        ]
         return arrays if self.tiled else [array[None] for array in arrays]
 
     def _count_tokens(self, images: list[NDArray[np.uint8]], sizes: list[tuple[int, int]]) -> list[int]:

@@ -138,6 +138,17 @@ class BadSample:
         return {name: value for name, value in asdict(self).items() if name != "unread"}
 
 
+class Shrunk(NamedTuple):
+    """An image that takes fewer tiles than it would without a budget."""
+
+    size: tuple[int, int]
+    """Height and width, pixels."""
+    full_tokens: int
+    """Tokens that it would take."""
+    tokens: int
+    """Tokens that it takes."""
+
+
 @dataclass(frozen=True, eq=False)
 class Encoded:
     """A tokenised sample with its resized images."""
@@ -151,9 +162,12 @@ class Encoded:
     images: list[NDArray[np.uint8]]
     """[P, C, H, W] of each image, not normalised; P is 1 for models without tiles."""
     sizes: NDArray[np.int32]
-    """[I, 2] original height and width of the images, pixels."""
+    """[I, 2] height and width of the images before they are resized, pixels; of one that was shrunk, the size by which
+    the model finds its tiles."""
     turns: NDArray[np.int32]
     """[T], how many replies have begun at each token, supervised or not."""
+    shrunk: Shrunk | None = None
+    """For `data check` alone: the sample's only image, where it takes fewer tiles than it would without a budget."""
 
     @property
     def num_supervised(self) -> int:

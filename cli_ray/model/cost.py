@@ -14,6 +14,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from cli_ray.config import InjectionConfig, RunConfig
 from cli_ray.model.families import family_of
 from cli_ray.model.family import patches_of
+from cli_ray.tiles import UNLIMITED, Budget
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ class Cost:
         return self.projection_flops + self.low_rank_flops + self.gate_flops + self.inject_flops
 
 
-def typical_sample(config: PreTrainedConfig) -> SampleSize:
-    """The typical image of the family, with 64 tokens of text."""
-    tiles, visual_tokens = family_of(config).typical_image(config)
+def typical_sample(config: PreTrainedConfig, budget: Budget = UNLIMITED) -> SampleSize:
+    """The typical image of the family, shrunk where the budget is smaller, with 64 tokens of text."""
+    tiles, visual_tokens = family_of(config).typical_image(config, budget)
     return SampleSize(tiles, visual_tokens)
 
 
@@ -98,7 +99,7 @@ def cost(config: Any, injection: InjectionConfig, sample: SampleSize) -> Cost:
 def describe(model: PreTrainedModel, run: RunConfig) -> str:
     """One paragraph for the start of a run: what injection adds, and what a step costs."""
     config = model.config
-    sample = typical_sample(config)
+    sample = typical_sample(config, Budget.of(run.data, family_of(config).processor_class.usual_length))
     spent = cost(config, config.injection, sample)
     shares = {
         "projecting the tapped layers": spent.projection_flops,

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from transformers import ProcessorMixin
 
 from cli_ray.config import ModelConfig
+from cli_ray.tiles import Budget
 
 
 @dataclass(frozen=True)
@@ -103,15 +104,16 @@ class Family(ABC):
         """
 
     @abstractmethod
-    def typical_image(self, config: Any) -> tuple[int, int]:
+    def typical_image(self, config: Any, budget: Budget) -> tuple[int, int]:
         """What costs are quoted for: squares that go through the tower, and tokens in the text."""
 
     @abstractmethod
-    def image_counter(self, values: Mapping[str, Any]) -> Callable[[Sequence[tuple[int, int]]], int]:
+    def image_counter(self, values: Mapping[str, Any], budget: Budget) -> Callable[[Sequence[tuple[int, int]]], int]:
         """From (width, height) in pixels of an item's images to the tokens that they take together.
 
         Args:
             values: the content of the model's config.json.
+            budget: of its processor.
         """
 
     @abstractmethod

@@ -20,15 +20,17 @@ from transformers import (
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
-from cli_ray.config import ModelConfig
+from cli_ray.config import DataConfig, ModelConfig
+from cli_ray.errors import UserError
 from cli_ray.model.backbone import CliModel
 from cli_ray.model.configuration import InjectionSection
 from cli_ray.model.family import Family, OriginalFormat, patches_of
 from cli_ray.model.features import ImageFeatures
 from cli_ray.model.generation import CliForConditionalGeneration
 from cli_ray.model.loss import Head
-from cli_ray.model.processor import RENDER_CONTENT, MarksReplies
+from cli_ray.model.processor import RENDER_CONTENT, FamilyProcessor
 from cli_ray.model.rivals import ExternalProjector
+from cli_ray.tiles import Budget
 
 _CLS_TOWERS = ("clip_vision_model", "clip")
 """Towers that put a token of their own before the patches."""
@@ -42,8 +44,22 @@ class CliLlavaConfig(InjectionSection, LlavaConfig):
     cli: dict[str, Any] | None = None
 
 
-class CliLlavaProcessor(MarksReplies, LlavaProcessor):
-    """`LlavaProcessor` whose chats tell where their replies begin."""
+class CliLlavaProcessor(FamilyProcessor, LlavaProcessor):
+    """`LlavaProcessor` whose chats tell where their replies begin. Each image takes the same number of tokens."""
+
+    def limit_images(self, data: DataConfig) -> None:
+        """See `FamilyProcessor`."""
+        if data.max_tiles is not None:
+            raise UserError(
+                f"data.max_tiles = {data.max_tiles}, but LLaVA-1.5 takes an image as one square and cuts no tiles: "
+                "leave it out"
+            )
+        tokens = (self.image_processor.crop_size["height"] // self.patch_size) ** 2
+        if data.max_image_tokens is not None and data.max_image_tokens < tokens:
+            raise UserError(
+                f"data.max_image_tokens = {data.max_image_tokens}, but LLaVA-1.5 takes {tokens} tokens for every "
+                "image: leave it out"
+            )
 
 
 class ExternalLlavaProjector(ExternalProjector, LlavaMultiModalProjector):
@@ -143,11 +159,11 @@ class Llava(Family):
         processor.patch_size = config.vision_config.patch_size
         processor.num_additional_image_tokens = int(config.vision_config.model_type in _CLS_TOWERS)
 
-    def typical_image(self, config: Any) -> tuple[int, int]:
+    def typical_image(self, config: Any, budget: Budget) -> tuple[int, int]:
         """One square."""
         return 1, patches_of(config.vision_config)
 
-    def image_counter(self, values: Mapping[str, Any]) -> Callable[[Sequence[tuple[int, int]]], int]:
+    def image_counter(self, values: Mapping[str, Any], budget: Budget) -> Callable[[Sequence[tuple[int, int]]], int]:
         """As many tokens as patches, whatever the size of an image."""
         vision = values["vision_config"]
         patches = (int(vision["image_size"]) // int(vision["patch_size"])) ** 2

@@ -8,7 +8,6 @@ language model, R rows (of tiles before packing, of images after it), K = N D ch
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from math import sqrt
 from typing import Any
 
 import torch
@@ -17,7 +16,6 @@ from transformers import (
     LlavaOnevisionConfig,
     LlavaOnevisionForConditionalGeneration,
     LlavaOnevisionModel,
-    LlavaOnevisionProcessor,
     ProcessorMixin,
     Qwen2Config,
     SiglipVisionConfig,
@@ -35,8 +33,10 @@ from cli_ray.model.family import Family, OriginalFormat, patches_of
 from cli_ray.model.features import ImageFeatures
 from cli_ray.model.generation import CliForConditionalGeneration
 from cli_ray.model.loss import Head
-from cli_ray.model.processor import RENDER_CONTENT, MarksReplies
+from cli_ray.model.onevision_processor import CliLlavaOnevisionProcessor
+from cli_ray.model.processor import RENDER_CONTENT
 from cli_ray.model.rivals import ExternalProjector
+from cli_ray.tiles import Budget, Tiles
 
 GRID, TINY_GRID = 6, 3
 """An image is cut into at most 6 x 6 tiles, as by the published checkpoints; into 3 x 3 by the tiny model."""
@@ -48,38 +48,6 @@ class CliLlavaOnevisionConfig(InjectionSection, LlavaOnevisionConfig):
     model_type = "cli_llava_onevision"
 
     cli: dict[str, Any] | None = None
-
-
-class CliLlavaOnevisionProcessor(MarksReplies, LlavaOnevisionProcessor):
-    """`LlavaOnevisionProcessor` without its video processor, whose chats tell where their replies begin.
-
-    The video processor of transformers needs torchvision, which has no build for some of the machines
-    that we run on, and no video is read here. A processor's parts are the modality names in the
-    signature of `__init__` (`ProcessorMixin.get_attributes`), so leaving one out is enough: saving and
-    loading follow. Arguments are those of the base class.
-    """
-
-    def __init__(
-        self,
-        image_processor: Any = None,
-        tokenizer: Any = None,
-        num_image_tokens: int | None = None,
-        vision_feature_select_strategy: str | None = None,
-        chat_template: str | None = None,
-        image_token: str = "<image>",
-        video_token: str = "<video>",
-        vision_aspect_ratio: str = "anyres_max_9",
-    ) -> None:
-        super().__init__(
-            image_processor,
-            tokenizer,
-            num_image_tokens=num_image_tokens,
-            vision_feature_select_strategy=vision_feature_select_strategy,
-            chat_template=chat_template,
-            image_token=image_token,
-            video_token=video_token,
-            vision_aspect_ratio=vision_aspect_ratio,
-        )
 
 
 class ExternalLlavaOnevisionProjector(ExternalProjector, LlavaOnevisionMultiModalProjector):
@@ -221,22 +189,23 @@ class LlavaOnevision(Family):
                 f"those of config.json ({len(config.image_grid_pinpoints)}): give both files the same"
             )
 
-    def typical_image(self, config: Any) -> tuple[int, int]:
-        """3 x 3 tiles and the thumbnail, a newline token behind each row of patches."""
-        vision = config.vision_config
-        return 10, 10 * patches_of(vision) + 3 * (vision.image_size // vision.patch_size)
+    def typical_image(self, config: Any, budget: Budget) -> tuple[int, int]:
+        """3 x 3 tiles and the thumbnail, a newline token behind each row of patches; fewer tiles for a budget."""
+        tile = config.vision_config.image_size
+        tiles = _tiles_of(config.vision_config.to_dict(), config.image_grid_pinpoints, config.vision_aspect_ratio)
+        laid = tiles.lay((3 * tile, 3 * tile), budget)
+        return tiles.count(laid.canvas) + 1, laid.tokens
 
-    def image_counter(self, values: Mapping[str, Any]) -> Callable[[Sequence[tuple[int, int]]], int]:
+    def image_counter(self, values: Mapping[str, Any], budget: Budget) -> Callable[[Sequence[tuple[int, int]]], int]:
         """See `Family`."""
-        vision = values["vision_config"]
-        tile, side = int(vision["image_size"]), int(vision["image_size"]) // int(vision["patch_size"])
-        grid = [(height, width) for height, width in values["image_grid_pinpoints"]]
-        most = int(str(values.get("vision_aspect_ratio", "anyres_max_9")).removeprefix("anyres_max_"))
+        aspect_ratio = str(values.get("vision_aspect_ratio", "anyres_max_9"))
+        tiles = _tiles_of(values["vision_config"], values["image_grid_pinpoints"], aspect_ratio)
 
         def count(sizes: Sequence[tuple[int, int]]) -> int:
             if len(sizes) == 1:
-                return side * side + _tiled(sizes[0], grid, tile, side, most)
-            return len(sizes) * (side * side + 1)  # several images are not tiled; each ends with a newline token
+                width, height = sizes[0]
+                return tiles.lay((height, width), budget).tokens
+            return len(sizes) * (tiles.side**2 + 1)  # several images are not tiled; each ends with a newline token
 
         return count
 
@@ -297,45 +266,15 @@ def _processor(
     )
 
 
+def _tiles_of(vision: Mapping[str, Any], grid: Sequence[Sequence[int]], aspect_ratio: str) -> Tiles:
+    tile, patch = int(vision["image_size"]), int(vision["patch_size"])
+    return Tiles.of(grid, tile, tile // patch, aspect_ratio)
+
+
 def pinpoints(side: int, most: int) -> list[list[int]]:
     """The resolutions of 1 x 1 to `most` x `most` tiles of `side` pixels, (height, width) in pixels."""
     sizes = [side * count for count in range(1, most + 1)]
     return [[height, width] for height in sizes for width in sizes]
-
-
-def _tiled(size: tuple[int, int], grid: Sequence[tuple[int, int]], tile: int, side: int, most: int) -> int:
-    """Tokens of an image's tiles after the padding is cut off, one newline token a row.
-
-    Args:
-        size: of the image.
-        grid: (height, width) of the canvases that it may be laid on.
-        tile: side of a tile in pixels.
-        side: patches along the side of a tile.
-        most: tiles above whose number of patches the whole is scaled down.
-    """
-    width, height = size
-    canvas_height, canvas_width = _canvas(size, grid)
-    rows, columns = canvas_height // tile * side, canvas_width // tile * side
-    if width / height > columns / rows:
-        rows -= (rows - int(round(height * columns / width, 7))) // 2 * 2
-    else:
-        columns -= (columns - int(round(width * rows / height, 7))) // 2 * 2
-    ratio = sqrt(rows * columns / (most * side**2))
-    if ratio > 1.1:
-        rows, columns = int(rows // ratio), int(columns // ratio)
-    return rows * columns + rows
-
-
-def _canvas(size: tuple[int, int], grid: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The canvas that keeps most pixels of an image, and among those the smallest."""
-    width, height = size
-
-    def merit(canvas: tuple[int, int]) -> tuple[int, int]:
-        scale = min(canvas[1] / width, canvas[0] / height)
-        kept = min(int(width * scale) * int(height * scale), width * height)
-        return kept, kept - canvas[0] * canvas[1]
-
-    return max(grid, key=merit)
 
 
 def _original_grid(values: Mapping[str, Any], side: int) -> list[list[int]]:

@@ -1,15 +1,18 @@
-"""What the processors of all families share: they mark the replies of a chat.
+"""What the processors of all families share: they mark the replies of a chat, and keep images within a budget.
 
-So gates read at inference what they read in training.
+So gates read at inference what they read in training, and see images as they did there.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import ProcessorMixin
+
+from cli_ray.config import DataConfig
+from cli_ray.tiles import Shrinker
 
 # Content is a string with `<image>` marks or a list of parts, as in the templates on the hub.
 RENDER_CONTENT = (
@@ -21,8 +24,31 @@ _OF_TOKENS = ("tokenize", "return_dict", "return_tensors", "return_assistant_tok
 _OF_THE_END = ("add_generation_prompt", "continue_final_message")
 
 
-class MarksReplies(ProcessorMixin):
+class FamilyProcessor(ProcessorMixin):
     """Mixin of the processors, before the plain one's class."""
+
+    usual_length: ClassVar[int] = 2048
+    """`data.max_length` of runs that name none."""
+
+    def limit_images(self, data: DataConfig) -> None:
+        """Gives the processor the image budget of a run, in place of the one that it may have been stored with.
+
+        Raises:
+            UserError: a budget that images of the family cannot keep.
+        """
+        raise NotImplementedError
+
+    @property
+    def shrinker(self) -> Shrinker | None:
+        """What keeps a sample's only image within the budget; None where all images take the same."""
+        return None
+
+    def plain(self) -> ProcessorMixin:
+        """A copy as the class that this one was mixed into: it encodes alike but for the budget, and a process that
+        unpacks it loads no model."""
+        plain: Any = copy(self)
+        plain.__class__ = next(kind for kind in type(self).__mro__ if not issubclass(kind, FamilyProcessor))
+        return plain
 
     def apply_chat_template(self, conversation: Any, chat_template: str | None = None, **kwargs: Any) -> Any:
         """As in transformers; with `tokenize` and `return_dict` also the model's `turn_ids`, where there are replies.
@@ -57,7 +83,9 @@ class MarksReplies(ProcessorMixin):
         inner = {key: value for key, value in own.items() if key not in _OF_THE_END}
 
         def render(turns: int, **end: bool) -> str:
-            return str(super(MarksReplies, self).apply_chat_template(list(chat[:turns]), chat_template, **inner, **end))
+            return str(
+                super(FamilyProcessor, self).apply_chat_template(list(chat[:turns]), chat_template, **inner, **end)
+            )
 
         text = str(super().apply_chat_template(chat, chat_template, **own))
         spans = []
@@ -70,14 +98,6 @@ class MarksReplies(ProcessorMixin):
                     raise ValueError(f"the chat template does not render message {turn} after those before it")
                 spans.append((start, len(text) if turn == len(chat) - 1 else len(render(turn + 1))))
         return spans
-
-
-def unmarked(processor: ProcessorMixin) -> ProcessorMixin:
-    """A copy as the class that `MarksReplies` was mixed into: it encodes alike, and a process that unpacks it loads no
-    model."""
-    plain = copy(processor)
-    plain.__class__ = next(kind for kind in type(processor).__mro__ if not issubclass(kind, MarksReplies))
-    return plain
 
 
 def _after_header(text: str, context: str, prompt: str) -> int | None:

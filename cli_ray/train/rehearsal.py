@@ -15,25 +15,23 @@ from cli_ray.data.encoder import Encoder
 from cli_ray.data.sample import IMAGE_MARK, Encoded, Message, Sample
 from cli_ray.errors import UserError
 
-SIDES = (2304, 1152, 768, 384, 336, 64)
-"""Sides of the image to try, pixels; the largest fills the 6 x 6 tiles of LLaVA-OneVision."""
+SIDE = 64
+"""Of the image that shows whether there is room for any, pixels."""
 
 
 def longest_batch(encoder: Encoder, config: RunConfig) -> MicroBatch:
-    """A micro-batch of `train.micro_batch_size` samples of `data.max_length` tokens, all with an image; or a pack of
-    `train.pack_tokens` with as many images as fit.
+    """A pack of `train.pack_tokens` with as many images of most tiles as fit; without packing, a micro-batch of
+    `train.micro_batch_size` samples of `data.max_length` tokens, each with such an image.
 
     Raises:
         UserError: not even a small image fits into `data.max_length`.
     """
     encoded = _largest_image(encoder)
-    if encoded is None:
-        raise UserError(f"data.max_length = {config.data.max_length} has no room for a single image: raise it")
     if config.packs:
         count, rest = divmod(config.pack_tokens, len(encoded.input_ids))
         last = _lengthened(encoded, len(encoded.input_ids) + rest)
         return pack([encoded] * (count - 1) + [last], encoder.pad_token_id, encoder.tiled)
-    longest = _lengthened(encoded, config.data.max_length)
+    longest = _lengthened(encoded, encoder.max_length)
     return collate([longest] * config.train.micro_batch_size, encoder.pad_token_id, encoder.tiled)
 
 
@@ -49,14 +47,21 @@ def _lengthened(encoded: Encoded, length: int) -> Encoded:
     )
 
 
-def _largest_image(encoder: Encoder) -> Encoded | None:
-    for side in SIDES:
-        buffer = BytesIO()
-        Image.new("RGB", (side, side)).save(buffer, "PNG")
-        messages = [Message("user", IMAGE_MARK), Message("assistant", "a")]
-        row = encoder(Sample("rehearsal", [buffer.getvalue()], messages, "rehearsal", "made up"))
-        if isinstance(row, Encoded):
-            return row
-        if row.reason != "too long":
-            raise UserError(f"the processor cannot encode a plain image and question: {row.reason}: {row.detail}")
-    return None
+def _largest_image(encoder: Encoder) -> Encoded:
+    small = _encoded(encoder, (SIDE, SIDE))
+    largest = encoder.largest_image(small)
+    return small if largest is None else _encoded(encoder, largest)
+
+
+def _encoded(encoder: Encoder, size: tuple[int, int]) -> Encoded:
+    """A sample with a black image of so many pixels in height and width."""
+    height, width = size
+    buffer = BytesIO()
+    Image.new("RGB", (width, height)).save(buffer, "PNG")
+    messages = [Message("user", IMAGE_MARK), Message("assistant", "a")]
+    row = encoder(Sample("rehearsal", [buffer.getvalue()], messages, "rehearsal", "made up"))
+    if isinstance(row, Encoded):
+        return row
+    if row.reason == "too long":
+        raise UserError(f"data.max_length = {encoder.max_length} has no room for a single image: raise it")
+    raise UserError(f"the processor cannot encode a plain image and question: {row.reason}: {row.detail}")

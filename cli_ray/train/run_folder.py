@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from cli_ray.config import InjectionConfig, RunConfig, stored_injection, stored_train
+from cli_ray.config import InjectionConfig, RunConfig, stored_data, stored_injection, stored_train
 from cli_ray.errors import UserError
 from cli_ray.storage.folder import Folder
 from cli_ray.storage.lines import Journal, json_line, now, read_journal
@@ -82,7 +82,9 @@ class RunFolder(Folder):
             UserError: see `check_config`.
         """
         if not self.exists("config.json"):
-            _write_config(self, config)
+            length = config.data.max_length or _usual_length(config.model.family)
+            data = config.data.model_copy(update={"max_length": length})
+            _write_config(self, config.model_copy(update={"data": data}))
             return False
         if changed := self.check_config(config):
             self.event("config", changed=changed)
@@ -120,13 +122,17 @@ class RunFolder(Folder):
 
 
 def as_begun(config: RunConfig, begun: RunConfig) -> RunConfig:
-    """The config with what it leaves open as the run's first start had it: the lanes and the packing.
+    """The config with what it leaves open as the run's first start had it: lanes, lengths and packing.
 
     Args:
         config: of this start.
         begun: what config.json holds.
     """
-    data = {"lanes": config.data.lanes or begun.lanes}
+    data = {
+        "lanes": config.data.lanes or begun.lanes,
+        "max_length": config.data.max_length or begun.data.max_length,
+        "shrink_images": begun.data.shrinks if config.data.shrink_images is None else config.data.shrinks,
+    }
     train = {"packing": begun.packs if config.train.packing is None else config.packs}
     sections = {"data": config.data.model_copy(update=data), "train": config.train.model_copy(update=train)}
     return config.model_copy(update=sections)
@@ -134,6 +140,14 @@ def as_begun(config: RunConfig, begun: RunConfig) -> RunConfig:
 
 def _write_config(folder: RunFolder, config: RunConfig) -> None:
     folder.write("config.json", json.dumps(config.model_dump(mode="json", exclude={"runs_dir"}), indent=2))
+
+
+def _usual_length(family: str) -> int:
+    # The families import torch, which opening a run folder does without.
+    from cli_ray.model.families import family_named
+
+    length: int = family_named(family).processor_class.usual_length
+    return length
 
 
 def load_config(folder: RunFolder) -> RunConfig:
@@ -146,7 +160,11 @@ def load_config(folder: RunFolder) -> RunConfig:
     if text is None:
         raise UserError(f"{folder.uri} is not a run folder: it has no config.json")
     values = json.loads(text)
-    then = {"injection": stored_injection(values["injection"]), "train": stored_train(values["train"])}
+    then = {
+        "injection": stored_injection(values["injection"]),
+        "data": stored_data(values["data"]),
+        "train": stored_train(values["train"]),
+    }
     return RunConfig.model_validate(values | then)
 
 

@@ -82,8 +82,8 @@ def run_lock(folder: RunFolder) -> RunLock:
 
 
 def prepare(config: RunConfig, folder: RunFolder) -> RunConfig:
-    """Config, base, indices and environment in the run folder; the config with the lanes, the models and, where it does
-    not say, the packing of the run's first start.
+    """Config, base, indices and environment in the run folder; the config with the models of the run's first start, and
+    what it leaves open as it was then.
 
     Raises:
         UserError: the folder holds another run, or the data cannot be read or changed, or the models changed.
@@ -131,14 +131,19 @@ def check_model(config: RunConfig) -> tuple[InjectionConfig, Encoder]:
         check_attention(config.evaluation.replica.attention, "evaluation.replica.attention")
     described, injection = resolve_injection(config.model, config.injection)
     positions = described.text_config.max_position_embeddings
-    if config.data.max_length > positions:
-        raise UserError(f"data.max_length = {config.data.max_length}, the language model has {positions} positions")
     encoder = Encoder(load_processor(config.model), config.data)
+    if encoder.max_length > positions:
+        raise UserError(f"data.max_length = {encoder.max_length}, the language model has {positions} positions")
+    if config.packs and config.pack_tokens < encoder.max_length:
+        raise UserError(
+            f"train.pack_tokens = {config.pack_tokens} is below data.max_length = {encoder.max_length}, that of the "
+            "family where it is not given: a sample is never cut, so raise the one or lower the other"
+        )
     window = getattr(described.text_config, "sliding_window", None)
-    if config.packs and config.model.attention == "sdpa" and window is not None and window < config.data.max_length:
+    if config.packs and config.model.attention == "sdpa" and window is not None and window < encoder.max_length:
         raise UserError(
             f"the language model has layers that see {window} tokens, which model.attention = 'sdpa' cannot do in "
-            f"packs of samples of up to data.max_length = {config.data.max_length}: take 'flash_attention_2', or set "
+            f"packs of samples of up to data.max_length = {encoder.max_length}: take 'flash_attention_2', or set "
             "train.packing = false"
         )
     longest_batch(encoder, config)

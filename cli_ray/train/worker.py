@@ -17,7 +17,6 @@ from cli_ray.errors import RunFailedError, StorageError, UserError
 from cli_ray.model.build import build_model, load_processor, quiet_loading, resolve_injection
 from cli_ray.model.configuration import layer_map
 from cli_ray.model.cost import describe, step_costs
-from cli_ray.model.processor import unmarked
 from cli_ray.text import say
 from cli_ray.train.callbacks import callbacks_of
 from cli_ray.train.checkpoint.files import Checkpoint, total_steps
@@ -93,7 +92,7 @@ def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
     lanes = last.stream["lanes"] if last else config.lanes
 
     processor = load_processor(config.model)
-    encoder = Encoder(unmarked(processor), config.data)
+    encoder = Encoder(processor, config.data)
     costs = step_costs(*resolve_injection(config.model, config.injection), config)
     cost = SampleCost.of_state(last.stream) if last else SampleCost(**costs)
 

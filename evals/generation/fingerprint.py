@@ -45,6 +45,20 @@ def config_of(model: str) -> dict[str, Any]:
     return values
 
 
+def processor_config_of(model: str) -> dict[str, Any] | None:
+    """The content of a model's processor_config.json; None if it has none.
+
+    Args:
+        model: folder or hub id.
+
+    Raises:
+        UserError: there is no such folder and no such model on the hub.
+    """
+    folder = Path(model) if Path(model).is_dir() else _of_hub(model, ["processor_config.json"])
+    path = folder / "processor_config.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
 def resolve(model: str) -> tuple[Path, str]:
     """Where a model lies on this machine, and which state of it; one on the hub is downloaded first, or found cached.
 

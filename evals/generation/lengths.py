@@ -23,11 +23,12 @@ def text_tokens(characters: int) -> int:
     return TEMPLATE_TOKENS + ceil(characters / CHARACTERS_PER_TOKEN)
 
 
-def image_tokens(config: Mapping[str, Any]) -> ImageTokens:
+def image_tokens(config: Mapping[str, Any], processor: Mapping[str, Any] | None = None) -> ImageTokens:
     """How a model counts images.
 
     Args:
         config: the content of its `config.json`.
+        processor: the content of its `processor_config.json`, which may hold an image budget; None if it has none.
 
     Raises:
         UserError: it is of none of the families that are read, or in LLaVA's original format.
@@ -40,8 +41,11 @@ def image_tokens(config: Mapping[str, Any]) -> ImageTokens:
         )
     # The families import torch, which judging and planning do without.
     from cli_ray.model.families import family_named, name_of
+    from cli_ray.tiles import Budget
 
     name = name_of(config.get("model_type"))
     if name not in FAMILIES:
         raise UserError(f"model is a {config.get('model_type')!r}; only {' and '.join(FAMILIES)} can be evaluated")
-    return family_named(name).image_counter(config)
+    settings = processor or {}
+    budget = Budget(settings.get("max_tiles"), settings.get("max_image_tokens"))
+    return family_named(name).image_counter(config, budget)

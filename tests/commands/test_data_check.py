@@ -72,6 +72,30 @@ def test_json_with_a_model(shard: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert found["supervised"] > 0
 
 
+def test_images_that_a_budget_shrinks_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two of three; their sizes are reported as they are."""
+    sizes = [(96, 96), (30, 20), (97, 65)]
+    rows = [row | {"images": [picture(0, *size)]} for row, size in zip(table_rows(3), sizes, strict=True)]
+    write_parquet(tmp_path / "x.parquet", rows)
+    words = (tmp_path / "x.parquet", "--model", "tiny", "--family", "llava_onevision", "--max-tiles", "2")
+    assert check(*words) == 0
+    text = capsys.readouterr().out
+    assert "2 of 3 images are shrunk, and take fewer tokens:" in text
+    assert "whole   min 120, 5% 120, median 120" in text
+    assert "width   min 30, 5% 30, median 96, 95% 97, max 97 pixels" in text
+    assert check(*words, "--json") == 0
+    found = json.loads(capsys.readouterr().out)["x.parquet"]
+    assert (found["full_tokens"]["min"], found["full_tokens"]["max"]) == (120, 172)
+    assert (found["shrunk_tokens"]["min"], found["shrunk_tokens"]["max"]) == (36, 44)
+
+
+def test_a_budget_that_means_nothing_is_refused(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(shard, "--max-tiles", "0") == 1
+    assert "--max-tiles: must be greater than or equal to 1" in capsys.readouterr().err
+    assert check(shard, "--max-tiles", "2", "--max-image-tokens", "99") == 1
+    assert "max_tiles = 2 and max_image_tokens = 99 are two measures of one budget" in capsys.readouterr().err
+
+
 def test_a_run_config(shard: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = f'path = "{shard}"\nname = "pictures"\n'
     held_out = f"[[validation.sources]]\n{source}"

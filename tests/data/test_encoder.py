@@ -20,7 +20,6 @@ from cli_ray.data.collate import collate, normalize
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.reading import from_table, to_table
 from cli_ray.data.sample import IGNORED, BadSample, Encoded, Message, Row, Sample
-from cli_ray.model.processor import unmarked
 from tests.data.shards import data_config, picture
 
 DATA = data_config("unused")
@@ -111,7 +110,7 @@ def test_several_images_take_one_tile_each() -> None:
 def test_too_long_is_refused_and_never_cut(processor: ProcessorMixin) -> None:
     length = len(encode(processor, sample([picture()])).input_ids)
     assert len(encode(processor, sample([picture()]), max_length=length).input_ids) == length
-    bad = refused(processor, sample([picture()]), max_length=length - 1)
+    bad = refused(processor, sample([picture()]), max_length=length - 1, shrink_images=False)
     assert (bad.id, bad.source, bad.where, bad.reason) == ("x#0", "s", "x, row 0", "too long")
     assert f"{length} tokens" in bad.detail
     assert refused(processor, sample([], "y" * 10**6), max_length=16).detail.startswith("1,000,")
@@ -155,7 +154,7 @@ def assert_same_rows(expected: Sequence[Row], found: Iterable[Row]) -> None:
 
 
 def test_a_process_that_reads_encodes_the_same_without_torch(processor: ProcessorMixin, tmp_path: Path) -> None:
-    encoder = Encoder(unmarked(processor), DATA)
+    encoder = Encoder(processor, DATA)
     assert not encoder.needs_torch
     samples = [sample([picture(i, *size) for i, size in enumerate(sizes)]) for sizes in SIZES]
     sent, returned = tmp_path / "sent", tmp_path / "returned"
@@ -164,8 +163,11 @@ def test_a_process_that_reads_encodes_the_same_without_torch(processor: Processo
     assert cloudpickle.loads(returned.read_bytes()) == to_table(list(map(Encoder(processor, DATA), samples)))
 
 
-def test_an_encoder_with_classes_of_ours_needs_torch(processor: ProcessorMixin) -> None:
-    assert Encoder(processor, DATA).needs_torch
+def test_an_encoder_with_an_image_processor_of_another_class_needs_torch(processor: ProcessorMixin) -> None:
+    other = copy.copy(processor)
+    other.image_processor = copy.copy(processor.image_processor)
+    other.image_processor.__class__ = type("Other", (type(processor.image_processor),), {})
+    assert Encoder(other, DATA).needs_torch
 
 
 def test_the_model_takes_the_batch(processor: ProcessorMixin, plain_model: PreTrainedModel) -> None:

@@ -11,6 +11,7 @@ from cli_ray.config import InjectionConfig, RunConfig
 from cli_ray.model.configuration import resolve
 from cli_ray.model.cost import Cost, SampleSize, cost, describe, step_costs, typical_sample
 from cli_ray.model.tiny import build_tiny
+from cli_ray.tiles import Budget
 from tests.model.batches import batch, cli_model, injection
 from tests.model.shapes import llava_7b, onevision
 
@@ -147,3 +148,10 @@ def test_costs_stay_what_they_are() -> None:
     """The order of a run follows from them; one that goes on has them in its state."""
     costs = {"tile": 26_053_151, "token": 1_000_000, "pair": 40, "supervised": 20_280}
     assert costs_of(llava_7b(), run_of()) == costs
+
+
+def test_the_typical_image_keeps_within_the_budget() -> None:
+    config = onevision(3584, 18944, 28, 28, 4)
+    assert typical_sample(config) == SampleSize(10, 7371)
+    assert typical_sample(config, Budget(4)) == SampleSize(5, 3699)
+    assert typical_sample(config, Budget(None, 2048)) == SampleSize(2, 1485)

@@ -19,7 +19,8 @@ from transformers import (
 )
 
 from cli_ray.model.llava import CliLlavaForConditionalGeneration
-from cli_ray.model.llava_onevision import CliLlavaOnevisionForConditionalGeneration, CliLlavaOnevisionProcessor
+from cli_ray.model.llava_onevision import CliLlavaOnevisionForConditionalGeneration
+from cli_ray.model.onevision_processor import CliLlavaOnevisionProcessor
 from tests.model.batches import batch, cli_model, injection, logits
 
 CLASSES: dict[str, Any] = {

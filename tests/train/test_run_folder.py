@@ -17,7 +17,7 @@ from cli_ray.config import (
 )
 from cli_ray.config.evaluation import CheckpointEvaluationConfig
 from cli_ray.errors import UserError
-from cli_ray.train.run_folder import RunFolder, load_config
+from cli_ray.train.run_folder import RunFolder, as_begun, load_config
 
 CONFIG = RunConfig(name="a", model=ModelConfig(checkpoint="tiny"), data=DataConfig(sources=(SourceConfig(path="x"),)))
 
@@ -93,6 +93,36 @@ def test_a_run_packs_as_it_was_begun_unless_its_config_says_otherwise(tmp_path: 
     assert claimed(None).packs
 
 
+@pytest.mark.parametrize(("family", "usual"), [("llava", 2048), ("llava_onevision", 4096)])
+def test_a_run_keeps_the_length_that_it_began_with(tmp_path: Path, family: str, usual: int) -> None:
+    """Its config holds a number even where the first start named none."""
+    folder = RunFolder(str(tmp_path / "a"))
+    unnamed = CONFIG.model_copy(update={"model": ModelConfig(checkpoint="tiny", family=family)})
+    folder.claim(unnamed)
+    assert load_config(folder).data.max_length == usual
+    stored = json.loads(folder.read("config.json") or "")
+    stored["data"]["max_length"] = 1024
+    folder.write("config.json", json.dumps(stored))
+    assert folder.claim(unnamed) is True
+    assert as_begun(unnamed, load_config(folder)).data.max_length == 1024
+
+
+def test_a_run_that_began_before_images_were_shrunk_goes_on_without(tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "a"))
+    folder.claim(CONFIG)
+    stored = json.loads(folder.read("config.json") or "")
+    for name in ("shrink_images", "max_tiles", "max_image_tokens"):
+        del stored["data"][name]
+    folder.write("config.json", json.dumps(stored))
+    then = load_config(folder).data
+    assert (then.shrink_images, then.max_tiles, then.max_image_tokens) == (False, None, None)
+    assert folder.claim(CONFIG) is True
+    assert not as_begun(CONFIG, load_config(folder)).data.shrinks
+    shrinking = CONFIG.model_copy(update={"data": CONFIG.data.model_copy(update={"shrink_images": True})})
+    with pytest.raises(UserError, match=r"data\.shrink_images: False there, True now"):
+        folder.claim(shrinking)
+
+
 def test_a_run_goes_on_with_the_layers_that_it_was_trained_with(tmp_path: Path) -> None:
     folder = RunFolder(str(tmp_path / "a"))
     layers = InjectionConfig(vision_layers=Layers(layers=(2, 3)), decoder_layers=Layers(layers=(0,)))
@@ -111,7 +141,9 @@ def test_a_folder_belongs_to_one_config(tmp_path: Path) -> None:
     other = CONFIG.model_copy(update={"seed": 7, "data": CONFIG.data.model_copy(update={"max_length": 99})})
     with pytest.raises(UserError, match=r"data\.max_length: 2048 there, 99 now\n  seed: 0 there, 7 now"):
         folder.claim(other)
-    assert load_config(folder) == CONFIG
+    assert load_config(folder) == CONFIG.model_copy(
+        update={"data": CONFIG.data.model_copy(update={"max_length": 2048})}
+    )
 
 
 def test_a_run_goes_on_in_another_place(tmp_path: Path) -> None:

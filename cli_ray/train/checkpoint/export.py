@@ -54,7 +54,9 @@ def export(run: str, output: Path, step: int | None, *, best: bool, keep_lora: b
     elif config.lora.rank:
         merge_lora(model)
     model.save_pretrained(partial)
-    load_processor(base).save_pretrained(partial)
+    processor = load_processor(base)
+    processor.limit_images(config.data)
+    processor.save_pretrained(partial)
     has_adapter = bool(config.lora.rank and keep_lora)
     (partial / CARD).write_text(model_card(folder, config, base, checkpoint, has_adapter=has_adapter))
     readable_as_others(partial)

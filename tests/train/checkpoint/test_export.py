@@ -41,6 +41,8 @@ def test_an_exported_model_is_the_trained_one(case: Case, tmp_path: Path) -> Non
     export(str(tmp_path / "run"), tmp_path / "model", None, best=False, keep_lora=False)
     model = AutoModelForImageTextToText.from_pretrained(tmp_path / "model")
     assert loss_of(model, tmp_path / "model", case) == pytest.approx(trained, rel=1e-5)
+    processor = AutoProcessor.from_pretrained(tmp_path / "model")
+    assert getattr(processor, "max_image_tokens", None) == (512 if case.family == "llava_onevision" else None)
     own = tmp_path / "mine"
     own.touch()
     assert {path.stat().st_mode for path in (tmp_path / "model").rglob("*") if path.is_file()} == {own.stat().st_mode}
