@@ -1,7 +1,10 @@
 """Packs train what micro-batches train: the same losses, gradients, norms and weights, to rounding."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import torch
@@ -12,53 +15,70 @@ from tests.train.resizing import traces
 from tests.train.scenario import Case
 
 STEPS = 3
-ONE = Case(opened=True, micro_batch=2, max_length=96, zero_stage=0)
+PLAIN = Case(opened=True, micro_batch=2, max_length=96, zero_stage=0)
 """A pack holds two samples with an image, or four without."""
 KINDS = {
-    "llava": ONE,
-    "onevision": replace(ONE, family="llava_onevision", max_length=192),
-    "lora": replace(ONE, lora=True),
-    "checkpointing": replace(ONE, checkpointing=True),
-    "holes": replace(ONE, bad=(0, 5, 6)),
-    "rank without samples": replace(ONE, bad=(4, 5, 6, 7)),
+    "llava": PLAIN,
+    "onevision": replace(PLAIN, family="llava_onevision", max_length=192),
+    "lora": replace(PLAIN, lora=True),
+    "checkpointing": replace(PLAIN, checkpointing=True),
+    "holes": replace(PLAIN, bad=(0, 5, 6)),
+    "rank without samples": replace(PLAIN, bad=(4, 5, 6, 7)),
 }
 """In step 1 the second half of the samples, which is rank 1's share of two, has no images."""
-STAGES = {kind: (0, 1, 2, 3) if kind == "llava" else (2,) for kind in KINDS} | {"checkpointing": (3,)}
-PACKED = {
-    f"{kind}, zero {stage}": replace(KINDS[kind], packing=True, zero_stage=stage)
-    for kind, stages in STAGES.items()
-    for stage in stages
-}
-ALONE = {name: case for name, case in PACKED.items() if "llava" in name}
+FAST = [("llava", 3), ("onevision", 2), ("rank without samples", 2)]
+SLOW = [("llava", 0), ("llava", 1), ("llava", 2), ("lora", 2), ("checkpointing", 3), ("holes", 2)]
+"""Kind and ZeRO stage."""
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], Kept]:
-    """What micro-batches give on one rank, and packs on one and two, by name and number of ranks."""
-    found: dict[tuple[str, int], Kept] = {}
-    for ranks, cases in ((1, KINDS | ALONE), (2, PACKED)):
-        folder = tmp_path_factory.mktemp("steps")
-        on_ranks(ranks, keep_steps, cases, str(folder), STEPS)
-        found |= {(name, ranks): torch.load(Path(folder, f"{name}.pt")) for name in cases}
-    return found
+@cache
+def plain(kinds: tuple[str, ...]) -> dict[str, Kept]:
+    """What micro-batches give on one rank without ZeRO."""
+    return _kept(1, {kind: KINDS[kind] for kind in kinds})
 
 
-@pytest.mark.parametrize(("name", "ranks"), [(name, 1) for name in ALONE] + [(name, 2) for name in PACKED])
-def test_packs_train_what_micro_batches_train(kept: dict[tuple[str, int], Kept], name: str, ranks: int) -> None:
-    packed, plain = kept[name, ranks], kept[name.split(", zero")[0], 1]
-    assert packed["ids"] == plain["ids"]
-    assert packed["losses"][0] == pytest.approx(plain["losses"][0], rel=1e-6)
-    assert packed["norms"][0] == pytest.approx(plain["norms"][0], rel=1e-6)
-    whole, worst = difference(packed["gradients"], plain["gradients"])
+@cache
+def packed(ranks: int, cases: tuple[tuple[str, int], ...]) -> dict[tuple[str, int], Kept]:
+    """What packs give."""
+    named = {str(case): replace(KINDS[case[0]], packing=True, zero_stage=case[1]) for case in cases}
+    return dict(zip(cases, _kept(ranks, named).values(), strict=True))
+
+
+def _kept(ranks: int, cases: dict[str, Case]) -> dict[str, Kept]:
+    with TemporaryDirectory() as folder:
+        on_ranks(ranks, keep_steps, cases, folder, STEPS)
+        return {name: torch.load(Path(folder, f"{name}.pt")) for name in cases}
+
+
+def compare(case: tuple[str, int], ranks: int, cases: Sequence[tuple[str, int]]) -> None:
+    """Of several cases, which are trained together, the packs of one with its micro-batches."""
+    found = packed(ranks, tuple(cases))[case]
+    expected = plain(tuple(dict.fromkeys(kind for kind, _ in cases)))[case[0]]
+    assert found["ids"] == expected["ids"]
+    assert found["losses"][0] == pytest.approx(expected["losses"][0], rel=1e-6)
+    assert found["norms"][0] == pytest.approx(expected["norms"][0], rel=1e-6)
+    whole, worst = difference(found["gradients"], expected["gradients"])
     assert whole < 1e-6
     assert worst < 1e-5
-    assert packed["losses"] == pytest.approx(plain["losses"], rel=1e-5)
-    assert packed["norms"] == pytest.approx(plain["norms"], rel=1e-4)
-    assert difference(packed["weights"], plain["weights"])[0] < 1e-5
+    assert found["losses"] == pytest.approx(expected["losses"], rel=1e-5)
+    assert found["norms"] == pytest.approx(expected["norms"], rel=1e-4)
+    assert difference(found["weights"], expected["weights"])[0] < 1e-5
+
+
+@pytest.mark.parametrize("case", FAST, ids=str)
+def test_packs_of_two_ranks_train_what_micro_batches_of_one_train(case: tuple[str, int]) -> None:
+    compare(case, 2, FAST)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", SLOW, ids=str)
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_packs_train_what_micro_batches_train(case: tuple[str, int], ranks: int) -> None:
+    compare(case, ranks, SLOW)
 
 
 @pytest.mark.slow
 def test_a_packed_run_that_goes_on_has_the_same_losses_to_the_bit(tmp_path: Path) -> None:
-    cases = {"run": replace(ONE, packing=True, zero_stage=2, lora=True, dropout=0.3)}
+    cases = {"run": replace(PLAIN, packing=True, zero_stage=2, lora=True, dropout=0.3)}
     whole = traces(cases, (2,), tmp_path / "whole")["run"].losses
     assert traces(cases, (2, 2), tmp_path / "cut")["run"].losses == whole
