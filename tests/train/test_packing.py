@@ -5,14 +5,17 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from cli_ray.errors import UserError
+from cli_ray.train import trainer
 from tests.train.packed import Kept, difference, keep_steps
 from tests.train.ranks import on_ranks
 from tests.train.resizing import traces
-from tests.train.scenario import Case
+from tests.train.scenario import Case, config_of
 
 STEPS = 3
 PLAIN = Case(opened=True, micro_batch=2, max_length=96, zero_stage=0)
@@ -82,3 +85,13 @@ def test_a_packed_run_that_goes_on_has_the_same_losses_to_the_bit(tmp_path: Path
     cases = {"run": replace(PLAIN, packing=True, zero_stage=2, lora=True, dropout=0.3)}
     whole = traces(cases, (2,), tmp_path / "whole")["run"].losses
     assert traces(cases, (2, 2), tmp_path / "cut")["run"].losses == whole
+
+
+def test_layers_that_cannot_see_a_whole_sample_of_a_pack_are_refused_by_the_driver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = SimpleNamespace(max_position_embeddings=4096, sliding_window=64)
+    monkeypatch.setattr(trainer, "resolve_injection", lambda *_: (SimpleNamespace(text_config=text), None))
+    with pytest.raises(UserError, match=r"see 64 tokens, .* data\.max_length = 96: .* set train\.packing = false"):
+        trainer.check_model(config_of(replace(PLAIN, packing=True)))
+    trainer.check_model(config_of(PLAIN))
