@@ -270,5 +270,5 @@ class Engine:
 
 
 def dropout_seed(seed: int, step: int, place: tuple[int, int]) -> int:
-    """Seed of what dropout draws in the forward pass of a micro-batch."""
+    """Seed of what dropout draws in the forward pass at a place, see `MicroBatch`."""
     return int(np.random.SeedSequence((seed, step, *place)).generate_state(1, np.uint64)[0])
