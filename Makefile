@@ -31,6 +31,7 @@ perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.agf
 	$(BIN)/python -m tests.perf.injection
 	$(BIN)/python -m tests.perf.packing
+	$(BIN)/python -m tests.perf.packed_run
 	$(BIN)/python -m tests.perf.pool simulate
 	$(BIN)/python -m tests.perf.generation
 	$(BIN)/python -m tests.perf.generation --injected

@@ -263,12 +263,12 @@ class Engine:
     def gather(self, values: Tensor) -> Tensor:
         """A few numbers of each rank, [K] -> fp64 [R, K] on the CPU; as many on each."""
         own_K = values.to(self.device, torch.float64)
-        all_F = own_K.new_empty(dist.get_world_size() * len(own_K))  # flat, as gloo wants it
+        ranks = [torch.empty_like(own_K) for _ in range(dist.get_world_size())]
         with self.clock:
-            dist.all_gather_into_tensor(all_F, own_K)
-        return all_F.view(-1, len(own_K)).cpu()
+            dist.all_gather(ranks, own_K)
+        return torch.stack(ranks).cpu()
 
 
 def dropout_seed(seed: int, step: int, place: tuple[int, int]) -> int:
-    """Seed of what dropout draws in the forward pass of a micro-batch."""
+    """Seed of what dropout draws in the forward pass at a place, see `MicroBatch`."""
     return int(np.random.SeedSequence((seed, step, *place)).generate_state(1, np.uint64)[0])

@@ -124,7 +124,7 @@ def check_model(config: RunConfig) -> tuple[InjectionConfig, Encoder]:
 
     Raises:
         UserError: layers or attention kernels that do not exist, more tokens than positions, a chat template that
-            cannot be used, no room for an image, a processor that does not fit its model.
+            cannot be used, no room for an image, a processor that does not fit its model, kernels that cannot pack.
     """
     check_attention(config.model.attention, "model.attention")
     if config.evaluation.every:
@@ -138,6 +138,13 @@ def check_model(config: RunConfig) -> tuple[InjectionConfig, Encoder]:
         raise UserError(
             f"train.pack_tokens = {config.pack_tokens} is below data.max_length = {encoder.max_length}, that of the "
             "family where it is not given: a sample is never cut, so raise the one or lower the other"
+        )
+    window = getattr(described.text_config, "sliding_window", None)
+    if config.packs and config.model.attention == "sdpa" and window is not None and window < encoder.max_length:
+        raise UserError(
+            f"the language model has layers that see {window} tokens, which model.attention = 'sdpa' cannot do in "
+            f"packs of samples of up to data.max_length = {encoder.max_length}: take 'flash_attention_2', or set "
+            "train.packing = false"
         )
     longest_batch(encoder, config)
     return injection, encoder

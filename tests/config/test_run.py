@@ -53,6 +53,8 @@ def test_shipped_configs_are_all_there() -> None:
          r"needs GPUs, but cluster\.gpus_per_worker = 0"),
         ({"train": {"global_batch_size": 10}}, r"train\.global_batch_size = 10 must be a multiple of .* = 1 x 4 = 4"),
         ({"train": {"global_batch_size": 8, "zero_stage": 0}}, r"train: zero_stage = 0 .* set zero_stage = 1"),
+        ({"train": {"pack_tokens": 2000}, "data": {"sources": [{"path": "a"}], "max_length": 2048}},
+         r"train\.pack_tokens = 2000 is below data\.max_length = 2048"),
         ({"train": {"profile": {"steps": [12, 10]}}}, r"train\.profile: steps = \[12, 10\]: give the first step and"),
         ({"train": {"profile": {"steps": [0, 2]}}}, r"train\.profile: steps = \[0, 2\]: steps are counted from 1"),
         ({"train": {"profile": {"steps": [1, 21]}}}, r"\[1, 21\] are 21 steps: .* give at most 20"),

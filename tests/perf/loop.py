@@ -20,8 +20,9 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 
-from cli_ray.data.collate import MicroBatch, collate, normalize
+from cli_ray.data.collate import MicroBatch, normalize
 from cli_ray.data.sample import IGNORED, Message, Sample
+from cli_ray.data.share import Cut, Share
 from cli_ray.train.callbacks import callbacks_of
 from cli_ray.train.callbacks.pauser import Pauser
 from cli_ray.train.health.heartbeat import Heartbeat, Pulse
@@ -37,15 +38,12 @@ WARM_UP = 3
 REPLY = "A long reply, so that a step takes some 300 ms. " * 5
 
 
-def long_batches(run: ScenarioRun) -> list[MicroBatch]:
-    """Those of a scenario with longer replies."""
+def long_share(run: ScenarioRun) -> Share:
+    """That of a scenario with longer replies."""
     rows = [run.encoder(_longer(sample)) for sample in scenario.samples(0)]
-    size = CASE.micro_batch
-    encoder = run.encoder
-    return [
-        collate(rows[i : i + size], encoder.pad_token_id, encoder.tiled, (0, i // size))
-        for i in range(0, len(rows), size)
-    ]
+    size, encoder = CASE.micro_batch, run.encoder
+    cuts = [Cut(rows[i : i + size], (0, i // size)) for i in range(0, len(rows), size)]
+    return Share(cuts, encoder.pad_token_id, encoder.tiled)
 
 
 def _longer(sample: Sample) -> Sample:
@@ -56,30 +54,32 @@ def _longer(sample: Sample) -> Sample:
 def bare_step(run: ScenarioRun, batches: Sequence[MicroBatch]) -> None:
     """As one writes it: forward, backward and step of DeepSpeed for each micro-batch."""
     engine, images = run.engine.deepspeed, run.engine.image_processor
-    for batch in batches:
+    for number, batch in enumerate(batches, start=1):
+        engine.set_gradient_accumulation_boundary(number == len(batches))
         pixels = normalize(batch.inputs["pixel_values"], images.image_mean, images.image_std, torch.float32)
         keep_BT = F.pad(batch.labels[:, 1:] != IGNORED, (0, 1))
         inputs = {**batch.inputs, "pixel_values": pixels, "turn_ids": batch.turn_ids}
         logits = engine(**inputs, logits_to_keep=keep_BT, use_cache=False).logits
-        engine.backward(F.cross_entropy(logits.float(), batch.labels[:, 1:][keep_BT[:, :-1]]))
+        loss = F.cross_entropy(logits.float(), batch.labels[:, 1:][keep_BT[:, :-1]]) / len(batches)
+        engine.backward(loss)
         engine.step()
 
 
 class Turns:
     """A stream of the same batches, which takes a bare step before each step of the loop and times both."""
 
-    def __init__(self, bare: ScenarioRun, batches: list[MicroBatch]) -> None:
-        self.bare, self.batches = bare, batches
+    def __init__(self, bare: ScenarioRun, share: Share) -> None:
+        self.bare, self.share, self.batches = bare, share, list(share.micro_batches())
         self.times: list[list[tuple[float, float]]] = []
         """Of each step: wall and CPU seconds before the bare one, between both, and after the loop's."""
         self.epoch, self.epoch_step, self.steps_per_epoch = 0, 0, 10**6
 
-    def __iter__(self) -> Iterator[list[MicroBatch]]:
+    def __iter__(self) -> Iterator[Share]:
         while True:
             times = [_now()]
             bare_step(self.bare, self.batches)
             times.append(_now())
-            yield self.batches
+            yield self.share
             self.times.append([*times, _now()])
 
     def awaited(self) -> str:
@@ -98,16 +98,14 @@ def _now() -> tuple[float, float]:
 def measure(steps: int) -> dict[str, list[list[tuple[float, float]]]]:
     """The times of each step, see `Turns`, for each way to run the loop."""
     bare, own = ScenarioRun(CASE), ScenarioRun(CASE)
-    batches = long_batches(own)
-    return {
-        name: _take_turns(bare, own, batches, steps, log) for name, log in (("loop", False), ("loop and log", True))
-    }
+    share = long_share(own)
+    return {name: _take_turns(bare, own, share, steps, log) for name, log in (("loop", False), ("loop and log", True))}
 
 
 def _take_turns(
-    bare: ScenarioRun, own: ScenarioRun, batches: list[MicroBatch], steps: int, log: bool
+    bare: ScenarioRun, own: ScenarioRun, share: Share, steps: int, log: bool
 ) -> list[list[tuple[float, float]]]:
-    turns, config = Turns(bare, batches), own.config
+    turns, config = Turns(bare, share), own.config
     heartbeat = Heartbeat(0, "node", Pulse().beat, lambda reason: None)
     callbacks: list[Callback] = [one for one in callbacks_of(config, None, 0) if not isinstance(one, Pauser)]
     if log:

@@ -141,7 +141,7 @@ class Units(Dataset[list[Any]]):
 
 def by_the_encoder(data: Data, task: Task) -> list[MicroBatch]:
     """As the stream makes them, cut without a window."""
-    rows = list(run(task, data.index.sources, data.encoder))
+    rows = [row for row in run(task, data.index.sources, data.encoder) if isinstance(row, Encoded)]
     groups = [rows[i : i + MICRO_BATCH] for i in range(0, len(rows), MICRO_BATCH)]
     return [collate(group, data.encoder.pad_token_id, data.encoder.tiled) for group in groups]
 
@@ -191,7 +191,7 @@ def resize(image: Image.Image, data: Data) -> None:
 
 def by_the_stream(data: Data) -> int:
     """An epoch."""
-    return sum(len(batch.ids) for batches in data.stream().iterate(0) for batch in batches)
+    return sum(len(batch.ids) for share in data.stream().iterate(0) for batch in share.micro_batches())
 
 
 def by_a_loader(loader: "DataLoader[list[Any]]") -> int:

@@ -77,6 +77,23 @@ def test_a_run_keeps_the_rule_of_gates_that_it_began_with(tmp_path: Path) -> Non
         folder.claim(CONFIG)
 
 
+def test_a_run_packs_as_it_was_begun_unless_its_config_says_otherwise(tmp_path: Path) -> None:
+    def claimed(packing: bool | None) -> RunConfig:
+        folder.claim(CONFIG.model_copy(update={"train": TrainConfig(packing=packing)}))
+        return load_config(folder)
+
+    folder = RunFolder(str(tmp_path / "a"))
+    assert claimed(None).packs
+    stored = json.loads(folder.read("config.json") or "")
+    stored["train"].pop("packing")
+    folder.write("config.json", json.dumps(stored))
+    assert not claimed(None).packs
+    assert not folder.exists("events.jsonl")
+    assert claimed(True).packs
+    assert folder.events()[0]["changed"] == ["train.packing: False there, True now"]
+    assert claimed(None).packs
+
+
 @pytest.mark.parametrize(("family", "usual"), [("llava", 2048), ("llava_onevision", 4096)])
 def test_a_run_keeps_the_length_that_it_began_with(tmp_path: Path, family: str, usual: int) -> None:
     """Its config holds a number even where the first start named none."""

@@ -54,7 +54,8 @@ def test_metrics_say_what_a_run_did(trained_run: Path) -> None:
     assert [line["real_tokens/min"] + line["real_tokens/max"] for line in lines] == [
         after - before for before, after in pairwise(tokens)
     ]
-    assert all(0 <= line["padding_share"] < 1 and line["packs"] == 4 and line["TFLOP/s"] > 0 for line in lines)
+    assert all(line["padding_share"] == 0 and line["TFLOP/s"] > 0 for line in lines)
+    assert all(line["packs"] % 2 == 0 for line in lines)  # as many on each rank
     assert torch.tensor(lines[0]["gate_max"]).shape == (2, 3)
     assert torch.tensor(lines[0]["gate_max"]).eq(0).all()
     assert torch.tensor(lines[-1]["gate_max"]).gt(0).all()

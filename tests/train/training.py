@@ -38,7 +38,14 @@ def config_of(shards: Path, runs: Path, **changes: Any) -> RunConfig:
             "max_samples": 8,
         },
         "optim": dict.fromkeys(("vision_tower", "projector", "amp", "agf", "llm"), rate),
-        "train": {"global_batch_size": 8, "micro_batch_size": 2, "epochs": 2, "max_steps": STEPS, "precision": "fp32"},
+        "train": {
+            "global_batch_size": 8,
+            "micro_batch_size": 2,
+            "epochs": 2,
+            "max_steps": STEPS,
+            "precision": "fp32",
+            "pack_tokens": 256,
+        },
         "checkpoint": {"every": 3, "keep_last": 2, "keep_best": 1},
         "cluster": {"num_workers": 2, "gpus_per_worker": 0, "max_failures": 0},
     }
