@@ -43,6 +43,11 @@ class FamilyProcessor(ProcessorMixin):
         """What keeps a sample's only image within the budget; None where all images take the same."""
         return None
 
+    def process_images(self, images: Any, **kwargs: Any) -> tuple[Any, list[str]]:
+        """What the model is given of images, within the budget, and for each the text that stands for it."""
+        processed: tuple[Any, list[str]] = self._process_images(images, **kwargs)
+        return processed
+
     def plain(self) -> ProcessorMixin:
         """A copy as the class that this one was mixed into: it encodes alike but for the budget, and a process that
         unpacks it loads no model."""

@@ -52,13 +52,14 @@ def inputs_of(processor: ProcessorMixin, items: Sequence[PreparedItem]) -> Model
     texts = [item.text for item in items]
     processor.validate_inputs(images=[item.images for item in shown] or None, text=texts)
     distinct = {item.entry.image_hash: item.images for item in shown}
-    pixels = processor.image_processor([*distinct.values()], return_tensors="pt") if distinct else None
+    pixels, marks = None, list[str]()
+    if distinct:
+        pixels, marks = processor.process_images([*distinct.values()], return_tensors="pt")
     first = dict(zip(distinct, accumulate(map(len, distinct.values()), initial=0), strict=False))
     order = [
         [first[item.entry.image_hash] + index for index in range(len(item.images))] if item.images else []
         for item in items
     ]
-    marks = [processor.replace_image_token(pixels, index) for index in range(sum(map(len, distinct.values())))]
     texts, _ = processor.get_text_with_replacements(texts, [marks[index] for images in order for index in images])
     tokens = processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
     return ModelInputs(tokens, pixels, order)

@@ -17,6 +17,7 @@ from cli_ray.model.configuration import resolve
 from cli_ray.model.cost import step_costs
 from cli_ray.model.families import family_of
 from cli_ray.model.llava_onevision import GRID, pinpoints
+from cli_ray.tiles import UNLIMITED
 from tests.model.shapes import llava_7b, onevision
 from tests.shared import SHARED
 
@@ -74,7 +75,7 @@ def image_sizes() -> list[tuple[int, int]]:
 def pool(setting: Setting, seed: int = 0) -> list[Encoded]:
     """Samples, those left out that would be quarantined for their length."""
     draw, config = np.random.default_rng(seed), setting.config
-    count = family_of(config).image_counter(config.to_dict())
+    count = family_of(config).image_counter(config.to_dict(), UNLIMITED)
     sizes = image_sizes()
     texts = np.clip(draw.lognormal(np.log(150), 0.9, POOL).astype(int), 8, setting.max_length)
     shown, chosen = draw.random(POOL) >= 0.1, draw.integers(len(sizes), size=POOL)
