@@ -31,6 +31,7 @@ from cli_ray.evals.items.survey import listing
 from cli_ray.evals.score import score
 from cli_ray.model.build import build_model, load_processor, resolve_injection
 from cli_ray.model.cost import typical_sample
+from cli_ray.model.flops import Work
 from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.train.callbacks import callbacks_of
 from cli_ray.train.engine import StepResult
@@ -78,9 +79,15 @@ def loop_of(callbacks: list[Callback], folder: Path, total_steps: int) -> TrainL
     engine = SimpleNamespace(
         config=CONFIG,
         layers=((), ()),
-        deepspeed=SimpleNamespace(optimizer=optimizer),
+        device=torch.device("cpu"),
+        flops=Work(),
+        clock=SimpleNamespace(reset=lambda: None, read_ms=lambda: 0.0),
+        deepspeed=SimpleNamespace(
+            optimizer=optimizer, module=SimpleNamespace(config=SimpleNamespace(image_token_id=3))
+        ),
         train_step=train_step,
         all_reduce=lambda values, *_: values,
+        gather=lambda values: values.unsqueeze(0),
     )
     return TrainLoop(
         config=CONFIG,
