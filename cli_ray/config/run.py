@@ -16,9 +16,6 @@ from cli_ray.config.injection import InjectionConfig
 from cli_ray.config.model import FLASH, LoraConfig, ModelConfig, refuse_flash
 from cli_ray.config.train import CheckpointConfig, ClusterConfig, LogConfig, OptimConfig, TrainConfig, ValidationConfig
 
-PACK_TOKENS = 4096
-"""Tokens of a pack where no sample may be longer."""
-
 
 class RunConfig(Section):
     """A training run."""
@@ -53,8 +50,9 @@ class RunConfig(Section):
 
     @property
     def pack_tokens(self) -> int:
-        """Tokens of a pack at most."""
-        return self.train.pack_tokens or max(self.data.max_length or 0, PACK_TOKENS)
+        """Tokens of a pack at most; without `train.pack_tokens` those of the longest micro-batch, which needs
+        `data.max_length`."""
+        return self.train.pack_tokens or self.train.micro_batch_size * (self.data.max_length or 0)
 
     @property
     def validation_data(self) -> DataConfig:
@@ -92,7 +90,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _longest_sample_fits_a_pack(self) -> Self:
-        if self.data.max_length and self.pack_tokens < self.data.max_length:
+        if self.pack_tokens < (self.data.max_length or 0):
             raise ValueError(
                 f"train.pack_tokens = {self.train.pack_tokens} is below data.max_length = {self.data.max_length}: a "
                 "sample is never cut, so raise the one or lower the other"

@@ -59,7 +59,7 @@ class TrainConfig(Section):
     runs pack. What dropout draws then depends on the number of workers."""
     pack_tokens: int | None = Field(default=None, ge=16)
     """Tokens of a packed row at most, and so what a forward pass takes of a GPU's memory; at least data.max_length.
-    When not given, 4,096, or data.max_length where that is more."""
+    When not given, as many as the longest micro-batch has: micro_batch_size x data.max_length."""
     epochs: float = Field(default=1.0, gt=0)
     """Passes over the data."""
     max_steps: int | None = Field(default=None, ge=1)

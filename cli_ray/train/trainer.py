@@ -134,6 +134,8 @@ def check_model(config: RunConfig) -> tuple[InjectionConfig, Encoder]:
     encoder = Encoder(load_processor(config.model), config.data)
     if encoder.max_length > positions:
         raise UserError(f"data.max_length = {encoder.max_length}, the language model has {positions} positions")
+    # Where it is not given it is the family's.
+    config = config.model_copy(update={"data": config.data.model_copy(update={"max_length": encoder.max_length})})
     if config.packs and config.pack_tokens < encoder.max_length:
         raise UserError(
             f"train.pack_tokens = {config.pack_tokens} is below data.max_length = {encoder.max_length}, that of the "
