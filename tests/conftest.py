@@ -19,6 +19,8 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
     "RAY_AUTH_MODE": "disabled",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.3",
+    # As others of the machine, beside which Ray would otherwise get what they leave.
+    "RAY_worker_niceness": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "TOKENIZERS_PARALLELISM": "false",
     "WANDB_MODE": "offline",

@@ -122,6 +122,7 @@ def test_the_wheel_of_an_sdist_is_that_of_the_checkout(checkout: Path, wheel: Pa
         assert sorted(one.namelist()) == sorted(other.namelist())
 
 
+@pytest.mark.slow
 def test_another_package_called_evals_takes_nothing_from_the_wheel(installed: Path, elsewhere: Path) -> None:
     count, *files = run(installed, elsewhere, "-c", IMPORT).splitlines()[-1].split(maxsplit=1)
     assert int(count) > 100

@@ -102,6 +102,7 @@ def test_unused_vision_blocks_are_frozen(family: str) -> None:
     assert all(name.startswith(tuple(f"{tower}.{part}." for part in unused)) for name in frozen)
 
 
+@pytest.mark.slow
 def test_compiled_text_model_is_one_graph(family: str, processor: ProcessorMixin) -> None:
     model = cli_model(family)
     inputs = batch(processor, [1, 2])

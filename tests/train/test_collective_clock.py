@@ -66,6 +66,7 @@ def two_ranks() -> dict[int, tuple[list[float], list[float]]]:
     return dict(zip(STAGES, first, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_rank_with_less_to_do_waits_for_the_other(
     stage: int, two_ranks: dict[int, tuple[list[float], list[float]]]

@@ -53,6 +53,7 @@ def _weights(model: ModelConfig, stage: int) -> dict[str, str]:
     return hashes
 
 
+@pytest.mark.slow
 def test_zero_3_draws_the_weights_of_the_other_stages(models: list[dict[str, Any]]) -> None:
     [whole_models] = on_ranks(1, weights, models, 2)
     for rank in on_ranks(2, weights, models, 3):

@@ -47,6 +47,7 @@ def test_a_trace_has_the_forward_and_backward_passes_of_its_steps(tmp_path: Path
         assert {"aten::addmm", "aten::convolution", "AddmmBackward0", "ConvolutionBackward0"} <= within
 
 
+@pytest.mark.slow
 def test_steps_that_are_done_again_are_traced_again(tmp_path: Path) -> None:
     on_ranks(1, trace, str(tmp_path), [[1, 2], [2, 3, 4]])
     assert sorted(path.name for path in (tmp_path / "profile").iterdir()) == ["steps-2-2", "steps-2-3"]

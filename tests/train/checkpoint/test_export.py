@@ -33,8 +33,12 @@ def loss_of(model: torch.nn.Module, folder: Path, case: Case) -> float:
 
 @pytest.mark.parametrize(
     "case",
-    [Case(zero_stage=0), Case(zero_stage=3), Case(zero_stage=2, lora=True), Case(family="llava_onevision")],
-    ids=["zero 0", "zero 3", "zero 2, lora merged", "zero 2, onevision"],
+    [
+        pytest.param(Case(zero_stage=0), id="zero 0"),
+        pytest.param(Case(zero_stage=3), id="zero 3", marks=pytest.mark.slow),
+        pytest.param(Case(zero_stage=2, lora=True), id="zero 2, lora merged", marks=pytest.mark.slow),
+        pytest.param(Case(family="llava_onevision"), id="zero 2, onevision"),
+    ],
 )
 def test_an_exported_model_is_the_trained_one(case: Case, tmp_path: Path) -> None:
     trained = on_ranks(2, train_and_save, case, str(tmp_path / "run"))[0]

@@ -131,6 +131,7 @@ def load_damaged(run: str) -> str:
     return str(caught.value)
 
 
+@pytest.mark.slow
 def test_damaged_shards_are_an_error_on_every_rank_and_leave_nothing(tmp_path: Path) -> None:
     saved = shards(tmp_path)
     (tmp_path / "universal-of-a-killed-process/converted/zero").mkdir(parents=True)
