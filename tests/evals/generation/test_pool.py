@@ -40,6 +40,7 @@ def by_name(records: Sequence[ReplyRecord]) -> dict[str, ReplyRecord]:
     return {record.sample_id: record for record in records}
 
 
+@pytest.mark.slow
 def test_each_item_is_answered_once(location: Location) -> None:
     records, states = echoed(location)
     assert {record.reply for record in by_name(records).values()} == {str(number) for number in range(24)}
@@ -56,6 +57,7 @@ def test_a_poisonous_item_is_an_error_and_the_others_are_answered(location: Loca
     assert found["poison"].error.startswith("its replica died: ActorDiedError")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_read_is_tried_again_and_costs_no_replica(location: Location) -> None:
     records, states = echoed(location, {9: "unreadable"})
     failed = [record for record in by_name(records).values() if record.finish == "error"]
@@ -63,6 +65,7 @@ def test_what_cannot_be_read_is_tried_again_and_costs_no_replica(location: Locat
     assert max(state.lost for state in states) == 0
 
 
+@pytest.mark.slow
 def test_a_run_in_which_nothing_succeeds_ends(location: Location, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "FRUITLESS", 2)
     with pytest.raises(RunFailedError, match=r"\d+ batches failed one after the other.*the disk is away"):
@@ -89,6 +92,7 @@ def test_replicas_that_fall_together_while_they_load_are_one_failure(location: L
     assert len(list(tmp_path.iterdir())) > 4
 
 
+@pytest.mark.slow
 def test_a_cluster_without_room_is_reported_at_once(location: Location) -> None:
     replica = ReplicaConfig(gpus=3, cpus=1)
     with pytest.raises(UserError, match=r"replica\.gpus = 3 and replica\.cpus = 1; .* 0 GPUs and 2 CPUs"):
@@ -111,6 +115,7 @@ def test_a_node_of_four_gpus_holds(gpus: float, cpus: float, held: int, monkeypa
     assert capacity(ReplicaConfig(gpus=gpus, cpus=cpus)) == held
 
 
+@pytest.mark.slow
 def test_it_leads_out_of_the_placement_group_of_its_caller(location: Location) -> None:
     group = placement_group([{"CPU": 1}])
     strategy = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)

@@ -17,7 +17,7 @@ from cli_ray.evals.records import ReplyRecord
 from tests.evals.generation.charts import job_of, row, write_rows
 from tests.evals.generation.echo import TWO, Echo, queue_of
 
-pytestmark = pytest.mark.usefixtures("cluster")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cluster")]
 NONE = PoolState(0, 0, 0)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 import torch
 import torch.distributed as dist
 
@@ -110,6 +111,7 @@ def steps_of(run: Path) -> list[int]:
     return [checkpoint.progress.step for checkpoint in complete_checkpoints(RunFolder(str(run)))]
 
 
+@pytest.mark.slow
 def test_training_outlives_storage_that_fails_and_loses_no_row_of_the_record(tmp_path: Path) -> None:
     assert on_ranks(2, train, str(tmp_path), 0, 9, [4, 5]) == ["", ""]
     folder = RunFolder(str(tmp_path))

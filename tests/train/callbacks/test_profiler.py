@@ -37,6 +37,7 @@ def trace(run: str, starts: list[list[int]]) -> None:
         profiler.on_end(loop)
 
 
+@pytest.mark.slow
 def test_a_trace_has_the_forward_and_backward_passes_of_its_steps(tmp_path: Path) -> None:
     on_ranks(1, trace, str(tmp_path), [[1, 2, 3, 4]])
     events = events_of(tmp_path / "profile/steps-2-3/rank-0.json.gz")
