@@ -17,6 +17,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from cli_ray.model.backbone import InitializesInjection
 from cli_ray.model.context import IGNORED, PADDING, turns_of_labels
 from cli_ray.model.features import CliImageFeatures
+from cli_ray.model.loss import Head
 from cli_ray.model.rows import lay_out
 
 LATER = 2**31
@@ -113,6 +114,11 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
             nll=nll,
         )
         return output.to_tuple() if return_dict is False else output
+
+    def set_output_embeddings(self, new_embeddings: Any) -> None:
+        """As in transformers, which makes a plain linear layer when the vocabulary is resized."""
+        super().set_output_embeddings(new_embeddings)
+        self.lm_head.__class__ = Head
 
     def generate(self, inputs: Tensor | None = None, generation_config: Any = None, **kwargs: Any) -> Any:
         """As in transformers, with `turn_ids` and `keep_context` as in `forward`.

@@ -124,3 +124,13 @@ def test_ranks_with_other_numbers_of_chunks_train_alike(stage: int) -> None:
     assert chunked == other
     for one, expected in zip(chunked, whole, strict=True):
         assert one == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_model_whose_vocabulary_was_resized_gives_the_loss(family: str) -> None:
+    model = cli_model(family)
+    size = model.config.text_config.vocab_size + 5
+    model.resize_token_embeddings(size, mean_resizing=False)
+    h_KD, target_K = torch.randn(3, model.config.text_config.hidden_size), torch.tensor([0, 1, size - 1])
+    with torch.no_grad():
+        found, expected = model.lm_head(h_KD, target_K), all_logits(model.lm_head, h_KD, target_K)
+    torch.testing.assert_close(found, expected)
