@@ -174,6 +174,7 @@ def test_a_judge_that_fails_scores_nothing(
     }
 
 
+@pytest.mark.slow
 def test_nothing_is_judged_without_a_judge_or_a_need(done: Path, model: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no judge is named: set --judge.model"):
         judge(str(done), JudgeConfig())

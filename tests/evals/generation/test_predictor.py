@@ -120,6 +120,7 @@ def llava(tmp_path: Path, location: Location) -> Predictor:
     return Predictor(job_of(save_model(tmp_path, "llava"), location))
 
 
+@pytest.mark.slow
 def test_replies_end_with_the_context_whatever_the_batch(llava: Predictor, location: Location) -> None:
     entries = entries_of(location)[:3]
     whole = answered(llava, batch_of(location, entries))
@@ -191,6 +192,7 @@ def test_a_batch_too_large_for_memory_is_halved_and_the_size_kept_in_mind(llava:
     assert refusing.sizes == [8, 4, 4, 4, 4]
 
 
+@pytest.mark.slow
 def test_an_item_that_always_fails_is_an_error_after_its_attempts(llava: Predictor, location: Location) -> None:
     entries = entries_of(location)[:4]
     lengths = {name: record.prompt_tokens for name, record in answered(llava, batch_of(location, entries)).items()}

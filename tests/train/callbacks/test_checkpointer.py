@@ -128,6 +128,7 @@ def test_training_outlives_storage_that_fails_and_loses_no_row_of_the_record(tmp
     assert [row["id"] for row in rows] == [f"a.tar#{step}{rank}" for step in range(1, 10) for rank in range(2)]
 
 
+@pytest.mark.slow
 def test_a_run_whose_last_checkpoint_cannot_be_written_says_so_on_every_rank(tmp_path: Path) -> None:
     first, second = on_ranks(2, train, str(tmp_path), 0, 4, [4])
     assert first == second

@@ -72,6 +72,7 @@ def test_sinks_record_what_they_are_given(name: Sink, tmp_path: Path) -> None:
         assert (run.info.run_name, run.info.status) == ("run", "FINISHED")
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_is_the_same_run_for_services(tmp_path: Path) -> None:
     for name in NAMES:
         track(name, tmp_path, 1, 2, 3)
