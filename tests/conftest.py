@@ -39,7 +39,6 @@ RAY_MODULES = {
     "test_reaper.py",
     "test_capacity.py",
     "test_spare.py",
-    "test_stream.py",
     "test_sweep.py",
     "test_trainer.py",
 }

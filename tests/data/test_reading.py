@@ -10,6 +10,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from cli_ray.data.synthetic import synthesize, write_tar
 from tests.data.nodes import read
 from tests.data.shards import data_config
+from tests.data.test_stream import Setup, names, setup, stream  # noqa: F401
 from tests.free import await_cpus
 
 
@@ -29,3 +30,20 @@ def test_a_rank_reads_on_its_own_node_while_that_has_room(cluster: None, tmp_pat
     assert node not in readers
     remove_placement_group(taken)
     await_cpus(6)  # Ray tells of them a moment later, and other tests compare with what is free
+
+
+@pytest.mark.slow
+def test_ray_data_gives_the_same(cluster: None, setup: Setup) -> None:  # noqa: F811
+    index, data, encoder = setup
+    few = index, data.model_copy(update={"window_samples": 16, "prefetch_windows": 1}), encoder
+    by_ray, here = (stream(few, world_size=2, by_ray=flag) for flag in (True, False))
+    for found, expected in zip(by_ray.iterate(0, 3), here.iterate(0, 3), strict=True):
+        assert list(map(names, found.cuts)) == list(map(names, expected.cuts))
+        assert found.bad == expected.bad
+        for batch, other in zip(found.micro_batches(), expected.micro_batches(), strict=True):
+            assert all(batch.inputs[key].equal(other.inputs[key]) for key in other.inputs | batch.inputs)
+            assert batch.labels.equal(other.labels)
+    early = by_ray.iterate(1)
+    next(early)
+    del early  # leaves windows unread
+    assert len(list(by_ray.iterate(1))) == by_ray.steps_per_epoch

@@ -235,24 +235,6 @@ def test_a_batch_that_does_not_divide_is_refused(setup: Setup) -> None:
         Stream(index, data, encoder, seed=0, lanes=2, rank=0, world_size=1, micro_batch_size=2, global_batch_size=6)
 
 
-@pytest.mark.usefixtures("cluster")
-@pytest.mark.slow
-def test_ray_data_gives_the_same(setup: Setup) -> None:
-    index, data, encoder = setup
-    few = index, data.model_copy(update={"window_samples": 16, "prefetch_windows": 1}), encoder
-    by_ray, here = (stream(few, world_size=2, by_ray=flag) for flag in (True, False))
-    for found, expected in zip(by_ray.iterate(0, 3), here.iterate(0, 3), strict=True):
-        assert list(map(names, found.cuts)) == list(map(names, expected.cuts))
-        assert found.bad == expected.bad
-        for batch, other in zip(found.micro_batches(), expected.micro_batches(), strict=True):
-            assert all(batch.inputs[key].equal(other.inputs[key]) for key in other.inputs | batch.inputs)
-            assert batch.labels.equal(other.labels)
-    early = by_ray.iterate(1)
-    next(early)
-    del early  # leaves windows unread
-    assert len(list(by_ray.iterate(1))) == by_ray.steps_per_epoch
-
-
 def test_a_stream_tells_what_it_waits_for(setup: Setup) -> None:
     source = stream(setup)
     steps = source.iterate(1, 0)
