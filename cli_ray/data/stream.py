@@ -6,7 +6,6 @@ one.
 """
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -175,15 +174,13 @@ class Stream:
                         if number >= step:
                             dealt[lane].setdefault(number, []).extend(rows)
                 read += 1
-            yield self._step(
-                {lane: deque(self.steps.micro_batches(of_lane.pop(step, []))) for lane, of_lane in dealt.items()}
-            )
+            yield self._step({lane: self.steps.micro_batches(of_lane.pop(step, [])) for lane, of_lane in dealt.items()})
 
-    def _step(self, queues: dict[int, deque[list[Row]]]) -> Share:
-        """Takes one step's micro-batches from the lanes; empty ones where a lane or a slot has none."""
+    def _step(self, lanes: dict[int, list[list[Row]]]) -> Share:
+        """The share of a step from the micro-batches of each lane; empty ones where a lane or a slot has none."""
         cuts = [
-            Cut(queue.popleft() if queue else [], (lane, number))
-            for lane, queue in queues.items()
+            Cut(batches[number] if number < len(batches) else [], (lane, number))
+            for lane, batches in lanes.items()
             for number in range(self.order.per_step)
         ]
         cuts += [Cut([], (self.lanes, number)) for number in range(self.micro_batches_per_step - len(cuts))]

@@ -93,8 +93,10 @@ def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
 
     processor = load_processor(config.model)
     encoder = Encoder(processor, config.data)
-    costs = step_costs(*resolve_injection(config.model, config.injection), config)
-    sample_cost = SampleCost.of_state(last.stream) if last else SampleCost(**costs)
+    if last:
+        sample_cost = SampleCost.of_state(last.stream)
+    else:
+        sample_cost = SampleCost(**step_costs(*resolve_injection(config.model, config.injection), config))
 
     def open_stream(index: str, data: DataConfig, cost: SampleCost | None) -> Stream:
         return Stream(

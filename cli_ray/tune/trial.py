@@ -60,6 +60,7 @@ class Trial(tune.Trainable):
 
     def _begin(self, draw: Draw) -> None:
         self._draw = draw
+        self._added_parameters: int | None = None
         self._name, self._run = self.trial_id, RunFolder(f"{self._base.runs_dir}/{self.trial_id}")
         self._thread: threading.Thread | None = None
         self._unwanted, self._over = threading.Event(), threading.Event()
@@ -185,7 +186,9 @@ class Trial(tune.Trainable):
         if times:
             report["step_ms"] = median(times)
         if not self._reason:
-            report["added_parameters"] = added_parameters(self._config())
+            if self._added_parameters is None:
+                self._added_parameters = added_parameters(self._config())
+            report["added_parameters"] = self._added_parameters
         return report
 
 
