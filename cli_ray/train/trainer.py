@@ -19,6 +19,7 @@ from cli_ray.data.quarantine import refuse_lost
 from cli_ray.errors import RunFailedError, StoppedError, StorageError, UserError
 from cli_ray.model.attention import check_attention
 from cli_ray.model.build import load_processor, resolve_injection
+from cli_ray.text import say
 from cli_ray.train.base import pin_base
 from cli_ray.train.callbacks.trackers import check_sinks
 from cli_ray.train.environment import record_start
@@ -192,7 +193,7 @@ def prepare_index(folder: RunFolder, name: str, data: DataConfig) -> Index:
         return index
     index = build_index(data)
     for line in index.left_out():
-        print(line, flush=True)
+        say(line)
     refuse_lost(index, data)
     folder.write(name, index.to_json())
     return index

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO
 from cli_ray.evals.generation.job import PoolState
 from cli_ray.evals.results.aggregate import Row
 from cli_ray.evals.results.table import line, score
+from cli_ray.text import duration, stamped
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -240,14 +241,3 @@ def _cells(count: Count, now_s: float) -> list[str]:
 def _speed(count: Count, now_s: float) -> list[str]:
     rate = count.rate(now_s)
     return [] if rate is None else [f"{rate:.1f} samples/s", f"{duration((count.total - count.done) / rate)} left"]
-
-
-def duration(seconds: float) -> str:
-    """A span of time in its two largest units, such as `2 h 05 min`."""
-    rounded = round(max(0.0, seconds))
-    if rounded < 60:
-        return f"{rounded} s"
-    minutes, rest = divmod(rounded, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"

@@ -26,6 +26,7 @@ from uuid import uuid4
 
 from cli_ray.errors import UserError
 from cli_ray.train.health.heartbeat import run_key
+from cli_ray.text import say
 from cli_ray.train.run_folder import RunFolder
 
 FILE = "lease.json"
@@ -113,7 +114,7 @@ class RunLock:
             if _holder(self._folder.read(FILE)) == self._own:
                 self._folder.delete_file(FILE)
         except OSError as fault:
-            print(f"{self._folder.uri}/{FILE} could not be removed: {fault}")
+            say(f"{self._folder.uri}/{FILE} could not be removed: {fault}")
         self._held.close()
 
     def check(self) -> None:
@@ -136,7 +137,7 @@ class RunLock:
             self._failed = False
         except OSError as error:
             if not self._failed:
-                print(f"the lease of {self._folder.uri} could not be renewed, which is tried again: {error}")
+                say(f"the lease of {self._folder.uri} could not be renewed, which is tried again: {error}")
             self._failed = True
 
     def _keep_renewing(self) -> None:
@@ -174,7 +175,7 @@ class RunLock:
         if text is None or (holder and (holder.cluster == self._own.cluster or holder.id == last_id)):
             return
         who = holder.describe(self._now()) if holder else f"a driver whose {FILE} is damaged"
-        print(f"{self._folder.uri} was left by {who}; waiting {PATIENCE_S:.0f} s for a sign of life")
+        say(f"{self._folder.uri} was left by {who}; waiting {PATIENCE_S:.0f} s for a sign of life")
         until = self._now() + PATIENCE_S
         while text is not None and self._now() < until:
             self._sleep(1.0)
