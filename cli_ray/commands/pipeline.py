@@ -78,7 +78,7 @@ def check(settings: PipelineArguments, run: RunConfig) -> None:
     benchmarks = chosen(settings.suite, settings.benchmarks)
     require(benchmarks, absolute(settings.data_root), settings.miniature, settings.limit)
     check_attention(settings.replica.attention, "replica.attention")
-    if folder.ending() is None:
+    if folder.outcome(with_absolute_paths(run)) is None:
         check_start(with_absolute_paths(run), folder)
 
 
@@ -112,7 +112,7 @@ def train(config: RunConfig, folder: "RunFolder") -> None:
     """
     from cli_ray.train import trainer
 
-    is_complete = folder.ending() is not None
+    is_complete = folder.outcome(with_absolute_paths(config)) is not None
     if not is_complete:
         print(f"train: {folder.uri}", flush=True)
     end = trainer.train(config)

@@ -126,7 +126,7 @@ class RankFaults(UserCallback):
             sys.stderr.write(f"rank {rank}: {error}\n")
         reason = "; ".join(f"rank {rank}: {last_line(error)}" for rank, error in sorted(worker_exceptions.items()))
         say(f"ranks failed: {reason}")
-        RunFolder(self._uri).event("ranks failed", reason=reason)
+        RunFolder(self._uri).event("fault", reason=reason)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 `train` is called by `cli-ray train`, the pipeline, each trial of a sweep, and the demo.
 """
 
+import time
 from signal import Signals
 from typing import Any
 
@@ -40,7 +41,8 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
             signal that it returns stops the run as one that was sent to this process.
 
     Returns:
-        The progress at the end, with `validation_loss` and the run folder's URI.
+        The progress at the end, with `loss` (None without a step), `validation_loss`, the run folder's URI and the
+        `seconds` of the last start.
 
     Raises:
         UserError: config, data and cluster do not fit each other; says which field to change. Or another driver
@@ -51,7 +53,7 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
     refuse_to_lose("--runs-dir", config.runs_dir)
     config = with_absolute_paths(config)
     folder = RunFolder(config.folder)
-    if (end := folder.ending()) is not None:
+    if (end := folder.outcome(config)) is not None:
         folder.claim(config)
         return end
     evaluator = check_start(config, folder)
@@ -69,7 +71,13 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
                 return check()
 
             supervisor = Supervisor(config.cluster, folder, lock.actor, check_all)
-            summary = supervisor.run(launch.fit, launch.abort)
+            begun = time.monotonic()
+            try:
+                summary = supervisor.run(launch.fit, launch.abort)
+            except RunFailedError as error:
+                folder.event("failed", reason=str(error))
+                raise
+        summary["seconds"] = round(time.monotonic() - begun, 3)
         folder.event("end", **summary)
     if "error" in summary:
         raise (StorageError if summary.get("is_storage") else RunFailedError)(summary["error"])

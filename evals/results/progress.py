@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol, Self, TextIO
 from cli_ray.evals.generation.job import PoolState
 from cli_ray.evals.results.aggregate import Row
 from cli_ray.evals.results.table import line, score
-from cli_ray.text import duration, stamped
+from cli_ray.text import duration
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -58,7 +58,8 @@ def step_line(metrics: Metrics, total_steps: int, left_s: float) -> str:
         total_steps: of the run.
         left_s: seconds to its end.
     """
-    step_ms = metrics["data_wait_ms"] + metrics["step_ms"]
+    whole_ms = metrics["data_wait_ms"] + metrics["step_ms"]
+    data, ranks = (metrics[name] / whole_ms for name in ("data_wait_ms/max", "rank_wait_ms/median"))
     parts = [
         f"step {metrics['step']:,}/{total_steps:,}",
         f"loss {metrics['loss']:.4f}",
@@ -66,7 +67,7 @@ def step_line(metrics: Metrics, total_steps: int, left_s: float) -> str:
         f"lr {max(value for key, value in metrics.items() if key.startswith('lr/')):.2e}",
         f"{metrics['tokens/s']:,.0f} tokens/s",
         f"MFU {metrics['mfu']:.1%}" if "mfu" in metrics else "",
-        f"waits: data {metrics['data_wait_ms/max'] / step_ms:.0%}, ranks {metrics['rank_wait_ms/median'] / step_ms:.0%}",
+        f"waits: data {data:.0%}, ranks {ranks:.0%}",
         f"{duration(left_s)} left" if metrics["step"] < total_steps else "",
         f"{metrics['bad_samples']:,} quarantined" if metrics["bad_samples"] else "",
     ]

@@ -25,8 +25,8 @@ from typing import Any, Self, TextIO
 from uuid import uuid4
 
 from cli_ray.errors import UserError
-from cli_ray.train.health.heartbeat import run_key
 from cli_ray.text import say
+from cli_ray.train.health.heartbeat import run_key
 from cli_ray.train.run_folder import RunFolder
 
 FILE = "lease.json"
