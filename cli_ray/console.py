@@ -40,21 +40,18 @@ def quiet_warnings() -> None:
         warnings.filterwarnings("ignore", category=category)
 
 
-def progress_bar(*columns: str) -> "Progress":
-    """A bar on standard error with what is done, these columns and the time left; draws nothing where that is no
-    terminal.
-
-    Args:
-        columns: fields of a task, such as `{task.fields[note]}`.
-    """
+def progress_bar() -> "Progress":
+    """A bar on standard error with what is done, the time taken and the time left; none where that is no terminal."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        *(TextColumn(column, markup=False) for column in columns),
+        TimeElapsedColumn(),
+        TextColumn("taken,"),
         TimeRemainingColumn(),
+        TextColumn("left"),
         console=Console(stderr=True),
         disable=not is_terminal(sys.stderr),
     )

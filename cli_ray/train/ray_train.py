@@ -53,6 +53,8 @@ from cli_ray.train.run_folder import RunFolder
 
 ABORT_S = 30.0
 """For workers to end in order."""
+GUESSES = " Some common causes include:"
+"""What Ray puts behind the cause of a death, in each such message."""
 
 
 def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> "Trainer":
@@ -122,10 +124,12 @@ class RankFaults(UserCallback):
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Prints the errors with their tracebacks, and adds the event."""
-        for rank, error in sorted(worker_exceptions.items()):
-            sys.stderr.write(f"rank {rank}: {error}\n")
-        reason = "; ".join(f"rank {rank}: {last_line(error)}" for rank, error in sorted(worker_exceptions.items()))
-        say(f"ranks failed: {reason}")
+        errors = sorted(worker_exceptions.items())
+        for rank, error in errors:
+            if "Traceback" in str(error):  # a process that was killed has none
+                sys.stderr.write(f"rank {rank}: {error}\n")
+        reason = "; ".join(f"rank {rank}: {last_line(error).partition(GUESSES)[0]}" for rank, error in errors)
+        say(f"a rank failed: {reason}")
         RunFolder(self._uri).event("fault", reason=reason)
 
 

@@ -72,10 +72,11 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
 
             supervisor = Supervisor(config.cluster, folder, lock.actor, check_all)
             begun = time.monotonic()
+            say(f"run {folder.uri}: starting its workers")
             try:
                 summary = supervisor.run(launch.fit, launch.abort)
             except RunFailedError as error:
-                folder.event("failed", reason=str(error))
+                folder.event("end", error=str(error))
                 raise
         summary["seconds"] = round(time.monotonic() - begun, 3)
         folder.event("end", **summary)

@@ -148,8 +148,9 @@ def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
         loop.progress, loop.validation_loss = last.progress, last.validation_loss
     record_workers(folder)
     if rank == 0:
-        say(layer_map(model.config.injection))
-        say(describe(model, config))
+        if last is None:
+            say(layer_map(model.config.injection))
+            say(describe(model, config))
         say(start_line(loop, last))
         begin = {"checkpoint": last.name if last else None, "workers": world_size, "steps": loop.total_steps}
         folder.event("begin", **begin, injection=model.config.cli)

@@ -63,7 +63,7 @@ def step_line(metrics: Metrics, total_steps: int, left_s: float) -> str:
     parts = [
         f"step {metrics['step']:,}/{total_steps:,}",
         f"loss {metrics['loss']:.4f}",
-        f"grad {metrics['grad_norm']:.3g}",
+        f"grad {metrics['grad_norm']:.3f}",
         f"lr {max(value for key, value in metrics.items() if key.startswith('lr/')):.2e}",
         f"{metrics['tokens/s']:,.0f} tokens/s",
         f"MFU {metrics['mfu']:.1%}" if "mfu" in metrics else "",
