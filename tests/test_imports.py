@@ -10,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "cli_ray"
 EVALS = PACKAGE.parent / "evals"
-BASE = {"errors", "packages", "registry", "text"}
+BASE = {"console", "errors", "packages", "registry", "text"}
 CLUSTER = {"autoscaler", "capacity", "cluster", "ray_private"}
 MAY_IMPORT = {
     "config": BASE,

@@ -3,14 +3,13 @@
 Built and run by `worker`; the step is `engine`'s, the callbacks are listed in `callbacks/__init__.py`.
 """
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
-from cli_ray.config import OptimConfig, RunConfig
+from cli_ray.config import RunConfig
 from cli_ray.data.share import Share
 from cli_ray.data.stream import Stream
 from cli_ray.train.checkpoint.files import Progress
@@ -20,6 +19,7 @@ from cli_ray.train.health.heartbeat import Heartbeat
 from cli_ray.train.metrics import Metrics, step_metrics
 from cli_ray.train.rank_table import RankTable, Timing
 from cli_ray.train.run_folder import RunFolder
+from cli_ray.train.schedule import lr_factor
 
 Pause = Literal["stopped", "preempted"]
 """The driver asked to stop, or a node is about to be taken away."""
@@ -39,6 +39,8 @@ class TrainLoop:
     rank: int
     world_size: int
     progress: Progress = field(default_factory=Progress)
+    loss: float | None = None
+    """Of the step that was logged last."""
     validation_loss: float | None = None
     votes: dict[str, int] = field(default_factory=dict)
     """Sums over the ranks of what callbacks voted in the newest step."""
@@ -95,6 +97,7 @@ class TrainLoop:
                 "epoch": self.stream.epoch,
                 **step_metrics(self.engine, result, self.ranks),
             }
+            self.loss = metrics["loss"]
         for callback in self.callbacks:
             self.heartbeat.at("callback", type(callback).__name__)
             callback.on_step(self, share, metrics)
@@ -125,17 +128,3 @@ class Callback:
 
     def on_error(self, loop: TrainLoop, error: BaseException) -> None:
         """After an exception, before it is raised again; must not use collectives."""
-
-
-def lr_factor(step: int, total: int, optim: OptimConfig) -> float:
-    """Factor on the peak rates at a step: linear warm-up, then cosine to `min_lr_share`.
-
-    Args:
-        step: optimiser steps done before this one, 0..total-1.
-        total: steps of the whole run.
-    """
-    warmup = math.ceil(total * optim.warmup_share)
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    share = (step - warmup) / max(1, total - warmup)
-    return optim.min_lr_share + (1 - optim.min_lr_share) * 0.5 * (1 + math.cos(math.pi * share))

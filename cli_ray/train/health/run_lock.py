@@ -25,6 +25,7 @@ from typing import Any, Self, TextIO
 from uuid import uuid4
 
 from cli_ray.errors import UserError
+from cli_ray.text import say
 from cli_ray.train.health.heartbeat import run_key
 from cli_ray.train.run_folder import LEASE, PATIENCE_S, RunFolder
 
@@ -110,7 +111,7 @@ class RunLock:
             if _holder(self._folder.read(LEASE)) == self._own:
                 self._folder.delete_file(LEASE)
         except OSError as fault:
-            print(f"{self._folder.uri}/{LEASE} could not be removed: {fault}")
+            say(f"{self._folder.uri}/{LEASE} could not be removed: {fault}")
         self._held.close()
 
     def check(self) -> None:
@@ -133,7 +134,7 @@ class RunLock:
             self._failed = False
         except OSError as error:
             if not self._failed:
-                print(f"the lease of {self._folder.uri} could not be renewed, which is tried again: {error}")
+                say(f"the lease of {self._folder.uri} could not be renewed, which is tried again: {error}")
             self._failed = True
 
     def _keep_renewing(self) -> None:
@@ -171,7 +172,7 @@ class RunLock:
         if text is None or (holder and (holder.cluster == self._own.cluster or holder.id == last_id)):
             return
         who = holder.describe(self._now()) if holder else f"a driver whose {LEASE} is damaged"
-        print(f"{self._folder.uri} was left by {who}; waiting {PATIENCE_S:.0f} s for a sign of life")
+        say(f"{self._folder.uri} was left by {who}; waiting {PATIENCE_S:.0f} s for a sign of life")
         until = self._now() + PATIENCE_S
         while text is not None and self._now() < until:
             self._sleep(1.0)
