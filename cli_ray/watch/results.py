@@ -64,6 +64,14 @@ class ResultsHistory:
     benchmarks: list[BenchmarkProgress]
 
     @property
+    def score(self) -> str:
+        """The mean of the benchmarks where there is one, or the score of the only one; empty where neither is there."""
+        if mean := _object(self.folder, "results.json").get("mean"):
+            return f"mean {mean['value']:.2f}"
+        scored = [benchmark for benchmark in self.benchmarks if benchmark.score]
+        return f"{scored[0].title} {scored[0].score}" if len(scored) == 1 else ""
+
+    @property
     def done(self) -> int:
         """Items of all benchmarks that have a record."""
         return sum(benchmark.done for benchmark in self.benchmarks)

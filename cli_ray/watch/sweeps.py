@@ -5,7 +5,6 @@ lists and the section of the report.
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,6 +16,8 @@ from cli_ray.watch.history import RunHistory, read_run
 
 OUTCOME = "outcome.json"
 """In the run folder of a trial that ended by itself, see `tune/trial.py`."""
+RESULTS = "results.json"
+"""Written by the driver once all trials are over."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class SweepHistory:
     base: dict[str, Any]
     """The config that trials change."""
     state: Literal["running", "silent", "ended"]
+    time: str
+    """In UTC, when results.json was written, or of the newest sign of a trial; empty without any."""
     trials: list[TrialHistory]
     front: list[str] = field(default_factory=list)
     """Names of the best trials, once it has ended."""
@@ -74,29 +77,32 @@ def read_sweep(uri: str) -> SweepHistory:
         base = dict(stored["base"])
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder.uri}/sweep.json is missing, damaged or of another version: {error}") from error
-    running = list(_trials(folder, config))
-    ended = _ended(folder)
-    is_running = any(trial.state == "running" for trial in running)
+    runs = {name: read_run(f"{folder.uri}/trials/{name}") for name in _names(folder)}
+    is_running = any(run.state.name == "running" for run in runs.values())
+    ended, written = _ended(folder)
     if ended is None or is_running:
-        return SweepHistory(folder, config, base, "running" if is_running else "silent", running)
+        time = max((run.state.time for run in runs.values()), default="")
+        trials = [_trial(name, run, config) for name, run in runs.items()]
+        return SweepHistory(folder, config, base, "running" if is_running else "silent", time, trials)
     trials = [TrialHistory(name=values.pop("trial"), **values) for values in ended["trials"]]
-    return SweepHistory(folder, config, base, "ended", trials, ended["front"], ended["importance"])
+    return SweepHistory(folder, config, base, "ended", written, trials, ended["front"], ended["importance"])
 
 
-def _ended(folder: Folder) -> dict[str, Any] | None:
-    """The content of results.json; None before the end."""
-    text = folder.read("results.json")
+def _ended(folder: Folder) -> tuple[dict[str, Any] | None, str]:
+    """The content of results.json and when it was written; None before the end."""
+    text = folder.read(RESULTS)
+    if text is None:
+        return None, ""
     try:
-        return dict(json.loads(text)) if text else None
+        content = dict(json.loads(text))
     except ValueError as error:
-        raise UserError(f"{folder.uri}/results.json is damaged: {error}") from error
+        raise UserError(f"{folder.uri}/{RESULTS} is damaged: {error}") from error
+    return content, folder.fs.get_file_info(folder.join(RESULTS)).mtime.isoformat(timespec="milliseconds")
 
 
-def _trials(folder: Folder, config: SweepConfig) -> Iterator[TrialHistory]:
-    """The trials as their run folders tell them."""
-    for name in folder.names("trials"):
-        if not name.endswith(".json"):  # beside them lie the indices that they share
-            yield _trial(name, read_run(f"{folder.uri}/trials/{name}"), config)
+def _names(folder: Folder) -> list[str]:
+    """The run folders of the trials; beside them lie the indices that they share."""
+    return [name for name in folder.names("trials") if not name.endswith(".json")]
 
 
 def _trial(name: str, run: RunHistory, config: SweepConfig) -> TrialHistory:
