@@ -46,11 +46,11 @@ def sweep_view(sweep: SweepHistory) -> RenderableType:
     for name in ("step", *objectives):
         table.add_column(clean(name), justify="right")
     for trial in sorted(sweep.trials, key=lambda trial: trial != best):
-        cells = [clean(trial.name), Text(trial.state, STYLES.get(trial.state, "yellow"))]
+        cells = [clean(trial.trial), Text(trial.state, STYLES.get(trial.state, "yellow"))]
         cells += [clean(number(trial.draw.get(field))) for field in fields]
         cells += [Text(number(value)) for value in (trial.step, *(trial.values.get(name) for name in objectives))]
         table.add_row(*cells, style="bold" if trial == best else "")
-    reasons = [f"{trial.name} {trial.state}: {trial.reason}" for trial in sweep.trials if trial.reason]
+    reasons = [f"{trial.trial} {trial.state}: {trial.reason}" for trial in sweep.trials if trial.reason]
     return Group(clean(sweep_line(sweep)), table, *(clean(reason) for reason in reasons))
 
 
@@ -85,7 +85,7 @@ def sweep_line(sweep: SweepHistory) -> str:
     if sweep.best is None:
         return line
     values = ", ".join(f"{name} {number(value)}" for name, value in sweep.best.values.items())
-    return f"{line}, best: {sweep.best.name} with {values}"
+    return f"{line}, best: {sweep.best.trial} with {values}"
 
 
 def results_line(results: ResultsHistory, rate: float | None = None) -> str:

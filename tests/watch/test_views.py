@@ -81,7 +81,7 @@ def test_the_view_of_a_sweep_that_goes_on_reads_its_trials(tmp_path: Path) -> No
     )
     (tmp_path / "trials/index.json").write_text("{}")
     sweep = read_sweep(str(tmp_path))
-    assert (sweep.state, [trial.name for trial in sweep.trials], sweep.best and sweep.best.name) == (
+    assert (sweep.state, [trial.trial for trial in sweep.trials], sweep.best and sweep.best.trial) == (
         "running",
         ["a", "b"],
         "b",
@@ -101,7 +101,7 @@ def test_a_sweep_that_has_ended_is_what_its_results_say(tmp_path: Path) -> None:
     ]
     write_sweep(tmp_path, {"front": ["a"], "importance": {}, "trials": trials})
     sweep = read_sweep(str(tmp_path))
-    assert (sweep.state, sweep.best and sweep.best.name, sweep.front) == ("ended", "a", ["a"])
+    assert (sweep.state, sweep.best and sweep.best.trial, sweep.front) == ("ended", "a", ["a"])
     assert "search: ended, 3 of 3 begun trials are over, best: a with validation_loss 1.5, eval/pope 48.5" in shown(
         sweep_view(sweep)
     )
