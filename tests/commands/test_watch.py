@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ def test_a_line_is_printed_for_each_change_until_the_end(
 ) -> None:
     run = write_run(tmp_path / "a", [step(1, 1)], [event("begin", 0, steps=3)])
     run.write(LEASE, "{}")
-    turns = iter([lambda: None, lambda: run.append("metrics.jsonl", [json.dumps(step(2, 2))]), lambda: end(run)])
+    turns: Iterator[Callable[[], object]] = iter(
+        [lambda: None, lambda: run.append("metrics.jsonl", [json.dumps(step(2, 2))]), lambda: end(run)]
+    )
     monkeypatch.setattr(time, "sleep", lambda seconds: next(turns)())
     watch.main([run.uri, "--every", "2"])
     lines = [line.partition("run: ")[2] for line in capsys.readouterr().out.splitlines()]

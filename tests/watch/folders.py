@@ -99,7 +99,9 @@ def write_results(folder: Path, records: Mapping[str, int], asked: Mapping[str, 
         path = folder / "records" / name / "session.jsonl"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text('{"key": "k"}\n' * count)
-    contents = {f"asked/{name}.json": {"keys": {str(i): "k" for i in range(count)}} for name, count in asked.items()}
+    contents: dict[str, Any] = {
+        f"asked/{name}.json": {"keys": {str(i): "k" for i in range(count)}} for name, count in asked.items()
+    }
     contents |= {f"rows/{name}.json": row for name, row in rows.items()}
     contents["config.json"] = {"model": "models/mine", "suite": "paper18", "benchmarks": list(asked)}
     for name, content in contents.items():

@@ -13,9 +13,12 @@ from cli_ray.watch.times import StepTimes, step_times
 from tests.watch.folders import event, run_config, step, write_run
 
 
-def times_of(folder: Path, count: int = 11, seconds: float = 1.0, **changes: Any) -> StepTimes:
-    """Those of a run whose steps are alike."""
-    return step_times(read_run(write_run(folder, [step(n, seconds * n, **changes) for n in range(1, count + 1)]).uri))
+BESIDE: dict[str, Any] = {"beside_ms/Checkpointer": 40.0, "beside_ms/Tracker": 2.0, "beside_ms/Odd": 3.0}
+
+
+def times_of(folder: Path, seconds: float = 1.0, **changes: Any) -> StepTimes:
+    """Those of a run of eleven steps that are alike."""
+    return step_times(read_run(write_run(folder, [step(n, seconds * n, **changes) for n in range(1, 12)]).uri))
 
 
 def cause_of(times: StepTimes, **sections: Any) -> Cause:
@@ -25,12 +28,13 @@ def cause_of(times: StepTimes, **sections: Any) -> Cause:
 
 def test_a_run_whose_steps_are_its_own_work_has_no_cause(tmp_path: Path) -> None:
     times = times_of(tmp_path)
-    assert (times.covered, times.whole_ms) == (10, pytest.approx(1000))
+    assert times.covered == 10
+    assert times.whole_ms == pytest.approx(1000)
     assert causes(times, run_config()) == []
 
 
 def test_the_parts_of_a_step_add_up_to_the_whole(tmp_path: Path) -> None:
-    times = times_of(tmp_path, **{"beside_ms/Checkpointer": 40.0, "beside_ms/Tracker": 2.0, "beside_ms/Odd": 3.0})
+    times = times_of(tmp_path, **BESIDE)
     parts = times.parts()
     assert sum(parts.values()) == pytest.approx(1000)
     assert {name: parts[name] for name in ("forward", "backward", "optimizer", "checkpoint", "metrics")} == {
@@ -76,11 +80,13 @@ def test_a_rank_that_has_more_to_compute_is_not_slow(tmp_path: Path) -> None:
 
 
 def test_checkpoints_at_every_step_are_to_be_written_more_seldom(tmp_path: Path) -> None:
-    times = times_of(tmp_path, seconds=2.0, **{"beside_ms/Checkpointer": 1000.0})
+    rows = [step(n, 2.0 * n, **{"beside_ms/Checkpointer": 1000.0}) for n in range(1, 12)]
+    times = step_times(read_run(write_run(tmp_path, rows).uri))
     cause = cause_of(times, checkpoint={"every": 1})
     assert cause.finding == "checkpoint takes 1,000 ms of each step, 1.0 s each time (every 1 steps)"
     # At 50 steps of 1 s between two, a checkpoint of 1 s takes the 2 % that it may.
-    assert (cause.advice, cause.saved_ms) == ("checkpoint.every = 50 (now 1)", pytest.approx(980))
+    assert cause.advice == "checkpoint.every = 50 (now 1)"
+    assert cause.saved_ms == pytest.approx(980)
 
 
 def test_what_is_done_between_logged_steps_counts_for_the_steps_between_them(tmp_path: Path) -> None:
@@ -94,7 +100,8 @@ def test_what_is_done_between_logged_steps_counts_for_the_steps_between_them(tmp
 
 def test_padding_is_mended_by_packing(tmp_path: Path) -> None:
     cause = cause_of(times_of(tmp_path, padding_share=0.4), train={"packing": False})
-    assert (cause.name, cause.saved_ms) == ("padding", pytest.approx(240))
+    assert cause.name == "padding"
+    assert cause.saved_ms == pytest.approx(240)
     assert cause.advice.startswith("train.packing = true")
 
 
@@ -107,7 +114,8 @@ def test_the_first_step_of_a_start_and_the_time_of_a_restart_do_not_count(tmp_pa
     rows = [step(1, 30), step(2, 31), step(3, 32), step(4, 100), step(5, 101)]
     run = write_run(tmp_path, rows, [event("begin", 0), event("restart", 40, reason="x"), event("begin", 70)])
     times = step_times(read_run(run.uri))
-    assert (len(times.pairs), times.whole_ms) == (3, pytest.approx(1000))
+    assert len(times.pairs) == 3
+    assert times.whole_ms == pytest.approx(1000)
 
 
 def test_a_run_of_an_older_version_has_no_phases_and_no_reads(tmp_path: Path) -> None:
