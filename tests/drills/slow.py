@@ -105,7 +105,11 @@ def stopped(job: Job) -> Iterator[None]:
 CASES = {
     "slow-shard": Case("data", SLOW_SHARD, change=enlarged),
     "slow-rank": Case("slow rank", f"rank {SLOW_RANK} computes longest", disturb=stopped),
-    "checkpoints": Case("checkpoint", "every 1 steps", words=["--checkpoint.every", "1"]),
+    "checkpoints": Case(
+        "checkpoint",
+        "every 1 steps",
+        words=["--checkpoint.every", "1", "--train.global-batch-size", "4", "--train.micro-batch-size", "2"],
+    ),
     "padding": Case(
         "padding",
         "of the positions that are computed are padding",

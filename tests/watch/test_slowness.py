@@ -12,7 +12,6 @@ from cli_ray.watch.slowness import Cause, causes, slow_shards
 from cli_ray.watch.times import StepTimes, step_times
 from tests.watch.folders import event, run_config, step, write_run
 
-
 BESIDE: dict[str, Any] = {"beside_ms/Checkpointer": 40.0, "beside_ms/Tracker": 2.0, "beside_ms/Odd": 3.0}
 
 
