@@ -38,12 +38,11 @@ def told(summary: dict[str, Any]) -> list[str]:
     """
     run, losses = summary["run"], {"training": summary.get("loss"), "validation": summary["validation_loss"]}
     facts = [
-        ("steps", f"{summary['step']:,} of {summary['samples']:,} samples, {summary['tokens']:,} tokens"),
         ("quarantined", f"{summary['bad_samples']:,} samples, see quarantine/" if summary["bad_samples"] else "none"),
         ("loss", ", ".join(f"{loss:.4f} in {name}" for name, loss in losses.items() if loss is not None)),
         ("took", f"{duration(summary['seconds'])} since its last start" if "seconds" in summary else ""),
         ("checkpoint", f"{run}/{name_of(summary['step'])}"),
         ("records", f"{run}/metrics.jsonl, {run}/events.jsonl"),
     ]
-    head = f"run {run} is done"
+    head = f"run {run} is done: {summary['step']:,} steps, {summary['samples']:,} samples, {summary['tokens']:,} tokens"
     return [head, *columns([fact for fact in facts if fact[1]]), f"next: cli-ray export {run} --output DIR"]
