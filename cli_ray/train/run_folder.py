@@ -16,6 +16,10 @@ EVENTS = "events.jsonl"
 """A line for each thing that happens to a run."""
 METRICS = "metrics.jsonl"
 """A line a step, and one for each evaluated checkpoint."""
+LEASE = "lease.json"
+"""There while a driver works on the run, which renews it, see `run_lock`."""
+PATIENCE_S = 60.0
+"""A driver that does not renew its lease for so long is dead."""
 
 
 class RunFolder(Folder):

@@ -61,7 +61,11 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
     check_resources(config.cluster, check)
     autoscaler.start_helpers()
     with run_lock(folder) as lock:
-        config = prepare(config, folder)
+        try:
+            config = prepare(config, folder)
+        except UserError as error:
+            folder.event("end", error=str(error))
+            raise
         lock.check()
         with evaluator:
             launch = Launch(config, folder)

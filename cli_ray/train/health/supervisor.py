@@ -113,6 +113,7 @@ class Supervisor:
     def _wait_for_workers(self) -> None:
         """Says what the workers wait for. Ray Train itself would try to place them for ever."""
         if self._signal is not None:
+            self._folder.event("stopped", signal=self._signal.name)
             raise StoppedError(self._signal, "stopped while no worker was at work")
         waited = time.monotonic() - self._moved
         if waited < self._cluster.timeout_s and not self._is_due(waited):
