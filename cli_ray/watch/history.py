@@ -53,6 +53,14 @@ class RunHistory:
         """The lines of metrics.jsonl one by one, in flat memory; lines that were cut are passed over."""
         return stream_journal(self.folder, METRICS)
 
+    def recent(self) -> list[dict[str, Any]]:
+        """The last lines of metrics.jsonl, without reading those before."""
+        return journal_end(self.folder, METRICS)
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Those of the last lines that are of training steps, and not of evaluated checkpoints."""
+        return [row for row in self.recent() if "loss" in row]
+
 
 def read_run(uri: str) -> RunHistory:
     """The history of a run.

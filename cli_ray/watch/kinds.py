@@ -31,7 +31,7 @@ def kind_of(uri: str) -> Kind:
     except ValueError as error:
         raise UserError(f"{uri} cannot be used: {error}; name a path or a URI such as s3://") from error
     names = folder.names("")
-    kind = kind_of_names(names) or _by_config(folder, names)
+    kind = kind_of_folder(folder, names)
     if kind is None:
         what = "holds no run, no sweep and no results of `cli-ray eval`" if names else "is empty or not there"
         raise UserError(
@@ -40,15 +40,16 @@ def kind_of(uri: str) -> Kind:
     return kind
 
 
-def kind_of_names(names: list[str]) -> Kind | None:
-    """The kind of a folder, by the names of what lies in it; None where they do not tell."""
-    return next((kind for kind, marks in _MARKS.items() if not set(marks).isdisjoint(names)), None)
+def kind_of_folder(folder: Folder, names: list[str]) -> Kind | None:
+    """The kind of a folder; None where it is none of the three.
 
-
-def _by_config(folder: Folder, names: list[str]) -> Kind | None:
-    """The kind of a folder that holds little more than its config."""
-    if "config.json" not in names:
-        return None
+    Args:
+        folder: whose config.json is read where the names do not tell.
+        names: of what lies in it.
+    """
+    marked = next((kind for kind, marks in _MARKS.items() if not set(marks).isdisjoint(names)), None)
+    if marked or "config.json" not in names:
+        return marked
     try:
         config = json.loads(folder.read("config.json") or "")
     except ValueError:
