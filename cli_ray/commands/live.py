@@ -23,6 +23,7 @@ def live_sweep(folder: str) -> AbstractContextManager[None]:
     Args:
         folder: of the sweep, a path or URI; it may not be there yet.
     """
+    from cli_ray.watch.sweeps import read_sweep
     from cli_ray.watch.views import sweep_view
 
-    return live_view(lambda: sweep_view(folder))
+    return live_view(lambda: sweep_view(read_sweep(folder)))

@@ -207,7 +207,7 @@ def test_a_run_that_failed_or_went_on_has_not_ended(tmp_path: Path) -> None:
 CONSTANT = {"warmup_share": 0.0, "min_lr_share": 1.0}
 
 
-def run_of_index(folder: Path, samples: int = 0, **optim: float) -> tuple[RunFolder, RunConfig]:
+def run_of_index(folder: Path, optim: dict[str, float], samples: int = 0) -> tuple[RunFolder, RunConfig]:
     """A run of 8 samples a step, and 2 epochs or 30 steps; with as many samples it has an index."""
     train = TrainConfig(global_batch_size=8, micro_batch_size=8, epochs=2, max_steps=30)
     config = CONFIG.model_copy(update={"train": train, "optim": CONFIG.optim.model_copy(update=optim)})
@@ -225,7 +225,7 @@ def lengthened(config: RunConfig, **length: float) -> RunConfig:
 
 
 def test_a_run_of_constant_rates_goes_on_longer_and_says_so(tmp_path: Path) -> None:
-    run, config = run_of_index(tmp_path, samples=40, **CONSTANT)  # 10 steps
+    run, config = run_of_index(tmp_path, CONSTANT, samples=40)  # 10 steps
     run.event("end", step=10)
     assert run.outcome(config) == {"step": 10}
     longer = lengthened(config, epochs=3.0)
@@ -251,7 +251,7 @@ def test_a_run_of_constant_rates_goes_on_longer_and_says_so(tmp_path: Path) -> N
 def test_a_run_may_be_longer_where_its_steps_keep_their_rates(
     tmp_path: Path, optim: dict[str, float], length: dict[str, float], allowed: bool
 ) -> None:
-    run, config = run_of_index(tmp_path, samples=40, **optim)
+    run, config = run_of_index(tmp_path, optim, samples=40)
     if allowed:
         assert run.check_config(lengthened(config, **length))
         return
@@ -260,13 +260,13 @@ def test_a_run_may_be_longer_where_its_steps_keep_their_rates(
 
 
 def test_a_run_that_has_not_read_its_data_may_get_any_length(tmp_path: Path) -> None:
-    run, config = run_of_index(tmp_path)
+    run, config = run_of_index(tmp_path, {})
     assert run.claim(lengthened(config, max_steps=5)) is True
     assert load_config(run).train.max_steps == 5
 
 
 def test_another_length_beside_another_field_is_another_config(tmp_path: Path) -> None:
-    run, config = run_of_index(tmp_path, **CONSTANT)
+    run, config = run_of_index(tmp_path, CONSTANT)
     with pytest.raises(
         UserError, match=r"fields differ:\n  seed: 0 there, 7 now\n  train\.max_steps: 30 there, 40 now"
     ):
