@@ -48,7 +48,7 @@ from ray.util.placement_group import PlacementGroup, PlacementGroupID
 from cli_ray import ray_private
 from cli_ray.config import RunConfig
 from cli_ray.console import is_verbose
-from cli_ray.text import last_line, say
+from cli_ray.text import last_line, printable, say
 from cli_ray.train.run_folder import RunFolder
 
 ABORT_S = 30.0
@@ -127,7 +127,7 @@ class RankFaults(UserCallback):
         errors = sorted(worker_exceptions.items())
         for rank, error in errors:
             if "Traceback" in str(error):  # a process that was killed has none
-                sys.stderr.write(f"rank {rank}: {error}\n")
+                sys.stderr.write("".join(f"{printable(line)}\n" for line in f"rank {rank}: {error}".splitlines()))
         reason = "; ".join(f"rank {rank}: {last_line(error).partition(GUESSES)[0]}" for rank, error in errors)
         say(f"a rank failed: {reason}")
         RunFolder(self._uri).event("fault", reason=reason)
