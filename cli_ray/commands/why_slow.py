@@ -74,9 +74,10 @@ def _ranks(times: "StepTimes") -> list[str]:
 def _verdict(times: "StepTimes", found: "list[Cause]") -> list[str]:
     """The causes with their gains."""
     if not found:
-        mfu = times.mean("mfu")
+        mfu, parts = times.mean("mfu"), times.parts()
+        work = sum(parts[name] for name in ("forward", "backward", "optimizer")) / times.whole_ms
         of_peak = f", at {mfu:.0%} of what the GPUs could do at best" if mfu else ""
-        return [f"Nothing stands out: the time of the steps is the model's own work{of_peak}."]
+        return [f"Nothing stands out: forward, backward and optimizer are {work:.0%} of the time{of_peak}."]
     lines = []
     for number, cause in enumerate(found, start=1):
         gain = cause.saved_ms / times.whole_ms

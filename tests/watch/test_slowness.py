@@ -25,11 +25,13 @@ def cause_of(times: StepTimes, **sections: Any) -> Cause:
     return causes(times, run_config(**sections))[0]
 
 
-def test_a_run_whose_steps_are_its_own_work_has_no_cause(tmp_path: Path) -> None:
+def test_a_run_whose_steps_are_its_own_work_has_no_cause(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     times = times_of(tmp_path)
     assert times.covered == 10
     assert times.whole_ms == pytest.approx(1000)
     assert causes(times, run_config()) == []
+    why_slow.main([str(tmp_path)])
+    assert "Nothing stands out: forward, backward and optimizer are 60% of the time." in capsys.readouterr().out
 
 
 def test_the_parts_of_a_step_add_up_to_the_whole(tmp_path: Path) -> None:
