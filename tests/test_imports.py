@@ -1,5 +1,5 @@
-"""Imports go one way: config <- storage <- data, model <- train, drill, doctor <- tune, evals <- watch
-<- report <- demo, commands."""
+"""Imports go one way: config <- storage <- data, model <- train, drill, doctor <- tune, evals <- watch <- report
+<- demo, commands."""
 
 import ast
 import subprocess
@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "tune": BASE | CLUSTER | {"config", "storage", "data", "model", "train"},
     "doctor": BASE | CLUSTER | {"config", "storage", "data", "model", "signals"},
     "watch": BASE | {"config", "storage", "train"},
-    "report": BASE | {"config", "storage", "train", "tune", "watch"},
+    "report": BASE | {"config", "storage", "data", "train", "tune", "watch"},
     "demo": BASE | {"config", "storage", "data", "model", "signals", "train"},
     "commands": BASE
     | {
