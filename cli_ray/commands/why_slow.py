@@ -30,13 +30,13 @@ def main(words: list[str]) -> None:
     from cli_ray.text import printable
     from cli_ray.watch.history import read_run
     from cli_ray.watch.slowness import causes
-    from cli_ray.watch.times import step_times
+    from cli_ray.watch.times import outside_s, step_times
 
     run = read_run(settings.run)
     if run.config is None:
         raise UserError(run.config_error)
     times = step_times(run)
-    lines = [*_parts(times), *_ranks(times), *_verdict(times, causes(times, run.config))]
+    lines = [*_parts(times), *_ranks(times), *_outside(outside_s(run)), *_verdict(times, causes(times, run.config))]
     print("\n".join(map(printable, lines)))
 
 
@@ -69,6 +69,14 @@ def _ranks(times: "StepTimes") -> list[str]:
     ]
     more = [f"and {len(numbers) - SHOWN_RANKS} ranks that take less"] if len(numbers) > SHOWN_RANKS else []
     return ["Milliseconds of each rank:", "", *grid(head, body, left=1).split("\n"), *more, ""]
+
+
+def _outside(seconds: dict[str, float]) -> list[str]:
+    """What the run did beside its steps."""
+    from cli_ray.text import duration
+
+    told = [f"{what} took {duration(value)}" for what, value in seconds.items() if value]
+    return [f"Beside its steps: {', '.join(told)}.", ""] if told else []
 
 
 def _verdict(times: "StepTimes", found: "list[Cause]") -> list[str]:

@@ -108,6 +108,22 @@ def step_times(run: RunHistory) -> StepTimes:
     return StepTimes(pairs, _ranks(read_journal(run.folder, RANKS)))
 
 
+def outside_s(run: RunHistory) -> dict[str, float]:
+    """Seconds of a run that are none of its steps: its starts, and from the last step to the end.
+
+    An evaluation goes on beside the steps where the cluster has room, else in the second of the two.
+    """
+    starting, since = 0.0, None
+    for event in run.events:
+        if event["event"] in ("start", "resume", "restart", "fault", "preempted"):
+            since = since or _moment(event)
+        elif event["event"] == "begin" and since is not None:
+            starting, since = starting + _moment(event) - since, None
+    steps = run.steps()
+    ended = _moment(run.events[-1]) - _moment(steps[-1]) if steps and run.state.name == "ended" else 0.0
+    return {"starting": starting, "from the last step to the end (last checkpoint, evaluation)": max(0.0, ended)}
+
+
 def _pairs(rows: Sequence[Row], begins: Sequence[str]) -> Iterator[tuple[Row, Row]]:
     """Neighbouring rows without a start of the workers between them."""
     for before, after in pairwise(rows):

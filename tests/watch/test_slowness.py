@@ -9,7 +9,7 @@ from cli_ray.commands import why_slow
 from cli_ray.errors import UserError
 from cli_ray.watch.history import read_run
 from cli_ray.watch.slowness import Cause, causes, slow_shards
-from cli_ray.watch.times import StepTimes, step_times
+from cli_ray.watch.times import StepTimes, outside_s, step_times
 from tests.watch.folders import event, run_config, step, write_run
 
 BESIDE: dict[str, Any] = {"beside_ms/Checkpointer": 40.0, "beside_ms/Tracker": 2.0, "beside_ms/Odd": 3.0}
@@ -117,6 +117,21 @@ def test_the_first_step_of_a_start_and_the_time_of_a_restart_do_not_count(tmp_pa
     times = step_times(read_run(run.uri))
     assert len(times.pairs) == 3
     assert times.whole_ms == pytest.approx(1000)
+
+
+def test_starts_and_the_end_of_a_run_are_told_beside_its_steps(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = [
+        event("start", 0), event("begin", 20), event("fault", 40, reason="x"), event("restart", 45, reason="x"),
+        event("begin", 60), event("checkpoint", 70, step=4), event("end", 75, step=4),
+    ]  # fmt: skip
+    rows = [step(1, 21), step(2, 22), step(3, 61), step(4, 62)]
+    run = write_run(tmp_path, rows, events)
+    assert list(outside_s(read_run(run.uri)).values()) == [40, 13]
+    why_slow.main([run.uri])
+    told = "starting took 40 s, from the last step to the end (last checkpoint, evaluation) took 13 s"
+    assert f"Beside its steps: {told}." in capsys.readouterr().out
 
 
 def test_a_run_of_an_older_version_has_no_phases_and_no_reads(tmp_path: Path) -> None:
