@@ -112,8 +112,9 @@ def died_at_start(error: TrainingFailedError) -> bool:
 
 
 class RankFaults(UserCallback):
-    """Tells of errors of ranks, after which Ray Train starts all of them again or gives up; in its controller. The ranks
-    themselves have printed their tracebacks.
+    """Tells of errors of ranks, after which Ray Train starts all of them again or gives up; in its controller.
+
+    The ranks themselves have printed their tracebacks.
 
     Args:
         uri: of the run folder.
