@@ -14,25 +14,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
-from cli_ray.config import DataConfig
 from cli_ray.data.chat_template import Chat
-from cli_ray.data.images import Limits, decode_all
+from cli_ray.data.images import decode_all
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message
 from cli_ray.evals.generation.beginnings import can_share, share
 from cli_ray.evals.generation.inputs import ModelInputs, PreparedItem, encode, inputs_of
 from cli_ray.evals.generation.job import Batch, DeviceLostError, Job, record_of
 from cli_ray.evals.generation.load import load
-from cli_ray.evals.items.images import images_of
+from cli_ray.evals.items.images import LIMITS, images_of
 from cli_ray.evals.items.sources import read
 from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.suite import benchmark as named
 
 if TYPE_CHECKING:
     from cli_ray.evals.items.survey import Entry
-
-_DEFAULTS = DataConfig.model_fields
-LIMITS = Limits(_DEFAULTS["max_image_pixels"].default, int(_DEFAULTS["max_image_MiB"].default * 2**20))
-"""What an image may cost: the defaults of training."""
 
 
 @dataclass(frozen=True, slots=True)
