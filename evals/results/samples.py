@@ -94,7 +94,7 @@ def read_samples(path: str) -> Iterator[Item]:
     """The rows of a table, group by group; equal to what was written, but for tuples in facets, which become lists."""
     for columns in read_columns(path):
         yield Item(
-            ReplyRecord(**{name: columns[name] for name in ReplyRecord.model_fields}),
+            ReplyRecord(**{name: columns[name] for name in ReplyRecord.model_fields if name in columns}),
             sample_of(columns),
             columns["profile"],
             columns["judge"],
@@ -146,7 +146,7 @@ def sample_of(columns: dict[str, Any]) -> ScoredItem:
 def _columns(record: ReplyRecord, sample: ScoredItem, asked: AskedItem) -> dict[str, Any]:
     texts = {name: _storable(getattr(asked, name)) for name in ("question", "prompt", "gold")}
     return (
-        record.model_dump()
+        record.model_dump(exclude={"injected"})
         | asked._asdict()
         | texts
         | {

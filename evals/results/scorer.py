@@ -20,6 +20,7 @@ from cli_ray.evals.judging.judge import prompt_hash, question_about
 from cli_ray.evals.judging.verdicts import Question, Verdicts
 from cli_ray.evals.records import ReplyRecord, Store
 from cli_ray.evals.results.aggregate import Row, row
+from cli_ray.evals.results.injections import write_injections
 from cli_ray.evals.results.output import Output
 from cli_ray.evals.results.samples import AskedItem, samples_table
 from cli_ray.evals.score import AskJudge, score_one
@@ -124,6 +125,8 @@ class Scorer:
                 decoding=items.decoding,
                 where=items.where,
             )
+        if self.config.gates:
+            write_injections(self.output.folder, name, records.values())
         self.output.write(benchmark, result, samples, records)
         return result
 

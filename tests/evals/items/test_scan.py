@@ -29,7 +29,8 @@ def test_an_entry_is_keyed_by_content(tmp_path: Path) -> None:
     write_parquet(tmp_path / "chartqa/a.parquet", charts(2))
     location = locate(CHARTQA, str(tmp_path), miniature=False)
     first, second = scan(CHARTQA, location, location.parts[0], "greedy", "model")
-    assert first.pictures and first.pictures.thumbnail
+    assert first.pictures
+    assert first.pictures.thumbnail
     prompt = "how many? (0)\nAnswer the question with a single word."
     assert first == Entry(
         id="0",

@@ -69,7 +69,7 @@ def test_a_reply_cut_within_a_character(tmp_path: Path) -> None:
 
 def test_a_table_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "toy.parquet"
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="longer"):
         write(str(path), [record("toy", sample(0, 1.0), "m")], samples([1.0, 0.0]))
     assert list(tmp_path.iterdir()) == []
 
