@@ -30,17 +30,20 @@ SCHEMA = pa.schema(
 """A sample and the fields of `Injected`."""
 
 
-def write_injections(folder: Folder, benchmark: str, records: Iterable[ReplyRecord]) -> None:
-    """Writes the table of a benchmark, of the records that say what was injected.
+def write_injections(folder: Folder, benchmark: str, records: Iterable[ReplyRecord]) -> int:
+    """Writes the table of a benchmark, of the records that say what was injected; returns how many these are.
 
     Args:
         folder: output of the evaluation.
     """
+    written = 0
     rows = ({"sample_id": record.sample_id} | record.injected.model_dump() for record in records if record.injected)
     path = folder.join(_name(benchmark))
     with write_aside(folder.fs, path) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
         while group := list(islice(rows, _ROWS)):
             writer.write_table(pa.Table.from_pylist(group, SCHEMA))
+            written += len(group)
+    return written
 
 
 def read_injections(folder: Folder, benchmark: str) -> Iterator[tuple[str, Injected]]:

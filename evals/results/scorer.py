@@ -18,7 +18,7 @@ from cli_ray.evals.items.sources import read
 from cli_ray.evals.items.survey import Entry
 from cli_ray.evals.judging.judge import prompt_hash, question_about
 from cli_ray.evals.judging.verdicts import Question, Verdicts
-from cli_ray.evals.records import ReplyRecord, Store
+from cli_ray.evals.records import Records, ReplyRecord, Store
 from cli_ray.evals.results.aggregate import Row, row
 from cli_ray.evals.results.injections import write_injections
 from cli_ray.evals.results.output import Output
@@ -126,7 +126,7 @@ class Scorer:
                 where=items.where,
             )
         if self.config.gates:
-            write_injections(self.output.folder, name, records.values())
+            self._write_injections(name, records)
         self.output.write(benchmark, result, samples, records)
         return result
 
@@ -138,6 +138,14 @@ class Scorer:
             question = question_about(benchmark, doc, record.sample_id, record.as_reply(), self.config.profile)
             if question:
                 yield question
+
+    def _write_injections(self, name: str, records: Records) -> None:
+        written = write_injections(self.output.folder, name, records.values())
+        if written < len(records):
+            print(
+                f"{name}: gates are recorded of {written:,} of {len(records):,} samples: the others failed or were "
+                "answered without --gates; another --output records them"
+            )
 
     def _grader(self, benchmark: Benchmark) -> Grader:
         """With the judge of this call, or else the one that judged before, whose verdicts are kept."""
