@@ -5,9 +5,12 @@ The scorer writes it beside the table of samples; reports read it.
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from cli_ray.evals.records import HeatMap, Injected, ReplyRecord
 from cli_ray.storage.files import write_aside
@@ -56,6 +59,50 @@ def read_injections(folder: Folder, benchmark: str) -> Iterator[tuple[str, Injec
                 # Not validated: values of bytes are base64 in JSON alone, and there may be 100,000 rows.
                 heat = row["heat"] and HeatMap.model_construct(**row["heat"])
                 yield row.pop("sample_id"), Injected.model_construct(**row | {"heat": heat})
+
+
+class Summary(NamedTuple):
+    """What was injected on average over the samples of a benchmark."""
+
+    samples: int
+    decoder_layers: list[int]
+    vision_layers: list[int]
+    gate_mean: NDArray[np.float64]
+    """[M, N]"""
+    gate_max: NDArray[np.float64]
+    """[M, N], the largest magnitude of any image."""
+    share: NDArray[np.float64]
+    """[M]"""
+
+
+def summary(folder: Folder, benchmark: str) -> Summary | None:
+    """The averages over the table of a benchmark; None where nothing was recorded."""
+    if not folder.exists(_name(benchmark)):
+        return None
+    total: Summary | None = None
+    with folder.fs.open_input_file(folder.join(_name(benchmark))) as file:
+        for batch in pq.ParquetFile(file).iter_batches(_ROWS, columns=SCHEMA.names[1:-1]):
+            decoder, vision = batch["decoder_layers"][0].as_py(), batch["vision_layers"][0].as_py()
+            means, largest = (
+                batch[name].flatten().flatten().to_numpy().reshape(-1, len(decoder), len(vision))
+                for name in ("gate_mean", "gate_max")
+            )
+            share = batch["share"].flatten().to_numpy().reshape(-1, len(decoder))
+            own = Summary(len(batch), decoder, vision, means.sum(0, float), largest.max(0), share.sum(0, float))
+            total = own if total is None else _joined(total, own)
+    if total is None:
+        return None
+    return total._replace(gate_mean=total.gate_mean / total.samples, share=total.share / total.samples)
+
+
+def _joined(a: Summary, b: Summary) -> Summary:
+    """The sums over both."""
+    return a._replace(
+        samples=a.samples + b.samples,
+        gate_mean=a.gate_mean + b.gate_mean,
+        gate_max=np.maximum(a.gate_max, b.gate_max),
+        share=a.share + b.share,
+    )
 
 
 def _name(benchmark: str) -> str:
