@@ -24,6 +24,7 @@ from cli_ray.evals.results.progress import Progress
 from cli_ray.evals.results.scorer import ItemSet, Scorer
 from cli_ray.evals.suite import benchmark as named
 from cli_ray.evals.suite import chosen
+from cli_ray.text import say
 
 
 def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = False) -> Output:
@@ -86,7 +87,7 @@ def _generate(scorer: Scorer, job: Job, tokens: ImageTokens, *, live: bool, spar
             progress.finish(scorer.score(name))
         except Exception as error:  # printed at once and raised at the end; the other benchmarks go on
             failures.append(f"{name}: {type(error).__name__}: {error}")
-            print(f"{name} could not be scored: {error}")
+            say(f"{name} could not be scored: {error}")
 
     with Progress(live=live) as progress, ThreadPoolExecutor(1, "scores") as thread:
         replies = Replies(

@@ -12,6 +12,7 @@ from cli_ray.config.base import Section, Uri
 from cli_ray.config.data import Format
 from cli_ray.config.load import arguments, load, validated
 from cli_ray.config.train import OptimConfig, PartConfig
+from cli_ray.console import progress_bar
 from cli_ray.errors import UserError
 from cli_ray.registry import FAMILIES
 
@@ -166,15 +167,14 @@ def _encoder(config: RunConfig) -> "Encoder":
 
 def _audit(index: "Index", data: DataConfig, encoder: "Encoder | None", limit: int | None) -> dict[str, "SourceAudit"]:
     """What each source holds, by label. Shows progress on a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     from cli_ray.data.audit import audit
     from cli_ray.data.images import Limits
 
     audits = {}
-    with Progress(console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as progress:
-        steps = audit(index, Limits.of(data), encoder, limit)
-        for label, result in progress.track(steps, total=len(index), description="reading"):
+    with progress_bar() as bar:
+        task = bar.add_task("reading", total=len(index))
+        for label, result in audit(index, Limits.of(data), encoder, limit):
             audits[label] = result
+            samples, bad = (sum(getattr(audit, name) for audit in audits.values()) for name in ("samples", "num_bad"))
+            bar.update(task, advance=1, description=f"{samples:,} samples read, {bad:,} to be quarantined")
     return audits

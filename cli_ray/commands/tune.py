@@ -55,9 +55,7 @@ def load_sweep(path: str, overrides: list[str]) -> tuple[SweepConfig, RunConfig]
 
 def table(config: SweepConfig, results: "list[TrialResult]") -> str:
     """A Markdown table of the trials."""
-    from cli_ray.tune.results import domains
-
-    fields = list(domains(config))
+    fields = list(config.domains)
     head = ["trial", "state", *fields, "step", *config.objectives]
     body = [
         [

@@ -8,7 +8,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from cli_ray.config import Domain, SweepConfig
-from cli_ray.tune.results import TrialResult, domains
+from cli_ray.tune.results import TrialResult
 
 # Not by optuna.visualization.matplotlib (optuna 5.0.0): its plot_slice leaves out trials that were stopped early, which
 # are most of them under ASHA; its plot_param_importances puts the names in the order of the last objective beside the
@@ -40,7 +40,7 @@ def draw_figures(
 
 def _trials_figure(sweep: SweepConfig, results: Sequence[TrialResult]) -> Figure:
     """Each objective (rows of panels) over each hyperparameter (columns)."""
-    fields = domains(sweep)
+    fields = sweep.domains
     rows, columns = len(sweep.objectives), len(fields)
     figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False)

@@ -4,6 +4,7 @@ Called by `cli-ray export`, by the commands that evaluate a run, and by the eval
 """
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,18 @@ from cli_ray.train.checkpoint.card import CARD, model_card
 from cli_ray.train.checkpoint.files import TAG, Checkpoint, complete_checkpoints, read_from
 from cli_ray.train.run_folder import RunFolder, load_config
 
+STAGES = ("loading the base model", "reading the checkpoint", "writing the model")
 
-def export(run: str, output: Path, step: int | None, *, best: bool, keep_lora: bool) -> str:
+
+def export(
+    run: str,
+    output: Path,
+    step: int | None,
+    *,
+    best: bool,
+    keep_lora: bool,
+    on_stage: Callable[[str], object] = lambda stage: None,
+) -> str:
     """Writes safetensors, config, processor and a model card to `output`.
 
     Args:
@@ -27,6 +38,7 @@ def export(run: str, output: Path, step: int | None, *, best: bool, keep_lora: b
         step: step of the checkpoint; None takes the newest.
         best: take the one of lowest validation loss.
         keep_lora: write adapters to `output/adapter` instead of merging them.
+        on_stage: called at the beginning of each of `STAGES`.
 
     Returns:
         The name of the checkpoint that was exported.
@@ -43,9 +55,12 @@ def export(run: str, output: Path, step: int | None, *, best: bool, keep_lora: b
     folder.check_layers(resolve_injection(base, config.injection)[1])
     checkpoint = _choose(folder, step, best)
     dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
+    on_stage(STAGES[0])
     model = build_model(base, config.injection, config.lora, dtype=dtype, seed=config.seed)
+    on_stage(STAGES[1])
     with read_from(folder, checkpoint.name) as local:
         load_trained(model, consolidated(local, checkpoint.zero_stage))
+    on_stage(STAGES[2])
     # Written aside: a folder that a full disk cut short must not look like a model.
     partial = output.with_name(f"{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
