@@ -49,13 +49,19 @@ def write_injections(folder: Folder, benchmark: str, records: Iterable[ReplyReco
     return written
 
 
-def read_injections(folder: Folder, benchmark: str) -> Iterator[tuple[str, Injected]]:
-    """Sample ids and what was injected for them; nothing where it was not recorded."""
+def read_injections(folder: Folder, benchmark: str, *, shown_only: bool = False) -> Iterator[tuple[str, Injected]]:
+    """Sample ids and what was injected for them; nothing where it was not recorded.
+
+    Args:
+        folder: output of the evaluation.
+        benchmark: its name.
+        shown_only: only of samples with a heat map.
+    """
     if not folder.exists(_name(benchmark)):
         return
     with folder.fs.open_input_file(folder.join(_name(benchmark))) as file:
         for batch in pq.ParquetFile(file).iter_batches(_ROWS):
-            for row in batch.to_pylist():
+            for row in (batch.filter(batch["heat"].is_valid()) if shown_only else batch).to_pylist():
                 # Not validated: values of bytes are base64 in JSON alone, and there may be 100,000 rows.
                 heat = row["heat"] and HeatMap.model_construct(**row["heat"])
                 yield row.pop("sample_id"), Injected.model_construct(**row | {"heat": heat})

@@ -13,6 +13,8 @@ from cli_ray.evals.results.samples import AskedItem, samples_table
 from cli_ray.evals.results.table import results
 from cli_ray.evals.scoring.means import accuracy, grouped
 
+UNKNOWN = AskedItem()
+
 
 def made(name: str = "toy", **changes: Any) -> Benchmark:
     """A benchmark whose headline is the mean score."""
@@ -83,9 +85,11 @@ def write_output(
     profile: Profile = "lmms-eval/0.7.3",
     judge: str = "",
     expected: int | None = None,
+    asked: AskedItem = UNKNOWN,
     **changes: Any,
 ) -> list[Row]:
-    """An output folder as an evaluation leaves it, by benchmark; `changes` go into every record."""
+    """An output folder as an evaluation leaves it, by benchmark; `changes` go into every record, `asked` into all
+    rows."""
     rows = []
     for name, (benchmark, found) in evaluated.items():
         items = len(found) if expected is None else expected
@@ -93,6 +97,6 @@ def write_output(
         rows.append(one)
         with samples_table(str(folder / "samples" / f"{name}.parquet"), profile, one.judge, one.judge_prompt) as add:
             for sample in found:
-                add(record(name, sample, model, **changes), sample, AskedItem())
+                add(record(name, sample, model, **changes), sample, asked)
     (folder / "results.json").write_text(json.dumps(results(rows, model, f"hash of {model}")))
     return rows
