@@ -60,7 +60,7 @@ def test_rivals_are_compared_with_the_first_and_corrected_together(tmp_path: Pat
     tables = [table for table in of(Table, section) if "p Holm" in table.head]
     assert [table.caption for table in tables] == ["b minus a", "c minus a"]
     assert [row[4:9] for table in tables for row in table.rows] == [
-        ["+50.00", "+35.00 to +65.00", "< 0.001", "20/0", "40"],
+        ["+50.00", "+35.00 to +67.50", "< 0.001", "20/0", "40"],
         ["+0.00", "+0.00 to +0.00", "1.000", "0/0", "40"],
     ]
     forests = [figure for figure in of(Figure, section) if figure.name.startswith("differences")]

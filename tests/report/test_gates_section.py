@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ HEAT = HeatMap(grid=(1, 2), area=(0.0, 0.0, 1.0, 1.0), top=0.5, values=bytes([0,
 
 
 def log(folder: Path, steps: int, events: str = "") -> None:
-    lines = [{"step": 1, "loss": 1.0}]  # a step without images
+    lines: list[dict[str, Any]] = [{"step": 1, "loss": 1.0}]  # a step without images
     lines += [
         {"step": step, "loss": 1.0, "gate_mean": [[step / 1e4, 0.0]] * 2, "gate_max": [[0.5, 0.25]] * 2}
         for step in range(2, steps + 2)
@@ -116,7 +117,7 @@ def test_heat_lies_over_the_part_of_the_picture_that_the_model_saw() -> None:
     assert max(first[20], first[140]) < -200  # beside it
 
 
-@pytest.mark.parametrize("size", [(1, 1), (256, 1), (256, 256)])
+@pytest.mark.parametrize("size", [(1, 1), (200, 1), (256, 256)])
 def test_strips_are_small_whatever_the_picture(size: tuple[int, int]) -> None:
     shown = strip(thumbnail(Image.new("RGB", size)), HEAT, (0, 8))
     assert shown
