@@ -1,6 +1,6 @@
 """The section on benchmarks: of one output, of several, of older and of hostile ones."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -88,7 +88,7 @@ def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def faulty(tmp_path: Path) -> Iterator[Path]:
+def faulty(tmp_path: Path) -> Path:
     folder = tmp_path / "faulty"
     folder.mkdir()
     states = ["error", "unparsed", "truncated", "ok"] * 100
