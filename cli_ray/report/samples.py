@@ -10,7 +10,7 @@ from heapq import nsmallest
 from typing import Any
 
 from cli_ray.evals.results.aggregate import Row
-from cli_ray.evals.results.samples import AskedItem, read_columns
+from cli_ray.evals.results.samples import ASKED, read_columns
 from cli_ray.report.section import Card
 
 LONGEST = 1_000
@@ -18,7 +18,7 @@ LONGEST = 1_000
 LARGEST = 64 * 1024
 """Bytes of a thumbnail that is shown; those of an evaluation have about 6 KiB."""
 FAULTS = {"error": "failed", "unparsed": "could not be read", "truncated": "was cut", "unjudged": "waits for a judge"}
-COLUMNS = ("sample_id", "reply", "error", "parsed", "rule", "score", "state", "truncated", *AskedItem._fields)
+COLUMNS = ("sample_id", "reply", "error", "parsed", "rule", "score", "state", "truncated", *ASKED)
 
 
 def failed_cards(folder: str, rows: Sequence[Row], most: int) -> tuple[list[Card], int]:

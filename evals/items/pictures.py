@@ -7,7 +7,7 @@ samples.
 import hashlib
 import io
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +24,8 @@ _ROWS = 1000
 _SCHEMA = pa.schema([("sample_id", pa.string()), ("images", pa.list_(pa.string())), ("thumbnail", pa.binary())])
 
 
-class Pictures(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Pictures:
     """The pictures of an item."""
 
     sample_id: str
@@ -57,7 +58,7 @@ def write_pictures(folder: Folder, benchmark: str, pictures: Iterable[Pictures])
     """Keeps the pictures of a benchmark in an output folder."""
     path = folder.join(_name(benchmark))
     with write_aside(folder.fs, path) as file, pq.ParquetWriter(file, _SCHEMA, compression="zstd") as writer:
-        rows = [each._asdict() for each in pictures]
+        rows = [asdict(each) for each in pictures]
         for start in range(0, len(rows), _ROWS):
             writer.write_table(pa.Table.from_pylist(rows[start : start + _ROWS], _SCHEMA))
 

@@ -4,8 +4,8 @@ The scorer writes it beside the table of samples; reports read it.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -67,7 +67,8 @@ def read_injections(folder: Folder, benchmark: str, *, shown_only: bool = False)
                 yield row.pop("sample_id"), Injected.model_construct(**row | {"heat": heat})
 
 
-class Summary(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Summary:
     """What was injected on average over the samples of a benchmark."""
 
     samples: int
@@ -98,12 +99,13 @@ def summary(folder: Folder, benchmark: str) -> Summary | None:
             total = own if total is None else _joined(total, own)
     if total is None:
         return None
-    return total._replace(gate_mean=total.gate_mean / total.samples, share=total.share / total.samples)
+    return replace(total, gate_mean=total.gate_mean / total.samples, share=total.share / total.samples)
 
 
 def _joined(a: Summary, b: Summary) -> Summary:
     """The sums over both."""
-    return a._replace(
+    return replace(
+        a,
         samples=a.samples + b.samples,
         gate_mean=a.gate_mean + b.gate_mean,
         gate_max=np.maximum(a.gate_max, b.gate_max),

@@ -6,6 +6,7 @@ The scorer writes it through `output`; comparisons and reports read it.
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -39,7 +40,8 @@ SCHEMA = pa.schema(
 """The fields of a record, then those of its sample (`parts` and `facets` as JSON), who scored it, and its item."""
 
 
-class AskedItem(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AskedItem:
     """What people need beside a reply. Older tables lack these columns."""
 
     question: str = ""
@@ -51,6 +53,8 @@ class AskedItem(NamedTuple):
     """WebP of the first picture, of some items."""
 
 
+ASKED = tuple(field.name for field in fields(AskedItem))
+"""Its columns."""
 Add = Callable[[ReplyRecord, ScoredItem, AskedItem], None]
 """Writes a row."""
 
@@ -117,7 +121,7 @@ def read_columns(path: str, columns: Sequence[str] | None = None) -> Iterator[di
             parquet = pq.ParquetFile(file)
             there = set(parquet.schema_arrow.names)
             missing = [name for name in columns or SCHEMA.names if name not in there]
-            if needed := sorted(set(missing) - set(AskedItem._fields)):
+            if needed := sorted(set(missing) - set(ASKED)):
                 raise UserError(f"{path}: lacks the columns {', '.join(needed)}: it is no table of samples")
             wanted = [name for name in columns or SCHEMA.names if name in there]
             for batch in parquet.iter_batches(ROWS_PER_GROUP, columns=wanted):
@@ -147,7 +151,7 @@ def _columns(record: ReplyRecord, sample: ScoredItem, asked: AskedItem) -> dict[
     texts = {name: _storable(getattr(asked, name)) for name in ("question", "prompt", "gold")}
     return (
         record.model_dump(exclude={"injected"})
-        | asked._asdict()
+        | asdict(asked)
         | texts
         | {
             "parsed": _storable(sample.parsed),

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cli_ray.evals.benchmark import ScoredItem
-from cli_ray.evals.results.samples import AskedItem
+from cli_ray.evals.results.samples import ASKED, AskedItem
 from cli_ray.evals.suite import BENCHMARKS
 from cli_ray.report.benchmarks import FAILURES, FLIPS, benchmarks
 from cli_ray.report.samples import LONGEST
@@ -116,7 +116,7 @@ def test_faults_are_shown_with_their_number_and_texts_are_cut(faulty: Path) -> N
 
 def test_outputs_of_an_older_version_are_shown_without_what_they_lack(faulty: Path) -> None:
     path = faulty / "samples/toy.parquet"
-    pq.write_table(pq.read_table(path).drop_columns(list(AskedItem._fields)), path)
+    pq.write_table(pq.read_table(path).drop_columns(list(ASKED)), path)
     shown = cards(benchmarks([str(faulty)]))
     assert len(shown) == FAILURES
     assert {card.picture for card in shown} == {None}

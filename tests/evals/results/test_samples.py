@@ -1,6 +1,7 @@
 """The table of samples gives back what was put in."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -10,6 +11,7 @@ from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import ScoredItem
 from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.results.samples import (
+    ASKED,
     ROWS_PER_GROUP,
     SCHEMA,
     AskedItem,
@@ -78,14 +80,14 @@ def test_a_table_says_what_was_asked(tmp_path: Path) -> None:
     path = str(tmp_path / "toy.parquet")
     asked = AskedItem("<script>\ud83d", "p" * 100_000, "\u202egold", ("a.png", "b.png"), b"webp")
     write(path, [record("toy", sample(0, 1.0), "m")], [sample(0, 1.0)], asked)
-    (row,) = read_columns(path, AskedItem._fields)
-    assert row == asked._asdict() | {"question": "<script>?", "images": ["a.png", "b.png"]}
+    (row,) = read_columns(path, ASKED)
+    assert row == asdict(asked) | {"question": "<script>?", "images": ["a.png", "b.png"]}
 
 
 def test_a_table_of_an_older_version_can_be_read(tmp_path: Path) -> None:
     path = tmp_path / "toy.parquet"
     write(str(path), [record("toy", sample(0, 1.0), "m")], [sample(0, 1.0)])
-    pq.write_table(pq.read_table(path).drop_columns(list(AskedItem._fields)), path)
+    pq.write_table(pq.read_table(path).drop_columns(list(ASKED)), path)
     (row,) = read_columns(str(path), ("sample_id", "gold", "thumbnail"))
     assert row == {"sample_id": "0000", "gold": None, "thumbnail": None}
     assert [item.sample for item in read_samples(str(path))] == [sample(0, 1.0)]
