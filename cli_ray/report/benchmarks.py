@@ -38,6 +38,7 @@ def benchmarks(folders: Sequence[str]) -> Section:
     parts: list[Part] = []
     for folder in folders:
         parts += _scores(folder, results[folder])
+    parts += dict.fromkeys(note for each in results.values() for note in notes(each.rows))
     if len(folders) > 1:
         parts += _differences(folders)
     parts += _facets(results)
@@ -48,7 +49,6 @@ def benchmarks(folders: Sequence[str]) -> Section:
 def _scores(folder: str, results: Results) -> Iterator[Part]:
     head, body = cells(results.rows)
     yield Table(head, body, f"{results.model} ({folder})", left=2)
-    yield from notes(results.rows)
     scored = [row for row in results.rows if row.value is not None]
     if scored:
         yield forest(

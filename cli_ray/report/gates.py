@@ -1,6 +1,6 @@
 """The section on gates: how much of which vision layer goes into which decoder layer, in training and on benchmarks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from cli_ray.evals.results.injections import Summary, read_injections, summary
 from cli_ray.evals.results.table import read_results
 from cli_ray.report.figures import MOST_POINTS, curves, heatmap
-from cli_ray.report.heat import strip
+from cli_ray.report.heat import sheet
 from cli_ray.report.samples import asked, cut, picture, read_rows
 from cli_ray.report.section import Card, Figure, Section, Table
 from cli_ray.storage.folder import Folder
@@ -57,10 +57,9 @@ def benchmark_gates(folder: str) -> Section | None:
     Args:
         folder: output of `cli-ray eval --gates`.
     """
+    results = read_results(folder)
     found = {
-        row.benchmark: (row.title, total)
-        for row in read_results(folder).rows
-        if (total := summary(Folder(folder), row.benchmark))
+        row.benchmark: (row.title, total) for row in results.rows if (total := summary(Folder(folder), row.benchmark))
     }
     if not found:
         return None
@@ -68,20 +67,21 @@ def benchmark_gates(folder: str) -> Section | None:
         "The injected share is the norm of what is added at the positions of the images, by the norm of the hidden "
         "states there before it, averaged over samples."
     ]
-    parts += _shares([*found.values()])
+    model = results.model_hash[:8]
+    parts.append(_shares(f"injected-share-{model}", [*found.values()]))
     for name, (title, total) in found.items():
         about = f"{title}, {total.samples:,} samples"
         for kind, values in (("mean", total.gate_mean), ("largest", total.gate_max)):
             label = f"{'Mean gate' if kind == 'mean' else 'Largest magnitude of a gate'}: {about}"
-            parts.append(_map(f"gates-{name}-{kind}", label, values, total.decoder_layers, total.vision_layers))
+            parts.append(_map(f"gates-{model}-{name}-{kind}", label, values, total.decoder_layers, total.vision_layers))
     cards = [card for name, (title, _) in found.items() for card in _cards(folder, name, title, SHOWN // len(found))]
     if cards:
         parts.append(
             "Where injection changed the hidden states most, layer by layer: red grows with the norm of what is added "
-            "by the norm of the hidden state, up to the largest of the sample."
+            "by that of the hidden state, up to the largest of the layer."
         )
         parts.append(cards[:SHOWN])
-    return Section("benchmark-gates", "Gates on benchmarks", parts)
+    return Section(f"gates-{model}", f"Gates of {results.model} on benchmarks", parts)
 
 
 def _thinned(history: RunHistory) -> list[dict[str, Any]]:
@@ -123,10 +123,10 @@ def _map(name: str, title: str, values: Map, decoder: Sequence[int], vision: Seq
     )
 
 
-def _shares(found: Sequence[tuple[str, Summary]]) -> Iterator[Figure]:
+def _shares(name: str, found: Sequence[tuple[str, Summary]]) -> Figure:
     decoder = found[0][1].decoder_layers
-    yield heatmap(
-        "injected-share",
+    return heatmap(
+        name,
         "Injected share of the hidden states",
         [total.share.tolist() for _, total in found],
         rows=[title for title, _ in found],
@@ -143,7 +143,7 @@ def _cards(folder: str, benchmark: str, title: str, most: int) -> list[Card]:
     for row in read_rows(folder, benchmark):
         small, one = picture(row), heated.get(row["sample_id"])
         if len(cards) < max(1, most) and small and one and one.heat:
-            shown = strip(small, one.heat, one.decoder_layers)
+            shown = sheet(small, one.heat, one.decoder_layers)
             shares = ", ".join(
                 f"{layer}: {share:.1%}" for layer, share in zip(one.decoder_layers, one.share, strict=True)
             )

@@ -84,4 +84,5 @@ def _card(row: Row, columns: dict[str, Any]) -> Card:
     read = [("read as", cut(columns["parsed"])), ("rule", cut(columns["rule"]))]
     score = [] if columns["score"] is None else [("score", f"{columns['score']:g}")]
     title = f"{row.title} {cut(columns['sample_id'])} {fault}"
-    return Card(title, picture(columns), [*asked(columns), said, *read, *score], "bad")
+    fields = [said, *(field for field in (*read, *score) if field[1])]
+    return Card(title, picture(columns), [*asked(columns), *fields], "bad")
