@@ -5,6 +5,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import ray
 from ray.exceptions import RayTaskError
@@ -85,7 +86,8 @@ class Replies:
         ItemSet.of(self._config, location, decoded, entries).write(self._folder)
         write_pictures(self._folder, name, (entry.pictures or Pictures(entry.id) for entry in entries))
         done = self._store.keys(name, errors=not self._config.retry_errors)
-        missing = [entry for entry in entries if entry.key not in done]
+        # Pictures for people are stored above; replicas read those of the dataset.
+        missing = [replace(entry, pictures=None) for entry in entries if entry.key not in done]
         self._progress.start(name, len(entries), len(entries) - len(missing))
         self._missing[name] = len(missing)
         if not missing:
