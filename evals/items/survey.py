@@ -241,7 +241,7 @@ def _entry(
         prompt.encode()  # halves of code points are no text that a tokenizer takes
         images = images_of(benchmark, location, doc)
         image_hash = digest(*images)
-        small = _small(images[0]) if is_shown(name, location.rows) else None
+        small = _small(images[0]) if images and is_shown(name, location.rows) else None
         pictures = Pictures(name, places_of(benchmark, location, part, row, doc), small)
         sizes = tuple(_size(number, image) for number, image in enumerate(images, start=1))
     except BadDataError as error:
