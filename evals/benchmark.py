@@ -133,6 +133,14 @@ class Submission:
     """Where to hand it in."""
 
 
+def _answers(doc: Doc) -> str:
+    """The column `answer` or `answers`, each answer of a list once."""
+    value = doc.get("answer", doc.get("answers"))
+    several = value if isinstance(value, list) else [] if value is None else [value]
+    texts = [str(each["answer"] if isinstance(each, Mapping) else each) for each in several]
+    return " | ".join(dict.fromkeys(texts))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
     """One benchmark; see `evals/benchmarks`."""
@@ -160,6 +168,10 @@ class Benchmark:
     """From a document and its row in the split to an id that is unique in the benchmark."""
     prompt: Callable[[Doc], str]
     """What is asked; images come before it unless it holds `<image>` marks."""
+    question: str = "question"
+    """The column of the bare question, for people."""
+    gold: Callable[[Doc], str] = _answers
+    """The right answer, for people; empty where it is hidden."""
     max_new_tokens: int
     """Decoding is greedy throughout."""
     score: Scorer

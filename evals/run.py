@@ -47,7 +47,7 @@ def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = 
     tokens = image_tokens(config_of(config.model), processor_config_of(config.model))
     folder, revision = resolve(config.model)
     check_model(config, revision)
-    job = Job(config.model, fingerprint(str(folder)), config.replica, locations, revision)
+    job = Job(config.model, fingerprint(str(folder)), config.replica, locations, revision, config.gates)
     scorer = Scorer(config, job.model_hash, locations)
     connect(config.replica.cpus * max(1, config.replica.count))
     if not spare_only:
@@ -72,7 +72,10 @@ def check_model(config: EvaluationConfig, revision: str) -> None:
     from cli_ray.model.attention import check_attention
 
     check_attention(config.replica.attention, "replica.attention")
-    read_processor(config.model, revision)
+    loaded, _ = read_processor(config.model, revision)
+    injection = getattr(loaded, "injection", None)
+    if config.gates and not (injection and injection.injected):
+        raise UserError(f"gates is set, but {config.model} injects nothing into its decoder: leave --gates out")
 
 
 def _generate(scorer: Scorer, job: Job, tokens: ImageTokens, *, live: bool, spare_only: bool) -> None:
