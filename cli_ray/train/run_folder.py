@@ -16,6 +16,8 @@ EVENTS = "events.jsonl"
 """A line for each thing that happens to a run."""
 METRICS = "metrics.jsonl"
 """A line a step, and one for each evaluated checkpoint."""
+RANKS = "ranks.jsonl"
+"""A line every half minute: where the time of the steps went on each rank."""
 LEASE = "lease.json"
 """There while a driver works on the run, which renews it, see `run_lock`."""
 PATIENCE_S = 60.0

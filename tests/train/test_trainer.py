@@ -29,6 +29,7 @@ from cli_ray.train.ledger_check import verification
 from cli_ray.train.rank_table import SPREAD
 from cli_ray.train.run_folder import RunFolder
 from cli_ray.train.trainer import check_resources, train
+from cli_ray.watch.history import read_run
 from tests.train.training import STEPS, begins_of, config_of, metrics_of, untimed
 
 
@@ -243,6 +244,13 @@ def test_too_many_bad_samples_stop_the_run_and_are_named(cluster: None, training
 
 
 @pytest.mark.long
+def test_a_run_whose_data_is_refused_says_so_in_its_events(cluster: None, training_data: Path, tmp_path: Path) -> None:
+    data = {"sources": [{"path": str(training_data / "nowhere")}], "max_length": 256}
+    with pytest.raises(UserError, match="nowhere: no such file") as refusal:
+        train(config_of(training_data, tmp_path, data=data))
+    assert read_run(str(tmp_path / "run")).state.reason == str(refusal.value)
+
+
 def test_a_fault_that_comes_again_is_not_tried_for_ever_and_names_its_samples(
     cluster: None, training_data: Path, tmp_path: Path
 ) -> None:
