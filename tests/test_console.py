@@ -15,7 +15,7 @@ from ray._private.ray_logging import global_worker_stdstream_dispatcher as dispa
 from cli_ray.cluster import quiet_workers, without_noise
 from cli_ray.commands import train
 from cli_ray.commands.main import Pipe, main
-from cli_ray.console import VERBOSE, is_terminal, live_view, progress_bar
+from cli_ray.console import VERBOSE, is_terminal, live_view, muted, progress_bar
 
 OWN = "11-27 14:34:18 step 4/6 | loss 4.0913"
 NOISE = [
@@ -152,6 +152,16 @@ def test_nothing_is_drawn_where_there_is_no_terminal(capsys: pytest.CaptureFixtu
         bar.advance(bar.add_task("reading", total=2))
         print("a line")
     assert capsys.readouterr() == ("a line\n", "")
+
+
+@pytest.mark.parametrize(("verbose", "printed"), [("", ""), ("1", "a bar\n")])
+def test_a_library_that_is_muted_prints_nothing_unless_it_is_to_be_verbose(
+    verbose: str, printed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(VERBOSE, verbose)
+    with muted():
+        print("a bar")
+    assert capsys.readouterr().out == printed
 
 
 def test_progress_is_drawn_on_a_terminal(terminal: Terminal) -> None:
