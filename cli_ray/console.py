@@ -9,7 +9,8 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
+from io import StringIO
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -40,6 +41,16 @@ def quiet_warnings() -> None:
         warnings.filterwarnings("ignore", category=category)
 
 
+@contextmanager
+def muted() -> Iterator[None]:
+    """Within, what a library prints is left out, unless all is to be shown."""
+    with ExitStack() as stack:
+        if not is_verbose():
+            stack.enter_context(redirect_stdout(StringIO()))
+            stack.enter_context(redirect_stderr(StringIO()))
+        yield
+
+
 def progress_bar() -> "Progress":
     """A bar on standard error with what is done, the time taken and the time left; none where that is no terminal."""
     from rich.console import Console
@@ -52,7 +63,7 @@ def progress_bar() -> "Progress":
         TextColumn("taken,"),
         TimeRemainingColumn(),
         TextColumn("left"),
-        console=Console(stderr=True),
+        console=Console(file=sys.stderr),
         disable=not is_terminal(sys.stderr),
     )
 

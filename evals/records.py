@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cli_ray.evals.benchmark import Reply
 from cli_ray.storage.folder import Folder
-from cli_ray.storage.lines import json_lines
+from cli_ray.storage.lines import json_lines, split_lines
 
 FLUSH_SECONDS = 5.0
 """Between files on object stores, which cannot append."""
@@ -227,11 +227,7 @@ class Store:
         names = sorted(info.path for info in self._fs.get_file_info(folder) if info.path.endswith(".jsonl"))
         for name in names:
             with self._fs.open_input_stream(name) as file:
-                rest = b""
-                while data := file.read(1 << 20):
-                    *lines, rest = (rest + bytes(data)).split(b"\n")
-                    yield from lines
-                yield rest
+                yield from split_lines(file)
 
 
 def _is_error(line: bytes) -> bool:

@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "tune": BASE | CLUSTER | {"config", "storage", "data", "model", "train"},
     "doctor": BASE | CLUSTER | {"config", "storage", "data", "model", "signals"},
     "watch": BASE | {"config", "storage", "train"},
-    "report": BASE | {"config", "storage", "data", "watch"},
+    "report": BASE | {"config", "storage", "data", "train", "tune", "watch"},
     "demo": BASE | {"config", "storage", "data", "model", "signals", "train"},
     "commands": BASE
     | {
@@ -37,6 +37,7 @@ MAY_IMPORT = {
         "drill",
         "model",
         "preflight",
+        "report",
         "signals",
         "train",
         "tune",

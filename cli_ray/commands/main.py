@@ -90,7 +90,7 @@ def _run(words: list[str]) -> int:
         return 2
     words = words[len(verb.split()) :]
     if verb in VERBOSE_VERBS:
-        words = heeded(words)
+        words = without_verbose(words)
     try:
         run: Callable[[list[str]], None] = import_module(VERBS[verb]).main
         run(words)
@@ -115,8 +115,8 @@ def _run(words: list[str]) -> int:
     return 0
 
 
-def heeded(words: list[str]) -> list[str]:
-    """The words without `--verbose`, which decides what libraries may print, here and in workers."""
+def without_verbose(words: list[str]) -> list[str]:
+    """The words without `--verbose`, once it has decided what libraries may print, here and in workers."""
     if "--verbose" in words:
         os.environ[VERBOSE] = "1"
     else:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from cli_ray.commands.export import shown_export
+from cli_ray.commands.live import live_run
 from cli_ray.config import EvaluationConfig, JudgeConfig, RunConfig
 from cli_ray.config.evaluation import SuiteConfig
 from cli_ray.config.load import arguments, load
@@ -117,7 +118,8 @@ def train(config: RunConfig, folder: "RunFolder") -> None:
     is_complete = folder.outcome(with_absolute_paths(config)) is not None
     if not is_complete:
         say(f"train: {folder.uri}")
-    end = trainer.train(config)
+    with live_run(folder.uri):
+        end = trainer.train(config)
     state = f"{folder.uri} is complete" if is_complete else "done"
     say(f"train: {state}, {end['step']} steps")
 

@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from cli_ray.commands.live import live_run
 from cli_ray.config import RunConfig
 from cli_ray.config.load import load
 from cli_ray.config.table import help_text
 from cli_ray.errors import UserError
-from cli_ray.text import columns, duration
+from cli_ray.text import columns, duration, say
 from cli_ray.train.checkpoint.files import name_of
 
 PROG = "cli-ray train CONFIG.toml"
@@ -24,10 +25,13 @@ def main(words: list[str]) -> None:
     from cli_ray.preflight import check_run
 
     check_run(config)
+    say(f"run {config.folder}: checking model, data and cluster")
 
     from cli_ray.train.trainer import train
 
-    print("\n".join(told(train(config))))
+    with live_run(config.folder):
+        summary = train(config)
+    print("\n".join(told(summary)))
 
 
 def told(summary: dict[str, Any]) -> list[str]:
@@ -38,12 +42,11 @@ def told(summary: dict[str, Any]) -> list[str]:
     """
     run, losses = summary["run"], {"training": summary.get("loss"), "validation": summary["validation_loss"]}
     facts = [
-        ("steps", f"{summary['step']:,} of {summary['samples']:,} samples, {summary['tokens']:,} tokens"),
         ("quarantined", f"{summary['bad_samples']:,} samples, see quarantine/" if summary["bad_samples"] else "none"),
         ("loss", ", ".join(f"{loss:.4f} in {name}" for name, loss in losses.items() if loss is not None)),
         ("took", f"{duration(summary['seconds'])} since its last start" if "seconds" in summary else ""),
         ("checkpoint", f"{run}/{name_of(summary['step'])}"),
         ("records", f"{run}/metrics.jsonl, {run}/events.jsonl"),
     ]
-    head = f"run {run} is done"
+    head = f"run {run} is done: {summary['step']:,} steps, {summary['samples']:,} samples, {summary['tokens']:,} tokens"
     return [head, *columns([fact for fact in facts if fact[1]]), f"next: cli-ray export {run} --output DIR"]

@@ -27,6 +27,7 @@ import ray
 import ray.data
 from numpy.typing import NDArray
 
+from cli_ray.console import is_verbose
 from cli_ray.data.index import Index
 from cli_ray.data.order import Piece
 from cli_ray.data.readers import Span
@@ -110,8 +111,9 @@ def read_by_ray(
         ahead: windows that are read while one is consumed.
         on_read: called for each task of a window, once that is consumed, with the milliseconds that it took.
     """
-    logging.getLogger("ray.data").setLevel(logging.WARNING)  # else it tells of every window
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # that there is no progress bar
+    if not is_verbose():
+        logging.getLogger("ray.data").setLevel(logging.WARNING)  # else it tells of every window
+        logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # that there is no progress bar
     reference = ray.put(encoder)
     few = tuple(replace(source, shards=()) for source in sources)  # tasks name their shard, so spare them the list
     pool = ThreadPoolExecutor(ahead, thread_name_prefix="window")

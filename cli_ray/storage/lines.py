@@ -49,7 +49,7 @@ def stream_journal(folder: Folder, name: str) -> Iterator[dict[str, Any]]:
     """The objects of a file of JSON lines one by one, in flat memory; none when it is absent."""
     try:
         with folder.fs.open_input_stream(folder.join(name)) as file:
-            yield from json_lines(_split(file))
+            yield from json_lines(split_lines(file))
     except FileNotFoundError:
         return
 
@@ -69,7 +69,8 @@ def journal_end(folder: Folder, name: str, size: int = 1 << 18) -> list[dict[str
     return list(json_lines(lines))  # the first one, cut at its beginning, is no JSON
 
 
-def _split(file: NativeFile) -> Iterator[bytes]:
+def split_lines(file: NativeFile) -> Iterator[bytes]:
+    """The lines of a file one by one, in flat memory; the last one, perhaps empty, has no end."""
     rest = b""
     while data := file.read(1 << 20):
         *lines, rest = (rest + bytes(data)).split(b"\n")

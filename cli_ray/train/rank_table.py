@@ -125,7 +125,8 @@ class RankTable:
             "packs": int(self.column("packs").sum()),
             "TFLOP/s": (flops / len(peak) / self.seconds / 1e12).item(),
         }
-        if reads := self.column("reads").sum().item():
+        if reads := int(self.column("reads").sum()):
+            metrics["reads"] = reads
             metrics["read_ms"] = self.column("read_ms").sum().item() / reads
             metrics["slowest_read_ms"] = self.column("slowest_read_ms").max().item()
         if peak.all():

@@ -17,7 +17,6 @@ Goes: when Ray Train's controller needs no torch (no upstream issue found).
 """
 
 import os
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -113,7 +112,9 @@ def died_at_start(error: TrainingFailedError) -> bool:
 
 
 class RankFaults(UserCallback):
-    """Reports errors of ranks, after which Ray Train starts all of them again or gives up; in its controller.
+    """Tells of errors of ranks, after which Ray Train starts all of them again or gives up; in its controller.
+
+    The ranks themselves have printed their tracebacks.
 
     Args:
         uri: of the run folder.
@@ -123,14 +124,15 @@ class RankFaults(UserCallback):
         self._uri = uri
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
-        """Prints the errors with their tracebacks, and adds the event."""
-        errors = sorted(worker_exceptions.items())
-        for rank, error in errors:
-            if "Traceback" in str(error):  # a process that was killed has none
-                sys.stderr.write(f"rank {rank}: {error}\n")
-        reason = "; ".join(f"rank {rank}: {last_line(error).partition(GUESSES)[0]}" for rank, error in errors)
-        say(f"a rank failed: {reason}")
-        RunFolder(self._uri).event("fault", reason=reason)
+        """Adds the event."""
+        errors = [f"rank {rank}: {_cause(error)}" for rank, error in sorted(worker_exceptions.items())]
+        say(f"a rank failed: {'; '.join(errors)}")
+        RunFolder(self._uri).event("fault", reason="; ".join(errors))
+
+
+def _cause(error: Exception) -> str:
+    """An error in a line, without Ray's guesses at why a process died."""
+    return f"{type(error).__name__}: {last_line(error).partition(GUESSES)[0]}"
 
 
 @dataclass

@@ -14,7 +14,7 @@ from cli_ray.train.run_folder import EVENTS
 
 LOOK_S = 5.0
 """Seconds between looks at the events of the trials."""
-TROUBLES = {"waiting", "restart", "checkpoint failed", "checkpoint left out", "evaluation failed"}
+TROUBLES = {"waiting", "restart", "checkpoint failed", "checkpoint left out", "evaluation failed", "fault"}
 """Events of a run that people should know of while it goes on."""
 
 

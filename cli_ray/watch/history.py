@@ -84,7 +84,7 @@ def state_of(folder: RunFolder, events: list[dict[str, Any]]) -> RunState:
     signs = _signs(folder)
     step = last_step(folder)
     last = next((event for event in reversed(events) if event["event"] in (*_GOES_ON, *_OVER)), None)
-    if last is not None and last["event"] in _OVER:
+    if last is not None and last["event"] in _OVER and not _is_taken_up(last, signs):
         return _ending(last, step)
     newest = max(signs.values(), default=None)
     time = "" if newest is None else newest.isoformat(timespec="milliseconds")
@@ -124,8 +124,13 @@ def _signs(folder: RunFolder) -> dict[str, datetime]:
     return {name: info.mtime for name, info in zip(names, infos, strict=True) if info.type != fs.FileType.NotFound}
 
 
+def _is_taken_up(event: dict[str, Any], signs: dict[str, datetime]) -> bool:
+    """Whether a driver has begun after the end of the one before, and has not said so in an event yet."""
+    return LEASE in signs and signs[LEASE] > datetime.fromisoformat(event["time"])
+
+
 def _ending(event: dict[str, Any], step: int | None) -> RunState:
-    kind, time = event["event"], event.get("time", "")
+    kind, time = event["event"], event["time"]
     step = event.get("step", step)
     if kind == "end" and "error" not in event:
         return RunState("ended", "", time, step)

@@ -11,10 +11,10 @@ Kind = Literal["run", "sweep", "results"]
 
 _MARKS: dict[Kind, tuple[str, ...]] = {
     "sweep": ("sweep.json", "trials.parquet"),
-    "run": (EVENTS, METRICS, "base.json", "checkpoints", "faults"),
-    "results": ("asked", "records", "rows"),
+    "run": (EVENTS, METRICS, "base.json"),
+    "results": ("asked",),
 }
-"""By kind, names of what nothing else holds."""
+"""By kind, names that no other folder is likely to hold."""
 
 
 def kind_of(uri: str) -> Kind:

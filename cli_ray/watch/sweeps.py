@@ -24,7 +24,8 @@ RESULTS = "results.json"
 class TrialHistory:
     """What is known of one trial."""
 
-    name: str
+    trial: str
+    """Its name."""
     state: str
     """`finished`, `stopped` (early) and `failed`, or that of its run."""
     reason: str
@@ -84,7 +85,7 @@ def read_sweep(uri: str) -> SweepHistory:
         time = max((run.state.time for run in runs.values()), default="")
         trials = [_trial(name, run, config) for name, run in runs.items()]
         return SweepHistory(folder, config, base, "running" if is_running else "silent", time, trials)
-    trials = [TrialHistory(name=values.pop("trial"), **values) for values in ended["trials"]]
+    trials = [TrialHistory(**values) for values in ended["trials"]]
     return SweepHistory(folder, config, base, "ended", written, trials, ended["front"], ended["importance"])
 
 
@@ -131,15 +132,15 @@ def _values(run: RunHistory, objectives: tuple[str, ...]) -> dict[str, float]:
 
 def _draw(config: dict[str, Any], sweep: SweepConfig) -> dict[str, Any]:
     """What a trial drew, read back from its config."""
-    draw = {field: _label(value) for field in sweep.space if (value := _at(config, field)) is not None}
+    draw = {field: _label(value) for field in sweep.space if (value := value_at(config, field)) is not None}
     for name, changes in sweep.arms.items():
-        if all(_label(_at(config, field)) == _label(value) for field, value in changes.items()):
+        if all(_label(value_at(config, field)) == _label(value) for field, value in changes.items()):
             draw[ARM] = name
             break
     return draw
 
 
-def _at(config: Any, field: str) -> Any:
+def value_at(config: Any, field: str) -> Any:
     """The value of a dotted field; None where it is absent."""
     for step in field.split("."):
         config = config.get(step) if isinstance(config, dict) else None

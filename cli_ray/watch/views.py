@@ -46,11 +46,11 @@ def sweep_view(sweep: SweepHistory) -> RenderableType:
     for name in ("step", *objectives):
         table.add_column(clean(name), justify="right")
     for trial in sorted(sweep.trials, key=lambda trial: trial != best):
-        cells = [clean(trial.name), Text(trial.state, STYLES.get(trial.state, "yellow"))]
+        cells = [clean(trial.trial), Text(trial.state, STYLES.get(trial.state, "yellow"))]
         cells += [clean(number(trial.draw.get(field))) for field in fields]
         cells += [Text(number(value)) for value in (trial.step, *(trial.values.get(name) for name in objectives))]
         table.add_row(*cells, style="bold" if trial == best else "")
-    reasons = [f"{trial.name} {trial.state}: {trial.reason}" for trial in sweep.trials if trial.reason]
+    reasons = [f"{trial.trial} {trial.state}: {trial.reason}" for trial in sweep.trials if trial.reason]
     return Group(clean(sweep_line(sweep)), table, *(clean(reason) for reason in reasons))
 
 
@@ -81,11 +81,11 @@ def run_line(history: RunHistory) -> str:
 def sweep_line(sweep: SweepHistory) -> str:
     """A sweep in a line: how many of its trials are over, and the best so far."""
     over = sum(trial.state in ("finished", "stopped", "failed") for trial in sweep.trials)
-    line = f"{sweep.config.name}  {sweep.state}, {over} of {len(sweep.trials)} begun trials are over"
+    line = f"{sweep.config.name}: {sweep.state}, {over} of {len(sweep.trials)} begun trials are over"
     if sweep.best is None:
         return line
     values = ", ".join(f"{name} {number(value)}" for name, value in sweep.best.values.items())
-    return f"{line}, best: {sweep.best.name} with {values}"
+    return f"{line}, best: {sweep.best.trial} with {values}"
 
 
 def results_line(results: ResultsHistory, rate: float | None = None) -> str:
@@ -97,7 +97,7 @@ def results_line(results: ResultsHistory, rate: float | None = None) -> str:
     """
     totals = [benchmark.total for benchmark in results.benchmarks]
     known = sum(total or 0 for total in totals)
-    line = f"{results.model}  {results.state}, {results.done:,} of {known:,} samples"
+    line = f"{results.model}: {results.state}, {results.done:,} of {known:,} samples"
     if not rate:
         return line
     left = "" if None in totals else f", {duration((known - results.done) / rate)} left"
@@ -155,9 +155,9 @@ def _head(history: RunHistory, steps: Sequence[dict[str, Any]]) -> Text:
     state, total = history.state, total_steps(history)
     name = history.config.name if history.config else history.folder.uri.rpartition("/")[2]
     head = clean(name)
-    head.append(f"  {state.name}", STYLES.get(state.name, "yellow"))
+    head.append(": ").append(state.name, STYLES.get(state.name, "yellow"))
     if state.step is not None:
-        head.append(f"  step {state.step:,}" + (f"/{total:,} ({state.step / total:.0%})" if total else ""))
+        head.append(f", step {state.step:,}" + (f"/{total:,} ({state.step / total:.0%})" if total else ""))
     left = left_s(steps, total) if state.name == "running" else None
     if left:
         head.append(f", {duration(left)} left")

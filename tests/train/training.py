@@ -73,7 +73,7 @@ def begins_of(run: Path) -> list[str | None]:
 
 
 SPEEDS = ("tokens/s", "samples/s", "TFLOP/s")
-MOMENTS = ("time", "step_ms", "beside_ms", "read_ms", "slowest_read_ms", "slowest_shard", "peak_GiB", *TIMES)
+MOMENTS = ("time", "step_ms", "beside_ms", "reads", "read_ms", "slowest_read_ms", "slowest_shard", "peak_GiB", *TIMES)
 """With what begins like these and goes on with a slash: metrics that differ from run to run."""
 
 

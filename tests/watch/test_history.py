@@ -91,8 +91,9 @@ def test_the_last_word_of_a_driver_is_the_state_until_a_later_start(
     run.event("evaluation failed", step=12, reason="no room")
     assert (state(run).name, state(run).reason) == (name, reason)
     assert state(run).time == run.events()[1]["time"]
-    run.event("resume")
     run.write(LEASE, "{}")
+    assert state(run).name == "running"
+    run.event("resume")
     assert state(run).name == "running"
 
 

@@ -13,11 +13,11 @@ from cli_ray.watch.kinds import kind_of
     [
         ("events.jsonl", "", "run"),
         ("metrics.jsonl", "", "run"),
-        ("checkpoints/step-00000001/progress.json", "{}", "run"),
+        ("base.json", "{}", "run"),
         ("config.json", '{"injection": {}}', "run"),
         ("sweep.json", "{", "sweep"),
         ("trials.parquet", "", "sweep"),
-        ("records/pope/1.jsonl", "", "results"),
+        ("asked/pope.json", "{", "results"),
         ("config.json", '{"suite": "paper18"}', "results"),
     ],
 )
@@ -33,6 +33,13 @@ def test_another_folder_is_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "config.json").write_text(content)
     with pytest.raises(UserError, match="name a run folder, the folder of a sweep, or the --output of an evaluation"):
+        kind_of(str(tmp_path))
+
+
+def test_a_folder_above_others_is_none_of_them(tmp_path: Path) -> None:
+    for name in ("checkpoints", "records", "rows"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match="holds no run, no sweep and no results"):
         kind_of(str(tmp_path))
 
 

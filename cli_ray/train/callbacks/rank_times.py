@@ -19,15 +19,19 @@ COLUMNS = ("step_ms", *TIMES, "flops", "real_tokens", "positions")
 
 class RankTimes(Callback):
     """A line in ranks.jsonl every so often: of each rank, the mean over the steps that were logged since the line
-    before."""
+    before. The first one of a start is left out, for it warms up."""
 
     def on_start(self, loop: TrainLoop) -> None:
         self._file = Journal(loop.folder, RANKS)
         self._written = time.monotonic()
         self._tables: list[torch.Tensor] = []
+        self._is_warm = False
 
     def on_step(self, loop: TrainLoop, share: Share, metrics: Metrics | None) -> None:
         if metrics is None or loop.ranks is None:
+            return
+        if not self._is_warm:
+            self._is_warm = True
             return
         self._tables.append(torch.stack([loop.ranks.column(name) for name in COLUMNS]))
         if time.monotonic() - self._written >= EVERY_S:

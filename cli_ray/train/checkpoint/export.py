@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cli_ray.console import muted
 from cli_ray.errors import UserError
 from cli_ray.model.build import build_model, load_processor, quiet_loading, resolve_injection
 from cli_ray.model.lora import merge_lora, save_lora
@@ -97,9 +98,10 @@ def consolidated(checkpoint: Path, zero_stage: int) -> dict[str, Tensor]:
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     if zero_stage:
-        state: dict[str, Tensor] = get_fp32_state_dict_from_zero_checkpoint(
-            str(checkpoint), tag=TAG, exclude_frozen_parameters=True
-        )
+        with muted():
+            state: dict[str, Tensor] = get_fp32_state_dict_from_zero_checkpoint(
+                str(checkpoint), tag=TAG, exclude_frozen_parameters=True
+            )
         return state
     path = checkpoint / TAG / "mp_rank_00_model_states.pt"
     module: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=False)["module"]
