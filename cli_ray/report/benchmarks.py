@@ -38,12 +38,16 @@ def benchmarks(folders: Sequence[str]) -> Section:
     Raises:
         UserError: the first holds no results.
     """
-    results = {folder: read_results(folder) for folder in folders}
-    differences = list(_differences(folders)) if len(folders) > 1 else []
-    parts: list[Part] = [] if differences else [_verdict(results[folders[0]])]
-    parts += differences[:1]
-    for folder in folders:
-        parts += _scores(folder, results[folder])
+    results, unread = {folders[0]: read_results(folders[0])}, list[str]()
+    for folder in folders[1:]:
+        try:
+            results[folder] = read_results(folder)
+        except UserError as error:
+            unread.append(str(error))
+    differences = list(_differences([*results])) if len(results) > 1 else [_verdict(results[folders[0]])]
+    parts: list[Part] = [differences[0], *unread]
+    for folder, each in results.items():
+        parts += _scores(folder, each)
     parts += dict.fromkeys(note for each in results.values() for note in notes(each.rows))
     parts += differences[1:]
     parts += _facets(results)
@@ -192,7 +196,11 @@ def _metric(row: Row | None, facet: str) -> str:
 def _failures(results: dict[str, Results]) -> Iterator[Part]:
     """Samples that could not be read, were cut, failed or wait for a judge."""
     for folder, rows in ((folder, each.rows) for folder, each in results.items()):
-        cards, count = failed_cards(folder, rows, FAILURES // len(results))
+        try:
+            cards, count = failed_cards(folder, rows, FAILURES // len(results))
+        except UserError as error:  # the table of samples is gone or damaged
+            yield str(error)
+            continue
         if cards:
             yield f"{folder}: {len(cards):,} of {count:,} samples that failed, were cut, could not be read or judged."
             yield cards

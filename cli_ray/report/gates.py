@@ -140,8 +140,10 @@ def _cards(folder: str, benchmark: str, title: str, most: int) -> list[Card]:
     heated = dict(read_injections(Folder(folder), benchmark, shown_only=True))
     cards: list[Card] = []
     for row in read_rows(folder, benchmark):
+        if len(cards) >= max(1, most):
+            break
         small, one = picture(row), heated.get(row["sample_id"])
-        if len(cards) < max(1, most) and small and one and one.heat:
+        if small and one and one.heat:
             shown = sheet(small, one.heat, one.decoder_layers)
             shares = ", ".join(
                 f"{layer}: {share:.1%}" for layer, share in zip(one.decoder_layers, one.share, strict=True)

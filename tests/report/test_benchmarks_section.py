@@ -129,3 +129,13 @@ def test_labels_are_no_mathematics(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     write_output(tmp_path, "m", {"toy": (one, samples([1.0, 0.0]))})
     (figure,) = of(Figure, benchmarks([str(tmp_path)]))
     assert "&lt;b&gt;" in figure.svg
+
+
+def test_what_cannot_be_read_is_said_and_the_rest_is_shown(faulty: Path, tmp_path: Path) -> None:
+    (faulty / "samples/toy.parquet").write_bytes(b"PAR1")
+    (tmp_path / "empty").mkdir()
+    section = benchmarks([str(faulty), str(tmp_path / "empty")])
+    text = " ".join(of(str, section))
+    assert f"{tmp_path}/empty: holds no results.json" in text
+    assert "toy.parquet: cannot be read" in text
+    assert len(of(Table, section)) == 1
