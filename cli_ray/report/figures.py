@@ -13,6 +13,8 @@ from cli_ray.report.trends import Trend
 
 MOST_POINTS = 500
 """Of a line."""
+SIZE = (5.6, 2.9)
+"""Inches of curves: two side by side on a wide page."""
 SPARSE = 30
 """Points below which each is marked."""
 
@@ -46,7 +48,7 @@ def forest(
         zero: draw a line at 0.
         marks: further values of the rows by the name of what they are.
     """
-    canvas = Canvas(figsize=(7.0, 0.9 + 0.28 * len(rows)), layout="constrained")
+    canvas = Canvas(figsize=(SIZE[0], 0.9 + 0.28 * len(rows)), layout="constrained")
     axes = canvas.add_subplot()
     for place, row in enumerate(rows):
         if row.low is not None and row.high is not None:
@@ -120,7 +122,7 @@ def curves(name: str, title: str, x: Sequence[float], lines: Mapping[str, Sequen
         lines: by their labels, as long as `x`.
         x_title: what `x` is.
     """
-    canvas = Canvas(figsize=(7.0, 3.0), layout="constrained")
+    canvas = Canvas(figsize=SIZE, layout="constrained")
     axes = canvas.add_subplot()
     for label, values in lines.items():
         axes.plot(x, values, linewidth=1.2, label=_plain(label))
@@ -141,7 +143,7 @@ def trends(name: str, title: str, lines: Mapping[str, Trend], *, from_zero: bool
         lines: by their labels.
         from_zero: begin the axis at 0.
     """
-    canvas = Canvas(figsize=(7.0, 3.0), layout="constrained")
+    canvas = Canvas(figsize=SIZE, layout="constrained")
     axes = canvas.add_subplot()
     for label, trend in lines.items():
         steps, marker = trend.steps, "o" if len(trend.buckets) < SPARSE else ""

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Literal
 
 from jinja2 import Environment, PackageLoader
 
-from cli_ray.report.section import Code, Figure, Section, Table
+from cli_ray.report.section import Code, Figure, Section, Table, Tone
 
 DARK = (
     "<style>@media (prefers-color-scheme: dark) {"
@@ -33,7 +32,7 @@ class Report:
     title: str
     verdict: str
     """The first sentence: what it came to."""
-    tone: Literal["good", "bad", "plain"]
+    tone: Tone
     sections: Sequence[Section]
     made: str
     """When and by which version."""
