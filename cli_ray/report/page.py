@@ -13,7 +13,7 @@ from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader
 
-from cli_ray.report.section import Code, Figure, Section, Table, Tone
+from cli_ray.report.section import Code, Figure, Section, Table, Tone, clean
 
 DARK = (
     "<style>@media (prefers-color-scheme: dark) {"
@@ -53,12 +53,6 @@ def _environment() -> Environment:
     )
     environment.filters |= {"kind": _kind, "image": _image, "drawing": _drawing, "clean": clean}
     return environment
-
-
-def clean(text: str) -> str:
-    """A text without control characters, which HTML forbids, and without halves of code points."""
-    kept = "".join(letter if letter >= " " or letter in "\n\t" else "\ufffd" for letter in text)
-    return kept.encode(errors="replace").decode()
 
 
 def _kind(part: object) -> str:
