@@ -13,16 +13,18 @@ from cli_ray.evals.results.table import Results, cells, decimals, notes, read_re
 from cli_ray.report.figures import Interval, forest
 from cli_ray.report.flips import flip_cards
 from cli_ray.report.samples import failed_cards
-from cli_ray.report.section import Card, Figure, Section, Table
+from cli_ray.report.section import Part, Section, Table
 
 FLIPS, FAILURES = 100, 76
 """Samples that are shown at most; with those of the gates they are 200."""
 FACETS = 60
 """Parts of a benchmark that are listed at most."""
+SIGNIFICANT = 0.05
+"""Corrected p-values below which a difference is called real."""
+NAMED = 4
+"""Benchmarks that a sentence names."""
 _Z = 1.96
 """Standard errors in a 95 percent interval."""
-
-Part = str | Table | Figure | Sequence[Card]
 
 
 def benchmarks(folders: Sequence[str]) -> Section:
@@ -34,16 +36,23 @@ def benchmarks(folders: Sequence[str]) -> Section:
     Raises:
         UserError: the first holds no results.
     """
-    results = {folder: read_results(folder) for folder in folders}
-    parts: list[Part] = []
-    for folder in folders:
-        parts += _scores(folder, results[folder])
+    results, unread = {folders[0]: read_results(folders[0])}, list[str]()
+    for folder in folders[1:]:
+        try:
+            results[folder] = read_results(folder)
+        except UserError as error:
+            unread.append(str(error))
+    results = _renamed(results)
+    comparisons, refused = _compared(results)
+    parts: list[Part] = [*unread]
+    for folder, each in results.items():
+        parts += _scores(folder, each)
     parts += dict.fromkeys(note for each in results.values() for note in notes(each.rows))
-    if len(folders) > 1:
-        parts += _differences(folders)
+    parts += [*refused, *_differences(comparisons)]
     parts += _facets(results)
     parts += _failures(results)
-    return Section("benchmarks", "Benchmarks", parts)
+    outcomes = [_outcome(comparison) for comparison in comparisons]
+    return Section("benchmarks", "Benchmarks", parts, "\n".join(outcomes or map(_scored, results.values())))
 
 
 def _scores(folder: str, results: Results) -> Iterator[Part]:
@@ -75,22 +84,65 @@ def _reference(row: Row, model: str) -> float | None:
     return None if value is None else 100 * value / row.full_marks
 
 
-def _differences(folders: Sequence[str]) -> Iterator[Part]:
-    """The baseline with each rival: forest plots, tables, and the samples whose score flipped."""
-    baseline, comparisons = folders[0], list[Comparison]()
-    for rival in folders[1:]:
+def _renamed(results: dict[str, Results]) -> dict[str, Results]:
+    """The results with models named by the last part of their path or hub id, where that tells them apart."""
+    names = [each.model.rstrip("/").rpartition("/")[2] for each in results.values()]
+    if len(set(names)) < len(names):
+        return results
+    named = zip(results.items(), names, strict=True)
+    return {folder: each.model_copy(update={"model": name}) for (folder, each), name in named}
+
+
+def _compared(results: dict[str, Results]) -> tuple[list[Comparison], list[str]]:
+    """The baseline with each rival, p-values corrected for all of them; and why others cannot be compared."""
+    (baseline, *rivals), comparisons, refused = results, list[Comparison](), list[str]()
+    for rival in rivals:
+        names = {"model_a": results[baseline].model, "model_b": results[rival].model}
         try:
-            comparisons.append(compare(baseline, rival))
+            comparisons.append(compare(baseline, rival).model_copy(update=names))
         except UserError as error:
-            yield f"{rival} cannot be compared with {baseline}: {error}"
+            refused.append(f"{rival} cannot be compared with {baseline}: {error}")
+    return corrected(comparisons), refused
+
+
+def _differences(comparisons: Sequence[Comparison]) -> Iterator[Part]:
+    """Of each comparison a forest plot, a table, and the samples whose score flipped."""
     tests = sum(len(comparison.contrasts) for comparison in comparisons)
     if comparisons:
         yield (
             f"Differences are rival minus baseline ({comparisons[0].model_a}), item by item. p-values are corrected "
             f"(Holm) for all {tests:,} comparisons of this report."
         )
-    for number, comparison in enumerate(corrected(comparisons), start=1):
+    for number, comparison in enumerate(comparisons, start=1):
         yield from _difference(number, comparison, FLIPS // len(comparisons))
+
+
+def _outcome(comparison: Comparison) -> str:
+    """A comparison in a sentence."""
+    real = [contrast for contrast in comparison.contrasts if contrast.p_holm < SIGNIFICANT]
+    better = [contrast.title for contrast in real if contrast.difference > 0]
+    worse = [contrast.title for contrast in real if contrast.difference < 0]
+    parts = [f"better on {_named(better)}"] if better else []
+    parts += [f"worse on {_named(worse)}"] if worse else []
+    same = len(comparison.contrasts) - len(real)
+    parts += [f"not told apart on {same:,} of {len(comparison.contrasts):,} benchmarks"] if same else []
+    if len(comparison.contrasts) == 1:
+        parts.append(f"the difference is {_difference_text(comparison.contrasts[0])}")
+    return f"{comparison.model_b} against {comparison.model_a}: {', '.join(parts)}."
+
+
+def _named(titles: Sequence[str]) -> str:
+    more = f" and {len(titles) - NAMED:,} more" if len(titles) > NAMED else ""
+    return ", ".join(titles[:NAMED]) + more
+
+
+def _scored(results: Results) -> str:
+    """The scores of one model in a sentence."""
+    scored = [row for row in results.rows if row.value is not None]
+    if results.mean is not None:
+        return f"{results.model}: mean {results.mean.value:.1f} % over {len(results.mean.benchmarks):,} benchmarks."
+    listed = [f"{row.title} {row.value:.{decimals(row.full_marks)}f}" for row in scored[:NAMED]]
+    return f"{results.model}: {', '.join(listed) or 'nothing is scored'}."
 
 
 def _difference(number: int, comparison: Comparison, most: int) -> Iterator[Part]:
@@ -108,7 +160,19 @@ def _difference(number: int, comparison: Comparison, most: int) -> Iterator[Part
 def _difference_of(contrast: Contrast) -> Interval:
     scale = 100 / contrast.full_marks
     low, high = (None if end is None else scale * end for end in (contrast.low, contrast.high))
-    return Interval(contrast.title, scale * contrast.difference, low, high, contrast.p_holm < 0.05)
+    return Interval(contrast.title, scale * contrast.difference, low, high, contrast.p_holm < SIGNIFICANT)
+
+
+def _interval(row: Contrast) -> str:
+    places = decimals(row.full_marks)
+    known = row.low is not None and row.high is not None
+    return f"{row.low:+.{places}f} to {row.high:+.{places}f}" if known else ""
+
+
+def _difference_text(row: Contrast) -> str:
+    """A difference with its interval, in the units of the headline."""
+    interval = _interval(row)
+    return f"{row.difference:+.{decimals(row.full_marks)}f}" + (f", 95 % interval {interval}" if interval else "")
 
 
 def _table(comparison: Comparison, title: str) -> Table:
@@ -116,9 +180,7 @@ def _table(comparison: Comparison, title: str) -> Table:
     rows = []
     for row in comparison.contrasts:
         places = decimals(row.full_marks)
-        known = row.low is not None and row.high is not None
-        numbers = [f"{row.a:.{places}f}", f"{row.b:.{places}f}", f"{row.difference:+.{places}f}"]
-        numbers.append(f"{row.low:+.{places}f} to {row.high:+.{places}f}" if known else "")
+        numbers = [f"{row.a:.{places}f}", f"{row.b:.{places}f}", f"{row.difference:+.{places}f}", _interval(row)]
         p = "< 0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}"
         rows.append([row.title, row.metric, *numbers, p, f"{row.wins:,}/{row.losses:,}", f"{row.n:,}"])
     return Table(head, rows, title, left=2)
@@ -146,7 +208,11 @@ def _metric(row: Row | None, facet: str) -> str:
 def _failures(results: dict[str, Results]) -> Iterator[Part]:
     """Samples that could not be read, were cut, failed or wait for a judge."""
     for folder, rows in ((folder, each.rows) for folder, each in results.items()):
-        cards, count = failed_cards(folder, rows, FAILURES // len(results))
+        try:
+            cards, count = failed_cards(folder, rows, FAILURES // len(results))
+        except UserError as error:  # the table of samples is gone or damaged
+            yield str(error)
+            continue
         if cards:
             yield f"{folder}: {len(cards):,} of {count:,} samples that failed, were cut, could not be read or judged."
             yield cards

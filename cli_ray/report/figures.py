@@ -8,10 +8,17 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure as Canvas
 
-from cli_ray.report.section import Figure, Table
+from cli_ray.report.section import Figure, Table, clean
+from cli_ray.report.trends import Trend
 
 MOST_POINTS = 500
 """Of a line."""
+SIZE = (5.6, 2.9)
+"""Inches of curves: two side by side on a wide page."""
+LONGEST_LABEL = 40
+"""Characters."""
+SPARSE = 30
+"""Points below which each is marked."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ def forest(
         zero: draw a line at 0.
         marks: further values of the rows by the name of what they are.
     """
-    canvas = Canvas(figsize=(7.0, 0.9 + 0.28 * len(rows)), layout="constrained")
+    canvas = Canvas(figsize=(SIZE[0], 0.9 + 0.28 * len(rows)), layout="constrained")
     axes = canvas.add_subplot()
     for place, row in enumerate(rows):
         if row.low is not None and row.high is not None:
@@ -86,7 +93,8 @@ def heatmap(
         signed: colours from negative to positive around 0.
     """
     table = np.asarray(values, float)
-    canvas = Canvas(figsize=(1.8 + 0.32 * len(columns), 1.2 + 0.26 * len(rows)), layout="constrained")
+    labels = 0.08 * max(map(len, map(_plain, rows)), default=0)
+    canvas = Canvas(figsize=(1.8 + labels + 0.32 * len(columns), 1.2 + 0.26 * len(rows)), layout="constrained")
     axes = canvas.add_subplot()
     top = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
     shown = axes.imshow(
@@ -99,8 +107,8 @@ def heatmap(
     )
     axes.set_yticks(range(len(rows)), [_plain(label) for label in rows])
     axes.set_xticks(range(len(columns)), [_plain(label) for label in columns], rotation=90 if len(columns) > 12 else 0)
-    axes.set_ylabel(row_title)
-    axes.set_xlabel(column_title)
+    axes.set_ylabel(_plain(row_title))
+    axes.set_xlabel(_plain(column_title))
     canvas.colorbar(shown)
     body = [[label, *map(_number, line)] for label, line in zip(rows, table.tolist(), strict=True)]
     alt = f"{title}: {row_title} by {column_title}, the largest magnitude is {_number(top)}"
@@ -117,7 +125,7 @@ def curves(name: str, title: str, x: Sequence[float], lines: Mapping[str, Sequen
         lines: by their labels, as long as `x`.
         x_title: what `x` is.
     """
-    canvas = Canvas(figsize=(7.0, 3.0), layout="constrained")
+    canvas = Canvas(figsize=SIZE, layout="constrained")
     axes = canvas.add_subplot()
     for label, values in lines.items():
         axes.plot(x, values, linewidth=1.2, label=_plain(label))
@@ -129,6 +137,40 @@ def curves(name: str, title: str, x: Sequence[float], lines: Mapping[str, Sequen
     return Figure(name, title, _svg(canvas, name), f"{title}: {alt}", Table([x_title, *lines], body, title))
 
 
+def trends(name: str, title: str, lines: Mapping[str, Trend], *, from_zero: bool = False) -> Figure:
+    """Metrics over steps: smoothed lines, and behind each the range of its raw values.
+
+    Args:
+        name: of its file.
+        title: with the unit.
+        lines: by their labels.
+        from_zero: begin the axis at 0.
+    """
+    canvas = Canvas(figsize=SIZE, layout="constrained")
+    axes = canvas.add_subplot()
+    for label, trend in lines.items():
+        steps, marker = trend.steps, "o" if len(trend.buckets) < SPARSE else ""
+        (line,) = axes.plot(steps, trend.smoothed(), linewidth=1.4, marker=marker, markersize=3.5, label=_plain(label))
+        low, high = ([getattr(bucket, end) for bucket in trend.buckets] for end in ("low", "high"))
+        axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        axes.plot(steps, [bucket.mean for bucket in trend.buckets], color=line.get_color(), alpha=0.35, linewidth=0.6)
+    if from_zero:
+        axes.set_ylim(0, 1.05 * max(bucket.high for trend in lines.values() for bucket in trend.buckets) or None)
+    axes.ticklabel_format(useOffset=False)
+    axes.set_xlabel("step")
+    if len(lines) > 1:
+        axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.spines[["top", "right"]].set_visible(False)
+    body = [
+        [label, f"{bucket.step:,}", *map(_number, (bucket.low, bucket.mean, bucket.high))]
+        for label, trend in lines.items()
+        for bucket in trend.buckets
+    ]
+    alt = "; ".join(f"{label} from {_number(trend.first)} to {_number(trend.last)}" for label, trend in lines.items())
+    table = Table(["line", "up to step", "least", "mean", "largest"], body, title)
+    return Figure(name, title, _svg(canvas, name), f"{title}: {alt}", table)
+
+
 def _svg(canvas: Canvas, name: str) -> str:
     file = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
@@ -138,8 +180,9 @@ def _svg(canvas: Canvas, name: str) -> str:
 
 
 def _plain(label: str) -> str:
-    """A label that matplotlib does not take for mathematics."""
-    return label.replace("$", r"\$")
+    """A label of one line that matplotlib does not take for mathematics."""
+    line = " ".join(clean(label).split())
+    return (line if len(line) <= LONGEST_LABEL else f"{line[:LONGEST_LABEL]}…").replace("$", r"\$")
 
 
 def _number(value: float | None) -> str:

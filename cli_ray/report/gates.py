@@ -11,14 +11,13 @@ from cli_ray.evals.results.table import read_results
 from cli_ray.report.figures import MOST_POINTS, curves, heatmap
 from cli_ray.report.heat import sheet
 from cli_ray.report.samples import asked, cut, picture, read_rows
-from cli_ray.report.section import Card, Figure, Section, Table
+from cli_ray.report.section import Card, Figure, Part, Section
 from cli_ray.storage.folder import Folder
 from cli_ray.watch.history import RunHistory
 
 SHOWN = 24
 """Samples whose pictures are shown, of all benchmarks."""
 
-Part = str | Table | Figure | Sequence[Card]
 Map = NDArray[np.float64]
 """[injected decoder layers, tapped vision layers]."""
 
@@ -141,8 +140,10 @@ def _cards(folder: str, benchmark: str, title: str, most: int) -> list[Card]:
     heated = dict(read_injections(Folder(folder), benchmark, shown_only=True))
     cards: list[Card] = []
     for row in read_rows(folder, benchmark):
+        if len(cards) >= max(1, most):
+            break
         small, one = picture(row), heated.get(row["sample_id"])
-        if len(cards) < max(1, most) and small and one and one.heat:
+        if small and one and one.heat:
             shown = sheet(small, one.heat, one.decoder_layers)
             shares = ", ".join(
                 f"{layer}: {share:.1%}" for layer, share in zip(one.decoder_layers, one.share, strict=True)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+Tone = Literal["good", "bad", "plain"]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -41,7 +43,19 @@ class Card:
     picture: bytes | None
     """WebP or PNG."""
     fields: Sequence[tuple[str, str]]
-    tone: Literal["good", "bad", "plain"] = "plain"
+    tone: Tone = "plain"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines to copy."""
+
+    text: str
+    caption: str
+
+
+Part = str | Table | Figure | Code | Sequence[Card]
+"""A text is a paragraph."""
 
 
 @dataclass(frozen=True)
@@ -50,5 +64,12 @@ class Section:
 
     name: str
     title: str
-    parts: Sequence[str | Table | Figure | Sequence[Card]]
-    """A text is a paragraph."""
+    parts: Sequence[Part]
+    summary: str = ""
+    """In a sentence or a few, for the verdict of the report."""
+
+
+def clean(text: str) -> str:
+    """A text without control characters and halves of code points, which neither HTML nor a font can hold."""
+    kept = "".join(letter if letter >= " " or letter in "\n\t" else "\ufffd" for letter in text)
+    return kept.encode(errors="replace").decode()

@@ -7,7 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, median_low
 from typing import Any
 
 from cli_ray.config import RunConfig
@@ -18,10 +18,14 @@ LEAST_SHARE = 0.05
 """Of a step that a cause must take to be named."""
 GOAL = 0.02
 """The share of the time that checkpoints, validation or logs may take after the advice."""
-MOSTLY = 0.6
+MOSTLY = 0.7
 """The share of the steps in which one rank must be the slowest to be the cause."""
-FAR = 3.0
+FAR = 5.0
 """How often as long as others the reads of a slow shard take."""
+OFTEN = 3
+"""Logged steps in which a shard must have been the slowest, for on a busy machine any is slow at times."""
+ALIKE = 1.05
+"""How much more than the median rank a rank may have to compute for their work to be alike."""
 SHOWN_SHARDS = 3
 
 
@@ -65,8 +69,8 @@ def slow_shards(times: StepTimes) -> dict[str, float]:
     by_shard: defaultdict[str, list[float]] = defaultdict(list)
     for row in rows:
         by_shard[row["slowest_shard"]].append(row["slowest_read_ms"])
-    # The median, for on a busy machine any shard is slow at times.
-    slow = {path: ms for path, values in by_shard.items() if (ms := median(values)) > FAR * typical}
+    often = {path: median(values) for path, values in by_shard.items() if len(values) >= OFTEN}
+    slow = {path: ms for path, ms in often.items() if ms > FAR * typical}
     return dict(sorted(slow.items(), key=lambda item: item[1], reverse=True))
 
 
@@ -103,7 +107,12 @@ def _rank(times: StepTimes, config: RunConfig) -> Cause | None:
             "look at its GPU or CPU (clocks, temperature, other jobs), or leave its node out; no field makes up for it"
         )
         return Cause("slow rank", longest - middle, finding, advice)
-    finding = f"the ranks have unlike work: the longest computes {longest:,.0f} ms, the median rank {middle:,.0f} ms"
+    took = f"the longest computes {longest:,.0f} ms, the median rank {middle:,.0f} ms"
+    if times.mean("real_tokens/max") <= ALIKE * times.mean("real_tokens/median"):
+        finding = f"ranks with as much work take unlike times, each in other steps: {took}"
+        advice = "look at what else runs on their machines: other jobs, and the stream where it has too few CPUs"
+        return Cause("unsteady ranks", longest - middle, finding, advice)
+    finding = f"the ranks have unlike work: {took}"
     window = config.data.window_samples
     advice = (
         f"data.window_samples = {2 * window} (now {window}, in a new run) makes the ranks' shares of a step more alike"
@@ -116,7 +125,7 @@ def _rank(times: StepTimes, config: RunConfig) -> Cause | None:
 def _is_as_loaded(times: StepTimes, rank: int) -> bool:
     """Whether a rank has no more to compute than the others; so where that is not known."""
     flops = [figures["flops"] for figures in times.ranks]
-    return not flops or flops[rank] <= 1.1 * median(flops)
+    return not flops or flops[rank] <= ALIKE * median_low(flops)
 
 
 def _seldom(part: str, section: str, times: StepTimes, every: int, more: str = "") -> Cause | None:
@@ -124,7 +133,8 @@ def _seldom(part: str, section: str, times: StepTimes, every: int, more: str = "
     spent = times.beside().get(part, 0.0)
     each = spent * every
     seldom = max(every, math.ceil(each / (GOAL * (times.whole_ms - spent)))) if spent < times.whole_ms else every
-    finding = f"{part} takes {spent:,.0f} ms of each step, {duration(each / 1e3)} each time (every {every} steps)"
+    took = f"{each:,.0f} ms" if each < 1000 else duration(each / 1e3)
+    finding = f"{part} takes {spent:,.0f} ms of each step, {took} each time (every {every} steps)"
     return Cause(part, spent - each / seldom, finding, f"{section}.every = {seldom} (now {every}){more}")
 
 

@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -86,16 +86,16 @@ def stopped(job: Job) -> Iterator[None]:
     over = threading.Event()
 
     def toggle() -> None:
-        while not over.is_set():
-            os.kill(pid, signal.SIGSTOP)
-            time.sleep(STOPPED_S)
-            os.kill(pid, signal.SIGCONT)
-            over.wait(RUNNING_S)
+        with suppress(ProcessLookupError):  # the run is over
+            while not over.is_set():
+                os.kill(pid, signal.SIGSTOP)
+                time.sleep(STOPPED_S)
+                os.kill(pid, signal.SIGCONT)
+                over.wait(RUNNING_S)
 
     thread = threading.Thread(target=toggle)
     thread.start()
     try:
-        job.until(lambda: job.files.step > 40)
         yield
     finally:
         over.set()

@@ -32,9 +32,9 @@ from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.data.images import decode_all
 from cli_ray.evals.generation.job import decoding
 from cli_ray.evals.generation.lengths import image_tokens
-from cli_ray.evals.generation.predictor import LIMITS, Predictor, with_marks
+from cli_ray.evals.generation.predictor import Predictor, with_marks
 from cli_ray.evals.generation.schedule import plan
-from cli_ray.evals.items.images import images_of
+from cli_ray.evals.items.images import LIMITS, images_of
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.sources import locate, read
 from cli_ray.evals.items.survey import scan

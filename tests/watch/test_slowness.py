@@ -73,11 +73,25 @@ def test_a_rank_that_has_more_to_compute_is_not_slow(tmp_path: Path) -> None:
         name: [1.0, 2.0] for name in ("data_wait_ms", "forward_ms", "backward_ms", "optimizer_ms", "rank_wait_ms")
     }
     line = {"step": 3, "steps": 3, "step_ms": [1.0, 1.0], "compute_ms": [600.0, 1100.0], "flops": [1e9, 2e9], **figures}
-    rows = [step(n, 1.5 * n, compute_ms=(600.0, 1100.0)) for n in range(1, 5)]
+    tokens = {"real_tokens/median": 400, "real_tokens/max": 800}
+    rows = [step(n, 1.5 * n, compute_ms=(600.0, 1100.0), **tokens) for n in range(1, 5)]
     times = step_times(read_run(write_run(tmp_path, rows, ranks=[line]).uri))
     cause = cause_of(times, train={"packing": False})
     assert cause.name == "uneven ranks"
     assert "train.packing = true" in cause.advice
+
+
+def test_ranks_that_are_slow_in_turn_are_not_called_slow(tmp_path: Path) -> None:
+    turns = [{"compute_ms/rank": n % 2, "real_tokens/median": 400, "real_tokens/max": 400} for n in range(12)]
+    rows = [step(n, 1.5 * n, compute_ms=(600.0, 1100.0)) | turns[n] for n in range(1, 12)]
+    cause = cause_of(step_times(read_run(write_run(tmp_path, rows).uri)))
+    assert (cause.name, cause.saved_ms) == ("unsteady ranks", 500)
+
+
+def test_a_shard_that_was_slow_once_is_not_called_slow(tmp_path: Path) -> None:
+    reads = {"reads": 4, "read_ms": 310.0, "slowest_read_ms": 1200.0}
+    rows = [step(n, 2.0 * n, **reads, slowest_shard=f"/data/{n}.tar") for n in range(1, 12)]
+    assert slow_shards(step_times(read_run(write_run(tmp_path, rows).uri))) == {}
 
 
 def test_checkpoints_at_every_step_are_to_be_written_more_seldom(tmp_path: Path) -> None:

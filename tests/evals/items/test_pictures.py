@@ -86,6 +86,14 @@ def test_every_benchmark_says_question_gold_and_pictures(name: str) -> None:
             assert one.score(doc, asked.gold.split(" | ")[0]).score
 
 
+def test_items_that_an_older_version_asked_have_no_pictures() -> None:
+    one = benchmark("pope")
+    location = locate(one, "", miniature=True)
+    (_, doc), *_ = read(location, location.parts[0], one.columns)
+    asked = _asked(one, doc, "x", iter([]))
+    assert (asked.question, asked.images, asked.thumbnail) == (doc["question"], (), None)
+
+
 def test_parts_know_their_rows_in_the_file(tmp_path: Path) -> None:
     write_parquet(tmp_path / "chartqa/a.parquet", charts(300))
     parts: tuple[Part, ...] = locate(benchmark("chartqa"), str(tmp_path), miniature=False).parts
