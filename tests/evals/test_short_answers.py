@@ -58,7 +58,7 @@ def test_every_scored_benchmark_is_compared_with_upstream() -> None:
 
 @pytest.mark.parametrize("one", SHORT, ids=lambda one: one.name)
 def test_a_benchmark_states_what_it_is(one: Benchmark) -> None:
-    assert one.count > 0
+    assert one.count
     assert set(one.facets) <= set(one.columns)
     assert one.source.ids[0].split("/")[0] in ("lmms-lab-encoder", "echo840")
     assert bool(one.submission) == (one.name in HIDDEN)

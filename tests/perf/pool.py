@@ -65,7 +65,7 @@ PROFILES = {
 }  # fmt: skip
 HEAVY_TAIL = {"mathvista-testmini": Profile(500, 120, 1.0)}
 OTHER = Profile(600, 3)
-COUNTS = {name: benchmark(name).count for name in SUITES["paper18"]}
+COUNTS = {name: count for name in SUITES["paper18"] if (count := benchmark(name).count)}
 
 
 @dataclass(frozen=True)
