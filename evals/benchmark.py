@@ -76,9 +76,14 @@ class Source:
     """A split on the Hugging Face hub, and the same layout below a data root."""
 
     ids: tuple[str, ...]
-    """Hub ids, the present one first; older scripts and caches use the others."""
+    """Hub ids, the present one first; older scripts and caches use the others. None where the hub has no such items."""
     split: str
     config: str = ""
+
+    @property
+    def hub_id(self) -> str:
+        """The present id; empty where there is none."""
+        return self.ids[0] if self.ids else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +150,8 @@ class Benchmark:
     title: str
     """In tables, such as `DocVQA val`."""
     source: Source
-    count: int
-    """Items to expect after `keep`."""
+    count: int | None
+    """Items to expect after `keep`; None where there is no official set of them."""
     columns: tuple[str, ...]
     """Columns that are needed beside those of images."""
     image_columns: tuple[str, ...] = ("image",)

@@ -35,6 +35,7 @@ VERBS = {
     "judge": "cli_ray.commands.judge",
     "pipeline": "cli_ray.commands.pipeline",
     "compare": "cli_ray.commands.compare",
+    "report": "cli_ray.commands.report",
 }
 MEANINGS = {
     "demo": "train plain LLaVA and CLI on synthetic images, on this machine",
@@ -53,6 +54,7 @@ MEANINGS = {
     "judge": "put the stored replies of an evaluation to a judge",
     "pipeline": "train, export and evaluate in one; the same command goes on with what is not complete",
     "compare": "the paired difference of two evaluated models, with intervals",
+    "report": "write one HTML file on runs, sweeps and results: curves, gates, scores, samples that flipped",
 }
 
 VERBOSE_VERBS = ("train", "tune", "eval", "export", "data check", "pipeline")

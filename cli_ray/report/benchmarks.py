@@ -13,20 +13,24 @@ from cli_ray.evals.results.table import Results, cells, decimals, notes, read_re
 from cli_ray.report.figures import Interval, forest
 from cli_ray.report.flips import flip_cards
 from cli_ray.report.samples import failed_cards
-from cli_ray.report.section import Card, Figure, Section, Table
+from cli_ray.report.section import Part, Section, Table
 
 FLIPS, FAILURES = 100, 76
 """Samples that are shown at most; with those of the gates they are 200."""
 FACETS = 60
 """Parts of a benchmark that are listed at most."""
+SIGNIFICANT = 0.05
+"""Corrected p-values below which a difference is called real."""
+NAMED = 4
+"""Benchmarks that a sentence names."""
 _Z = 1.96
 """Standard errors in a 95 percent interval."""
-
-Part = str | Table | Figure | Sequence[Card]
 
 
 def benchmarks(folders: Sequence[str]) -> Section:
     """The section on the benchmarks of one output folder, or of several, the first of which is the baseline.
+
+    Its first part is a sentence that says what came out.
 
     Args:
         folders: paths or pyarrow URIs.
@@ -34,18 +38,19 @@ def benchmarks(folders: Sequence[str]) -> Section:
     Raises:
         UserError: the first holds no results.
     """
-    results = {folders[0]: read_results(folders[0])}
-    parts: list[Part] = []
+    results, unreadable = {folders[0]: read_results(folders[0])}, list[str]()
     for folder in folders[1:]:
         try:
             results[folder] = read_results(folder)
         except UserError as error:
-            parts.append(str(error))
+            unreadable.append(str(error))
+    differences = list(_differences([*results])) if len(results) > 1 else []
+    parts: list[Part] = differences[:1] or [_verdict(results[folders[0]])]
+    parts += unreadable
     for folder, each in results.items():
         parts += _scores(folder, each)
     parts += dict.fromkeys(note for each in results.values() for note in notes(each.rows))
-    if len(results) > 1:
-        parts += _differences([*results])
+    parts += differences[1:]
     parts += _facets(results)
     parts += _failures(results)
     return Section("benchmarks", "Benchmarks", parts)
@@ -82,20 +87,51 @@ def _reference(row: Row, model: str) -> float | None:
 
 def _differences(folders: Sequence[str]) -> Iterator[Part]:
     """The baseline with each rival: forest plots, tables, and the samples whose score flipped."""
-    baseline, comparisons = folders[0], list[Comparison]()
+    baseline, found, refused = folders[0], list[Comparison](), list[str]()
     for rival in folders[1:]:
         try:
-            comparisons.append(compare(baseline, rival))
+            found.append(compare(baseline, rival))
         except UserError as error:
-            yield f"{rival} cannot be compared with {baseline}: {error}"
+            refused.append(f"{rival} cannot be compared with {baseline}: {error}")
+    comparisons = corrected(found)
+    yield "\n".join(map(_outcome, comparisons)) or "Nothing can be compared."
+    yield from refused
     tests = sum(len(comparison.contrasts) for comparison in comparisons)
     if comparisons:
         yield (
             f"Differences are rival minus baseline ({comparisons[0].model_a}), item by item. p-values are corrected "
             f"(Holm) for all {tests:,} comparisons of this report."
         )
-    for number, comparison in enumerate(corrected(comparisons), start=1):
+    for number, comparison in enumerate(comparisons, start=1):
         yield from _difference(number, comparison, FLIPS // len(comparisons))
+
+
+def _outcome(comparison: Comparison) -> str:
+    """A comparison in a sentence."""
+    real = [contrast for contrast in comparison.contrasts if contrast.p_holm < SIGNIFICANT]
+    better = [contrast.title for contrast in real if contrast.difference > 0]
+    worse = [contrast.title for contrast in real if contrast.difference < 0]
+    parts = [f"better on {_named(better)}"] if better else []
+    parts += [f"worse on {_named(worse)}"] if worse else []
+    same = len(comparison.contrasts) - len(real)
+    parts += [f"not told apart on {same:,} of {len(comparison.contrasts):,} benchmarks"] if same else []
+    if len(comparison.contrasts) == 1:
+        parts.append(f"the difference is {_difference_text(comparison.contrasts[0])}")
+    return f"{comparison.model_b} against {comparison.model_a}: {', '.join(parts)}."
+
+
+def _named(titles: Sequence[str]) -> str:
+    more = f" and {len(titles) - NAMED:,} more" if len(titles) > NAMED else ""
+    return ", ".join(titles[:NAMED]) + more
+
+
+def _verdict(results: Results) -> str:
+    """The scores of one model in a sentence."""
+    scored = [row for row in results.rows if row.value is not None]
+    if results.mean is not None:
+        return f"{results.model}: mean {results.mean.value:.1f} % over {len(results.mean.benchmarks):,} benchmarks."
+    listed = [f"{row.title} {row.value:.{decimals(row.full_marks)}f}" for row in scored[:NAMED]]
+    return f"{results.model}: {', '.join(listed) or 'nothing is scored'}."
 
 
 def _difference(number: int, comparison: Comparison, most: int) -> Iterator[Part]:
@@ -113,7 +149,19 @@ def _difference(number: int, comparison: Comparison, most: int) -> Iterator[Part
 def _difference_of(contrast: Contrast) -> Interval:
     scale = 100 / contrast.full_marks
     low, high = (None if end is None else scale * end for end in (contrast.low, contrast.high))
-    return Interval(contrast.title, scale * contrast.difference, low, high, contrast.p_holm < 0.05)
+    return Interval(contrast.title, scale * contrast.difference, low, high, contrast.p_holm < SIGNIFICANT)
+
+
+def _interval(row: Contrast) -> str:
+    places = decimals(row.full_marks)
+    known = row.low is not None and row.high is not None
+    return f"{row.low:+.{places}f} to {row.high:+.{places}f}" if known else ""
+
+
+def _difference_text(row: Contrast) -> str:
+    """A difference with its interval, in the units of the headline."""
+    interval = _interval(row)
+    return f"{row.difference:+.{decimals(row.full_marks)}f}" + (f", 95 % interval {interval}" if interval else "")
 
 
 def _table(comparison: Comparison, title: str) -> Table:
@@ -121,9 +169,7 @@ def _table(comparison: Comparison, title: str) -> Table:
     rows = []
     for row in comparison.contrasts:
         places = decimals(row.full_marks)
-        known = row.low is not None and row.high is not None
-        numbers = [f"{row.a:.{places}f}", f"{row.b:.{places}f}", f"{row.difference:+.{places}f}"]
-        numbers.append(f"{row.low:+.{places}f} to {row.high:+.{places}f}" if known else "")
+        numbers = [f"{row.a:.{places}f}", f"{row.b:.{places}f}", f"{row.difference:+.{places}f}", _interval(row)]
         p = "< 0.001" if row.p_holm < 0.001 else f"{row.p_holm:.3f}"
         rows.append([row.title, row.metric, *numbers, p, f"{row.wins:,}/{row.losses:,}", f"{row.n:,}"])
     return Table(head, rows, title, left=2)

@@ -9,9 +9,12 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure as Canvas
 
 from cli_ray.report.section import Figure, Table
+from cli_ray.report.trends import Trend
 
 MOST_POINTS = 500
 """Of a line."""
+SPARSE = 30
+"""Points below which each is marked."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +130,39 @@ def curves(name: str, title: str, x: Sequence[float], lines: Mapping[str, Sequen
     body = [[f"{at:g}", *(_number(values[i]) for values in lines.values())] for i, at in enumerate(x)]
     alt = "; ".join(f"{label} ends at {_number(values[-1])}" for label, values in lines.items())
     return Figure(name, title, _svg(canvas, name), f"{title}: {alt}", Table([x_title, *lines], body, title))
+
+
+def trends(name: str, title: str, lines: Mapping[str, Trend], *, from_zero: bool = False) -> Figure:
+    """Metrics over steps: smoothed lines, and behind each the range of its raw values.
+
+    Args:
+        name: of its file.
+        title: with the unit.
+        lines: by their labels.
+        from_zero: begin the axis at 0.
+    """
+    canvas = Canvas(figsize=(7.0, 3.0), layout="constrained")
+    axes = canvas.add_subplot()
+    for label, trend in lines.items():
+        steps, marker = trend.steps, "o" if len(trend.buckets) < SPARSE else ""
+        (line,) = axes.plot(steps, trend.smoothed(), linewidth=1.4, marker=marker, markersize=3.5, label=_plain(label))
+        low, high = ([getattr(bucket, end) for bucket in trend.buckets] for end in ("low", "high"))
+        axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        axes.plot(steps, [bucket.mean for bucket in trend.buckets], color=line.get_color(), alpha=0.35, linewidth=0.6)
+    if from_zero:
+        axes.set_ylim(bottom=0)
+    axes.set_xlabel("step")
+    if len(lines) > 1:
+        axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.spines[["top", "right"]].set_visible(False)
+    body = [
+        [label, f"{bucket.step:,}", *map(_number, (bucket.low, bucket.mean, bucket.high))]
+        for label, trend in lines.items()
+        for bucket in trend.buckets
+    ]
+    alt = "; ".join(f"{label} from {_number(trend.first)} to {_number(trend.last)}" for label, trend in lines.items())
+    table = Table(["line", "up to step", "least", "mean", "largest"], body, title)
+    return Figure(name, title, _svg(canvas, name), f"{title}: {alt}", table)
 
 
 def _svg(canvas: Canvas, name: str) -> str:

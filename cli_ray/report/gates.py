@@ -11,14 +11,13 @@ from cli_ray.evals.results.table import read_results
 from cli_ray.report.figures import MOST_POINTS, curves, heatmap
 from cli_ray.report.heat import sheet
 from cli_ray.report.samples import asked, cut, picture, read_rows
-from cli_ray.report.section import Card, Figure, Section, Table
+from cli_ray.report.section import Card, Figure, Part, Section
 from cli_ray.storage.folder import Folder
 from cli_ray.watch.history import RunHistory
 
 SHOWN = 24
 """Samples whose pictures are shown, of all benchmarks."""
 
-Part = str | Table | Figure | Sequence[Card]
 Map = NDArray[np.float64]
 """[injected decoder layers, tapped vision layers]."""
 

@@ -45,10 +45,21 @@ class Card:
 
 
 @dataclass(frozen=True)
+class Code:
+    """Lines to copy."""
+
+    text: str
+    caption: str
+
+
+Part = str | Table | Figure | Code | Sequence[Card]
+"""A text is a paragraph."""
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of a report."""
 
     name: str
     title: str
-    parts: Sequence[str | Table | Figure | Sequence[Card]]
-    """A text is a paragraph."""
+    parts: Sequence[Part]

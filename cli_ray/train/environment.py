@@ -21,9 +21,8 @@ import torch.distributed as dist
 
 from cli_ray.packages import version_of
 from cli_ray.storage.lines import now
-from cli_ray.train.run_folder import RunFolder
+from cli_ray.train.run_folder import ENVIRONMENT, RunFolder
 
-ENVIRONMENT = "environment.json"
 PACKAGES = ("cli_ray", "torch", "transformers", "deepspeed", "peft", "ray", "pyarrow", "pillow", "numpy")
 PACKAGE = Path(__file__).parents[1]
 CODE = (".py", ".txt", ".jsonl")

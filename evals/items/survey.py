@@ -22,6 +22,7 @@ from cli_ray.evals.items.pictures import Pictures, is_shown, thumbnail
 from cli_ray.evals.items.sources import WrongColumnsError, locate, read
 from cli_ray.evals.records import digest, key_of
 from cli_ray.evals.suite import BENCHMARKS
+from cli_ray.text import NOTHING
 
 LISTING = ("benchmark", "title", "items", "metric", "scored by", "hub dataset", "split")
 """Heads of the columns of `listing`."""
@@ -146,15 +147,14 @@ def check_ids(name: str, entries: Iterable[Entry]) -> None:
 def _listed(benchmark: Benchmark) -> tuple[str, ...]:
     source = benchmark.source
     scored_by = "judge" if benchmark.judge else "server" if benchmark.submission else "rules"
-    hub_id = source.ids[0] + (f" ({source.config})" if source.config else "")
-    return (
-        benchmark.name, benchmark.title, f"{benchmark.count:,}", benchmark.headlines, scored_by, hub_id, source.split
-    )  # fmt: skip
+    count = "any" if benchmark.count is None else f"{benchmark.count:,}"
+    hub_id = (source.hub_id or NOTHING) + (f" ({source.config})" if source.config else "")
+    return benchmark.name, benchmark.title, count, benchmark.headlines, scored_by, hub_id, source.split
 
 
 def _look(benchmark: Benchmark, data_root: str, miniature: bool, thorough: bool) -> tuple[DataFinding, Location | None]:
     """The finding about a benchmark, and where it lies if it can be read."""
-    name, count = benchmark.name, benchmark.count
+    name, count = benchmark.name, benchmark.count or 0
     try:
         location = locate(benchmark, data_root, miniature)
         items = sum(_kept(benchmark, location, part) for part in location.parts)
@@ -162,11 +162,13 @@ def _look(benchmark: Benchmark, data_root: str, miniature: bool, thorough: bool)
         return DataFinding(name, "wrong columns", count, 0, data_root or "hub", str(error)), None
     except UserError as error:
         return DataFinding(name, "missing", count, 0, data_root or "hub", str(error)), None
-    finding = DataFinding(name, "there", items if miniature else count, items, location.where)
+    finding = DataFinding(
+        name, "there", items if miniature or benchmark.count is None else count, items, location.where
+    )
     if items != finding.expected:
         detail = f"{name}: expected {count:,} items, found {items:,} in {location.where}"
         fix = (
-            f"a score of another set is not that of {benchmark.title}: complete the files of {benchmark.source.ids[0]}"
+            f"a score of another set is not that of {benchmark.title}: complete the files of {benchmark.source.hub_id}"
         )
         return replace(finding, state="miscounted", detail=detail, fix=fix), location
     return _scanned(benchmark, location, finding) if thorough else finding, location

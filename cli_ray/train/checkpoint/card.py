@@ -6,8 +6,7 @@ import tomli_w
 
 from cli_ray.config import ModelConfig, RunConfig
 from cli_ray.train.checkpoint.files import Checkpoint
-from cli_ray.train.environment import ENVIRONMENT
-from cli_ray.train.run_folder import RunFolder
+from cli_ray.train.run_folder import ENVIRONMENT, RunFolder
 
 CARD = "README.md"
 

@@ -1,0 +1,103 @@
+"""Curves over the steps of a run, thinned while metrics.jsonl is read, so that a long run takes no more memory than a
+short one. `run` and `several` read them, `figures` draws them.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+MOST_BUCKETS = 250
+"""Of a curve: each has its least and its largest value, so that 500 points keep every peak."""
+SMOOTHING = 0.03
+"""Of all steps, those that a smoothed value looks back on."""
+
+
+@dataclass
+class Bucket:
+    """Neighbouring steps of a curve."""
+
+    step: int
+    """The last one."""
+    low: float
+    high: float
+    total: float
+    count: int
+
+    def join(self, other: "Bucket") -> None:
+        """Takes in the bucket that follows."""
+        self.step = other.step
+        self.low, self.high = min(self.low, other.low), max(self.high, other.high)
+        self.total, self.count = self.total + other.total, self.count + other.count
+
+    @property
+    def mean(self) -> float:
+        """Of its values."""
+        return self.total / self.count
+
+
+@dataclass
+class Trend:
+    """A metric over the steps."""
+
+    buckets: list[Bucket] = field(default_factory=list)
+    _size: int = 1
+    """Values that a bucket takes."""
+
+    def add(self, step: int, value: float) -> None:
+        """Adds the value of a later step."""
+        last = self.buckets[-1] if self.buckets else None
+        value_alone = Bucket(step, value, value, value, 1)
+        if last is not None and last.count < self._size:
+            last.join(value_alone)
+            return
+        if len(self.buckets) == MOST_BUCKETS:
+            self._halve()
+        self.buckets.append(value_alone)
+
+    def _halve(self) -> None:
+        firsts, seconds = self.buckets[::2], self.buckets[1::2]
+        for first, second in zip(firsts, seconds, strict=False):
+            first.join(second)
+        self.buckets, self._size = firsts, 2 * self._size
+
+    @property
+    def steps(self) -> list[int]:
+        """The last step of each bucket."""
+        return [bucket.step for bucket in self.buckets]
+
+    @property
+    def first(self) -> float:
+        """The mean of the first bucket."""
+        return self.buckets[0].mean
+
+    @property
+    def last(self) -> float:
+        """The mean of the last bucket."""
+        return self.buckets[-1].mean
+
+    def smoothed(self) -> list[float]:
+        """Means that look back: an exponential average over `SMOOTHING` of the curve, without the bias of its start."""
+        keep = 1 - 1 / max(1.0, SMOOTHING * len(self.buckets))
+        values, average, weight = [], 0.0, 0.0
+        for bucket in self.buckets:
+            average, weight = keep * average + (1 - keep) * bucket.mean, keep * weight + (1 - keep)
+            values.append(average / weight)
+        return values
+
+
+def read_trends(rows: Iterable[dict[str, Any]]) -> dict[str, Trend]:
+    """By name, the curve of each metric that is a finite number.
+
+    Args:
+        rows: lines of metrics.jsonl..
+    """
+    trends: dict[str, Trend] = {}
+    for row in rows:
+        step = row.get("step")
+        if not isinstance(step, int):
+            continue
+        for name, value in row.items():
+            if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+                trends.setdefault(name, Trend()).add(step, float(value))
+    return trends
