@@ -30,30 +30,29 @@ _Z = 1.96
 def benchmarks(folders: Sequence[str]) -> Section:
     """The section on the benchmarks of one output folder, or of several, the first of which is the baseline.
 
-    Its first part is a sentence that says what came out.
-
     Args:
         folders: paths or pyarrow URIs.
 
     Raises:
         UserError: the first holds no results.
     """
-    results, unreadable = {folders[0]: read_results(folders[0])}, list[str]()
+    results, unread = {folders[0]: read_results(folders[0])}, list[str]()
     for folder in folders[1:]:
         try:
             results[folder] = read_results(folder)
         except UserError as error:
-            unreadable.append(str(error))
-    differences = list(_differences([*results])) if len(results) > 1 else []
-    parts: list[Part] = differences[:1] or [_verdict(results[folders[0]])]
-    parts += unreadable
+            unread.append(str(error))
+    results = _renamed(results)
+    comparisons, refused = _compared(results)
+    parts: list[Part] = [*unread]
     for folder, each in results.items():
         parts += _scores(folder, each)
     parts += dict.fromkeys(note for each in results.values() for note in notes(each.rows))
-    parts += differences[1:]
+    parts += [*refused, *_differences(comparisons)]
     parts += _facets(results)
     parts += _failures(results)
-    return Section("benchmarks", "Benchmarks", parts)
+    outcomes = [_outcome(comparison) for comparison in comparisons]
+    return Section("benchmarks", "Benchmarks", parts, "\n".join(outcomes or map(_scored, results.values())))
 
 
 def _scores(folder: str, results: Results) -> Iterator[Part]:
@@ -85,17 +84,29 @@ def _reference(row: Row, model: str) -> float | None:
     return None if value is None else 100 * value / row.full_marks
 
 
-def _differences(folders: Sequence[str]) -> Iterator[Part]:
-    """The baseline with each rival: forest plots, tables, and the samples whose score flipped."""
-    baseline, found, refused = folders[0], list[Comparison](), list[str]()
-    for rival in folders[1:]:
+def _renamed(results: dict[str, Results]) -> dict[str, Results]:
+    """The results with models named by the last part of their path or hub id, where that tells them apart."""
+    names = [each.model.rstrip("/").rpartition("/")[2] for each in results.values()]
+    if len(set(names)) < len(names):
+        return results
+    named = zip(results.items(), names, strict=True)
+    return {folder: each.model_copy(update={"model": name}) for (folder, each), name in named}
+
+
+def _compared(results: dict[str, Results]) -> tuple[list[Comparison], list[str]]:
+    """The baseline with each rival, p-values corrected for all of them; and why others cannot be compared."""
+    (baseline, *rivals), comparisons, refused = results, list[Comparison](), list[str]()
+    for rival in rivals:
+        names = {"model_a": results[baseline].model, "model_b": results[rival].model}
         try:
-            found.append(compare(baseline, rival))
+            comparisons.append(compare(baseline, rival).model_copy(update=names))
         except UserError as error:
             refused.append(f"{rival} cannot be compared with {baseline}: {error}")
-    comparisons = corrected(found)
-    yield "\n".join(map(_outcome, comparisons)) or "Nothing can be compared."
-    yield from refused
+    return corrected(comparisons), refused
+
+
+def _differences(comparisons: Sequence[Comparison]) -> Iterator[Part]:
+    """Of each comparison a forest plot, a table, and the samples whose score flipped."""
     tests = sum(len(comparison.contrasts) for comparison in comparisons)
     if comparisons:
         yield (
@@ -125,7 +136,7 @@ def _named(titles: Sequence[str]) -> str:
     return ", ".join(titles[:NAMED]) + more
 
 
-def _verdict(results: Results) -> str:
+def _scored(results: Results) -> str:
     """The scores of one model in a sentence."""
     scored = [row for row in results.rows if row.value is not None]
     if results.mean is not None:

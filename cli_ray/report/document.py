@@ -1,26 +1,28 @@
 """The document: which sections a report on some folders has, and its verdict. Called by `cli-ray report` and demo."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Literal
 
 import cli_ray
 from cli_ray.report import run as run_sections
 from cli_ray.report.benchmarks import benchmarks
 from cli_ray.report.gates import benchmark_gates, training_gates
 from cli_ray.report.page import Report
-from cli_ray.report.section import Section
+from cli_ray.report.section import Section, Tone
 from cli_ray.report.several import Curves, differing_fields, growing_scores, side_by_side
 from cli_ray.report.sweep import sweep_section
-from cli_ray.report.trends import read_trends
+from cli_ray.report.trends import Trend, read_trends
 from cli_ray.storage.lines import now
 from cli_ray.text import first_line
 from cli_ray.watch.history import RunHistory, read_run
 from cli_ray.watch.kinds import kind_of
 from cli_ray.watch.sweeps import read_sweep
 
-TONES: dict[str, Literal["good", "bad", "plain"]] = {"ended": "good", "failed": "bad", "silent": "bad"}
+TONES: dict[str, Tone] = {"ended": "good", "failed": "bad", "silent": "bad"}
+FEW = 4
+"""Runs that the verdict names one by one."""
+LONGEST_TITLE = 120
 
 
 def document(folders: Sequence[str]) -> Report:
@@ -36,12 +38,14 @@ def document(folders: Sequence[str]) -> Report:
     for folder in dict.fromkeys(folders):
         of_kind[kind_of(folder)].append(folder)
     runs = _named(of_kind["run"])
-    sections = [*_runs(runs), *_sweeps(of_kind["sweep"]), *_results(of_kind["results"])]
+    curves = {name: read_trends(run.metrics()) for name, run in runs.items()}
+    sections = [*_runs(runs, curves), *_sweeps(of_kind["sweep"]), *_results(of_kind["results"])]
+    verdict = [*_outcomes(runs, curves), *(section.summary for section in sections if section.summary)]
     others = [folder.rstrip("/").rpartition("/")[2] for folder in (*of_kind["sweep"], *of_kind["results"])]
     title = ", ".join([*runs, *others])
-    verdict, tone = _verdict(runs, sections)
+    title = title if len(title) <= LONGEST_TITLE else f"{len(folders)} folders"
     made = f"Made by cli_ray {cli_ray.__version__} at {now()[:16]} UTC from {', '.join(folders)}."
-    return Report(title if len(title) <= 120 else f"{len(folders)} folders", verdict, tone, sections, made)
+    return Report(title, "\n".join(verdict), _tone(runs), sections, made)
 
 
 def _named(folders: Sequence[str]) -> dict[str, RunHistory]:
@@ -51,33 +55,30 @@ def _named(folders: Sequence[str]) -> dict[str, RunHistory]:
     return {name if names.count(name) == 1 else run.folder.uri: run for name, run in zip(names, runs, strict=True)}
 
 
-def _runs(runs: dict[str, RunHistory]) -> Iterator[Section]:
-    curves = {name: read_trends(run.metrics()) for name, run in runs.items()}
-    if len(runs) > 1:
+def _runs(runs: dict[str, RunHistory], curves: Curves) -> Iterator[Section]:
+    if len(runs) == 1:
+        ((name, run),) = runs.items()
+        yield from _run(run, curves[name])
+    elif runs:
         yield from _made(
             ("Runs side by side", lambda: side_by_side(runs, curves)),
             ("Configs", lambda: differing_fields(runs)),
             ("Scores over steps", lambda: growing_scores(curves)),
         )
-        return
-    for name, run in runs.items():
-        yield from _run(run, curves, name)
 
 
-def _run(run: RunHistory, curves: Curves, name: str) -> Iterator[Section]:
-    own = curves[name]
-    evaluated = [event for event in run.events if event["event"] == "evaluation"]
+def _run(run: RunHistory, curves: Mapping[str, Trend]) -> Iterator[Section]:
     yield from _made(
-        ("Overview", lambda: run_sections.overview(run, own)),
-        ("Loss", lambda: run_sections.learning(run, own)),
-        ("Evaluated checkpoints", lambda: run_sections.scores(run, own)),
+        ("Overview", lambda: run_sections.overview(run, curves)),
+        ("Loss", lambda: run_sections.learning(curves)),
+        ("Evaluated checkpoints", lambda: run_sections.scores(curves)),
         ("Gates", lambda: training_gates(run)),
-        ("Speed and memory", lambda: run_sections.speed(run, own)),
+        ("Speed and memory", lambda: run_sections.speed(run, curves)),
         ("What happened", lambda: run_sections.happenings(run)),
         ("Quarantine", lambda: run_sections.quarantine(run)),
     )
-    if evaluated:
-        yield from _results([f"{run.folder.uri}/{evaluated[-1]['path']}"])
+    evaluations = [event["path"] for event in run.events if event["event"] == "evaluation"]
+    yield from _results([f"{run.folder.uri}/{path}" for path in evaluations[-1:]])
     yield from _made(("Config and versions", lambda: run_sections.settings(run)))
 
 
@@ -109,20 +110,22 @@ def _made(*makers: tuple[str, Callable[[], Section | None]]) -> Iterator[Section
             yield section
 
 
-def _verdict(runs: dict[str, RunHistory], sections: Sequence[Section]) -> tuple[str, Literal["good", "bad", "plain"]]:
-    """What came of it, a line for each run, sweep and comparison."""
-    lines = [_outcome(name, run) for name, run in runs.items()]
-    if len(runs) > 4:
+def _outcomes(runs: dict[str, RunHistory], curves: Curves) -> list[str]:
+    """What came of each run; of many, how many came to what."""
+    if len(runs) > FEW:
         states = Counter(run.state.name for run in runs.values())
-        lines = [f"{len(runs)} runs: {', '.join(f'{count} {state}' for state, count in states.most_common())}."]
-    for section in sections:
-        if section.name in ("sweep", "benchmarks") and isinstance(section.parts[0], str):
-            lines.append(section.parts[0])
-    tones = {TONES.get(run.state.name, "plain") for run in runs.values()}
-    tone: Literal["good", "bad", "plain"] = "bad" if "bad" in tones else "good" if tones == {"good"} else "plain"
-    return "\n".join(lines), tone
+        return [f"{len(runs)} runs: {', '.join(f'{count} {state}' for state, count in states.most_common())}."]
+    return [_outcome(name, run, curves[name]) for name, run in runs.items()]
 
 
-def _outcome(name: str, run: RunHistory) -> str:
+def _outcome(name: str, run: RunHistory, curves: Mapping[str, Trend]) -> str:
     step = "" if run.state.step is None else f" at step {run.state.step:,}"
-    return f"{name}: {run.state.name}{step}" + (f": {run.state.reason}" if run.state.reason else ".")
+    known = [("loss", "loss"), ("validation loss", "validation_loss")]
+    losses = [f"{label} {curves[metric].last:.4g}" for label, metric in known if metric in curves]
+    numbers = f" with {', '.join(losses)}" if losses else ""
+    return f"{name}: {run.state.name}{step}{numbers}" + (f": {run.state.reason}" if run.state.reason else ".")
+
+
+def _tone(runs: dict[str, RunHistory]) -> Tone:
+    tones = {TONES.get(run.state.name, "plain") for run in runs.values()}
+    return "bad" if "bad" in tones else "good" if tones == {"good"} else "plain"

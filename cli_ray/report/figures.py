@@ -1,6 +1,7 @@
 """Figures of a report, drawn by matplotlib as SVG whose texts stay texts, with the numbers behind them."""
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,13 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure as Canvas
 
 from cli_ray.report.section import Figure, Table
+from cli_ray.report.texts import clean
 from cli_ray.report.trends import Trend
 
 MOST_POINTS = 500
 """Of a line."""
+SIZE = (5.6, 2.9)
+"""Inches of curves: two side by side on a wide page."""
 SPARSE = 30
 """Points below which each is marked."""
 
@@ -46,7 +50,7 @@ def forest(
         zero: draw a line at 0.
         marks: further values of the rows by the name of what they are.
     """
-    canvas = Canvas(figsize=(7.0, 0.9 + 0.28 * len(rows)), layout="constrained")
+    canvas = Canvas(figsize=(SIZE[0], 0.9 + 0.28 * len(rows)), layout="constrained")
     axes = canvas.add_subplot()
     for place, row in enumerate(rows):
         if row.low is not None and row.high is not None:
@@ -120,7 +124,7 @@ def curves(name: str, title: str, x: Sequence[float], lines: Mapping[str, Sequen
         lines: by their labels, as long as `x`.
         x_title: what `x` is.
     """
-    canvas = Canvas(figsize=(7.0, 3.0), layout="constrained")
+    canvas = Canvas(figsize=SIZE, layout="constrained")
     axes = canvas.add_subplot()
     for label, values in lines.items():
         axes.plot(x, values, linewidth=1.2, label=_plain(label))
@@ -141,7 +145,7 @@ def trends(name: str, title: str, lines: Mapping[str, Trend], *, from_zero: bool
         lines: by their labels.
         from_zero: begin the axis at 0.
     """
-    canvas = Canvas(figsize=(7.0, 3.0), layout="constrained")
+    canvas = Canvas(figsize=SIZE, layout="constrained")
     axes = canvas.add_subplot()
     for label, trend in lines.items():
         steps, marker = trend.steps, "o" if len(trend.buckets) < SPARSE else ""
@@ -167,7 +171,8 @@ def trends(name: str, title: str, lines: Mapping[str, Trend], *, from_zero: bool
 
 def _svg(canvas: Canvas, name: str) -> str:
     file = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # the browser has fonts of its own for all scripts
         canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     text = file.getvalue()
     return text[text.index("<svg") :]
@@ -175,7 +180,7 @@ def _svg(canvas: Canvas, name: str) -> str:
 
 def _plain(label: str) -> str:
     """A label that matplotlib does not take for mathematics."""
-    return label.replace("$", r"\$")
+    return clean(label).replace("$", r"\$")
 
 
 def _number(value: float | None) -> str:

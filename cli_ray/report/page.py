@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Literal
 
 from jinja2 import Environment, PackageLoader
 
-from cli_ray.report.section import Code, Figure, Section, Table
+from cli_ray.report.section import Code, Figure, Section, Table, Tone
+from cli_ray.report.texts import clean
 
 DARK = (
     "<style>@media (prefers-color-scheme: dark) {"
@@ -33,7 +33,7 @@ class Report:
     title: str
     verdict: str
     """The first sentence: what it came to."""
-    tone: Literal["good", "bad", "plain"]
+    tone: Tone
     sections: Sequence[Section]
     made: str
     """When and by which version."""
@@ -54,12 +54,6 @@ def _environment() -> Environment:
     )
     environment.filters |= {"kind": _kind, "image": _image, "drawing": _drawing, "clean": clean}
     return environment
-
-
-def clean(text: str) -> str:
-    """A text without control characters, which HTML forbids, and without halves of code points."""
-    kept = "".join(letter if letter >= " " or letter in "\n\t" else "\ufffd" for letter in text)
-    return kept.encode(errors="replace").decode()
 
 
 def _kind(part: object) -> str:

@@ -34,7 +34,7 @@ def overview(run: RunHistory, curves: Trends) -> Section:
         facts.append(("last sign", run.state.time))
     begins = [event for event in run.events if event["event"] == "begin"]
     if begins:
-        facts.append(("steps", f"{run.state.step or 0:,} of {begins[-1]['steps']:,}"))
+        facts.append(("steps", f"{run.state.step or 0:,} of {begins[-1].get('steps', NOTHING)}"))
         facts.append(("workers", f"{begins[-1].get('workers', NOTHING)}"))
     facts += [(name, f"{number(curves[name].last)}") for name in ("loss", "validation_loss") if name in curves]
     facts += [(name, f"{curves[name].last:,.0f}") for name in ("tokens/s",) if name in curves]
@@ -47,7 +47,7 @@ def overview(run: RunHistory, curves: Trends) -> Section:
     return Section("overview", "Overview", [Table(["", ""], [list(fact) for fact in facts], left=2)])
 
 
-def learning(run: RunHistory, curves: Trends) -> Section | None:
+def learning(curves: Trends) -> Section | None:
     """Loss in all and by source, validation, gradient norm and learning rates."""
     losses = chosen(curves, lambda name: name == "loss" or name.startswith("loss/"), "loss/")
     if not losses:
@@ -93,7 +93,7 @@ def speed(run: RunHistory, curves: Trends) -> Section | None:
     return Section("speed", "Speed and memory", parts)
 
 
-def scores(run: RunHistory, curves: Trends) -> Section | None:
+def scores(curves: Trends) -> Section | None:
     """Benchmarks over the checkpoints that were evaluated."""
     named = chosen(curves, lambda name: name.startswith("eval/") and not name.endswith("_se"), "eval/")
     if not named:

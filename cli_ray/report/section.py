@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+Tone = Literal["good", "bad", "plain"]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -41,7 +43,7 @@ class Card:
     picture: bytes | None
     """WebP or PNG."""
     fields: Sequence[tuple[str, str]]
-    tone: Literal["good", "bad", "plain"] = "plain"
+    tone: Tone = "plain"
 
 
 @dataclass(frozen=True)
@@ -63,3 +65,5 @@ class Section:
     name: str
     title: str
     parts: Sequence[Part]
+    summary: str = ""
+    """In a sentence or a few, for the verdict of the report."""

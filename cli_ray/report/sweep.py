@@ -7,7 +7,7 @@ from typing import Any
 
 from cli_ray.config import SweepConfig
 from cli_ray.config.sweep import ARM, direction
-from cli_ray.report.section import Figure, Section, Table
+from cli_ray.report.section import Figure, Part, Section, Table
 from cli_ray.storage.lines import read_journal
 from cli_ray.text import NOTHING
 from cli_ray.train.run_folder import EVENTS
@@ -22,8 +22,7 @@ def sweep_section(sweep: SweepHistory) -> Section:
     Args:
         sweep: as its folder tells it.
     """
-    parts: list[str | Table | Figure] = [_summary(sweep)]
-    parts += _figures(sweep)
+    parts: list[Part] = [*_figures(sweep)]
     parts.append(_trials(sweep, _ordered(sweep), "All trials, the best in the first objective first."))
     stopped = [trial for trial in _ordered(sweep) if trial.state == "stopped"]
     if stopped:
@@ -32,7 +31,7 @@ def sweep_section(sweep: SweepHistory) -> Section:
     if failed:
         parts.append(_reasons(failed, [trial.reason for trial in failed], "Trials that failed."))
     parts += _best(sweep)
-    return Section("sweep", f"Sweep {sweep.config.name}", parts)
+    return Section("sweep", f"Sweep {sweep.config.name}", parts, _summary(sweep))
 
 
 def _summary(sweep: SweepHistory) -> str:

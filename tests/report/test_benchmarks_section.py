@@ -123,12 +123,12 @@ def test_outputs_of_an_older_version_are_shown_without_what_they_lack(faulty: Pa
     assert not any("question" in dict(card.fields) for card in shown)
 
 
-def test_labels_are_no_mathematics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BENCHMARKS, "toy", made(title="$\\frac{$ <b>"))
+def test_labels_are_no_mathematics_and_break_no_svg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(BENCHMARKS, "toy", made(title="$\\frac{$ <b>\x1b\u202e漢"))
     one = BENCHMARKS["toy"]
     write_output(tmp_path, "m", {"toy": (one, samples([1.0, 0.0]))})
     (figure,) = of(Figure, benchmarks([str(tmp_path)]))
-    assert "&lt;b&gt;" in figure.svg
+    assert "&lt;b&gt;\ufffd\ufffd漢" in figure.svg
 
 
 def test_what_cannot_be_read_is_said_and_the_rest_is_shown(faulty: Path, tmp_path: Path) -> None:
