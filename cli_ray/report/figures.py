@@ -17,6 +17,8 @@ MOST_POINTS = 500
 """Of a line."""
 SIZE = (5.6, 2.9)
 """Inches of curves: two side by side on a wide page."""
+LONGEST_LABEL = 40
+"""Characters; the table behind a figure has whole labels."""
 SPARSE = 30
 """Points below which each is marked."""
 
@@ -179,8 +181,9 @@ def _svg(canvas: Canvas, name: str) -> str:
 
 
 def _plain(label: str) -> str:
-    """A label that matplotlib does not take for mathematics."""
-    return clean(label).replace("$", r"\$")
+    """A label that matplotlib does not take for mathematics, and that leaves room for the figure."""
+    short = label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
+    return clean(short).replace("$", r"\$")
 
 
 def _number(value: float | None) -> str:
