@@ -1,6 +1,7 @@
 """Figures of a report, drawn by matplotlib as SVG whose texts stay texts, with the numbers behind them."""
 
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +9,8 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure as Canvas
 
-from cli_ray.report.section import Figure, Table, clean
+from cli_ray.report.section import Figure, Table
+from cli_ray.report.texts import clean
 from cli_ray.report.trends import Trend
 
 MOST_POINTS = 500
@@ -16,7 +18,7 @@ MOST_POINTS = 500
 SIZE = (5.6, 2.9)
 """Inches of curves: two side by side on a wide page."""
 LONGEST_LABEL = 40
-"""Characters."""
+"""Characters; the table behind a figure has whole labels."""
 SPARSE = 30
 """Points below which each is marked."""
 
@@ -93,8 +95,7 @@ def heatmap(
         signed: colours from negative to positive around 0.
     """
     table = np.asarray(values, float)
-    labels = 0.08 * max(map(len, map(_plain, rows)), default=0)
-    canvas = Canvas(figsize=(1.8 + labels + 0.32 * len(columns), 1.2 + 0.26 * len(rows)), layout="constrained")
+    canvas = Canvas(figsize=(1.8 + 0.32 * len(columns), 1.2 + 0.26 * len(rows)), layout="constrained")
     axes = canvas.add_subplot()
     top = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
     shown = axes.imshow(
@@ -107,8 +108,8 @@ def heatmap(
     )
     axes.set_yticks(range(len(rows)), [_plain(label) for label in rows])
     axes.set_xticks(range(len(columns)), [_plain(label) for label in columns], rotation=90 if len(columns) > 12 else 0)
-    axes.set_ylabel(_plain(row_title))
-    axes.set_xlabel(_plain(column_title))
+    axes.set_ylabel(row_title)
+    axes.set_xlabel(column_title)
     canvas.colorbar(shown)
     body = [[label, *map(_number, line)] for label, line in zip(rows, table.tolist(), strict=True)]
     alt = f"{title}: {row_title} by {column_title}, the largest magnitude is {_number(top)}"
@@ -155,8 +156,7 @@ def trends(name: str, title: str, lines: Mapping[str, Trend], *, from_zero: bool
         axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
         axes.plot(steps, [bucket.mean for bucket in trend.buckets], color=line.get_color(), alpha=0.35, linewidth=0.6)
     if from_zero:
-        axes.set_ylim(0, 1.05 * max(bucket.high for trend in lines.values() for bucket in trend.buckets) or None)
-    axes.ticklabel_format(useOffset=False)
+        axes.set_ylim(bottom=0)
     axes.set_xlabel("step")
     if len(lines) > 1:
         axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -173,16 +173,17 @@ def trends(name: str, title: str, lines: Mapping[str, Trend], *, from_zero: bool
 
 def _svg(canvas: Canvas, name: str) -> str:
     file = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # the browser has fonts of its own for all scripts
         canvas.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     text = file.getvalue()
     return text[text.index("<svg") :]
 
 
 def _plain(label: str) -> str:
-    """A label of one line that matplotlib does not take for mathematics."""
-    line = " ".join(clean(label).split())
-    return (line if len(line) <= LONGEST_LABEL else f"{line[:LONGEST_LABEL]}…").replace("$", r"\$")
+    """A label that matplotlib does not take for mathematics, and that leaves room for the figure."""
+    short = label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
+    return clean(short).replace("$", r"\$")
 
 
 def _number(value: float | None) -> str:

@@ -13,7 +13,8 @@ from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader
 
-from cli_ray.report.section import Code, Figure, Section, Table, Tone, clean
+from cli_ray.report.section import Code, Figure, Section, Table, Tone
+from cli_ray.report.texts import clean
 
 DARK = (
     "<style>@media (prefers-color-scheme: dark) {"

@@ -67,9 +67,3 @@ class Section:
     parts: Sequence[Part]
     summary: str = ""
     """In a sentence or a few, for the verdict of the report."""
-
-
-def clean(text: str) -> str:
-    """A text without control characters and halves of code points, which neither HTML nor a font can hold."""
-    kept = "".join(letter if letter >= " " or letter in "\n\t" else "\ufffd" for letter in text)
-    return kept.encode(errors="replace").decode()
