@@ -1,12 +1,14 @@
 """Figures of a report, drawn by matplotlib as SVG whose texts stay texts, with the numbers behind them."""
 
 import io
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure as Canvas
 
 from cli_ray.report.section import Figure, Table
@@ -19,6 +21,8 @@ SIZE = (5.6, 2.9)
 """Inches of curves: two side by side on a wide page."""
 LONGEST_LABEL = 40
 """Characters; the table behind a figure has whole labels."""
+LEGEND_LETTERS = 80
+"""Of small print, in the width of curves."""
 SPARSE = 30
 """Points below which each is marked."""
 
@@ -128,10 +132,11 @@ def curves(name: str, title: str, x: Sequence[float], lines: Mapping[str, Sequen
     """
     canvas = Canvas(figsize=SIZE, layout="constrained")
     axes = canvas.add_subplot()
+    axes.set_prop_cycle(color=_colors(len(lines)))
     for label, values in lines.items():
         axes.plot(x, values, linewidth=1.2, label=_plain(label))
     axes.set_xlabel(x_title)
-    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _name_lines(canvas, list(lines))
     axes.spines[["top", "right"]].set_visible(False)
     body = [[f"{at:g}", *(_number(values[i]) for values in lines.values())] for i, at in enumerate(x)]
     alt = "; ".join(f"{label} ends at {_number(values[-1])}" for label, values in lines.items())
@@ -149,6 +154,7 @@ def trends(name: str, title: str, lines: Mapping[str, Trend], *, from_zero: bool
     """
     canvas = Canvas(figsize=SIZE, layout="constrained")
     axes = canvas.add_subplot()
+    axes.set_prop_cycle(color=_colors(len(lines)))
     for label, trend in lines.items():
         steps, marker = trend.steps, "o" if len(trend.buckets) < SPARSE else ""
         (line,) = axes.plot(steps, trend.smoothed(), linewidth=1.4, marker=marker, markersize=3.5, label=_plain(label))
@@ -159,7 +165,7 @@ def trends(name: str, title: str, lines: Mapping[str, Trend], *, from_zero: bool
         axes.set_ylim(bottom=0)
     axes.set_xlabel("step")
     if len(lines) > 1:
-        axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        _name_lines(canvas, list(lines))
     axes.spines[["top", "right"]].set_visible(False)
     body = [
         [label, f"{bucket.step:,}", *map(_number, (bucket.low, bucket.mean, bucket.high))]
@@ -169,6 +175,21 @@ def trends(name: str, title: str, lines: Mapping[str, Trend], *, from_zero: bool
     alt = "; ".join(f"{label} from {_number(trend.first)} to {_number(trend.last)}" for label, trend in lines.items())
     table = Table(["line", "up to step", "least", "mean", "largest"], body, title)
     return Figure(name, title, _svg(canvas, name), f"{title}: {alt}", table)
+
+
+def _colors(lines: int) -> list[Any]:
+    """A colour for each of so many lines: ten that are told apart at a glance, of more the shades of one scale."""
+    return list(
+        colormaps["tab10"](np.arange(lines)) if lines <= 10 else colormaps["turbo"](np.linspace(0.08, 0.92, lines))
+    )
+
+
+def _name_lines(canvas: Canvas, labels: Sequence[str]) -> None:
+    """A legend below the axes, in columns, for which the canvas grows: a phone shows the axes in full width."""
+    longest = max(len(_plain(label)) for label in labels)
+    columns = min(len(labels), max(1, LEGEND_LETTERS // (longest + 6)))  # the sample of a line is as wide as 6 letters
+    canvas.set_figheight(SIZE[1] + 0.18 * math.ceil(len(labels) / columns))
+    canvas.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=columns)
 
 
 def _svg(canvas: Canvas, name: str) -> str:

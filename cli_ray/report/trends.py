@@ -5,12 +5,13 @@ short one. `run` and `several` read them, `figures` draws them.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import Any
 
 MOST_BUCKETS = 250
 """Of a curve: each has its least and its largest value, so that 500 points keep every peak."""
-SMOOTHING = 0.03
-"""Of all steps, those that a smoothed value looks back on."""
+SMOOTHING = 0.02
+"""Of all steps, those on either side that a smoothed value is a mean of."""
 
 DRAWN = (
     "loss", "validation_loss", "grad_norm", "lr/", "tokens/s", "mfu", "padding_share", "peak_GiB", "eval/",
@@ -83,13 +84,11 @@ class Trend:
         return self.buckets[-1].mean
 
     def smoothed(self) -> list[float]:
-        """Means that look back: an exponential average over `SMOOTHING` of the curve, without the bias of its start."""
-        keep = 1 - 1 / max(1.0, SMOOTHING * len(self.buckets))
-        values, average, weight = [], 0.0, 0.0
-        for bucket in self.buckets:
-            average, weight = keep * average + (1 - keep) * bucket.mean, keep * weight + (1 - keep)
-            values.append(average / weight)
-        return values
+        """Means over the neighbours on both sides, as many on each, so that a straight line stays where it is."""
+        means = [bucket.mean for bucket in self.buckets]
+        reach, last = round(SMOOTHING * len(means)), len(means) - 1
+        spans = [min(reach, place, last - place) for place in range(len(means))]
+        return [fmean(means[place - span : place + span + 1]) for place, span in enumerate(spans)]
 
 
 def read_trends(rows: Iterable[dict[str, Any]]) -> dict[str, Trend]:
