@@ -40,6 +40,9 @@ class DataShowArguments(DatasetArguments):
 def main(words: list[str]) -> None:
     """Prints samples, or writes a page of them."""
     settings = arguments(DataShowArguments, words, "cli-ray data show")
+    from cli_ray.model.build import quiet_loading
+
+    quiet_loading()
     config = run_config(settings)
     datas = [data_config(settings)] if config is None else [config.data]
     if config is not None and config.validation.sources:

@@ -1,8 +1,8 @@
 """From a sample to the numbers a model is trained on: tokens, labels, and resized images as uint8.
 
-Ray tasks of the stream call it, `cli-ray data check` and `cli-ray data show`. Text goes through the processor's own chat template and
-tokenizer, images through its own resizing and tiling, up to but without rescaling and normalising, which `collate`
-leaves to the device.
+Ray tasks of the stream call it, `cli-ray data check` and `cli-ray data show`. Text goes through the processor's own
+chat template and tokenizer, images through its own resizing and tiling, up to but without rescaling and normalising,
+which `collate` leaves to the device.
 
 Legend: T tokens.
 """

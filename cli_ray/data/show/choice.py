@@ -17,15 +17,16 @@ Place = tuple[int, int]
 
 
 def samples_at(index: Index, places: Sequence[Place], limits: Limits) -> Iterator[Sample | BadSample]:
-    """The samples at some places, each unit read once.
+    """The samples at some places. Neighbours of one unit are read together, and come in its order.
 
     Args:
-        places: in order.
+        index: of the sources.
+        places: in it.
         limits: of images.
     """
     for number, group in groupby(places, key=lambda place: place[0]):
         unit, wanted = index.unit(number), [place[1] for place in group]
-        low, high = wanted[0], wanted[-1] + 1
+        low, high = min(wanted), max(wanted) + 1
         samples = read_samples(index.sources[unit.source], unit.path, unit.span, unit.first, limits, low, high)
         yield from (sample for i, sample in enumerate(samples, start=low) if i in wanted)
 
@@ -60,6 +61,6 @@ def places_of_id(index: Index, id_: str) -> list[Place]:
             places.append((number, offset))
     if not places:
         raise UserError(
-            f"--id {id_!r}: no source has such a sample; an id is SHARD#NUMBER, as data check and the quarantine print it"
+            f"--id {id_!r}: no source has such a sample; an id is SHARD#NUMBER, as data check and quarantine have it"
         )
     return places

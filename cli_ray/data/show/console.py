@@ -13,6 +13,7 @@ _GUTTERS: dict[Kind, tuple[str, str]] = {
     "context": ("   | ", ""),
     "supervised": (" + | ", "bold green"),
     "image": (" # | ", "cyan"),
+    "message": ("   | ", ""),
 }
 """What stands before each line of a piece, and the style of its text. No text of a sample can begin a line."""
 _LEFT_OUT = (" ~ | ", "italic yellow")

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cli_ray.data.encoder import Encoder
-from cli_ray.data.sample import IGNORED, IMAGE_MARK, BadSample, Encoded, Sample, clean
+from cli_ray.data.sample import IGNORED, IMAGE_MARK, LITERAL_MARK, BadSample, Encoded, Sample, clean
 from cli_ray.data.show.pictures import Picture, pictures_of
 
 MAX_PIECES = 60
 """Of a conversation that are shown, from its beginning."""
-MAX_TEXT = 3000
+MAX_TEXT = 2000
 """Characters of a piece that are shown, two thirds of them from its beginning."""
 
-Kind = Literal["context", "supervised", "image"]
+Kind = Literal["context", "supervised", "image", "message"]
 Unit = Literal["tokens", "characters"]
 
 
@@ -30,6 +30,7 @@ class Piece:
     """A stretch of the rendered chat."""
 
     kind: Kind
+    """`message` stands for a whole one as it was read, of a sample that cannot be encoded."""
     head: str
     tokens: int
     left_out: int = 0
@@ -83,11 +84,10 @@ def view(sample: Sample | BadSample, encoder: Encoder, unit: Unit) -> View:
     else:
         messages = sample.messages if isinstance(sample, Sample) else []
         fault = _fault(row)
-        pieces = [Piece.of("context", f"{message.role}: {message.content}", 0) for message in messages]
+        texts = [f"{message.role}: {message.content.replace(LITERAL_MARK, IMAGE_MARK)}" for message in messages]
+        pieces = [Piece.of("message", text, 0) for text in texts]
     more = max(0, len(pieces) - MAX_PIECES)
-    return View(
-        sample.id, source, sample.where, fault, pieces[:MAX_PIECES], more, pictures, more_pictures, fields
-    )
+    return View(sample.id, source, sample.where, fault, pieces[:MAX_PIECES], more, pictures, more_pictures, fields)
 
 
 def pieces_of(row: Encoded, encoder: Encoder) -> list[Piece]:
@@ -112,9 +112,7 @@ def pieces_of(row: Encoded, encoder: Encoder) -> list[Piece]:
 
 
 def _text(ids_T: NDArray[np.int32], encoder: Encoder) -> str:
-    return str(
-        encoder.tokenizer.decode(ids_T.tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-    )
+    return str(encoder.tokenizer.decode(ids_T.tolist(), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 def visible(text: str) -> str:
@@ -149,4 +147,3 @@ def _fields(sample: Sample | BadSample) -> list[tuple[str, str]]:
         *([("not read", clean(", ".join(unread), 1000))] if unread else []),
         *(("remark", clean(remark, 500)) for remark in remarks),
     ]
-
