@@ -19,6 +19,7 @@ from cli_ray.evals.suite import chosen
 from cli_ray.train.callbacks.evaluations import COMPLETE, is_due, join_results, name_of
 from cli_ray.train.checkpoint.export import export
 from cli_ray.train.checkpoint.files import complete_checkpoints
+from cli_ray.train.metrics import Metrics
 from cli_ray.train.run_folder import RunFolder
 
 POLL_S = 2.0
@@ -48,6 +49,8 @@ class Evaluator:
         self._over = threading.Event()
         self._failed: set[int] = set()
         self._reported = ""
+        self.results: list[Metrics] = []
+        """Of evaluations that ended after the training."""
         self._thread = threading.Thread(target=self._watch, name="evaluator", daemon=True)
 
     def __enter__(self) -> Self:
@@ -61,7 +64,7 @@ class Evaluator:
         self._over.set()
         if self._config.evaluation.every and error is None:
             self._thread.join()
-            join_results(self._folder)
+            self.results = join_results(self._folder)
 
     def _watch(self) -> None:
         while not self._turn(over=self._over.is_set()):
