@@ -93,7 +93,7 @@ class Wandb:
             settings=wandb.Settings(console="off", reinit="create_new"),
         )
         self._run.define_metric("eval/*", step_metric="eval/step")
-        reached = max(reached, self._run.step - 1)  # what its server has
+        reached = max(reached, int(self._run.step) - 1)  # what its server has
         self._step = reached + 1
         return reached
 
@@ -136,7 +136,8 @@ class TensorBoard:
         folder = run.local / "tensorboard"
         folder.mkdir(parents=True, exist_ok=True)
         now = time.time()
-        name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"
+        # Read in the order of their names.
+        name = f"events.out.tfevents.{int(now):010d}.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
         self._file = (folder / name).open("wb")
         self._records = RecordWriter(self._file)
         self._write(Event(wall_time=now, file_version="brain.Event:2"))

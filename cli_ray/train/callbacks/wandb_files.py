@@ -25,7 +25,7 @@ def last_step(folder: Path, id_: str) -> int:
         id_: of the run.
     """
     for file in sorted(folder.glob(f"wandb/*run-*-{id_}*/*.wandb"), reverse=True):
-        steps = [record.history.step.num for record in records(file) if record.HasField("history")]
+        steps = [int(record.history.step.num) for record in records(file) if record.HasField("history")]
         if steps:
             return max(steps)
     return 0

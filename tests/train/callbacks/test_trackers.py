@@ -210,7 +210,7 @@ def test_a_heat_map_is_a_small_picture_of_its_values() -> None:
 
 def test_the_starts_of_a_run_have_their_reasons() -> None:
     time_ = "2026-01-31T23:59:59.123+00:00"
-    events = [
+    events: list[dict[str, Any]] = [
         {"time": time_, "event": "start"},
         {"time": time_, "event": "begin", "checkpoint": None, "workers": 4},
         {"time": time_, "event": "restart", "reason": "no rank moved"},

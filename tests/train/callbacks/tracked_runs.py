@@ -65,13 +65,15 @@ def log_and_die(name: Sink, folder: Path, last: int) -> None:
     """Logs some steps as the run's first start, and dies by SIGKILL once the service was given them all."""
     loop = loop_at(folder, step=0)
     loop.folder.event("begin", checkpoint=None, workers=1)
-    callbacks = [MetricsFile(), Tracker(name)]
+    tracker = Tracker(name)
+    callbacks = (MetricsFile(), tracker)
     for callback in callbacks:
         callback.on_start(loop)
     for step in range(1, last + 1):
         for callback in callbacks:
             callback.on_step(loop, Share(), {**METRICS, "step": step, "loss": step / 8})
-    delivery = callbacks[1]._delivery  # type: ignore[attr-defined]
+    delivery = tracker._delivery
+    assert delivery is not None
     until = time.monotonic() + 60
     while delivery._lines and time.monotonic() < until:
         time.sleep(0.05)
@@ -79,4 +81,4 @@ def log_and_die(name: Sink, folder: Path, last: int) -> None:
 
 
 if __name__ == "__main__":
-    log_and_die(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))  # type: ignore[arg-type]
+    log_and_die(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
