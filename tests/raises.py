@@ -1,4 +1,4 @@
-"""Every message that the code shows to its users, found in the syntax of its files. Called by `test_troubleshooting`."""
+"""Every message that the code shows to its users, found in the syntax of its files; `test_troubleshooting` asks."""
 
 import ast
 import re
@@ -32,7 +32,7 @@ def messages() -> list[Message]:
     for path, tree in trees.items():
         for call in ast.walk(tree):
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in kinds and call.args:
-                text = " ".join(_text(call.args[0]).split())
+                text = re.sub(f"{GAP}+", GAP, " ".join(_text(call.args[0]).split()))
                 if re.search(r"\w{3}", text):
                     found.append(Message(f"{path.relative_to(ROOT)}:{call.lineno}", text))
     return found
@@ -51,7 +51,7 @@ def _text(node: ast.expr) -> str:
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.JoinedStr):
-        return re.sub(f"{GAP}+", GAP, "".join(map(_text, node.values)))
+        return "".join(map(_text, node.values))
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return _text(node.left) + _text(node.right)
     return GAP
