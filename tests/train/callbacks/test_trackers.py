@@ -221,6 +221,7 @@ def test_the_starts_of_a_run_have_their_reasons() -> None:
     assert starts_of(events).rows[1][:3] == ("2026-01-31 23:59:59+00:00", "checkpoints/step-00000005", "4")
 
 
+@pytest.mark.slow
 def test_mlflow_that_takes_no_files_goes_on_with_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mlflow-files").write_text("a file where a folder should be")
     track("mlflow", tmp_path, 1, 2, 1 + PICTURE_EVERY)
