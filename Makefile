@@ -58,6 +58,7 @@ drill: $(INSTALLED)
 	$(BIN)/python -m tests.drills.growing
 	$(BIN)/python -m tests.drills.elastic
 	$(BIN)/python -m tests.drills.silence
+	$(BIN)/python -m tests.drills.slow
 	if command -v redis-server; then $(BIN)/python -m tests.drills.head; else echo "no drill of the head: no redis-server"; fi
 
 # torch comes first, so that pip does not look at other builds of it for its dependents.

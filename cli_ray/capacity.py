@@ -15,6 +15,7 @@ from ray.util import placement_group, placement_group_table, remove_placement_gr
 from cli_ray import autoscaler
 from cli_ray.config import ClusterConfig
 from cli_ray.errors import ClusterError, UserError
+from cli_ray.text import say
 
 NOTICE_S, TIMEOUT_S = ClusterConfig().notice_s, ClusterConfig().timeout_s
 """Of commands whose config has no [cluster]."""
@@ -224,7 +225,7 @@ class Request:
                 raise ClusterError(f"no room within {timeout_s:g} s for {self._need}: {news}. The same command goes on")
             if waited >= due_s:
                 due_s = max(notice_s, 2 * waited)
-                print(f"waiting for room since {waited:.0f} s: asked for {self._need}; {news}", flush=True)
+                say(f"waiting for room since {waited:.0f} s: asked for {self._need}; {news}")
             time.sleep(LOOK_S)
 
     def foresee(self, refusal: str) -> None:

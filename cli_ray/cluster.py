@@ -6,6 +6,7 @@ Called by the commands, the trainer, sweeps and evaluations before they use Ray,
 import math
 import os
 import platform
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,16 +16,30 @@ import grpc
 import ray
 
 from cli_ray import ray_private
+from cli_ray.console import VERBOSE, is_verbose
 from cli_ray.errors import UserError
 from cli_ray.signals import ray_connects
+from cli_ray.text import STAMP, say
 
 PROBE_S = 5.0
 """In which a cluster must answer."""
+NOISE = re.compile(
+    r"""^(?:
+    \S+:\d+:[ ]\w*(?:Deprecation|Future)Warning:.*\n(?:[ ]{2}.*\n)?  # with the line of code that it is about
+    | .*Actor[ ]with[ ]class[ ]name:[ ]'PreemptionWatcher'.*\n         # of Ray Train, at each start
+    | .*The[ ]Dataset[ ]job[ ]will[ ]hang[ ]unless.*\n                 # where it would, `train/health` says so
+    | \[[\d ,:-]+\][ ]\[INFO\].*\n                                   # DeepSpeed
+    )""",
+    re.MULTILINE | re.VERBOSE,
+)
+"""What workers print for programmers."""
 
 
 def connect(cpus: float, *, log_to_driver: bool = True) -> None:
     """Joins the running Ray cluster, or starts one on this machine where there is none. From then on SIGTERM raises
     KeyboardInterrupt in the main thread, where Ray would exit without a word.
+
+    What workers `say` is printed as if this process had said it, and without `NOISE`; the rest as Ray does it.
 
     Args:
         cpus: logical CPUs that workers hold all the time; what reads data gets two more.
@@ -36,14 +51,17 @@ def connect(cpus: float, *, log_to_driver: bool = True) -> None:
     if ray.is_initialized():
         return
     with ray_connects():
-        _join(cpus, log_to_driver)
+        _join(cpus, log_to_driver or is_verbose())
+        quiet_workers()
 
 
 def _join(cpus: float, log_to_driver: bool) -> None:
     shown: dict[str, Any] = {"logging_level": "warning", "log_to_driver": log_to_driver}
+    if is_verbose():
+        shown |= {"logging_level": "info", "runtime_env": {"env_vars": {VERBOSE: "1"}}}
     address = running_address()
     if address and not is_named() and not answers(address):  # a cluster that was killed leaves its address behind
-        print(f"the cluster at {address}, the last one of this machine, does not answer: starting one here", flush=True)
+        say(f"the cluster at {address}, the last one of this machine, does not answer: starting one here")
         address = ""
     if not address:
         ray.init(address="local", num_cpus=max(os.cpu_count() or 1, math.ceil(cpus) + 2), **shown)
@@ -54,6 +72,18 @@ def _join(cpus: float, log_to_driver: bool) -> None:
         ray.init(address=address, **shown)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise UserError(f"the cluster at {address} cannot be joined: {' '.join(str(error).split())}") from error
+
+
+def quiet_workers() -> None:
+    """Has the connected driver print what workers `say` as its own lines, and leave out `NOISE`; all, with Ray's
+    prefixes, where it is to be verbose."""
+    if not is_verbose():
+        ray_private.print_worker_lines(without_noise, lambda line: STAMP.match(line) is not None)
+
+
+def without_noise(lines: list[str]) -> list[str]:
+    """The lines without those that workers print for programmers."""
+    return NOISE.sub("", "".join(f"{line}\n" for line in lines)).split("\n")[:-1]
 
 
 def is_named() -> bool:

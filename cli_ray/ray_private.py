@@ -6,7 +6,10 @@ interface does not do, and when it can go.
 """
 
 import json
+import sys
+from collections.abc import Callable
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,9 @@ import ray
 from ray._common.utils import get_ray_address_file
 from ray._private.gcs_utils import create_gcs_channel
 from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+from ray._private.ray_logging import global_worker_stdstream_dispatcher
 from ray._private.services import get_ray_address_from_environment
+from ray._private.worker import print_to_stdstream
 from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
 from ray.core.generated.gcs_service_pb2 import InternalKVGetRequest
 from ray.core.generated.gcs_service_pb2_grpc import InternalKVGcsServiceStub
@@ -72,6 +77,31 @@ def versions(address: str, timeout_s: float) -> tuple[str, str] | None:
         channel.close()
     metadata = json.loads(reply.value)
     return metadata["ray_version"], metadata["python_version"]
+
+
+def print_worker_lines(left: Callable[[list[str]], list[str]], is_bare: Callable[[str], bool]) -> None:
+    """Has the connected driver print what its workers print as given here, not as Ray does.
+
+    Why: Ray puts `(RayTrainWorker pid=15771)` before each line, and prints what libraries tell programmers, some of it
+    from compiled code, which cannot be told not to.
+    Goes: when `ray.init` takes a handler of such lines.
+
+    Args:
+        left: of the lines of a process that came together, those to print.
+        is_bare: whether a line is printed as it is; Ray prints the others, with its prefix.
+    """
+
+    def handle(batch: dict[str, Any]) -> None:
+        for bare, lines in groupby(left(batch["lines"]), is_bare):
+            if bare:
+                sys.stdout.write("".join(f"{line}\n" for line in lines))
+                sys.stdout.flush()
+            else:
+                print_to_stdstream({**batch, "lines": list(lines)}, ignore_prefix=False)
+
+    name = "ray_print_logs"  # that of Ray's own handler, for `ray.shutdown` to remove
+    global_worker_stdstream_dispatcher.remove_handler(name)
+    global_worker_stdstream_dispatcher.add_handler(name, handle)
 
 
 def has_token() -> bool:

@@ -1,16 +1,49 @@
-"""Text for people: a line of a worker's output, a table, an error in one line. Called by every room that prints."""
+"""Text for people: a line with its time, a table, an error in one line. Called by every room that prints."""
 
+import re
 import sys
+import time
 from collections.abc import Sequence
 
 NOTHING = "-"
 """A cell of a table without a value."""
+STAMP = re.compile(r"\d\d-\d\d \d\d:\d\d:\d\d ")
+"""How each line of `say` begins: `11-27 14:23:19 `, in local time."""
 
 
-def say(line: str) -> None:
-    """Writes a line to the worker's output. Ray Train replaces `print` by one that writes it twice."""
-    sys.stdout.write(f"{line}\n")
+def say(text: str) -> None:
+    """Writes what happens to standard output, each line with the time. Ray Train replaces `print` by one that writes it
+    twice."""
+    sys.stdout.write(stamped(text))
     sys.stdout.flush()
+
+
+def stamped(text: str) -> str:
+    """The lines of a text, each with the time before it."""
+    now = time.strftime("%m-%d %H:%M:%S")
+    return "".join(f"{now} {printable(line)}\n" for line in text.splitlines())
+
+
+def printable(line: str) -> str:
+    """A line whose control characters are written out: names and errors from elsewhere must not steer a terminal."""
+    if line.isprintable():
+        return line
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+
+
+def duration(seconds: float) -> str:
+    """A span of time in its two largest units, such as `2 h 05 min`."""
+    seconds = max(0.0, seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    if not hours:
+        return f"{minutes} min {rest:02} s"
+    days, hours = divmod(hours, 24)
+    return f"{days} d {hours:02} h" if days else f"{hours} h {minutes:02} min"
 
 
 def columns(lines: Sequence[tuple[str, str]]) -> list[str]:

@@ -62,6 +62,22 @@ class Laid:
     """Tokens without a budget."""
     is_shrunk: bool
     """Whether a budget took a smaller canvas."""
+    grid: Size
+    """Patches of the image itself on the canvas, a newline token behind each row."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Where rows of an image's features lie in the picture: a grid of patches, line by line."""
+
+    first: int
+    """Row of the upper left patch."""
+    grid: Size
+    """Patches."""
+    stride: int
+    """Rows from one line to the next."""
+    area: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    """Of the picture: left, top, right, bottom in its widths and heights; beyond 0 and 1 where it was padded."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +127,13 @@ class Tiles:
             canvas = self._best(size, self.count(canvas) - 1)
         is_shrunk = canvas != full
         shown = self._filling(size, canvas) if is_shrunk else size
-        return Laid(canvas, shown, self._tokens(size, canvas), self._tokens(size, full), is_shrunk)
+        tokens, full_tokens = self._tokens(size, canvas), self._tokens(size, full)
+        return Laid(canvas, shown, tokens, full_tokens, is_shrunk, self._grid(size, canvas))
+
+    def view(self, size: Size, budget: Budget) -> View:
+        """The tiles of an image without their padding, behind the thumbnail."""
+        grid = self.lay(size, budget).grid
+        return View(self.side**2, grid, grid[1] + 1)
 
     def largest(self, budget: Budget) -> Size:
         """The size of an image of most tiles within a budget.
@@ -134,6 +156,11 @@ class Tiles:
 
     def _tokens(self, size: Size, canvas: Size) -> int:
         """Tokens of the thumbnail and of the tiles after the padding is cut off, one newline token a row."""
+        rows, columns = self._grid(size, canvas)
+        return self.side**2 + rows * columns + rows
+
+    def _grid(self, size: Size, canvas: Size) -> Size:
+        """Patches of an image after the padding is cut off."""
         rows, columns = self._patches(canvas)
         if _is_wide(size, canvas):
             rows -= (rows - self._covered(size[0], size[1], columns)) // 2 * 2
@@ -142,7 +169,7 @@ class Tiles:
         ratio = sqrt(rows * columns / (self.most * self.side**2))
         if ratio > 1.1:
             rows, columns = int(rows // ratio), int(columns // ratio)
-        return self.side**2 + rows * columns + rows
+        return rows, columns
 
     def _filling(self, size: Size, canvas: Size) -> Size:
         """The size of an image that fills a canvas as this one, and that is laid on it out of all canvases.

@@ -76,9 +76,14 @@ class Source:
     """A split on the Hugging Face hub, and the same layout below a data root."""
 
     ids: tuple[str, ...]
-    """Hub ids, the present one first; older scripts and caches use the others."""
+    """Hub ids, the present one first; older scripts and caches use the others. None where the hub has no such items."""
     split: str
     config: str = ""
+
+    @property
+    def hub_id(self) -> str:
+        """The present id; empty where there is none."""
+        return self.ids[0] if self.ids else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +133,14 @@ class Submission:
     """Where to hand it in."""
 
 
+def _answers(doc: Doc) -> str:
+    """The column `answer` or `answers`, each answer of a list once."""
+    value = doc.get("answer", doc.get("answers"))
+    several = value if isinstance(value, list) else [] if value is None else [value]
+    texts = [str(each["answer"] if isinstance(each, Mapping) else each) for each in several]
+    return " | ".join(dict.fromkeys(texts))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Benchmark:
     """One benchmark; see `evals/benchmarks`."""
@@ -137,8 +150,8 @@ class Benchmark:
     title: str
     """In tables, such as `DocVQA val`."""
     source: Source
-    count: int
-    """Items to expect after `keep`."""
+    count: int | None
+    """Items to expect after `keep`; None where there is no official set of them."""
     columns: tuple[str, ...]
     """Columns that are needed beside those of images."""
     image_columns: tuple[str, ...] = ("image",)
@@ -155,6 +168,10 @@ class Benchmark:
     """From a document and its row in the split to an id that is unique in the benchmark."""
     prompt: Callable[[Doc], str]
     """What is asked; images come before it unless it holds `<image>` marks."""
+    question: str = "question"
+    """The column of the bare question, for people."""
+    gold: Callable[[Doc], str] = _answers
+    """The right answer, for people; empty where it is hidden."""
     max_new_tokens: int
     """Decoding is greedy throughout."""
     score: Scorer

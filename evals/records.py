@@ -21,16 +21,56 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cli_ray.evals.benchmark import Reply
 from cli_ray.storage.folder import Folder
-from cli_ray.storage.lines import json_lines
+from cli_ray.storage.lines import json_lines, split_lines
 
 FLUSH_SECONDS = 5.0
 """Between files on object stores, which cannot append."""
 
 
+_JSON = ConfigDict(
+    frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants"
+)
+
+
+class HeatMap(BaseModel):
+    """Where in a picture injection changed the hidden states how much: norm of what was added by norm before it."""
+
+    model_config = _JSON
+
+    grid: tuple[int, int]
+    """Patches, height and width."""
+    area: tuple[float, float, float, float]
+    """Of the picture: left, top, right, bottom in its widths and heights; beyond 0 and 1 where it was padded."""
+    top: float
+    """The largest change, which 255 stands for."""
+    values: bytes
+    """UInt8[injected decoder layers, height, width]."""
+
+
+class Injected(BaseModel):
+    """What was injected into the decoder for the images of a sample. M injected decoder layers, N tapped vision
+    layers."""
+
+    model_config = _JSON
+
+    decoder_layers: tuple[int, ...]
+    """The first is 0."""
+    vision_layers: tuple[int, ...]
+    """The first is 1."""
+    gate_mean: tuple[tuple[float, ...], ...]
+    """[M, N] over the images."""
+    gate_max: tuple[tuple[float, ...], ...]
+    """[M, N], the largest magnitude."""
+    share: tuple[float, ...]
+    """[M], norm of all that was added by the norm of the hidden states there before it."""
+    heat: HeatMap | None = None
+    """Of the first image; None of samples that are not shown."""
+
+
 class ReplyRecord(BaseModel):
     """A reply and all that it depends on."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _JSON
 
     key: str
     """Of content: equal for equal benchmark, sample, prompt, images, decoding and model."""
@@ -51,6 +91,8 @@ class ReplyRecord(BaseModel):
     reply_tokens: int = 0
     seconds: float = 0.0
     """Of its batch, divided by the samples in it."""
+    injected: Injected | None = None
+    """Where it was asked for and something was injected."""
 
     def as_reply(self) -> Reply:
         """The reply as scorers take it."""
@@ -185,11 +227,7 @@ class Store:
         names = sorted(info.path for info in self._fs.get_file_info(folder) if info.path.endswith(".jsonl"))
         for name in names:
             with self._fs.open_input_stream(name) as file:
-                rest = b""
-                while data := file.read(1 << 20):
-                    *lines, rest = (rest + bytes(data)).split(b"\n")
-                    yield from lines
-                yield rest
+                yield from split_lines(file)
 
 
 def _is_error(line: bytes) -> bool:

@@ -24,6 +24,7 @@ from cli_ray.evals.results.progress import Progress
 from cli_ray.evals.results.scorer import ItemSet, Scorer
 from cli_ray.evals.suite import benchmark as named
 from cli_ray.evals.suite import chosen
+from cli_ray.text import say
 
 
 def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = False) -> Output:
@@ -46,7 +47,7 @@ def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = 
     tokens = image_tokens(config_of(config.model), processor_config_of(config.model))
     folder, revision = resolve(config.model)
     check_model(config, revision)
-    job = Job(config.model, fingerprint(str(folder)), config.replica, locations, revision)
+    job = Job(config.model, fingerprint(str(folder)), config.replica, locations, revision, config.gates)
     scorer = Scorer(config, job.model_hash, locations)
     connect(config.replica.cpus * max(1, config.replica.count))
     if not spare_only:
@@ -71,7 +72,10 @@ def check_model(config: EvaluationConfig, revision: str) -> None:
     from cli_ray.model.attention import check_attention
 
     check_attention(config.replica.attention, "replica.attention")
-    read_processor(config.model, revision)
+    loaded, _ = read_processor(config.model, revision)
+    injection = getattr(loaded, "injection", None)
+    if config.gates and not (injection and injection.injected):
+        raise UserError(f"gates is set, but {config.model} injects nothing into its decoder: leave --gates out")
 
 
 def _generate(scorer: Scorer, job: Job, tokens: ImageTokens, *, live: bool, spare_only: bool) -> None:
@@ -83,7 +87,7 @@ def _generate(scorer: Scorer, job: Job, tokens: ImageTokens, *, live: bool, spar
             progress.finish(scorer.score(name))
         except Exception as error:  # printed at once and raised at the end; the other benchmarks go on
             failures.append(f"{name}: {type(error).__name__}: {error}")
-            print(f"{name} could not be scored: {error}")
+            say(f"{name} could not be scored: {error}")
 
     with Progress(live=live) as progress, ThreadPoolExecutor(1, "scores") as thread:
         replies = Replies(

@@ -46,8 +46,10 @@ _LISTED = (
     "vqav2:VQAV2_TEST",
     "vizwiz:VIZWIZ_TEST",
     "mmbench:CN_TEST",
+    "synthetic:SYNTHETIC",
 )
-"""File and name of each in the order of tables: `paper18`, the others, and splits whose answers are hidden."""
+"""File and name of each in the order of tables: `paper18`, the others, splits whose answers are hidden, and drawn
+pictures."""
 
 _LOADED: list[Benchmark] = [resolve_name(f"cli_ray.evals.benchmarks.{place}") for place in _LISTED]
 BENCHMARKS = {benchmark.name: benchmark for benchmark in _LOADED}
@@ -59,7 +61,7 @@ LLAVA15 = (
 SUITES: dict[str, tuple[str, ...]] = {
     "paper18": tuple(BENCHMARKS)[:18],
     "llava15": LLAVA15,
-    "all": tuple(benchmark.name for benchmark in _LOADED if benchmark.submission is None),
+    "all": tuple(one.name for one in _LOADED if one.submission is None and one.source.ids),
 }
 
 

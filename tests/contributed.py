@@ -21,6 +21,7 @@ from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import build_index
 from cli_ray.data.reading import read_here
+from cli_ray.data.reads import Reads
 from cli_ray.data.share import Share
 from cli_ray.data.source import open_source
 from cli_ray.data.stream import Stream
@@ -34,6 +35,7 @@ from cli_ray.model.cost import typical_sample
 from cli_ray.model.flops import Work
 from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.train.callbacks import callbacks_of
+from cli_ray.train.collective_clock import HostClock
 from cli_ray.train.engine import StepResult
 from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.run_folder import RunFolder
@@ -68,6 +70,9 @@ class EndlessSteps:
     def awaited(self) -> str:
         return ""
 
+    def take_reads(self) -> Reads:
+        return Reads()
+
 
 def loop_of(callbacks: list[Callback], folder: Path, total_steps: int) -> TrainLoop:
     """A loop whose engine trains nothing."""
@@ -81,7 +86,7 @@ def loop_of(callbacks: list[Callback], folder: Path, total_steps: int) -> TrainL
         layers=((), ()),
         device=torch.device("cpu"),
         flops=Work(),
-        clock=SimpleNamespace(reset=lambda: None, read_ms=lambda: 0.0),
+        clock=HostClock(),
         deepspeed=SimpleNamespace(
             optimizer=optimizer, module=SimpleNamespace(config=SimpleNamespace(image_token_id=3))
         ),

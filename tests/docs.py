@@ -69,7 +69,8 @@ def benchmarks() -> str:
     lines = ["| name | benchmark | items | headline | scored by |", "| --- | --- | --- | --- | --- |"]
     for one in BENCHMARKS.values():
         scored_by = "a judge" if one.judge else f"its server, {one.submission.server}" if one.submission else "rules"
-        lines.append(f"| `{one.name}` | {one.title} | {one.count:,} | {one.headlines} | {scored_by} |")
+        count = "any" if one.count is None else f"{one.count:,}"
+        lines.append(f"| `{one.name}` | {one.title} | {count} | {one.headlines} | {scored_by} |")
     return "\n".join(lines)
 
 

@@ -1,4 +1,5 @@
-"""Imports go one way: config <- storage <- data, model <- train, drill, doctor <- tune, evals <- demo, commands."""
+"""Imports go one way: config <- storage <- data, model <- train, drill, doctor <- tune, evals <- watch <- report
+<- demo, commands."""
 
 import ast
 import subprocess
@@ -9,7 +10,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "cli_ray"
 EVALS = PACKAGE.parent / "evals"
-BASE = {"errors", "packages", "registry", "text"}
+BASE = {"console", "errors", "packages", "registry", "text"}
 CLUSTER = {"autoscaler", "capacity", "cluster", "ray_private"}
 MAY_IMPORT = {
     "config": BASE,
@@ -20,6 +21,8 @@ MAY_IMPORT = {
     "drill": BASE | {"config", "ray_private", "storage"},
     "tune": BASE | CLUSTER | {"config", "storage", "data", "model", "train"},
     "doctor": BASE | CLUSTER | {"config", "storage", "data", "model", "signals"},
+    "watch": BASE | {"config", "storage", "train"},
+    "report": BASE | {"config", "storage", "data", "train", "tune", "watch"},
     "demo": BASE | {"config", "storage", "data", "model", "signals", "train"},
     "commands": BASE
     | {
@@ -34,9 +37,11 @@ MAY_IMPORT = {
         "drill",
         "model",
         "preflight",
+        "report",
         "signals",
         "train",
         "tune",
+        "watch",
     },
 }
 USES_RAY = {
@@ -104,7 +109,11 @@ def test_evals_stand_above_data_and_model_and_below_the_commands() -> None:
         name.split(".")[1] for path in EVALS.rglob("*.py") for name in imported(path) if name.startswith("cli_ray.")
     }
     assert below <= BASE | {"autoscaler", "capacity", "cluster", "config", "data", "evals", "model", "storage", "tiles"}
-    users = {path for path in importers(PACKAGE, "cli_ray.evals") if not path.startswith(("commands/", "demo/"))}
+    users = {
+        path
+        for path in importers(PACKAGE, "cli_ray.evals")
+        if not path.startswith(("commands/", "demo/", "report/", "watch/"))
+    }
     assert users == {"train/evaluator.py"}
 
 
@@ -131,6 +140,12 @@ def test_a_drill_loads_no_benchmark() -> None:
     modules = "cli_ray.commands.drill, cli_ray.train.ledger_check"
     code = f"import sys, {modules}; print([name for name in sys.modules if name.startswith('cli_ray.evals')])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
+def test_watching_loads_neither_torch_nor_ray() -> None:
+    modules = ", ".join(f"cli_ray.watch.{path.stem}" for path in sorted((PACKAGE / "watch").glob("[a-z]*.py")))
+    code = f"import sys, {modules}; print({{'torch', 'ray', 'transformers', 'pandas'}} & sys.modules.keys())"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
 
 
 def test_no_file_is_too_long_to_read() -> None:

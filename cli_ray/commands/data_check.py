@@ -10,6 +10,7 @@ from pydantic import Field
 from cli_ray.commands.dataset import DEFAULTS, DatasetArguments, data_config, encoder_of, run_config
 from cli_ray.config import DataConfig
 from cli_ray.config.load import arguments
+from cli_ray.console import progress_bar
 
 if TYPE_CHECKING:
     from cli_ray.data.audit import SourceAudit
@@ -58,15 +59,14 @@ def main(words: list[str]) -> None:
 
 def _audit(index: "Index", data: DataConfig, encoder: "Encoder | None", limit: int | None) -> dict[str, "SourceAudit"]:
     """What each source holds, by label. Shows progress on a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
     from cli_ray.data.audit import audit
     from cli_ray.data.images import Limits
 
     audits = {}
-    with Progress(console=Console(stderr=True), disable=not Console(stderr=True).is_terminal) as progress:
-        steps = audit(index, Limits.of(data), encoder, limit)
-        for label, result in progress.track(steps, total=len(index), description="reading"):
+    with progress_bar() as bar:
+        task = bar.add_task("reading", total=len(index))
+        for label, result in audit(index, Limits.of(data), encoder, limit):
             audits[label] = result
+            samples, bad = (sum(getattr(audit, name) for audit in audits.values()) for name in ("samples", "num_bad"))
+            bar.update(task, advance=1, description=f"{samples:,} samples read, {bad:,} to be quarantined")
     return audits

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import tyro
 
+from cli_ray.commands.export import shown_export
 from cli_ray.config import EvaluationConfig
 from cli_ray.config.load import arguments
 from cli_ray.config.run import absolute
@@ -95,7 +96,6 @@ def exported(model: str) -> tuple[str, str]:
     folder = Path(model)
     if not (folder / "checkpoints").is_dir():
         return (absolute(model) if folder.is_dir() else model), f"results/{folder.name}"
-    from cli_ray.train.checkpoint.export import export
     from cli_ray.train.checkpoint.files import complete_checkpoints
     from cli_ray.train.run_folder import RunFolder
 
@@ -105,5 +105,5 @@ def exported(model: str) -> tuple[str, str]:
     step = complete[-1].progress.step
     target = folder.absolute() / "models" / f"step-{step:08d}"
     if not target.exists():
-        export(model, target, step, best=False, keep_lora=False)
+        shown_export(model, target, step)
     return str(target), str(folder / "evals" / f"step-{step:08d}")

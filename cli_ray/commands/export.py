@@ -1,5 +1,6 @@
 """`cli-ray export RUN --output DIR`: a checkpoint as a Hugging Face folder."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,8 @@ import tyro
 
 from cli_ray.config.base import Section, Uri
 from cli_ray.config.load import arguments
+from cli_ray.console import progress_bar
+from cli_ray.text import duration
 
 
 class ExportArguments(Section):
@@ -33,7 +36,21 @@ def main(words: list[str]) -> None:
 
     check_output("--output", str(settings.output))
 
-    from cli_ray.train.checkpoint.export import export
+    begun = time.monotonic()
+    name = shown_export(settings.run, settings.output, settings.step, best=settings.best, keep_lora=settings.keep_lora)
+    print(f"{settings.run}/{name} is exported to {settings.output}, which took {duration(time.monotonic() - begun)}")
 
-    name = export(settings.run, settings.output, settings.step, best=settings.best, keep_lora=settings.keep_lora)
-    print(f"{settings.run}/{name} is exported to {settings.output}")
+
+def shown_export(run: str, output: Path, step: int | None, *, best: bool = False, keep_lora: bool = False) -> str:
+    """`train.checkpoint.export.export`, with its stages on a terminal."""
+    from cli_ray.train.checkpoint.export import STAGES, export
+
+    with progress_bar() as bar:
+        task = bar.add_task("export", total=len(STAGES))
+
+        def on_stage(stage: str) -> None:
+            bar.update(task, completed=STAGES.index(stage), description=stage)
+
+        name = export(run, output, step, best=best, keep_lora=keep_lora, on_stage=on_stage)
+        bar.update(task, completed=len(STAGES), description="exported")
+    return name

@@ -3,6 +3,7 @@
 Called by the installed command and by the scripts in jobs/. Verbs import torch and ray only once they run.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ from importlib import import_module
 from typing import Any, TextIO
 
 import cli_ray
+from cli_ray.console import VERBOSE, quiet_warnings
 from cli_ray.errors import StoppedError, UserError, disk_fault
 from cli_ray.signals import received, sigterm_interrupts
 from cli_ray.text import columns
@@ -22,6 +24,9 @@ VERBS = {
     "doctor": "cli_ray.commands.doctor",
     "train": "cli_ray.commands.train",
     "tune": "cli_ray.commands.tune",
+    "runs": "cli_ray.commands.runs",
+    "watch": "cli_ray.commands.watch",
+    "why-slow": "cli_ray.commands.why_slow",
     "drill": "cli_ray.commands.drill",
     "data check": "cli_ray.commands.data_check",
     "data show": "cli_ray.commands.data_show",
@@ -38,6 +43,9 @@ MEANINGS = {
     "doctor": "look at versions, GPUs, storage, memory and data of a cluster before a run; each finding has its fix",
     "train": "train a model as a TOML config says; the same command resumes",
     "tune": "search hyperparameters with Ray Tune as a TOML sweep says; the same command resumes",
+    "runs": "list the runs, sweeps and results below a folder, with what became of each",
+    "watch": "show how far a run, a sweep or an evaluation is that runs elsewhere, from its files",
+    "why-slow": "say where the time of a run's steps went, and which field to change",
     "drill": "kill workers, nodes, drivers and storage of a training and compare the losses",
     "data check": "count, measure and audit a dataset before training on it",
     "data show": "show samples as the model sees them: the chat, what is supervised, the pictures",
@@ -48,6 +56,10 @@ MEANINGS = {
     "pipeline": "train, export and evaluate in one; the same command goes on with what is not complete",
     "compare": "the paired difference of two evaluated models, with intervals",
 }
+
+VERBOSE_VERBS = ("train", "tune", "eval", "export", "data check", "pipeline")
+"""Verbs that take `--verbose`."""
+VERBOSE_HELP = f"--verbose of {', '.join(VERBOSE_VERBS)}: print all that Ray and other libraries say, too."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,9 +90,12 @@ def _run(words: list[str]) -> int:
             return 0
         print(f"error: no verb {' '.join(words[:2])!r}\n\n{usage()}", file=sys.stderr)
         return 2
+    words = words[len(verb.split()) :]
+    if verb in VERBOSE_VERBS:
+        words = without_verbose(words)
     try:
         run: Callable[[list[str]], None] = import_module(VERBS[verb]).main
-        run(words[len(verb.split()) :])
+        run(words)
     except StoppedError as error:
         print(error)
         return error.exit_code
@@ -96,7 +111,19 @@ def _run(words: list[str]) -> int:
             raise
         print(explained(message, terminal=sys.stderr.isatty()), file=sys.stderr)
         return 1
+    finally:
+        if verb in VERBOSE_VERBS and {"-h", "--help"} & set(words):
+            print(f"\n{VERBOSE_HELP}")
     return 0
+
+
+def without_verbose(words: list[str]) -> list[str]:
+    """The words without `--verbose`, once it has decided what libraries may print, here and in workers."""
+    if "--verbose" in words:
+        os.environ[VERBOSE] = "1"
+    else:
+        quiet_warnings()
+    return [word for word in words if word != "--verbose"]
 
 
 def reason(error: BaseException) -> str | None:
@@ -119,7 +146,8 @@ def explained(reason: str, *, terminal: bool) -> str:
 
 
 class Pipe:
-    """A stream that may lose its reader, as with `| head`: a run of hours does not end because nobody reads its lines.
+    """A stream that may lose its reader, as with `| head` or a terminal that is closed: a run of hours does not end
+    because nobody reads its lines.
 
     Args:
         stream: standard output or error.
@@ -132,19 +160,21 @@ class Pipe:
         """Writes text; its length."""
         try:
             return self._stream.write(text)
-        except BrokenPipeError:
-            self._discard()
+        except OSError as error:
+            self._discard(error)
             return len(text)
 
     def flush(self) -> None:
         """Writes what is buffered."""
         try:
             self._stream.flush()
-        except BrokenPipeError:
-            self._discard()
+        except OSError as error:
+            self._discard(error)
 
-    def _discard(self) -> None:
+    def _discard(self, error: OSError) -> None:
         """Sends this and all later output nowhere, so that the interpreter can flush it at its end, too."""
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise error
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
@@ -165,6 +195,7 @@ def usage() -> str:
             *columns(list(MEANINGS.items())),
             "",
             "cli-ray VERB --help lists the arguments of a verb.",
+            VERBOSE_HELP,
         ]
     )
 

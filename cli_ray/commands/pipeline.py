@@ -6,12 +6,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from cli_ray.commands.export import shown_export
+from cli_ray.commands.live import live_run
 from cli_ray.config import EvaluationConfig, JudgeConfig, RunConfig
 from cli_ray.config.evaluation import SuiteConfig
 from cli_ray.config.load import arguments, load
 from cli_ray.config.run import absolute, with_absolute_paths
 from cli_ray.config.table import help_text
 from cli_ray.errors import UserError
+from cli_ray.text import say
 
 if TYPE_CHECKING:
     from cli_ray.train.run_folder import RunFolder
@@ -78,7 +81,7 @@ def check(settings: PipelineArguments, run: RunConfig) -> None:
     benchmarks = chosen(settings.suite, settings.benchmarks)
     require(benchmarks, absolute(settings.data_root), settings.miniature, settings.limit)
     check_attention(settings.replica.attention, "replica.attention")
-    if folder.ending() is None:
+    if folder.outcome(with_absolute_paths(run)) is None:
         check_start(with_absolute_paths(run), folder)
 
 
@@ -112,12 +115,13 @@ def train(config: RunConfig, folder: "RunFolder") -> None:
     """
     from cli_ray.train import trainer
 
-    is_complete = folder.ending() is not None
+    is_complete = folder.outcome(with_absolute_paths(config)) is not None
     if not is_complete:
-        print(f"train: {folder.uri}", flush=True)
-    end = trainer.train(config)
+        say(f"train: {folder.uri}")
+    with live_run(folder.uri):
+        end = trainer.train(config)
     state = f"{folder.uri} is complete" if is_complete else "done"
-    print(f"train: {state}, {end['step']} steps", flush=True)
+    say(f"train: {state}, {end['step']} steps")
 
 
 def export(folder: "RunFolder", output: Path) -> None:
@@ -126,7 +130,6 @@ def export(folder: "RunFolder", output: Path) -> None:
     Raises:
         UserError: there is the model of another checkpoint.
     """
-    from cli_ray.train.checkpoint.export import export as export_checkpoint
     from cli_ray.train.checkpoint.files import MARKER, complete_checkpoints
 
     complete = complete_checkpoints(folder)
@@ -138,13 +141,13 @@ def export(folder: "RunFolder", output: Path) -> None:
     if model.exists():
         if not source_file.exists() or source_file.read_text() != source:
             raise UserError(f"{model} is not the model of {folder.uri}/{name}: name another --output")
-        print(f"export: {model} is complete, {name}", flush=True)
+        say(f"export: {model} is complete, {name}")
         return
-    print(f"export: {folder.uri}/{name}", flush=True)
+    say(f"export: {folder.uri}/{name}")
     output.mkdir(parents=True, exist_ok=True)
     source_file.write_text(source)  # before the model, which comes as a whole
-    export_checkpoint(folder.uri, model, complete[-1].progress.step, best=False, keep_lora=False)
-    print(f"export: done, {model}", flush=True)
+    shown_export(folder.uri, model, complete[-1].progress.step)
+    say(f"export: done, {model}")
 
 
 def evaluate(settings: PipelineArguments) -> str:
@@ -154,7 +157,7 @@ def evaluate(settings: PipelineArguments) -> str:
     values = {name: getattr(settings, name) for name in (*SuiteConfig.model_fields, "judge")}
     values["data_root"] = absolute(settings.data_root)
     model, output = (absolute(str(settings.output / name)) for name in (MODEL, EVALUATION))
-    print(f"evaluate: {output}", flush=True)
+    say(f"evaluate: {output}")
     return run.evaluate(EvaluationConfig(model=model, output=output, **values)).table()
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cli_ray.commands.live import live_sweep
 from cli_ray.config import RunConfig, SweepConfig
 from cli_ray.config.load import arguments, load, read_toml
 from cli_ray.config.table import help_text
@@ -32,7 +33,8 @@ def main(words: list[str]) -> None:
     from cli_ray.tune.results import front
     from cli_ray.tune.sweep import sweep
 
-    results = sweep(config, base)
+    with live_sweep(config.folder):
+        results = sweep(config, base)
     print(f"\n{table(config, results)}\n")
     if not front(config, results):
         unmeasured = f"{' or '.join(config.objectives)} was not measured, which events.jsonl of its run explains"
@@ -55,9 +57,7 @@ def load_sweep(path: str, overrides: list[str]) -> tuple[SweepConfig, RunConfig]
 
 def table(config: SweepConfig, results: "list[TrialResult]") -> str:
     """A Markdown table of the trials."""
-    from cli_ray.tune.results import domains
-
-    fields = list(domains(config))
+    fields = list(config.domains)
     head = ["trial", "state", *fields, "step", *config.objectives]
     body = [
         [

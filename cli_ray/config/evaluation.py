@@ -89,6 +89,9 @@ class EvaluationConfig(SuiteConfig):
     """Folder or pyarrow URI for records and results; `evals/` of a run folder, or `results/<model>`, when empty."""
     retry_errors: bool = False
     """Try samples again that an earlier call recorded as `error`."""
+    gates: bool = False
+    """Record for each new reply the gates, the injected share of the hidden states and, of some samples, where in the
+    picture it is, in `gates/` of the output."""
     judge: JudgeConfig = JudgeConfig()
 
 

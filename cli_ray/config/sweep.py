@@ -118,6 +118,11 @@ class SweepConfig(Section):
         """The folder of the sweep, a path or URI."""
         return f"{self.sweeps_dir.rstrip('/')}/{self.name}"
 
+    @property
+    def domains(self) -> dict[str, Domain]:
+        """What each hyperparameter is drawn from, the arms among them."""
+        return self.space | ({ARM: Domain(choice=tuple(self.arms))} if self.arms else {})
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
@@ -147,3 +152,8 @@ class SweepConfig(Section):
             )
         if self.search != "random":
             raise ValueError('scheduler = "pbt" needs search = "random", for it searches by itself')
+
+
+def direction(objective: str) -> Literal["minimize", "maximize"]:
+    """Whether a lower or a higher value of an objective is better."""
+    return "maximize" if objective.startswith("eval/") else "minimize"

@@ -11,8 +11,9 @@ Legend: I images, P tiles, C channels, H height, W width.
 
 import logging
 import math
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields, replace
@@ -26,6 +27,7 @@ import ray
 import ray.data
 from numpy.typing import NDArray
 
+from cli_ray.console import is_verbose
 from cli_ray.data.index import Index
 from cli_ray.data.order import Piece
 from cli_ray.data.readers import Span
@@ -47,6 +49,8 @@ _SCHEMA = pa.schema(
         ("bad", pa.struct([*((name, pa.string()) for name in ("where", "reason", "detail")), ("samples", pa.int64())])),
     ]
 )
+_TOOK = "read_ms"
+"""The column that says what a task took; null but in its first row."""
 WITHOUT_TORCH = {"env_vars": {"TRANSFORMERS_NO_ADVISORY_WARNINGS": "1"}}
 """The runtime environment of processes in which transformers is loaded without torch, and says nothing of it. One of
 its own keeps other tasks, which may need torch, out of these processes."""
@@ -92,7 +96,11 @@ def read_here(windows: Iterable[list[Task]], sources: tuple[Source, ...], encode
 
 
 def read_by_ray(
-    windows: Iterable[list[Task]], sources: tuple[Source, ...], encoder: "Encoder", ahead: int
+    windows: Iterable[list[Task]],
+    sources: tuple[Source, ...],
+    encoder: "Encoder",
+    ahead: int,
+    on_read: Callable[[Task, float], object] = lambda task, ms: None,
 ) -> Iterator[list[Row]]:
     """The rows of each window. The first ones are being read when this returns.
 
@@ -101,26 +109,31 @@ def read_by_ray(
         sources: of the index.
         encoder: sent to each node once and unpacked in each of its processes once.
         ahead: windows that are read while one is consumed.
+        on_read: called for each task of a window, once that is consumed, with the milliseconds that it took.
     """
-    logging.getLogger("ray.data").setLevel(logging.WARNING)  # else it tells of every window
-    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # that there is no progress bar
+    if not is_verbose():
+        logging.getLogger("ray.data").setLevel(logging.WARNING)  # else it tells of every window
+        logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)  # that there is no progress bar
     reference = ray.put(encoder)
     few = tuple(replace(source, shards=()) for source in sources)  # tasks name their shard, so spare them the list
     pool = ThreadPoolExecutor(ahead, thread_name_prefix="window")
     reads = (pool.submit(_read_window, tasks, few, reference, encoder.needs_torch) for tasks in windows)
-    return _in_order(deque(islice(reads, ahead)), reads, pool)
+    return _in_order(deque(islice(reads, ahead)), reads, pool, on_read)
 
 
 def _in_order(
-    pending: "deque[Future[list[pa.Table]]]", reads: "Iterator[Future[list[pa.Table]]]", pool: ThreadPoolExecutor
+    pending: "deque[Future[Window]]",
+    reads: "Iterator[Future[Window]]",
+    pool: ThreadPoolExecutor,
+    on_read: Callable[[Task, float], object],
 ) -> Iterator[list[Row]]:
     """The rows of what is read, while the next is begun for each that is taken."""
     try:
         for read in reads:
             pending.append(read)
-            yield _rows(pending.popleft())
+            yield _rows(pending.popleft().result(), on_read)
         while pending:
-            yield _rows(pending.popleft())
+            yield _rows(pending.popleft().result(), on_read)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -143,24 +156,42 @@ def to_table(rows: Sequence[Row]) -> pa.Table:
 
 def from_table(table: pa.Table) -> Iterator[Row]:
     """The rows that `to_table` was given. Their numbers are views of the table's memory."""
-    for batch in table.to_batches():
+    for batch in table.select(_SCHEMA.names).to_batches():
         yield from map(_row, *map(_values, batch.columns))
 
 
-def _rows(window: "Future[list[pa.Table]]") -> list[Row]:
-    return [row for table in window.result() for row in from_table(table)]
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What was read of the tasks of a window."""
+
+    tasks: list[Task]
+    tables: list[pa.Table]
+    """In the order of the tasks. They lie in shared memory until the last row of them is dropped."""
 
 
-def _read_window(
-    tasks: list[Task], sources: tuple[Source, ...], encoder: ray.ObjectRef, needs_torch: bool
-) -> list[pa.Table]:
-    """Runs the tasks of one window. The tables lie in shared memory until the last row of them is dropped."""
+def _rows(window: Window, on_read: Callable[[Task, float], object]) -> list[Row]:
+    took = (ms for table in window.tables for ms in table[_TOOK].drop_null().to_pylist())
+    for task, ms in zip(window.tasks, took, strict=True):
+        on_read(task, ms)
+    return [row for table in window.tables for row in from_table(table)]
+
+
+def _timed(task: Task, sources: tuple[Source, ...], encoder: "Encoder") -> pa.Table:
+    """The table of a task, with the milliseconds that it took beside its first row."""
+    begun = time.perf_counter()
+    table = to_table(list(run(task, sources, encoder)))
+    ms = (time.perf_counter() - begun) * 1e3
+    return table.append_column(_TOOK, pa.array([ms] + [None] * (len(table) - 1), pa.float64()))
+
+
+def _read_window(tasks: list[Task], sources: tuple[Source, ...], encoder: ray.ObjectRef, needs_torch: bool) -> Window:
+    """Runs the tasks of one window."""
     if not tasks:
-        return []
+        return Window([], [])
 
     def encode(batch: pa.Table) -> pa.Table:
-        rows = [row for task in batch.to_pylist() for row in run(Task(**task), sources, _encoder(encoder, needs_torch))]
-        return to_table(rows)
+        of_process = _encoder(encoder, needs_torch)
+        return pa.concat_tables(_timed(Task(**task), sources, of_process) for task in batch.to_pylist())
 
     dataset = ray.data.from_items([asdict(task) for task in tasks], override_num_blocks=len(tasks))
     # Ray Data would spread the tasks over all nodes, and pixels over the network.
@@ -176,8 +207,7 @@ def _read_window(
     dataset.context.execution_options.preserve_order = True
     dataset.context.enable_progress_bars = False
     dataset.context.print_on_execution_start = False
-    tables: list[pa.Table] = ray.get(dataset.materialize().to_arrow_refs())
-    return tables
+    return Window(tasks, ray.get(dataset.materialize().to_arrow_refs()))
 
 
 @lru_cache(maxsize=2)

@@ -15,6 +15,7 @@ from cli_ray.data.cost import SampleCost
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, order_of, samples_per_epoch
 from cli_ray.data.reading import Task, read_by_ray
+from cli_ray.data.reads import Reads
 from cli_ray.data.sample import Row
 from cli_ray.data.share import Cut, Share
 from cli_ray.data.steps import Dealt, steps_of
@@ -105,7 +106,17 @@ class Stream:
         self._encoder = encoder
         self._place = (0, 0)
         self._begun: dict[tuple[int, int], Iterable[list[Row]]] = {}
-        self._read = read or partial(read_by_ray, sources=index.sources, encoder=encoder, ahead=data.prefetch_windows)
+        self.shards = [shard.path for source in index.sources for shard in source.shards]
+        """Paths, by the number that `Reads` gives them."""
+        self._numbers = {path: number for number, path in enumerate(self.shards)}
+        self._reads = Reads()
+        self._read = read or partial(
+            read_by_ray,
+            sources=index.sources,
+            encoder=encoder,
+            ahead=data.prefetch_windows,
+            on_read=lambda task, ms: self._reads.add(self._numbers[task.path], ms),
+        )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -158,6 +169,11 @@ class Stream:
         shards = list(dict.fromkeys(self._index.unit(piece.unit).path for piece in pieces))
         more = f" and {len(shards) - 3} more" if len(shards) > 3 else ""
         return f"epoch {epoch}, window {window + 1} of {self.order.windows()}, from {', '.join(shards[:3])}{more}"
+
+    def take_reads(self) -> Reads:
+        """What was read for the steps since the last call."""
+        taken, self._reads = self._reads, Reads()
+        return taken
 
     def iterate(self, epoch: int, first_step: int = 0) -> Iterator[Share]:
         """The share of each step of an epoch, from `first_step` on.

@@ -8,9 +8,8 @@ from cli_ray.config.base import Section
 
 
 class DemoArguments(Section):
-    """Trains plain LLaVA and CLI of the same small size on made pictures, with two Ray Train workers
-    and DeepSpeed ZeRO-2, prints loss and accuracy of both on held-out pictures, and evaluates and compares them on a
-    few items of each of 18 benchmarks."""
+    """Trains plain LLaVA and CLI of the same small size on drawn pictures, with two Ray Train workers and DeepSpeed
+    ZeRO-2, asks both about pictures that neither has seen, and prints losses, scores and the paired difference."""
 
     output: Path = Path("runs/demo")
     """Folder for shards, runs and models. What is complete there is not done again."""
@@ -19,6 +18,6 @@ class DemoArguments(Section):
     train_samples: int = Field(default=9600, ge=64)
     """Pictures to train on, two questions each; half in tar and half in Parquet shards."""
     held_out_samples: int = Field(default=600, ge=3)
-    """Pictures to evaluate on, none of them in the training set."""
+    """Pictures to ask about, two questions each, none of them in the training set."""
     seed: int = Field(default=0, ge=0)
     """Seed of pictures, weights and the order of the stream."""

@@ -1,15 +1,13 @@
 """The demo: trains plain LLaVA and CLI on the same made pictures, and compares them. Called by `cli-ray demo`."""
 
-from collections.abc import Sequence
-from io import BytesIO
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
+from typing import NamedTuple
 
 import ray
-import torch
-from PIL import Image
-from pydantic import BaseModel
-from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils.logging import disable_progress_bar
 
 from cli_ray.config import (
@@ -30,11 +28,12 @@ from cli_ray.config import (
     TrainConfig,
     ValidationConfig,
 )
-from cli_ray.data.sample import IMAGE_MARK
-from cli_ray.data.synthetic import SyntheticSample, Turn, chance_level, synthesize, write_parquet, write_tar
+from cli_ray.data.synthetic import SyntheticSample, chance_level, synthesize, write_parquet, write_tar
+from cli_ray.demo.answers import draw_answers
 from cli_ray.demo.arguments import DemoArguments
+from cli_ray.demo.held_out import BENCHMARK, questions, replies, write_items
 from cli_ray.errors import UserError
-from cli_ray.evals.results.compare import compare, markdown
+from cli_ray.evals.results.compare import compare
 from cli_ray.evals.run import evaluate
 from cli_ray.model.tiny import TinySize, build_tiny, tiny_processor
 from cli_ray.signals import ray_connects
@@ -56,13 +55,10 @@ INJECTIONS = {
     ),
 }
 """The two models; nothing else differs between them."""
-BATCH = 50
-"""Questions answered together."""
-LONGEST_REPLY = 12
-"""Tokens; a colour is at most a few."""
+TITLES = {"plain": "plain LLaVA", "cli": "LLaVA with Cross-Layer Injection"}
 
 
-class Score(BaseModel):
+class Score(NamedTuple):
     """How well one of the models does."""
 
     train_loss: float
@@ -70,7 +66,7 @@ class Score(BaseModel):
     held_out_loss: float
     """Per supervised token."""
     correct: list[bool]
-    """Exact match of each held-out question."""
+    """Of each held-out question, whether the reply is the answer."""
 
 
 def run_demo(settings: DemoArguments) -> str:
@@ -84,26 +80,30 @@ def run_demo(settings: DemoArguments) -> str:
     disable_progress_bar()
     train_samples = synthesize(settings.train_samples, settings.seed, "train")
     held_out = synthesize(settings.held_out_samples, settings.seed, "held_out")
-    prepare(settings, train_samples, held_out)
-    files = {name: settings.output / f"{name}.json" for name in INJECTIONS}
-    miniatures = settings.output / "miniatures.md"
-    if not all(file.exists() for file in (*files.values(), miniatures)):
+    with stage(1, f"Draw {settings.train_samples:,} pictures to train on, {settings.held_out_samples:,} to ask about"):
+        prepare(settings, train_samples, held_out)
+    if not all((results_of(settings, name) / "results.json").exists() for name in INJECTIONS):
         # Always a cluster of its own: workers of another one might not see this machine's files.
         with ray_connects():
             ray.init(address="local", num_cpus=2 * WORKERS, logging_level="warning")
         try:
-            for name, file in files.items():
-                if not file.exists():
-                    file.write_text(score(settings, name, held_out).model_dump_json())
-            miniatures.write_text(compare_on_miniatures(settings.output, ("plain", "cli"), replicas=WORKERS))
+            train_and_evaluate(settings)
         finally:
             ray.shutdown()
-    scores = {name: Score.model_validate_json(file.read_text()) for name, file in files.items()}
-    return f"{table(held_out, chance_level(train_samples), scores)}\n\n{miniatures.read_text()}"
+    return summary(settings, held_out, chance_level(train_samples))
+
+
+@contextmanager
+def stage(number: int, text: str) -> Iterator[None]:
+    """Prints a heading, and afterwards how long the stage took."""
+    start = time.monotonic()
+    print(f"\n{number}/4 {text}", flush=True)
+    yield
+    print(f"    {time.monotonic() - start:.0f} s", flush=True)
 
 
 def prepare(settings: DemoArguments, samples: Sequence[SyntheticSample], held_out: Sequence[SyntheticSample]) -> None:
-    """Writes shards and the untrained checkpoint, unless an earlier demo of the same settings did.
+    """Writes shards, held-out questions and the untrained checkpoint, unless an earlier demo of the same settings did.
 
     Raises:
         UserError: that demo had other settings.
@@ -114,10 +114,11 @@ def prepare(settings: DemoArguments, samples: Sequence[SyntheticSample], held_ou
         if marker.read_text() != wanted:
             raise UserError(f"{settings.output} holds a demo of {marker.read_text()}: name another --output")
         return
-    half = len(samples) // 2
-    write_tar(samples[:half], settings.output / "data" / "tar", shard_size=2000)
-    write_parquet(samples[half:], settings.output / "data" / "parquet", rows_per_file=2000)
-    write_parquet(held_out, settings.output / "data" / "held_out", rows_per_file=2000)
+    half, data = len(samples) // 2, settings.output / "data"
+    write_tar(samples[:half], data / "tar", shard_size=2000)
+    write_parquet(samples[half:], data / "parquet", rows_per_file=2000)
+    write_parquet(held_out, data / "held_out", rows_per_file=2000)
+    write_items(held_out, data / "benchmarks")
     checkpoint = settings.output / "untrained"
     corpus = [f"USER: \n{turn.question} ASSISTANT: {turn.answer}" for sample in samples for turn in sample.turns]
     tiny_processor("llava", SIZE, corpus, MERGES).save_pretrained(checkpoint)
@@ -153,66 +154,63 @@ def run_config(settings: DemoArguments, name: str) -> RunConfig:
         validation=ValidationConfig(sources=(SourceConfig(path=str(data / "held_out")),), every=settings.steps),
         checkpoint=CheckpointConfig(every=settings.steps),
         cluster=ClusterConfig(num_workers=WORKERS, gpus_per_worker=0),
-        log=LogConfig(every=10),
+        log=LogConfig(every=25),
     )
 
 
-def score(settings: DemoArguments, name: str, held_out: Sequence[SyntheticSample]) -> Score:
-    """Trains a model and evaluates what is exported of it."""
-    model, run = settings.output / "models" / name, settings.output / name
-    summary = train(run_config(settings, name))
-    if not model.exists():
-        export(str(run), model, None, best=False, keep_lora=False)
-    return Score(
-        train_loss=train_loss(RunFolder(str(run))),
-        held_out_loss=summary["validation_loss"],
-        correct=exact_match(model, questions(held_out)),
+def train_and_evaluate(settings: DemoArguments) -> None:
+    """Trains, exports and evaluates both models."""
+    for number, name in enumerate(INJECTIONS, start=2):
+        with stage(number, f"Train {TITLES[name]}, {settings.steps:,} steps of 64 pictures"):
+            train(run_config(settings, name))
+            if not model_of(settings, name).exists():
+                export(str(settings.output / name), model_of(settings, name), None, best=False, keep_lora=False)
+    with stage(4, f"Ask both about the {settings.held_out_samples:,} pictures that neither has seen"):
+        for name in INJECTIONS:
+            evaluate(
+                EvaluationConfig(
+                    model=str(model_of(settings, name).absolute()),
+                    benchmarks=(BENCHMARK,),
+                    data_root=str(settings.output / "data" / "benchmarks"),
+                    output=str(results_of(settings, name)),
+                    replica=ReplicaConfig(count=WORKERS, gpus=0, dtype="fp32"),
+                )
+            )
+
+
+def model_of(settings: DemoArguments, name: str) -> Path:
+    """The exported model."""
+    return settings.output / "models" / name
+
+
+def results_of(settings: DemoArguments, name: str) -> Path:
+    """The output of its evaluation."""
+    return settings.output / "evals" / name
+
+
+def summary(settings: DemoArguments, held_out: Sequence[SyntheticSample], chance: dict[str, float]) -> str:
+    """What is printed at the end: losses, scores and the paired difference; it draws the picture of answers too."""
+    replies_of = {name: replies(results_of(settings, name)) for name in INJECTIONS}
+    scores = {
+        name: Score(*losses(RunFolder(str(settings.output / name))), [reply.is_right for reply in replies_of[name]])
+        for name in INJECTIONS
+    }
+    draw_answers(held_out, replies_of, settings.output / "answers.png")
+    (difference,) = compare(*(str(results_of(settings, name)) for name in INJECTIONS)).contrasts
+    return "\n".join(
+        [
+            table(held_out, chance, scores),
+            "",
+            f"CLI answers {difference.difference:+.1f} points more right than plain LLaVA "
+            f"[{difference.low:+.1f}, {difference.high:+.1f}], {difference.n:,} questions, paired.",
+        ]
     )
 
 
-def train_loss(run: RunFolder) -> float:
-    """Mean training loss of the last tenth of the logged steps."""
-    losses: list[float] = [row["loss"] for row in read_journal(run, METRICS)]
-    return mean(losses[-max(1, len(losses) // 10) :])
-
-
-def exact_match(model_folder: Path, questions: Sequence[tuple[SyntheticSample, Turn]]) -> list[bool]:
-    """Whether the greedy reply of an exported model equals the answer, for each question by itself."""
-    model = AutoModelForImageTextToText.from_pretrained(model_folder).eval()
-    processor = AutoProcessor.from_pretrained(model_folder)
-    correct = []
-    for start in range(0, len(questions), BATCH):
-        batch = questions[start : start + BATCH]
-        chats = [[{"role": "user", "content": f"{IMAGE_MARK}\n{turn.question}"}] for _, turn in batch]
-        inputs = processor(
-            text=[processor.apply_chat_template(chat, add_generation_prompt=True) for chat in chats],
-            images=[Image.open(BytesIO(sample.image)) for sample, _ in batch],
-            return_tensors="pt",
-            padding=True,
-            padding_side="left",
-        )
-        with torch.inference_mode():
-            output_BT = model.generate(**inputs, max_new_tokens=LONGEST_REPLY, do_sample=False)
-        replies = processor.batch_decode(output_BT[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
-        correct += [reply.strip() == turn.answer for reply, (_, turn) in zip(replies, batch, strict=True)]
-    return correct
-
-
-def compare_on_miniatures(output: Path, names: tuple[str, str], replicas: int) -> str:
-    """Evaluates both models, unless an earlier call did, and returns the comparison as a table.
-
-    Args:
-        output: of the demo; models lie in `models/`, results go to `evals/`.
-        names: of the models.
-        replicas: of a model at a time.
-    """
-    replica = ReplicaConfig(count=replicas, gpus=0, dtype="fp32")
-    folders = [str(output / "evals" / name) for name in names]
-    for name, folder in zip(names, folders, strict=True):
-        model = str((output / "models" / name).absolute())
-        evaluate(EvaluationConfig(model=model, suite="paper18", miniature=True, output=folder, replica=replica))
-    table = markdown(compare(*folders))
-    return f"A few made-up items of each benchmark, which say nothing of the models:\n\n{table}"
+def losses(run: RunFolder) -> tuple[float, float]:
+    """Mean training loss of the last tenth of the logged steps, and the loss on held-out samples at the end."""
+    rows = [row for row in read_journal(run, METRICS) if "loss" in row]
+    return mean(row["loss"] for row in rows[-max(1, len(rows) // 10) :]), rows[-1]["validation_loss"]
 
 
 def table(held_out: Sequence[SyntheticSample], chance: dict[str, float], scores: dict[str, Score]) -> str:
@@ -229,10 +227,5 @@ def table(held_out: Sequence[SyntheticSample], chance: dict[str, float], scores:
     for label in sorted(groups, key=lambda label: (label == "all", label)):
         columns: list[Sequence[float]] = [guessed, *(score.correct for score in scores.values())]
         shares = [f"{mean(column[i] for i in groups[label]):.1%}" for column in columns]
-        rows.append([f"exact match: {label}", *shares])
+        rows.append([f"right answers: {label}", *shares])
     return grid(["", "chance", *scores], rows, left=1)
-
-
-def questions(samples: Sequence[SyntheticSample]) -> list[tuple[SyntheticSample, Turn]]:
-    """Every question of every sample."""
-    return [(sample, turn) for sample in samples for turn in sample.turns]

@@ -6,6 +6,8 @@ Shapes: B samples or packs of them, T positions, S positions with those in the c
 language model, N tapped vision layers, R visual rows.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +22,7 @@ from cli_ray.model.agf import Agf, FoldedGates
 from cli_ray.model.amp import Amp
 from cli_ray.model.context import contexts_of, turns_or_default
 from cli_ray.model.features import CliImageFeatures, ImageFeatures
-from cli_ray.model.injection import UPGRADES, Injection, upgrade_layers
+from cli_ray.model.injection import UPGRADES, Injection, InjectionTrace, upgrade_layers
 from cli_ray.model.memory import ContextMemory, memory_layers
 from cli_ray.model.parameters import is_partitioned, whole
 from cli_ray.model.rivals import ExternalWeights, fixed_gates, widen_projector
@@ -61,6 +63,7 @@ class CliModel(InitializesInjection):
     """The family's projector over joined layers."""
     amp: Amp | None
     agf: Agf | None
+    _traces: list[InjectionTrace] | None = None
     _no_split_modules: set[str]
     _skip_keys_device_placement: set[str]
 
@@ -131,6 +134,15 @@ class CliModel(InitializesInjection):
         """The modules that a plain model does not have."""
         modules = [self.amp, self.agf, getattr(self.multi_modal_projector, "external", None)]
         return [module for module in modules if module is not None]
+
+    @contextmanager
+    def traced(self) -> Iterator[list[InjectionTrace]]:
+        """While it is open, each pass that injects leaves a trace; what is computed stays the same."""
+        self._traces = traces = list[InjectionTrace]()
+        try:
+            yield traces
+        finally:
+            self._traces = None
 
     def encode(
         self, pixel_values: Tensor, image_sizes: Tensor | None = None, batch_num_images: Tensor | None = None
@@ -219,6 +231,8 @@ class CliModel(InitializesInjection):
         if images is not None and not images.dummy:
             output.image_hidden_states = torch.cat(tuple(images.base))
             output.gates = injection.applied_gates() if isinstance(injection, Injection) else None
+            if self._traces is not None and isinstance(injection, Injection):
+                self._traces.append(injection.trace())
         return output.to_tuple() if return_dict is False else output
 
     def _check_fixed(self, kwargs: dict[str, Any]) -> None:
@@ -276,12 +290,13 @@ class CliModel(InitializesInjection):
         if v_hat_NRD is None:
             return None
         layout = (lay_out_dummy if images.dummy else lay_out)(placeholder_BT, images.lengths)
+        norms: dict[int, tuple[Tensor, Tensor]] | None = None if self._traces is None else {}
         if self.agf is None:
-            return Injection(v_hat_NRD, layout, fixed_gates(self.injection, v_hat_NRD), None)
+            return Injection(v_hat_NRD, layout, fixed_gates(self.injection, v_hat_NRD), None, norms=norms)
         config = self.injection.agf
         gates = FoldedGates(config, *self.agf(v_hat_NRD, layout))
         if config.context == "visual":
-            return Injection(v_hat_NRD, layout, gates, None)
+            return Injection(v_hat_NRD, layout, gates, None, norms=norms)
         if past and kept is None and not images.dummy:
             raise ValueError(
                 f"an image follows {past} cached positions, but what its gates read of them was not kept: fill the "
@@ -289,4 +304,5 @@ class CliModel(InitializesInjection):
             )
         per_image = config.prompt_end == "next_reply"
         contexts = contexts_of(turn_BS, layout, past, per_image=per_image, segment_BS=segment_BS)
-        return Injection(v_hat_NRD, layout, gates, contexts, None if kept is None else ContextMemory(kept, gates))
+        memory = None if kept is None else ContextMemory(kept, gates)
+        return Injection(v_hat_NRD, layout, gates, contexts, memory, norms=norms)

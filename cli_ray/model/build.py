@@ -16,6 +16,7 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
 from cli_ray.config import InjectionConfig, LoraConfig, ModelConfig
+from cli_ray.console import is_verbose
 from cli_ray.errors import UserError
 from cli_ray.model import tiny
 from cli_ray.model.assemble import assemble, assemble_processor, joined_config
@@ -233,11 +234,14 @@ def _refuse_another(model: ModelConfig, stored: InjectionConfig, injection: Inje
 
 
 def quiet_loading() -> None:
-    """Keeps progress bars and notes of libraries out of this process' output; called before models are loaded.
+    """Keeps progress bars and notes of libraries out of this process' output, unless that is to be verbose; called
+    before models are loaded.
 
     Also stops transformers from asking the hub to convert the .bin files of others, as it does whenever it reads some.
     """
     os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
+    if is_verbose():
+        return
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")

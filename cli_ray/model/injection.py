@@ -2,7 +2,7 @@
 
 `backbone` makes both.
 
-Shapes: B samples, T positions, D width, R visual rows, I images, N vision layers, M decoder layers.
+Shapes: B samples, T positions, F = B T, D width, R visual rows, I images, N vision layers, M decoder layers.
 """
 
 from collections.abc import Sequence
@@ -23,6 +23,20 @@ from cli_ray.model.rows import Layout, PassState
 
 
 @dataclass(frozen=True)
+class InjectionTrace:
+    """What one forward pass injected, on the CPU."""
+
+    gates_MIN: Tensor
+    """Float32."""
+    added_MR: Tensor
+    """Norm of what is added to each visual row, Float32."""
+    hidden_MR: Tensor
+    """Norm of the hidden states there, before it is added, Float32."""
+    image_R: Tensor
+    """Image of each row, Int64."""
+
+
+@dataclass(frozen=True)
 class Injection(PassState):
     """What one forward pass adds to the hidden states. Lives as long as that pass, so passes never mix."""
 
@@ -37,6 +51,9 @@ class Injection(PassState):
     """Positions before this pass, and where to keep those of it."""
     applied: dict[int, Tensor] = field(default_factory=dict)
     """Gates by slot, Float32[I, N], detached."""
+    norms: dict[int, tuple[Tensor, Tensor]] | None = None
+    """By slot, norms of what is added to each visual row and of the hidden states there, Float32[R]; None measures
+    none."""
     copies: dict[torch.device, "Injection"] = field(default_factory=dict)
     """The same state by device."""
 
@@ -54,13 +71,26 @@ class Injection(PassState):
         gate_IN = self._gate(h_BTD, slot, before)
         self.applied[slot] = gate_IN.detach()
         update_RD = mix(self.features_NRD, gate_IN.to(self.features_NRD.dtype)[self.layout.image_R])
+        h_FD = h_BTD.flatten(0, 1)
+        if self.norms is not None:
+            self.norms[slot] = _norm(update_RD), _norm(h_FD[self.layout.position_R])
         # Under autocast the product is in less precision than the hidden states.
-        return h_BTD.flatten(0, 1).index_add(0, self.layout.position_R, update_RD.to(h_BTD.dtype)).view_as(h_BTD)
+        return h_FD.index_add(0, self.layout.position_R, update_RD.to(h_BTD.dtype)).view_as(h_BTD)
 
     def applied_gates(self) -> Tensor:
         """Float32[M, I, N], detached, on the device of the last layer."""
         gates = [self.applied[slot] for slot in sorted(self.applied)]
         return torch.stack([gate_IN.to(gates[-1].device) for gate_IN in gates])
+
+    def trace(self) -> InjectionTrace:
+        """What the pass injected; it must have been measured."""
+        added, hidden = zip(*((self.norms or {})[slot] for slot in sorted(self.applied)), strict=True)
+        return InjectionTrace(
+            self.applied_gates().cpu(),
+            torch.stack([norm_R.cpu() for norm_R in added]),
+            torch.stack([norm_R.cpu() for norm_R in hidden]),
+            self.layout.image_R.cpu(),
+        )
 
     def _gate(self, h_BTD: Tensor, slot: int, before: tuple[Tensor, Tensor] | None) -> Tensor:
         layout = self.layout
@@ -71,6 +101,12 @@ class Injection(PassState):
             own = Contexts(layout.real_IP.unsqueeze(1), torch.arange(len(layout.sample_I), device=h_BTD.device))
             return self.gates(slot, own_IPD, own)
         return self.gates(slot, h_BTD, self.contexts, before)
+
+
+def _norm(x_RD: Tensor) -> Tensor:
+    """Float32[R], detached."""
+    norm_R: Tensor = torch.linalg.vector_norm(x_RD.detach(), dim=-1, dtype=torch.float32)
+    return norm_R
 
 
 def mix(features_NRD: Tensor, gate_RN: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ The family `llava`, with and without injection; `families` hands it to whoever a
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isqrt
 from typing import Any, ClassVar
 
 import torch
@@ -30,7 +31,7 @@ from cli_ray.model.generation import CliForConditionalGeneration
 from cli_ray.model.loss import Head
 from cli_ray.model.processor import RENDER_CONTENT, FamilyProcessor
 from cli_ray.model.rivals import ExternalProjector
-from cli_ray.tiles import Budget
+from cli_ray.tiles import Budget, Size, View
 
 _CLS_TOWERS = ("clip_vision_model", "clip")
 """Towers that put a token of their own before the patches."""
@@ -59,6 +60,17 @@ class CliLlavaProcessor(FamilyProcessor, LlavaProcessor):
                 f"data.max_image_tokens = {data.max_image_tokens}, but LLaVA-1.5 takes {self._image_tokens()} tokens "
                 "for every image: leave it out"
             )
+
+    def view(self, sizes: Sequence[Size]) -> View:
+        """See `FamilyProcessor`; one square, to which the picture is padded, cut or squeezed."""
+        side = isqrt(self._image_tokens())
+        first = self.num_additional_image_tokens if self.vision_feature_select_strategy == "full" else 0
+        images, (height, width) = self.image_processor, sizes[0]
+        if not images.do_pad and not images.do_center_crop:
+            return View(first, (side, side), side)
+        square = (max if images.do_pad else min)(height, width)
+        beside, above = (1 - square / width) / 2, (1 - square / height) / 2
+        return View(first, (side, side), side, (beside, above, 1 - beside, 1 - above))
 
     def _image_tokens(self) -> int:
         images = self.image_processor

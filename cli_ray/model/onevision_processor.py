@@ -13,7 +13,7 @@ from transformers.image_utils import get_image_size, make_flat_list_of_images
 from cli_ray.config import DataConfig
 from cli_ray.errors import UserError
 from cli_ray.model.processor import FamilyProcessor
-from cli_ray.tiles import Budget, Shrinker, Size, Tiles
+from cli_ray.tiles import Budget, Shrinker, Size, Tiles, View
 
 
 class CliLlavaOnevisionProcessor(FamilyProcessor, LlavaOnevisionProcessor):
@@ -80,6 +80,13 @@ class CliLlavaOnevisionProcessor(FamilyProcessor, LlavaOnevisionProcessor):
     def shrinker(self) -> Shrinker:
         """See `FamilyProcessor`."""
         return Shrinker(self.tiles, Budget(self.max_tiles, self.max_image_tokens))
+
+    def view(self, sizes: Sequence[Size]) -> View:
+        """See `FamilyProcessor`; several images are not tiled."""
+        if len(sizes) == 1:
+            return self.tiles.view(sizes[0], Budget(self.max_tiles, self.max_image_tokens))
+        side = isqrt(self.num_image_tokens)
+        return View(0, (side, side), side)
 
     def _process_images(self, images: Any, **kwargs: Any) -> tuple[Any, list[str]]:
         """As in transformers; with a budget the image of each sample that has only one is laid within it."""

@@ -12,7 +12,7 @@ import torch
 from transformers import ProcessorMixin
 
 from cli_ray.config import DataConfig
-from cli_ray.tiles import Shrinker
+from cli_ray.tiles import Shrinker, Size, View
 
 # Content is a string with `<image>` marks or a list of parts, as in the templates on the hub.
 RENDER_CONTENT = (
@@ -42,6 +42,14 @@ class FamilyProcessor(ProcessorMixin):
     def shrinker(self) -> Shrinker | None:
         """What keeps a sample's only image within the budget; None where all images take the same."""
         return None
+
+    def view(self, sizes: Sequence[Size]) -> View:
+        """How the rows of a sample's first image lie in the picture, in the finest of the ways that it is shown.
+
+        Args:
+            sizes: of the images of the sample, (height, width) in pixels.
+        """
+        raise NotImplementedError
 
     def process_images(self, images: Any, **kwargs: Any) -> tuple[Any, list[str]]:
         """What the model is given of images, within the budget, and for each the text that stands for it."""

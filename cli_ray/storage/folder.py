@@ -24,8 +24,8 @@ class Folder:
         return isinstance(self.fs, fs.LocalFileSystem)
 
     def join(self, name: str) -> str:
-        """The path of `name` within the filesystem."""
-        return posixpath.join(self.path, name)
+        """The path of `name` within the filesystem; without a name that of the folder itself."""
+        return posixpath.join(self.path, name) if name else self.path
 
     def exists(self, name: str) -> bool:
         """Whether a file or folder `name` is there."""

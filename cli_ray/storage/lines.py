@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from pyarrow import NativeFile
+
 from cli_ray.storage.folder import Folder
 from cli_ray.text import say
 
@@ -41,6 +43,39 @@ def now() -> str:
 def read_journal(folder: Folder, name: str) -> list[dict[str, Any]]:
     """The objects of a file of JSON lines, see `json_lines`; none when it is absent."""
     return list(json_lines((folder.read(name) or "").split("\n")))
+
+
+def stream_journal(folder: Folder, name: str) -> Iterator[dict[str, Any]]:
+    """The objects of a file of JSON lines one by one, in flat memory; none when it is absent."""
+    try:
+        with folder.fs.open_input_stream(folder.join(name)) as file:
+            yield from json_lines(split_lines(file))
+    except FileNotFoundError:
+        return
+
+
+def journal_end(folder: Folder, name: str, size: int = 1 << 18) -> list[dict[str, Any]]:
+    """The objects of the last lines of a file of JSON lines; none when it is absent.
+
+    Args:
+        size: bytes to read at most; a line that begins before them is left out.
+    """
+    try:
+        with folder.fs.open_input_file(folder.join(name)) as file:
+            length = file.size()
+            lines = file.read_at(size, max(0, length - size)).split(b"\n")
+    except FileNotFoundError:
+        return []
+    return list(json_lines(lines))  # the first one, cut at its beginning, is no JSON
+
+
+def split_lines(file: NativeFile) -> Iterator[bytes]:
+    """The lines of a file one by one, in flat memory; the last one, perhaps empty, has no end."""
+    rest = b""
+    while data := file.read(1 << 20):
+        *lines, rest = (rest + bytes(data)).split(b"\n")
+        yield from lines
+    yield rest
 
 
 class Journal:

@@ -140,7 +140,7 @@ class Engine:
         self.flops = price(model.config, model.config.injection, config.optim, config.lora.rank)
         """FLOPs of each unit of work, forward and backward."""
         self.clock = clock_for(device)
-        """Runs while this rank is in a collective."""
+        """Runs while this rank is in a collective, and is told of the phases of a step."""
         if config.train.activation_checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
         groups = parameter_groups(model, config.optim)
@@ -210,12 +210,16 @@ class Engine:
         forwards = []
         for number, batch in enumerate(batches, start=1):
             on_pass(f"pass {number} of {count}")
+            self.clock.mark("collate")
             torch.manual_seed(dropout_seed(self.config.seed, step, batch.place))
             self.deepspeed.set_gradient_accumulation_boundary(number == count)
             result = self.forward(batch)
+            self.clock.mark("forward")
             self.deepspeed.backward(result.nll_S.sum() * scale, scale_wrt_gas=False)
+            self.clock.mark("backward")
             unsharded_norm = self._unsharded_grad_norm()
             self.deepspeed.step()
+            self.clock.mark("optimizer")
             forwards.append(replace(result, nll_S=result.nll_S.detach()))
         norm = self.deepspeed.get_global_grad_norm() if unsharded_norm is None else unsharded_norm
         return StepResult(forwards, float(norm), samples, tokens, bad, votes)

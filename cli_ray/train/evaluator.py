@@ -5,6 +5,7 @@ Entered by `trainer.train`. The one place of training that calls `cli_ray.evals`
 
 import shutil
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,7 +17,8 @@ from cli_ray.errors import UserError
 from cli_ray.evals.items.survey import require
 from cli_ray.evals.run import evaluate
 from cli_ray.evals.suite import chosen
-from cli_ray.train.callbacks.evaluations import COMPLETE, is_due, join_results, name_of
+from cli_ray.text import NOTHING, duration, say
+from cli_ray.train.callbacks.evaluations import COMPLETE, is_due, join_results, name_of, scores_of
 from cli_ray.train.checkpoint.export import export
 from cli_ray.train.checkpoint.files import complete_checkpoints
 from cli_ray.train.metrics import Metrics
@@ -81,7 +83,7 @@ class Evaluator:
                 self._folder.event("evaluation failed", reason=reason)
             if reason != self._reported:
                 self._reported = reason
-                print(f"looking for checkpoints to evaluate failed: {reason}")
+                say(f"looking for checkpoints to evaluate failed: {reason}")
         return over
 
     def _due(self, over: bool) -> list[int]:
@@ -98,6 +100,9 @@ class Evaluator:
     def _evaluate(self, step: int) -> None:
         output = Path(self._folder.join(name_of(step)))
         model = output / "model"
+        begun = time.monotonic()
+        self._folder.event("evaluation started", step=step)
+        say(f"evaluation of step {step:,} started")
         try:
             if not model.exists():
                 # Said outright, it leads out of the placement group that Ray Tune gives to the driver of a trial.
@@ -110,6 +115,10 @@ class Evaluator:
         except Exception as error:  # reported, and training goes on
             self._failed.add(step)
             self._folder.event("evaluation failed", step=step, reason=str(error))
-            print(f"evaluation of step {step} failed: {error}")
+            say(f"evaluation of step {step:,} failed: {error}")
         else:
-            self._folder.event("evaluation", step=step, path=name_of(step))
+            seconds = round(time.monotonic() - begun, 3)
+            scores = scores_of(step, self._folder)
+            self._folder.event("evaluation", step=step, path=name_of(step), scores=scores, seconds=seconds)
+            told = ", ".join(f"{name} {NOTHING if value is None else f'{value:.2f}'}" for name, value in scores.items())
+            say(f"evaluation of step {step:,}: {told}, took {duration(seconds)}")

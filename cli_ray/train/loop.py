@@ -3,14 +3,14 @@
 Built and run by `worker`; the step is `engine`'s, the callbacks are listed in `callbacks/__init__.py`.
 """
 
-import math
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
-from cli_ray.config import OptimConfig, RunConfig
+from cli_ray.config import RunConfig
 from cli_ray.data.share import Share
 from cli_ray.data.stream import Stream
 from cli_ray.train.checkpoint.files import Progress
@@ -20,9 +20,12 @@ from cli_ray.train.health.heartbeat import Heartbeat
 from cli_ray.train.metrics import Metrics, step_metrics
 from cli_ray.train.rank_table import RankTable, Timing
 from cli_ray.train.run_folder import RunFolder
+from cli_ray.train.schedule import lr_factor
 
 Pause = Literal["stopped", "preempted"]
 """The driver asked to stop, or a node is about to be taken away."""
+LEAST_S = 1e-3
+"""What takes less beside the steps is not told."""
 
 
 @dataclass
@@ -39,6 +42,8 @@ class TrainLoop:
     rank: int
     world_size: int
     progress: Progress = field(default_factory=Progress)
+    loss: float | None = None
+    """Of the step that was logged last."""
     validation_loss: float | None = None
     validated: float | None = None
     """The validation loss where the newest step was validated."""
@@ -52,6 +57,8 @@ class TrainLoop:
     """Of this rank, of the newest step."""
     ranks: RankTable | None = None
     """What each rank did in the step that was logged last."""
+    _beside_s: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Seconds of each callback, and of the metrics, since the step that was logged last."""
 
     def fit(self) -> Progress:
         """Trains from `progress` to `total_steps`, or to a pause."""
@@ -93,15 +100,28 @@ class TrainLoop:
         self.progress = self.progress.after_step(result.samples, result.tokens, result.bad_samples)
         metrics: Metrics | None = None
         if self.progress.step % self.config.log.every == 0 or self.progress.step == self.total_steps:
-            self.ranks = RankTable.gather(self.engine, share, result.forwards, timing)
+            begun = time.perf_counter()
+            self.ranks = RankTable.gather(self.engine, share, result.forwards, timing, self.stream.take_reads())
             metrics = {
                 **self.progress.model_dump(),
                 "epoch": self.stream.epoch,
                 **step_metrics(self.engine, result, self.ranks),
+                **self._beside(),
             }
+            self.loss = metrics["loss"]
+            self._beside_s["metrics"] += time.perf_counter() - begun
         for callback in self.callbacks:
-            self.heartbeat.at("callback", type(callback).__name__)
+            name, begun = type(callback).__name__, time.perf_counter()
+            self.heartbeat.at("callback", name)
             callback.on_step(self, share, metrics)
+            self._beside_s[name] += time.perf_counter() - begun
+
+    def _beside(self) -> Metrics:
+        """What took this rank time between its steps since the one that was logged before, and the slowest shard."""
+        times = {f"beside_ms/{name}": seconds * 1e3 for name, seconds in self._beside_s.items() if seconds > LEAST_S}
+        self._beside_s.clear()
+        shard = self.ranks.slowest_shard if self.ranks else None
+        return times if shard is None else {**times, "slowest_shard": self.stream.shards[shard]}
 
 
 class Callback:
@@ -129,17 +149,3 @@ class Callback:
 
     def on_error(self, loop: TrainLoop, error: BaseException) -> None:
         """After an exception, before it is raised again; must not use collectives."""
-
-
-def lr_factor(step: int, total: int, optim: OptimConfig) -> float:
-    """Factor on the peak rates at a step: linear warm-up, then cosine to `min_lr_share`.
-
-    Args:
-        step: optimiser steps done before this one, 0..total-1.
-        total: steps of the whole run.
-    """
-    warmup = math.ceil(total * optim.warmup_share)
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    share = (step - warmup) / max(1, total - warmup)
-    return optim.min_lr_share + (1 - optim.min_lr_share) * 0.5 * (1 + math.cos(math.pi * share))

@@ -5,12 +5,13 @@ Made by `loop` at each logged step; read by `metrics`, and by the callback that 
 
 import resource
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from cli_ray.data.reads import Reads
 from cli_ray.data.share import Share
 from cli_ray.train.engine import Engine, ForwardResult
 from cli_ray.train.throughput import peak_flops, work_of
@@ -21,6 +22,13 @@ COLUMNS = (
     "data_wait_ms",
     "step_ms",
     "rank_wait_ms",
+    "forward_ms",
+    "backward_ms",
+    "optimizer_ms",
+    "reads",
+    "read_ms",
+    "slowest_read_ms",
+    "slowest_shard",
     "peak_GiB",
     "real_tokens",
     "image_tokens",
@@ -29,7 +37,9 @@ COLUMNS = (
     "flops",
     "peak_flops",
 )
-SPREAD = ("compute_ms", "data_wait_ms", "rank_wait_ms", "real_tokens", "image_tokens")
+TIMES = ("compute_ms", "forward_ms", "backward_ms", "optimizer_ms", "data_wait_ms", "rank_wait_ms")
+"""Of a rank's step; forward, backward and optimizer are parts of `compute_ms`."""
+SPREAD = (*TIMES, "real_tokens", "image_tokens")
 """Of which metrics.jsonl has the least, the median and the largest over the ranks, and the rank of the largest."""
 
 
@@ -53,13 +63,25 @@ class RankTable:
     """fp64, see `COLUMNS`."""
 
     @classmethod
-    def gather(cls, engine: Engine, share: Share, forwards: Sequence[ForwardResult], timing: Timing) -> Self:
-        """The table of a step; called by every rank."""
+    def gather(
+        cls, engine: Engine, share: Share, forwards: Sequence[ForwardResult], timing: Timing, reads: Reads
+    ) -> Self:
+        """The table of a step; called by every rank.
+
+        Args:
+            engine: of this rank.
+            share: that it trained.
+            forwards: its forward passes.
+            timing: where its time went.
+            reads: what its stream read since the step that was logged before.
+        """
         passes = sum(bool(forward.ids) for forward in forwards)
         work = work_of(share.good, passes, engine.deepspeed.module.config.image_token_id)
         is_bf16 = engine.config.train.precision == "bf16"
         own = {
             **vars(timing),
+            **{f"{phase}_ms": engine.clock.phases_ms()[phase] for phase in ("forward", "backward", "optimizer")},
+            **asdict(reads),
             "peak_GiB": peak_GiB(),
             "real_tokens": work.tokens,
             "image_tokens": work.visual_tokens,
@@ -81,6 +103,13 @@ class RankTable:
         """Of the step, with the data that it waited for, on the rank that took longest."""
         return float((self.column("data_wait_ms") + self.column("step_ms")).max()) / 1e3
 
+    @property
+    def slowest_shard(self) -> int | None:
+        """The number of the shard whose read took longest since the step that was logged before; None without any."""
+        if not self.column("reads").any():
+            return None
+        return int(self.column("slowest_shard")[self.column("slowest_read_ms").argmax()])
+
     def metrics(self) -> dict[str, Any]:
         """The numbers of the step in metrics.jsonl: flat, their units in their names.
 
@@ -96,6 +125,10 @@ class RankTable:
             "packs": int(self.column("packs").sum()),
             "TFLOP/s": (flops / len(peak) / self.seconds / 1e12).item(),
         }
+        if reads := int(self.column("reads").sum()):
+            metrics["reads"] = reads
+            metrics["read_ms"] = self.column("read_ms").sum().item() / reads
+            metrics["slowest_read_ms"] = self.column("slowest_read_ms").max().item()
         if peak.all():
             metrics["mfu"] = (flops / peak.sum() / self.seconds).item()
         for name in SPREAD:

@@ -24,7 +24,15 @@ from typing import Any
 import ray
 import ray.train
 from ray.exceptions import RayActorError, RayError
-from ray.train import ControllerError, FailureConfig, Result, ScalingConfig, TrainingFailedError
+from ray.train import (
+    ControllerError,
+    FailureConfig,
+    LoggingConfig,
+    Result,
+    ScalingConfig,
+    TrainingFailedError,
+    UserCallback,
+)
 from ray.train._internal.utils import get_address_and_port
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
@@ -38,10 +46,14 @@ from ray.util.placement_group import PlacementGroup, PlacementGroupID
 
 from cli_ray import ray_private
 from cli_ray.config import RunConfig
+from cli_ray.console import is_verbose
+from cli_ray.text import last_line, say
 from cli_ray.train.run_folder import RunFolder
 
 ABORT_S = 30.0
 """For workers to end in order."""
+GUESSES = " Some common causes include:"
+"""What Ray puts behind the cause of a death, in each such message."""
 
 
 def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> "Trainer":
@@ -72,6 +84,8 @@ def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> "Trainer":
             storage_path=folder.uri,
             # Its controller counts some deaths at the start and not others, so `health/restarts` counts them.
             failure_config=FailureConfig(max_failures=config.cluster.max_failures, controller_failure_limit=0),
+            callbacks=[RankFaults(folder.uri)],
+            logging_config=LoggingConfig(log_level="INFO" if is_verbose() else "WARNING"),
         ),
     )
 
@@ -95,6 +109,30 @@ def died_at_start(error: TrainingFailedError) -> bool:
     """Whether a worker or its node died before training began, for which Ray Train has no budget."""
     deaths = (RayActorError, WorkerGroupStartupFailedError)
     return isinstance(error, ControllerError) and isinstance(error.controller_failure, deaths)
+
+
+class RankFaults(UserCallback):
+    """Tells of errors of ranks, after which Ray Train starts all of them again or gives up; in its controller.
+
+    The ranks themselves have printed their tracebacks.
+
+    Args:
+        uri: of the run folder.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Adds the event."""
+        errors = [f"rank {rank}: {_cause(error)}" for rank, error in sorted(worker_exceptions.items())]
+        say(f"a rank failed: {'; '.join(errors)}")
+        RunFolder(self._uri).event("fault", reason="; ".join(errors))
+
+
+def _cause(error: Exception) -> str:
+    """An error in a line, without Ray's guesses at why a process died."""
+    return f"{type(error).__name__}: {last_line(error).partition(GUESSES)[0]}"
 
 
 @dataclass

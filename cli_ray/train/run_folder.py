@@ -10,10 +10,18 @@ from cli_ray.storage.lines import Journal, json_line, now, read_journal
 
 PLACE = ("checkpoint.", "cluster.", "evaluation.", "log.", "train.packing", "train.pack_tokens", "train.profile.")
 """Fields that decide where and how a run goes on and what is measured, not what is learnt; a start may change them."""
+LENGTH = ("train.epochs:", "train.max_steps:")
+"""Fields that decide how long a run is; a start may raise them where its rates do not depend on that."""
 EVENTS = "events.jsonl"
 """A line for each thing that happens to a run."""
 METRICS = "metrics.jsonl"
 """A line a step, and one for each evaluated checkpoint."""
+RANKS = "ranks.jsonl"
+"""A line every half minute: where the time of the steps went on each rank."""
+LEASE = "lease.json"
+"""There while a driver works on the run, which renews it, see `run_lock`."""
+PATIENCE_S = 60.0
+"""A driver that does not renew its lease for so long is dead."""
 
 
 class RunFolder(Folder):
@@ -39,6 +47,16 @@ class RunFolder(Folder):
             if kind != "config":
                 return event if kind == "end" and "error" not in event else None
         return None
+
+    def outcome(self, config: RunConfig) -> dict[str, Any] | None:
+        """What a run came to; None while it has not ended, see `ending`, or is to go on longer.
+
+        Raises:
+            UserError: see `check_config`.
+        """
+        end = self.ending()
+        is_longer = end is not None and any(line.startswith(LENGTH) for line in self.check_config(config))
+        return None if is_longer else end
 
     def metrics_until(self, step: int) -> list[str]:
         """The lines of metrics.jsonl up to a step, as they stand there; one that was cut is passed over."""
@@ -87,7 +105,8 @@ class RunFolder(Folder):
             _write_config(self, config.model_copy(update={"data": data}))
             return False
         if changed := self.check_config(config):
-            self.event("config", changed=changed)
+            is_longer = any(line.startswith(LENGTH) for line in changed)
+            self.event("longer" if is_longer else "config", changed=changed)
             _write_config(self, as_begun(config, load_config(self)))
         return True
 
@@ -95,11 +114,11 @@ class RunFolder(Folder):
         """Compares a config with that of the run in this folder, where there is one.
 
         Returns:
-            What differs and may differ, see `PLACE`, a line each.
+            What differs and may differ, see `PLACE` and `LENGTH`, a line each.
 
         Raises:
-            UserError: the folder belongs to a run with another config; names the fields that differ. Or the run
-                has fewer lanes than it is now given workers.
+            UserError: the folder belongs to a run with another config; names the fields that differ. Or it would be
+                longer, and its rates others. Or the run has fewer lanes than it is now given workers.
         """
         if not self.exists("config.json"):
             return []
@@ -107,7 +126,9 @@ class RunFolder(Folder):
         before, here = (as_begun(config, old).model_dump(mode="json", exclude={"runs_dir"}) for config in (old, config))
         all_differing = differences(before, here)
         differing = [line for line in all_differing if not line.startswith(PLACE)]
-        if differing:
+        if differing and all(line.startswith(LENGTH) for line in differing):
+            self._check_length(old, config, differing)
+        elif differing:
             raise UserError(
                 f"{self.uri} holds a run with another config. These fields differ:\n  "
                 + "\n  ".join(differing)
@@ -119,6 +140,24 @@ class RunFolder(Folder):
                 f"set cluster.num_workers to at most {old.lanes}"
             )
         return all_differing
+
+    def _check_length(self, begun: RunConfig, config: RunConfig, differing: list[str]) -> None:
+        """Raises UserError where the steps of a run would have had other rates in one of the length of `config`."""
+        # The index brings the readers, and they need what opening a run folder does without.
+        from cli_ray.data.index import Index
+        from cli_ray.train.schedule import may_be_longer
+
+        index = self.read("index.json")  # absent before the first step
+        if index is None or may_be_longer(begun, config, Index.from_json(index)):
+            return
+        raise UserError(
+            f"{self.uri} cannot become a run of another length: {', '.join(differing)}. The rates of its steps depend "
+            "on its length, which can only be raised where they do not: with optim.min_lr_share = 1, and as many steps "
+            "of warm-up. Use the old values to resume, or train on what it came to, under another name and with a "
+            "schedule of its own:\n"
+            f"  cli-ray export {self.uri} --output models/{begun.name}\n"
+            f"  cli-ray train CONFIG.toml --name {begun.name}-2 --model.checkpoint models/{begun.name}"
+        )
 
 
 def as_begun(config: RunConfig, begun: RunConfig) -> RunConfig:

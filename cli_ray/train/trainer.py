@@ -3,6 +3,7 @@
 `train` is called by `cli-ray train`, the pipeline, each trial of a sweep, and the demo.
 """
 
+import time
 from signal import Signals
 from typing import Any
 
@@ -19,6 +20,7 @@ from cli_ray.data.quarantine import refuse_lost
 from cli_ray.errors import RunFailedError, StoppedError, StorageError, UserError
 from cli_ray.model.attention import check_attention
 from cli_ray.model.build import load_processor, resolve_injection
+from cli_ray.text import say
 from cli_ray.train.base import pin_base
 from cli_ray.train.callbacks.trackers import check_sinks, deliver_results
 from cli_ray.train.environment import record_start
@@ -39,7 +41,8 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
             signal that it returns stops the run as one that was sent to this process.
 
     Returns:
-        The progress at the end, with `validation_loss` and the run folder's URI.
+        The progress at the end, with `loss` (None without a step), `validation_loss`, the run folder's URI and the
+        `seconds` of the last start.
 
     Raises:
         UserError: config, data and cluster do not fit each other; says which field to change. Or another driver
@@ -50,7 +53,7 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
     refuse_to_lose("--runs-dir", config.runs_dir)
     config = with_absolute_paths(config)
     folder = RunFolder(config.folder)
-    if (end := folder.ending()) is not None:
+    if (end := folder.outcome(config)) is not None:
         folder.claim(config)
         return end
     evaluator = check_start(config, folder)
@@ -58,7 +61,11 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
     check_resources(config.cluster, check)
     autoscaler.start_helpers()
     with run_lock(folder) as lock:
-        config = prepare(config, folder)
+        try:
+            config = prepare(config, folder)
+        except UserError as error:
+            folder.event("end", error=str(error))
+            raise
         lock.check()
         with evaluator:
             launch = Launch(config, folder)
@@ -68,7 +75,14 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
                 return check()
 
             supervisor = Supervisor(config.cluster, folder, lock.actor, check_all)
-            summary = supervisor.run(launch.fit, launch.abort)
+            begun = time.monotonic()
+            say(f"run {folder.uri}: starting its workers")
+            try:
+                summary = supervisor.run(launch.fit, launch.abort)
+            except RunFailedError as error:
+                folder.event("end", error=str(error))
+                raise
+        summary["seconds"] = round(time.monotonic() - begun, 3)
         folder.event("end", **summary)
         deliver_results(config, folder, evaluator.results, "failed" if "error" in summary else "finished")
     if "error" in summary:
@@ -193,7 +207,7 @@ def prepare_index(folder: RunFolder, name: str, data: DataConfig) -> Index:
         return index
     index = build_index(data)
     for line in index.left_out():
-        print(line, flush=True)
+        say(line)
     refuse_lost(index, data)
     folder.write(name, index.to_json())
     return index

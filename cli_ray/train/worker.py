@@ -65,6 +65,7 @@ def run(loop: TrainLoop, launch: str) -> dict[str, Any]:
     return {
         **progress.model_dump(),
         "epoch": loop.stream.epoch,
+        "loss": loop.loss,
         "validation_loss": loop.validation_loss,
         "run": loop.folder.uri,
         "pause": loop.pause,
@@ -147,10 +148,11 @@ def build_loop(config: RunConfig, heartbeat: Heartbeat) -> TrainLoop:
         loop.progress, loop.validation_loss = last.progress, last.validation_loss
     record_workers(folder)
     if rank == 0:
-        say(layer_map(model.config.injection))
-        say(describe(model, config))
+        if last is None:
+            say(layer_map(model.config.injection))
+            say(describe(model, config))
         say(start_line(loop, last))
-        begin = {"checkpoint": last.name if last else None, "workers": world_size}
+        begin = {"checkpoint": last.name if last else None, "workers": world_size, "steps": loop.total_steps}
         folder.event("begin", **begin, injection=model.config.cli)
     return loop
 

@@ -9,11 +9,12 @@ from ray.tune import Callback
 from cli_ray.config import SweepConfig
 from cli_ray.storage.folder import Folder
 from cli_ray.storage.lines import read_journal
+from cli_ray.text import say
 from cli_ray.train.run_folder import EVENTS
 
 LOOK_S = 5.0
 """Seconds between looks at the events of the trials."""
-TROUBLES = {"waiting", "restart", "checkpoint failed", "checkpoint left out", "evaluation failed"}
+TROUBLES = {"waiting", "restart", "checkpoint failed", "checkpoint left out", "evaluation failed", "fault"}
 """Events of a run that people should know of while it goes on."""
 
 
@@ -85,4 +86,4 @@ def _events(runs: Folder, name: str) -> list[dict[str, Any]]:
 
 
 def _print(name: str, text: str) -> None:
-    print(f"trial {name}: {text}", flush=True)
+    say(f"trial {name}: {text}")

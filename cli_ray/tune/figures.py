@@ -1,14 +1,13 @@
-"""The figures of a sweep, as SVG. Called by the driver of the sweep once all trials have ended."""
+"""The figures of a sweep, as SVG. Called by the driver of the sweep once all trials have ended, and by its report."""
 
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from cli_ray.config import Domain, SweepConfig
-from cli_ray.tune.results import TrialResult, domains
 
 # Not by optuna.visualization.matplotlib (optuna 5.0.0): its plot_slice leaves out trials that were stopped early, which
 # are most of them under ASHA; its plot_param_importances puts the names in the order of the last objective beside the
@@ -19,8 +18,21 @@ PANEL = (3.2, 2.8)
 """Width and height in inches."""
 
 
+class Trial(Protocol):
+    """What is drawn of a trial, see `TrialResult`."""
+
+    @property
+    def trial(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def values(self) -> Mapping[str, float]: ...
+    @property
+    def draw(self) -> Mapping[str, Any]: ...
+
+
 def draw_figures(
-    sweep: SweepConfig, results: Sequence[TrialResult], best: Sequence[TrialResult], shares: dict[str, dict[str, float]]
+    sweep: SweepConfig, results: Sequence[Trial], best: Sequence[Trial], shares: Mapping[str, Mapping[str, float]]
 ) -> dict[str, bytes]:
     """SVG files by name: `trials`, and where there is anything to show `importance` and `front`.
 
@@ -38,9 +50,9 @@ def draw_figures(
     return {name: _svg(figure) for name, figure in figures.items()}
 
 
-def _trials_figure(sweep: SweepConfig, results: Sequence[TrialResult]) -> Figure:
+def _trials_figure(sweep: SweepConfig, results: Sequence[Trial]) -> Figure:
     """Each objective (rows of panels) over each hyperparameter (columns)."""
-    fields = domains(sweep)
+    fields = sweep.domains
     rows, columns = len(sweep.objectives), len(fields)
     figure = Figure(figsize=(PANEL[0] * columns, PANEL[1] * rows), layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False)
@@ -51,25 +63,25 @@ def _trials_figure(sweep: SweepConfig, results: Sequence[TrialResult]) -> Figure
                 x = [_position(domain, result.draw[field]) for result in shown]
                 panel.scatter(x, [result.values[objective] for result in shown], color=color, s=18, label=state)
             _scale(panel, domain)
-            panel.set_xlabel(field)
-        row[0].set_ylabel(objective)
+            panel.set_xlabel(_plain(field))
+        row[0].set_ylabel(_plain(objective))
     panels[0][0].legend(fontsize="small")
     return figure
 
 
-def _importance_figure(shares: dict[str, dict[str, float]]) -> Figure:
+def _importance_figure(shares: Mapping[str, Mapping[str, float]]) -> Figure:
     """A panel of bars for each objective."""
     figure = Figure(figsize=(2 * PANEL[0], PANEL[1] * len(shares)), layout="constrained")
     panels = figure.subplots(len(shares), squeeze=False)[:, 0]
     for panel, (objective, share) in zip(panels, shares.items(), strict=True):
         ordered = sorted(share.items(), key=lambda item: item[1])
-        panel.barh([field for field, _ in ordered], [value for _, value in ordered], color=COLORS["finished"])
-        panel.set_xlabel(f"importance for {objective}")
+        panel.barh([_plain(field) for field, _ in ordered], [value for _, value in ordered], color=COLORS["finished"])
+        panel.set_xlabel(_plain(f"importance for {objective}"))
         panel.set_xlim(0, 1)
     return figure
 
 
-def _front_figure(sweep: SweepConfig, results: Sequence[TrialResult], best: Sequence[TrialResult]) -> Figure:
+def _front_figure(sweep: SweepConfig, results: Sequence[Trial], best: Sequence[Trial]) -> Figure:
     """Finished trials in the plane of the first two objectives; those of the front are joined and named."""
     y, x = sweep.objectives[:2]
     figure = Figure(figsize=(2 * PANEL[0], 2 * PANEL[1]), layout="constrained")
@@ -79,9 +91,9 @@ def _front_figure(sweep: SweepConfig, results: Sequence[TrialResult], best: Sequ
     line = sorted((result.values for result in best), key=lambda point: point[x])
     panel.plot([point[x] for point in line], [point[y] for point in line], "o-", color=COLORS["finished"])
     for result in best:
-        panel.annotate(result.trial, (result.values[x], result.values[y]), fontsize="x-small")
-    panel.set_xlabel(x)
-    panel.set_ylabel(y)
+        panel.annotate(_plain(result.trial), (result.values[x], result.values[y]), fontsize="x-small")
+    panel.set_xlabel(_plain(x))
+    panel.set_ylabel(_plain(y))
     return figure
 
 
@@ -92,13 +104,18 @@ def _position(domain: Domain, value: Any) -> float:
 
 def _scale(panel: Any, domain: Domain) -> None:
     if domain.choice:
-        labels = [str(label) for label in domain.labels]
+        labels = [_plain(str(label)) for label in domain.labels]
         panel.set_xticks(range(len(labels)), labels, rotation=30 if max(map(len, labels)) > 6 else 0, ha="right")
         panel.set_xlim(-0.5, len(labels) - 0.5)
         return
     bounds: Any = domain.uniform or domain.log_uniform or domain.integers
     panel.set_xlim(*bounds)
     panel.set_xscale("log" if domain.log_uniform else "linear")
+
+
+def _plain(label: str) -> str:
+    """A label that matplotlib does not take for mathematics."""
+    return label.replace("$", r"\$")
 
 
 def _svg(figure: Figure) -> bytes:

@@ -18,7 +18,7 @@ from pyarrow import parquet
 from pydantic import BaseModel
 
 from cli_ray.config import Domain, SweepConfig
-from cli_ray.config.sweep import ARM
+from cli_ray.config.sweep import direction
 from cli_ray.tune.space import Draw
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # it logs a line for every study that is created
@@ -97,7 +97,7 @@ def to_parquet(sweep: SweepConfig, results: Sequence[TrialResult]) -> bytes:
         {
             **result.model_dump(include={"trial", "state", "step", "reason"}),
             **{objective: result.values.get(objective) for objective in sweep.objectives},
-            **{field: json.dumps(result.draw[field]) for field in domains(sweep)},
+            **{field: json.dumps(result.draw[field]) for field in sweep.domains},
         }
         for result in results
     ]
@@ -106,23 +106,13 @@ def to_parquet(sweep: SweepConfig, results: Sequence[TrialResult]) -> bytes:
     return buffer.getvalue()
 
 
-def direction(objective: str) -> Literal["minimize", "maximize"]:
-    """Whether a lower or a higher value of an objective is better."""
-    return "maximize" if objective.startswith("eval/") else "minimize"
-
-
-def domains(sweep: SweepConfig) -> dict[str, Domain]:
-    """What each hyperparameter is drawn from, the arms among them."""
-    return sweep.space | ({ARM: Domain(choice=tuple(sweep.arms))} if sweep.arms else {})
-
-
 def _study(sweep: SweepConfig, results: Sequence[TrialResult]) -> tuple[optuna.Study, list[TrialResult]]:
     """The finished trials that have all objectives as an Optuna study, and their results in its order."""
     study = optuna.create_study(directions=[direction(objective) for objective in sweep.objectives])
     finished = [
         result for result in results if result.state == "finished" and set(sweep.objectives) <= set(result.values)
     ]
-    distributions = {field: _distribution(domain) for field, domain in domains(sweep).items()}
+    distributions = {field: _distribution(domain) for field, domain in sweep.domains.items()}
     for result in finished:
         values = [result.values[objective] for objective in sweep.objectives]
         study.add_trial(create_trial(params=result.draw, distributions=distributions, values=values))

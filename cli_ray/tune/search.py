@@ -8,8 +8,8 @@ from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
 from ray.tune.search.optuna import OptunaSearch
 
 from cli_ray.config import RunConfig, SweepConfig
+from cli_ray.config.sweep import direction
 from cli_ray.train.run_folder import RunFolder
-from cli_ray.tune.results import direction
 from cli_ray.tune.space import ray_space
 from cli_ray.tune.trial import complete_lines, validations
 

@@ -27,7 +27,7 @@ from cli_ray.data.index import build_index
 from cli_ray.errors import StoppedError, StorageError, UserError
 from cli_ray.model.build import resolve_injection
 from cli_ray.storage.folder import Folder
-from cli_ray.text import last_line
+from cli_ray.text import last_line, say
 from cli_ray.train.run_folder import differences
 from cli_ray.tune.console import Console
 from cli_ray.tune.figures import draw_figures
@@ -171,7 +171,7 @@ def prepare_indices(trials: Folder, base: RunConfig) -> None:
         if data is not None and not trials.exists(name):
             index = build_index(data)
             for line in index.left_out():
-                print(line, flush=True)
+                say(line)
             trials.write(name, index.to_json())
 
 
@@ -294,7 +294,7 @@ def stop_signals(runs: Folder) -> Iterator[list[signal.Signals]]:
         received.append(signal.Signals(number))
         if not callable(signal.getsignal(signal.SIGUSR1)):  # Ray Tune has not begun
             raise KeyboardInterrupt  # which Ray's compiled parts let through
-        print(f"{received[0].name}: stopping the trials after checkpoints; a second one ends at once", flush=True)
+        say(f"{received[0].name}: stopping the trials after checkpoints; a second one ends at once")
         with suppress(OSError):  # trials that cannot be told could not write a checkpoint either
             runs.write(STOP, json.dumps({"signal": received[0].name}))
         signal.raise_signal(signal.SIGUSR1)

@@ -141,7 +141,7 @@ class Trial(tune.Trainable):
             share_indices(self._base, config, self._run)
             train(config, check=self._check)
         except Ended:
-            pass
+            self._run.event("stopped early", reason=self._reason or "by the scheduler of the sweep")
         except StoppedError:
             self._is_stopped = True
         except (ClusterError, StorageError) as error:

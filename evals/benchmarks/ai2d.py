@@ -36,6 +36,7 @@ AI2D = Benchmark(
     count=3088,
     columns=("question", "options", "answer"),
     prompt=_prompt,
+    gold=indexed,
     max_new_tokens=16,
     score=_score,
     scores_reasoning=True,

@@ -58,6 +58,7 @@ HALLUSIONBENCH = Benchmark(
     columns=("category", "subcategory", "set_id", "figure_id", "question_id", "question", "gt_answer"),
     sample_id=lambda doc, row: f"{_set(doc)}/{doc['figure_id']}/{doc['question_id']}:{row}",
     prompt=_prompt,
+    gold=_gold,
     max_new_tokens=128,
     score=_score,
     strict=_strict,

@@ -81,6 +81,7 @@ LLAVA_WILD = Benchmark(
     columns=("question_id", "question", "gpt_answer", "caption", "category"),
     sample_id=lambda doc, row: str(doc["question_id"]),
     prompt=lambda doc: str(doc["question"]),
+    gold=lambda doc: str(doc["gpt_answer"]),
     max_new_tokens=4096,
     score=_likeness,
     stand_in="ROUGE-L against the reference answer",

@@ -83,6 +83,7 @@ MATHVERSE = Benchmark(
     ),
     sample_id=lambda doc, row: str(doc["sample_index"]),
     prompt=_prompt,
+    question="query_wo",
     max_new_tokens=16384,
     score=_rules,
     stand_in="letter or last number",

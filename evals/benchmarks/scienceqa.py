@@ -35,6 +35,7 @@ SCIENCEQA_IMG = Benchmark(
     count=2017,
     columns=("question", "choices", "hint", "answer"),
     prompt=_prompt,
+    gold=indexed,
     max_new_tokens=16,
     score=_score,
     strict=_strict,

@@ -27,6 +27,8 @@ class Job:
     """By benchmark."""
     revision: str = ""
     """Commit of a hub model, the one that `model_hash` is of."""
+    gates: bool = False
+    """Whether records say what was injected."""
 
 
 @dataclass(frozen=True, slots=True)

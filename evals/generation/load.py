@@ -7,6 +7,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig, ProcessorMixin
 
 from cli_ray.config.evaluation import ReplicaConfig
+from cli_ray.console import is_verbose
 from cli_ray.errors import UserError
 from cli_ray.model.families import family_named, name_of
 from cli_ray.model.family import Family
@@ -27,7 +28,8 @@ def load(model: str, replica: ReplicaConfig, revision: str = "") -> tuple[Any, P
     Raises:
         UserError: it cannot be read, is of another family, has no chat template, or there is no GPU.
     """
-    transformers.utils.logging.disable_progress_bar()
+    if not is_verbose():
+        transformers.utils.logging.disable_progress_bar()
     if replica.gpus and not torch.cuda.is_available():
         raise UserError(f"replica.gpus = {replica.gpus:g}, but torch {torch.__version__} finds no GPU; 0 runs on CPU")
     config, processor = read_processor(model, revision)

@@ -8,31 +8,30 @@ import gc
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
 
-from cli_ray.config import DataConfig
 from cli_ray.data.chat_template import Chat
-from cli_ray.data.images import Limits, decode_all
+from cli_ray.data.images import decode_all
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message
 from cli_ray.evals.generation.beginnings import can_share, share
+from cli_ray.evals.generation.injected import heat_map, injected, ranges
 from cli_ray.evals.generation.inputs import ModelInputs, PreparedItem, encode, inputs_of
 from cli_ray.evals.generation.job import Batch, DeviceLostError, Job, record_of
 from cli_ray.evals.generation.load import load
-from cli_ray.evals.items.images import images_of
+from cli_ray.evals.items.images import LIMITS, images_of
+from cli_ray.evals.items.pictures import is_shown
 from cli_ray.evals.items.sources import read
-from cli_ray.evals.records import ReplyRecord
+from cli_ray.evals.records import Injected, ReplyRecord
 from cli_ray.evals.suite import benchmark as named
+from cli_ray.model.injection import InjectionTrace
 
 if TYPE_CHECKING:
     from cli_ray.evals.items.survey import Entry
-
-_DEFAULTS = DataConfig.model_fields
-LIMITS = Limits(_DEFAULTS["max_image_pixels"].default, int(_DEFAULTS["max_image_MiB"].default * 2**20))
-"""What an image may cost: the defaults of training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,8 @@ class Predictor:
         ends = self._model.generation_config.eos_token_id
         self._ends = frozenset(ends if isinstance(ends, list) else [ends])
         self._chat = Chat(self._processor)
-        self._shares_beginnings = can_share(self._model)
+        # A beginning that several items share leaves one trace.
+        self._shares_beginnings = can_share(self._model) and not job.gates
         self._too_many: float = float("inf")
         """Padded tokens, replies included, of the smallest batch that did not fit into memory."""
 
@@ -152,7 +152,7 @@ class Predictor:
         room = [min(batch.max_new_tokens, self._context - prompt) for prompt in prompts]
         if min(room) < 1:
             raise ValueError(f"a prompt of {max(prompts):,} tokens fills the model's context of {self._context:,}")
-        with torch.inference_mode():
+        with torch.inference_mode(), self._traced() as traces:
             given = share(self._model, inputs) if self._shares_beginnings else None
             given = given or encode(self._model, inputs)
             output_BT = self._model.generate(**given, max_new_tokens=max(room))
@@ -160,6 +160,7 @@ class Predictor:
         replies = [self._until_end(row[:most]) for row, most in zip(rows, room, strict=True)]
         texts = self._decoder.batch_decode([reply for reply, _ in replies], skip_special_tokens=True)
         seconds = (time.perf_counter() - start) / len(items)
+        found = self._injected(batch, items, inputs, traces)
         return [
             record_of(
                 batch,
@@ -171,9 +172,33 @@ class Predictor:
                 prompt_tokens=prompt_tokens,
                 reply_tokens=len(reply),
                 seconds=seconds,
+                injected=was_injected,
             )
-            for item, text, (reply, ended), prompt_tokens in zip(items, texts, replies, prompts, strict=True)
+            for item, text, (reply, ended), prompt_tokens, was_injected in zip(
+                items, texts, replies, prompts, found, strict=True
+            )
         ]
+
+    def _traced(self) -> AbstractContextManager[list[InjectionTrace]]:
+        return self._model.base_model.traced() if self._job.gates else nullcontext([])
+
+    def _injected(
+        self, batch: Batch, items: Sequence[PreparedItem], inputs: ModelInputs, traces: Sequence[InjectionTrace]
+    ) -> Sequence[Injected | None]:
+        """What was injected for each item."""
+        if not traces:
+            return [None] * len(items)
+        (trace,) = traces  # of the prompts; no later pass has images
+        injection = self._model.base_model.injection
+        layers, count = (injection.tapped, injection.injected), self._job.locations[batch.benchmark].rows
+        found = []
+        for item, images in zip(items, ranges([len(images) for images in inputs.images]), strict=True):
+            one = injected(trace, layers, images)
+            if one and is_shown(item.entry.id, count):
+                view = self._processor.view([(image.height, image.width) for image in item.images])
+                one = one.model_copy(update={"heat": heat_map(trace, images.start, view)})
+            found.append(one)
+        return found
 
     def _until_end(self, tokens: list[int]) -> tuple[list[int], bool]:
         """The tokens of a reply before its end token, and whether there is one."""

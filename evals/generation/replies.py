@@ -5,6 +5,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 import ray
 from ray.exceptions import RayTaskError
@@ -17,6 +18,7 @@ from cli_ray.evals.generation.lengths import ImageTokens
 from cli_ray.evals.generation.pool import run_pool
 from cli_ray.evals.generation.schedule import Queue, plan
 from cli_ray.evals.items.location import Location, Part
+from cli_ray.evals.items.pictures import Pictures, write_pictures
 from cli_ray.evals.items.survey import Entry, check_ids, scan
 from cli_ray.evals.records import ReplyRecord, Store
 from cli_ray.evals.results.progress import Progress
@@ -82,8 +84,10 @@ class Replies:
         entries = scan_parts(benchmark, location, decoded, self._job.model_hash)
         check_ids(name, entries)
         ItemSet.of(self._config, location, decoded, entries).write(self._folder)
+        write_pictures(self._folder, name, (entry.pictures or Pictures(entry.id) for entry in entries))
         done = self._store.keys(name, errors=not self._config.retry_errors)
-        missing = [entry for entry in entries if entry.key not in done]
+        # Pictures for people are stored above; replicas read those of the dataset.
+        missing = [replace(entry, pictures=None) for entry in entries if entry.key not in done]
         self._progress.start(name, len(entries), len(entries) - len(missing))
         self._missing[name] = len(missing)
         if not missing:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from cli_ray.config import DataConfig
-from cli_ray.data.images import join_inside, read_small
+from cli_ray.data.images import Limits, join_inside, read_small
 from cli_ray.data.sample import BadDataError
 from cli_ray.evals import miniature
 from cli_ray.evals.benchmark import Benchmark, Doc
@@ -25,6 +25,8 @@ _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b
 _SHOWN = 200
 """Characters of a name that are shown."""
 _MAX_BYTES = int(DataConfig.model_fields["max_image_MiB"].default * 2**20)
+LIMITS = Limits(DataConfig.model_fields["max_image_pixels"].default, _MAX_BYTES)
+"""What an image may cost: the defaults of training."""
 
 
 def images_of(benchmark: Benchmark, location: Location, doc: Doc) -> list[bytes]:
@@ -36,13 +38,45 @@ def images_of(benchmark: Benchmark, location: Location, doc: Doc) -> list[bytes]
     if benchmark.images_from:
         key = str(doc[benchmark.image_key])
         return [_image(location, f"image {key}", _shared_image(location, key))]
-    shown = [name for name in benchmark.image_columns if benchmark.shows is None or benchmark.shows(doc, name)]
-    values = [(name, doc.get(name)) for name in shown]
-    cells = [(name, cell) for name, value in values for cell in (value if isinstance(value, list) else [value])]
-    images = [_image(location, name, cell) for name, cell in cells if cell is not None]
+    images = [_image(location, name, cell) for name, cell in _cells(benchmark, doc)]
     if not images:  # asked blind, it would be scored as if it had been seen
         raise BadDataError("missing image", f"nothing in {', '.join(benchmark.image_columns)}")
     return images
+
+
+def places_of(benchmark: Benchmark, location: Location, part: Part, row: int, doc: Doc) -> tuple[str, ...]:
+    """Where each image of a document lies: a file, or `TABLE#row=17&column=image` with the row counted within the
+    table, or `TABLE#id=n54&column=image` of a table that items share.
+
+    Args:
+        row: number of the document in the split.
+    """
+    if benchmark.images_from:
+        key = str(doc[benchmark.image_key])
+        shared = None if location.kind == MINIATURE else _index_of_images(location.images).get(key)
+        return (f"{shared.path if shared else MINIATURE}#id={key}&column={SHARED_COLUMNS[1]}",)
+    within = part.first_in_file + row - part.first
+    return tuple(
+        _file_of(location, cell) or f"{part.path}#row={within}&column={name}" for name, cell in _cells(benchmark, doc)
+    )
+
+
+def _cells(benchmark: Benchmark, doc: Doc) -> list[tuple[str, Any]]:
+    """The cells with images of a document, and their columns."""
+    shown = [name for name in benchmark.image_columns if benchmark.shows is None or benchmark.shows(doc, name)]
+    values = [(name, doc.get(name)) for name in shown]
+    cells = [(name, cell) for name, value in values for cell in (value if isinstance(value, list) else [value])]
+    return [(name, cell) for name, cell in cells if cell is not None]
+
+
+def _file_of(location: Location, cell: Any) -> str:
+    """The file that a cell names; empty where it holds the image itself."""
+    if isinstance(cell, Mapping):
+        cell = None if cell.get("bytes") is not None else cell.get("path")
+    if not isinstance(cell, str) or location.kind != "folder" or _is_base64(cell):
+        return ""
+    folder, query = split_query(location.where)
+    return f"{folder}/{cell}{query}"
 
 
 def _image(location: Location, name: str, cell: Any) -> bytes:

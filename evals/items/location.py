@@ -22,6 +22,8 @@ class Part:
     """Number of its first row in the split."""
     offset: int = 0
     """Byte of a JSONL file at which the first row starts; 0 elsewhere."""
+    first_in_file: int = 0
+    """Number of its first row in the file."""
 
 
 @dataclass(frozen=True, slots=True)

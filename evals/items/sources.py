@@ -122,6 +122,8 @@ def _in_folder(benchmark: Benchmark, data_root: str) -> Location:
 
 
 def _on_hub(benchmark: Benchmark) -> Location:
+    if not benchmark.source.ids:
+        raise MissingError(f"{benchmark.name}: the hub has no such items; give the folder of theirs with --data-root")
     try:
         paths = hub.find(benchmark.source, _folders_of_images(benchmark))
         images = hub.find(benchmark.images_from) if benchmark.images_from else []
@@ -188,9 +190,10 @@ def _parts(benchmark: Benchmark, paths: list[str], needed: Sequence[str]) -> tup
             raise MissingError(f"{benchmark.name}: {error}") from error
         lacking = [name for name in needed if name not in table.columns]
         if table.parts and lacking:
+            official = benchmark.source.hub_id or benchmark.title
             raise WrongColumnsError(
                 f"{benchmark.name}: {path} lacks {_plural('column', lacking)} {', '.join(lacking)}; it has "
-                f"{', '.join(table.columns)}. Give the files in the official columns of {benchmark.source.ids[0]}"
+                f"{', '.join(table.columns)}. Give the files in the official columns of {official}"
             )
         parts += table.parts
     return tuple(parts)

@@ -12,15 +12,17 @@ from typing import Literal
 
 from PIL import Image
 
-from cli_ray.data.images import FORMATS
+from cli_ray.data.images import FORMATS, decode
 from cli_ray.data.sample import BadDataError
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Doc
-from cli_ray.evals.items.images import images_of
+from cli_ray.evals.items.images import LIMITS, images_of, places_of
 from cli_ray.evals.items.location import Location, Part
+from cli_ray.evals.items.pictures import Pictures, is_shown, thumbnail
 from cli_ray.evals.items.sources import WrongColumnsError, locate, read
 from cli_ray.evals.records import digest, key_of
 from cli_ray.evals.suite import BENCHMARKS
+from cli_ray.text import NOTHING
 
 LISTING = ("benchmark", "title", "items", "metric", "scored by", "hub dataset", "split")
 """Heads of the columns of `listing`."""
@@ -66,6 +68,8 @@ class Entry:
     """Width and height of the images by their headers, pixels."""
     error: str = ""
     """Why it cannot be asked; its sample is recorded as `error`."""
+    pictures: Pictures | None = None
+    """For people; None where it is not known where they lie."""
 
 
 def listing() -> list[tuple[str, ...]]:
@@ -121,7 +125,7 @@ def scan(benchmark: Benchmark, location: Location, part: Part, decoding: str, mo
     Raises:
         UserError: the rows cannot be read, or one has no id.
     """
-    return [_entry(benchmark, location, row, doc, decoding, model) for row, doc in read(location, part)]
+    return [_entry(benchmark, location, part, row, doc, decoding, model) for row, doc in read(location, part)]
 
 
 def check_ids(name: str, entries: Iterable[Entry]) -> None:
@@ -143,15 +147,14 @@ def check_ids(name: str, entries: Iterable[Entry]) -> None:
 def _listed(benchmark: Benchmark) -> tuple[str, ...]:
     source = benchmark.source
     scored_by = "judge" if benchmark.judge else "server" if benchmark.submission else "rules"
-    hub_id = source.ids[0] + (f" ({source.config})" if source.config else "")
-    return (
-        benchmark.name, benchmark.title, f"{benchmark.count:,}", benchmark.headlines, scored_by, hub_id, source.split
-    )  # fmt: skip
+    count = "any" if benchmark.count is None else f"{benchmark.count:,}"
+    hub_id = (source.hub_id or NOTHING) + (f" ({source.config})" if source.config else "")
+    return benchmark.name, benchmark.title, count, benchmark.headlines, scored_by, hub_id, source.split
 
 
 def _look(benchmark: Benchmark, data_root: str, miniature: bool, thorough: bool) -> tuple[DataFinding, Location | None]:
     """The finding about a benchmark, and where it lies if it can be read."""
-    name, count = benchmark.name, benchmark.count
+    name, count = benchmark.name, benchmark.count or 0
     try:
         location = locate(benchmark, data_root, miniature)
         items = sum(_kept(benchmark, location, part) for part in location.parts)
@@ -159,11 +162,13 @@ def _look(benchmark: Benchmark, data_root: str, miniature: bool, thorough: bool)
         return DataFinding(name, "wrong columns", count, 0, data_root or "hub", str(error)), None
     except UserError as error:
         return DataFinding(name, "missing", count, 0, data_root or "hub", str(error)), None
-    finding = DataFinding(name, "there", items if miniature else count, items, location.where)
+    finding = DataFinding(
+        name, "there", items if miniature or benchmark.count is None else count, items, location.where
+    )
     if items != finding.expected:
         detail = f"{name}: expected {count:,} items, found {items:,} in {location.where}"
         fix = (
-            f"a score of another set is not that of {benchmark.title}: complete the files of {benchmark.source.ids[0]}"
+            f"a score of another set is not that of {benchmark.title}: complete the files of {benchmark.source.hub_id}"
         )
         return replace(finding, state="miscounted", detail=detail, fix=fix), location
     return _scanned(benchmark, location, finding) if thorough else finding, location
@@ -223,18 +228,23 @@ def _rows_of_first(benchmark: Benchmark, location: Location, part: Part, limit: 
     return (numbers[-1] - part.first + 1, len(numbers)) if numbers else (0, 0)
 
 
-def _entry(benchmark: Benchmark, location: Location, row: int, doc: Doc, decoding: str, model: str) -> Entry:
+def _entry(
+    benchmark: Benchmark, location: Location, part: Part, row: int, doc: Doc, decoding: str, model: str
+) -> Entry:
     try:
         name = benchmark.sample_id(doc, row)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{benchmark.name}: row {row} of {location.where} has no id: {error!r}; fix the row") from error
     prompt = image_hash = fault = ""
+    pictures: Pictures | None = None
     sizes: tuple[tuple[int, int], ...] = ()
     try:
         prompt = benchmark.prompt(doc)
         prompt.encode()  # halves of code points are no text that a tokenizer takes
         images = images_of(benchmark, location, doc)
         image_hash = digest(*images)
+        small = _small(images[0]) if images and is_shown(name, location.rows) else None
+        pictures = Pictures(name, places_of(benchmark, location, part, row, doc), small)
         sizes = tuple(_size(number, image) for number, image in enumerate(images, start=1))
     except BadDataError as error:
         fault = str(error)
@@ -242,7 +252,14 @@ def _entry(benchmark: Benchmark, location: Location, row: int, doc: Doc, decodin
         fault = f"prompt: {type(error).__name__}: {str(error)[:300]}"
     prompt_hash = digest(prompt)
     key = key_of(benchmark.name, name, prompt_hash, image_hash, decoding, model)
-    return Entry(name, row, key, prompt_hash, image_hash, len(prompt), sizes, fault)
+    return Entry(name, row, key, prompt_hash, image_hash, len(prompt), sizes, fault, pictures)
+
+
+def _small(encoded: bytes) -> bytes | None:
+    try:
+        return thumbnail(decode(encoded, LIMITS))
+    except BadDataError:  # the record of its reply says why
+        return None
 
 
 def _size(number: int, encoded: bytes) -> tuple[int, int]:

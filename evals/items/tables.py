@@ -73,11 +73,13 @@ def _survey_parquet(path: str, first: int) -> Table:
     with _open(path, footer=True) as file, pq.ParquetFile(file) as table:
         groups = [table.metadata.row_group(i).num_rows for i in range(table.metadata.num_row_groups)]
         columns = tuple(table.schema_arrow.names)
-    parts = []
+    parts, above = [], 0
     for group, size in enumerate(groups):
         for start in range(0, size, PART_ROWS):
-            parts.append(Part(path, group, start, min(PART_ROWS, size - start), first + start))
-        first += size
+            within = above + start
+            rows = min(PART_ROWS, size - start)
+            parts.append(Part(path, group, start, rows, first + within, first_in_file=within))
+        above += size
     return Table(columns, tuple(parts))
 
 
@@ -92,10 +94,11 @@ def _survey_jsonl(path: str, first: int) -> Table:
             if row % PART_ROWS == 1:
                 offset = begin
             if row % PART_ROWS == 0:
-                parts.append(Part(path, 0, row - PART_ROWS, PART_ROWS, first + row - PART_ROWS, offset))
+                begins = row - PART_ROWS
+                parts.append(Part(path, 0, begins, PART_ROWS, first + begins, offset, begins))
     rest = row % PART_ROWS
     if rest:
-        parts.append(Part(path, 0, row - rest, rest, first + row - rest, offset))
+        parts.append(Part(path, 0, row - rest, rest, first + row - rest, offset, row - rest))
     return Table(columns, tuple(parts))
 
 

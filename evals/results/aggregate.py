@@ -118,7 +118,7 @@ def row(
         value=value,
         standard_error=standard_error(benchmark, counted, profile),
         full_marks=benchmark.full_marks,
-        official=benchmark.count,
+        official=expected if benchmark.count is None else benchmark.count,
         where=where,
         decoding=decoding,
         n=expected,

@@ -78,19 +78,32 @@ def compare(a: str, b: str) -> Comparison:
         flips += _flips(name, pairs)
     if not contrasts:
         raise UserError(f"{a} and {b} have no scored item in common:\n  " + "\n  ".join(notes))
-    corrected = holm([result.p for result in contrasts])
-    return Comparison(
+    comparison = Comparison(
         a=a,
         b=b,
         model_a=results[0].model,
         model_b=results[1].model,
         profile=rows_a[names[0]].profile,
-        contrasts=tuple(
-            result.model_copy(update={"p_holm": p}) for result, p in zip(contrasts, corrected, strict=True)
-        ),
+        contrasts=tuple(contrasts),
         notes=tuple(notes),
         flips=tuple(flips),
     )
+    return corrected([comparison])[0]
+
+
+def corrected(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """The comparisons with p-values corrected for all benchmarks of all of them: of one baseline with many rivals."""
+    ps = iter(holm([contrast.p for comparison in comparisons for contrast in comparison.contrasts]))
+    return [
+        comparison.model_copy(
+            update={
+                "contrasts": tuple(
+                    contrast.model_copy(update={"p_holm": next(ps)}) for contrast in comparison.contrasts
+                )
+            }
+        )
+        for comparison in comparisons
+    ]
 
 
 def markdown(comparison: Comparison) -> str:

@@ -1,4 +1,4 @@
-"""The output folder of an evaluation: samples, submissions, and the table, which grows as benchmarks end.
+"""The output folder of an evaluation: submissions, and the table, which grows as benchmarks end.
 
 The scorer writes each benchmark to it; commands print its table.
 """
@@ -11,7 +11,6 @@ from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Answer, Benchmark, ScoredItem
 from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.results.aggregate import Row
-from cli_ray.evals.results.samples import samples_table
 from cli_ray.evals.results.table import markdown, read_results, results
 from cli_ray.evals.scoring.reasoning import without_reasoning
 from cli_ray.evals.suite import BENCHMARKS
@@ -62,15 +61,13 @@ class Output:
     def write(
         self, benchmark: Benchmark, row: Row, samples: Sequence[ScoredItem], records: Mapping[str, ReplyRecord]
     ) -> None:
-        """Writes the samples of a benchmark, its submission file if it has one, and the table with its row.
+        """Writes the submission file of a benchmark if it has one, and the table with its row.
 
         Args:
             samples: of the items that have a record.
             records: by sample id.
         """
         name = benchmark.name
-        path = f"{self.folder.uri}/samples/{name}.parquet"
-        samples_table(path, (records[sample.id] for sample in samples), samples, row)
         if benchmark.submission:
             answers = [
                 Answer(sample.id, without_reasoning(records[sample.id].reply), sample.parsed, sample.facets)

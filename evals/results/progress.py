@@ -3,7 +3,6 @@
 `cli_ray.evals.run` opens it; replies and scores report to it from the driver's threads.
 """
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -13,9 +12,11 @@ from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
+from cli_ray.console import is_terminal
 from cli_ray.evals.generation.job import PoolState
 from cli_ray.evals.results.aggregate import Row
 from cli_ray.evals.results.table import line, score
+from cli_ray.text import duration, stamped
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -81,8 +82,7 @@ class Progress:
         self.pool: PoolState | None = None
         self.lock = RLock()
         self.clock = clock
-        terminal = live and stream.isatty() and os.environ.get("TERM") != "dumb"
-        self._display: Display = _LiveTable(self, stream) if terminal else _Lines(self, stream)
+        self._display: Display = _LiveTable(self, stream) if live and is_terminal(stream) else _Lines(self, stream)
 
     def start(self, name: str, total: int, done: int) -> None:
         """A benchmark will be run; `done` of its `total` samples were stored by an earlier call."""
@@ -165,13 +165,17 @@ class _Lines:
             if count.begun_s is not None and count.row is None
         ]
         return " | ".join(
-            [f"{everything.done:,}/{everything.total:,} samples", *_speed(everything, now_s), ", ".join(running)]
+            [
+                f"evaluation {everything.done:,}/{everything.total:,} samples",
+                *_speed(everything, now_s),
+                ", ".join(running),
+            ]
         )
 
     def _say(self, text: str) -> None:
         # A run of hours must not end because its reader has gone.
         with suppress(OSError, ValueError):
-            self._stream.write(f"{text}\n")
+            self._stream.write(stamped(text))
             self._stream.flush()
 
 
@@ -190,6 +194,7 @@ class _LiveTable:
 
     def open(self) -> None:
         self._live.start()
+        self._live.console.show_cursor()  # a process that is killed must not leave its terminal without
 
     def moved(self) -> None:
         pass
@@ -240,14 +245,3 @@ def _cells(count: Count, now_s: float) -> list[str]:
 def _speed(count: Count, now_s: float) -> list[str]:
     rate = count.rate(now_s)
     return [] if rate is None else [f"{rate:.1f} samples/s", f"{duration((count.total - count.done) / rate)} left"]
-
-
-def duration(seconds: float) -> str:
-    """A span of time in its two largest units, such as `2 h 05 min`."""
-    rounded = round(max(0.0, seconds))
-    if rounded < 60:
-        return f"{rounded} s"
-    minutes, rest = divmod(rounded, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02} s"
-    return f"{minutes // 60} h {minutes % 60:02} min"

@@ -1,10 +1,12 @@
 """The table of a benchmark's samples: one Parquet row each, with the stored reply and its score.
 
-`output` writes it when a benchmark is scored; comparisons read it.
+The scorer writes it through `output`; comparisons and reports read it.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -13,10 +15,10 @@ import pyarrow.parquet as pq
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import ScoredItem
 from cli_ray.evals.records import ReplyRecord
-from cli_ray.evals.results.aggregate import Row
 from cli_ray.storage.files import resolve, write_aside
 
-ROWS_PER_GROUP = 10_000
+ROWS_PER_GROUP = 1_000
+"""That are in memory at once: replies and prompts may be long."""
 SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("key", "benchmark", "sample_id", "prompt_hash", "image_hash", "decoding")),
@@ -30,9 +32,31 @@ SCHEMA = pa.schema(
         ("stand_in", pa.float64()),
         *((name, pa.string()) for name in ("parts", "facets", "unit", "cluster")),
         *((name, pa.string()) for name in ("profile", "judge", "judge_prompt")),
+        *((name, pa.string()) for name in ("question", "prompt", "gold")),
+        ("images", pa.list_(pa.string())),
+        ("thumbnail", pa.binary()),
     ]
 )
-"""The fields of a record, then those of its sample (`parts` and `facets` as JSON), then who scored it."""
+"""The fields of a record, then those of its sample (`parts` and `facets` as JSON), who scored it, and its item."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedItem:
+    """What people need beside a reply. Older tables lack these columns."""
+
+    question: str = ""
+    prompt: str = ""
+    gold: str = ""
+    images: tuple[str, ...] = ()
+    """Where each picture lies, see `cli_ray.evals.items.images.places_of`."""
+    thumbnail: bytes | None = None
+    """WebP of the first picture, of some items."""
+
+
+ASKED = tuple(field.name for field in fields(AskedItem))
+"""Its columns."""
+Add = Callable[[ReplyRecord, ScoredItem, AskedItem], None]
+"""Writes a row."""
 
 
 class Item(NamedTuple):
@@ -45,32 +69,28 @@ class Item(NamedTuple):
     judge_prompt: str
 
 
-def samples_table(path: str, records: Iterable[ReplyRecord], samples: Sequence[ScoredItem], row: Row) -> None:
-    """Writes the samples of a benchmark in the order of the records, which may be a stream.
-
-    The file takes its name only once it is whole.
+@contextmanager
+def samples_table(path: str, profile: str, judge: str = "", judge_prompt: str = "") -> Iterator[Add]:
+    """Writes the samples of a benchmark, row by row. The file takes its name when all went well.
 
     Args:
         path: of the file; local or a pyarrow URI.
-        row: what the samples came to; says profile and judge.
-
-    Raises:
-        UserError: records and samples are not of the same items.
+        profile: that they are scored under.
+        judge: who grades them, if one does.
+        judge_prompt: hash of what it is asked.
     """
     filesystem, inner = resolve(path)
-    by_id = {sample.id: sample for sample in samples}
+    scored_by = {"profile": profile, "judge": judge, "judge_prompt": judge_prompt}
+    group: list[dict[str, Any]] = []
     with write_aside(filesystem, inner) as file, pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
-        group: list[dict[str, Any]] = []
-        for record in records:
-            sample = by_id.pop(record.sample_id, None)
-            if sample is None:
-                raise UserError(f"{row.benchmark}: the record of sample {record.sample_id!r} has no score or is double")
-            group.append(_columns(record, sample, row))
+
+        def add(record: ReplyRecord, sample: ScoredItem, asked: AskedItem) -> None:
+            group.append(_columns(record, sample, asked) | scored_by)
             if len(group) == ROWS_PER_GROUP:
                 writer.write_table(pa.Table.from_pylist(group, SCHEMA))
                 group.clear()
-        if by_id:
-            raise UserError(f"{row.benchmark}: {len(by_id)} samples have no record, such as {next(iter(by_id))!r}")
+
+        yield add
         writer.write_table(pa.Table.from_pylist(group, SCHEMA))
 
 
@@ -78,7 +98,7 @@ def read_samples(path: str) -> Iterator[Item]:
     """The rows of a table, group by group; equal to what was written, but for tuples in facets, which become lists."""
     for columns in read_columns(path):
         yield Item(
-            ReplyRecord(**{name: columns[name] for name in ReplyRecord.model_fields}),
+            ReplyRecord(**{name: columns[name] for name in ReplyRecord.model_fields if name in columns}),
             sample_of(columns),
             columns["profile"],
             columns["judge"],
@@ -87,7 +107,7 @@ def read_samples(path: str) -> Iterator[Item]:
 
 
 def read_columns(path: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of a table as plain columns, group by group.
+    """The rows of a table as plain columns, a batch at a time; None in those of `AskedItem` that it lacks.
 
     Args:
         columns: only these.
@@ -99,11 +119,13 @@ def read_columns(path: str, columns: Sequence[str] | None = None) -> Iterator[di
     try:
         with filesystem.open_input_file(inner) as file:
             parquet = pq.ParquetFile(file)
-            missing = sorted(set(columns or SCHEMA.names) - set(parquet.schema_arrow.names))
-            if missing:
-                raise UserError(f"{path}: lacks the columns {', '.join(missing)}: it is no table of samples")
-            for batch in parquet.iter_batches(ROWS_PER_GROUP, columns=columns):
-                yield from batch.to_pylist()
+            there = set(parquet.schema_arrow.names)
+            missing = [name for name in columns or SCHEMA.names if name not in there]
+            if needed := sorted(set(missing) - set(ASKED)):
+                raise UserError(f"{path}: lacks the columns {', '.join(needed)}: it is no table of samples")
+            wanted = [name for name in columns or SCHEMA.names if name in there]
+            for batch in parquet.iter_batches(ROWS_PER_GROUP, columns=wanted):
+                yield from (dict.fromkeys(missing) | row for row in batch.to_pylist())
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path}: cannot be read: {error}; `cli-ray eval` with this --output writes it") from error
 
@@ -125,23 +147,26 @@ def sample_of(columns: dict[str, Any]) -> ScoredItem:
     )
 
 
-def _columns(record: ReplyRecord, sample: ScoredItem, row: Row) -> dict[str, Any]:
-    return record.model_dump() | {
-        "parsed": _storable(sample.parsed),
-        "rule": sample.rule,
-        "score": sample.score,
-        "state": sample.state,
-        "truncated": sample.truncated,
-        "stand_in": sample.stand_in,
-        "parts": json.dumps(dict(sample.parts)),
-        "facets": json.dumps(dict(sample.facets)),
-        "unit": sample.unit,
-        "cluster": sample.cluster,
-        "profile": row.profile,
-        "judge": row.judge,
-        "judge_prompt": row.judge_prompt,
-        "reply": _storable(record.reply),
-    }
+def _columns(record: ReplyRecord, sample: ScoredItem, asked: AskedItem) -> dict[str, Any]:
+    texts = {name: _storable(getattr(asked, name)) for name in ("question", "prompt", "gold")}
+    return (
+        record.model_dump(exclude={"injected"})
+        | asdict(asked)
+        | texts
+        | {
+            "parsed": _storable(sample.parsed),
+            "rule": sample.rule,
+            "score": sample.score,
+            "state": sample.state,
+            "truncated": sample.truncated,
+            "stand_in": sample.stand_in,
+            "parts": json.dumps(dict(sample.parts)),
+            "facets": json.dumps(dict(sample.facets)),
+            "unit": sample.unit,
+            "cluster": sample.cluster,
+            "reply": _storable(record.reply),
+        }
+    )
 
 
 def _storable(text: str) -> str:

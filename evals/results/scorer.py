@@ -3,7 +3,7 @@
 `cli_ray.evals.run` calls the `Scorer` when a benchmark has all its replies, and again after a judge has answered.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,13 +13,16 @@ from cli_ray.config import EvaluationConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Doc, Profile, ScoredItem
 from cli_ray.evals.items.location import Location
+from cli_ray.evals.items.pictures import Pictures, read_pictures
 from cli_ray.evals.items.sources import read
 from cli_ray.evals.items.survey import Entry
 from cli_ray.evals.judging.judge import prompt_hash, question_about
 from cli_ray.evals.judging.verdicts import Question, Verdicts
-from cli_ray.evals.records import ReplyRecord, Store
+from cli_ray.evals.records import Records, ReplyRecord, Store
 from cli_ray.evals.results.aggregate import Row, row
+from cli_ray.evals.results.injections import write_injections
 from cli_ray.evals.results.output import Output
+from cli_ray.evals.results.samples import AskedItem, samples_table
 from cli_ray.evals.score import AskJudge, score_one
 from cli_ray.evals.suite import benchmark as named
 from cli_ray.storage.folder import Folder
@@ -104,21 +107,26 @@ class Scorer:
         benchmark, items = named(name), ItemSet.read(self.output.folder, name)
         grader = self._grader(benchmark)
         records = self.store.load(name).by(items.keys)
-        samples = [
-            _scored(benchmark, doc, record, grader)
-            for doc, record in _answered(benchmark, self.locations[name], records)
-        ]
-        result = row(
-            benchmark,
-            samples,
-            len(items.keys),
-            grader.profile,
-            grader.judge_name,
-            grader.judge_prompt,
-            judge_decoding=grader.judge_decoding,
-            decoding=items.decoding,
-            where=items.where,
-        )
+        pictures = read_pictures(self.output.folder, name)
+        samples: list[ScoredItem] = []
+        path = f"{self.output.folder.uri}/samples/{name}.parquet"
+        with samples_table(path, grader.profile, grader.judge_name, grader.judge_prompt) as add:
+            for doc, record in _answered(benchmark, self.locations[name], records):
+                samples.append(_scored(benchmark, doc, record, grader))
+                add(record, samples[-1], _asked(benchmark, doc, record.sample_id, pictures))
+            result = row(
+                benchmark,
+                samples,
+                len(items.keys),
+                grader.profile,
+                grader.judge_name,
+                grader.judge_prompt,
+                judge_decoding=grader.judge_decoding,
+                decoding=items.decoding,
+                where=items.where,
+            )
+        if self.config.gates:
+            self._write_injections(name, records)
         self.output.write(benchmark, result, samples, records)
         return result
 
@@ -130,6 +138,14 @@ class Scorer:
             question = question_about(benchmark, doc, record.sample_id, record.as_reply(), self.config.profile)
             if question:
                 yield question
+
+    def _write_injections(self, name: str, records: Records) -> None:
+        written = write_injections(self.output.folder, name, records.values())
+        if written < len(records):
+            print(
+                f"{name}: gates are recorded of {written:,} of {len(records):,} samples: the others failed or were "
+                "answered without --gates; another --output records them"
+            )
 
     def _grader(self, benchmark: Benchmark) -> Grader:
         """With the judge of this call, or else the one that judged before, whose verdicts are kept."""
@@ -164,3 +180,24 @@ def _scored(benchmark: Benchmark, doc: Doc, record: ReplyRecord, grader: Grader)
     except Exception as error:  # a document that is not as the benchmark says; the others are scored
         rule = f"the document cannot be scored: {type(error).__name__}: {str(error)[:300]}"
         return ScoredItem(sample_id, None, "", rule, "error", unit=sample_id, cluster=images or sample_id)
+
+
+def _asked(benchmark: Benchmark, doc: Doc, sample_id: str, pictures: Iterator[Pictures]) -> AskedItem:
+    """What people need of an item beside its reply.
+
+    Args:
+        pictures: of this item and those behind it, in the order of the split.
+    """
+    # Of a document that is not as the benchmark says, the record and the rule say it.
+    question, prompt, gold = (
+        _text(read, doc) for read in (lambda doc: doc[benchmark.question], benchmark.prompt, benchmark.gold)
+    )
+    own = next((each for each in pictures if each.sample_id == sample_id), Pictures(sample_id))
+    return AskedItem(question or prompt, prompt, gold, own.images, own.thumbnail)
+
+
+def _text(read: Callable[[Doc], object], doc: Doc) -> str:
+    try:
+        return str(read(doc))
+    except Exception:
+        return ""

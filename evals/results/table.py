@@ -88,6 +88,12 @@ def suite_mean(rows: Sequence[Row]) -> Mean | None:
 
 def markdown(rows: Sequence[Row], model: str) -> str:
     """The table with its footnotes, legible as plain text too; ends in a newline."""
+    head, body = cells(rows)
+    return "\n".join([f"# {model}", "", grid(head, body, left=2), "", *(f"- {note}" for note in notes(rows))]) + "\n"
+
+
+def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
+    """Head and body of the table; the columns behind `errors` are published numbers of other models."""
     models = list(dict.fromkeys(name for row in rows if is_official(row) for name in row.references))
     head = ["benchmark", "metric", "score ± standard error", "scored", "unparsed", "truncated", "errors", *models]
     body = [
@@ -105,8 +111,7 @@ def markdown(rows: Sequence[Row], model: str) -> str:
     if mean:
         value = _with_error(mean.value, mean.standard_error, 2)
         body.append(["mean", "percent", value, f"{len(mean.benchmarks)}/{len(rows)} sets"] + [""] * (len(head) - 4))
-    notes = [f"- {note}" for note in _notes(rows, mean)]
-    return "\n".join([f"# {model}", "", grid(head, body, left=2), "", *notes]) + "\n"
+    return head, body
 
 
 def score(row: Row) -> str:
@@ -150,7 +155,9 @@ def _with_error(value: float, error: float | None, places: int) -> str:
     return f"{value:.{places}f} ± " + (NOTHING if error is None else f"{error:.{places}f}")
 
 
-def _notes(rows: Sequence[Row], mean: Mean | None) -> list[str]:
+def notes(rows: Sequence[Row]) -> list[str]:
+    """What the reader of the table must know, a sentence each."""
+    mean = suite_mean(rows)
     notes = [f"Scoring profile: {_named(rows, lambda row: row.profile)}."] if rows else []
     if any(row.decoding for row in rows):
         # The longest reply is the benchmark's own; the rest of the decoding is this evaluation's.

@@ -7,6 +7,7 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cli_ray.data.reads import Reads
 from cli_ray.data.synthetic import synthesize, write_tar
 from tests.data.nodes import read
 from tests.data.shards import data_config
@@ -37,12 +38,16 @@ def test_ray_data_gives_the_same(cluster: None, setup: Setup) -> None:  # noqa: 
     index, data, encoder = setup
     few = index, data.model_copy(update={"window_samples": 16, "prefetch_windows": 1}), encoder
     by_ray, here = (stream(few, world_size=2, by_ray=flag) for flag in (True, False))
+    assert by_ray.take_reads() == Reads()
     for found, expected in zip(by_ray.iterate(0, 3), here.iterate(0, 3), strict=True):
         assert list(map(names, found.cuts)) == list(map(names, expected.cuts))
         assert found.bad == expected.bad
         for batch, other in zip(found.micro_batches(), expected.micro_batches(), strict=True):
             assert all(batch.inputs[key].equal(other.inputs[key]) for key in other.inputs | batch.inputs)
             assert batch.labels.equal(other.labels)
+    reads = by_ray.take_reads()
+    assert reads.read_ms > reads.slowest_read_ms > 0
+    assert by_ray.shards[reads.slowest_shard].endswith((".tar", ".parquet"))
     early = by_ray.iterate(1)
     next(early)
     del early  # leaves windows unread

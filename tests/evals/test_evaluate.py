@@ -23,13 +23,16 @@ from cli_ray.config import EvaluationConfig, JudgeConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Metrics
 from cli_ray.evals.records import ReplyRecord, Store
+from cli_ray.evals.results.injections import read_injections
 from cli_ray.evals.results.samples import read_columns
 from cli_ray.evals.results.table import read_results
 from cli_ray.evals.run import evaluate, judge
 from cli_ray.evals.suite import BENCHMARKS
 from cli_ray.model.tiny import build_tiny
+from cli_ray.storage.folder import Folder
 from tests.evals.generation.charts import REPLICA, row, save_model, write_rows
 from tests.evals.judging.judge_server import serving
+from tests.model.batches import cli_model
 
 NAMES = ("chartqa", "gqa", "mm-vet", "pope")
 SCORED = ("sample_id", "key", "reply", "finish", "error", "parsed", "rule", "score", "state", "unit", "cluster")
@@ -303,6 +306,35 @@ def test_hidden_splits_leave_the_files_of_their_servers(cluster: None, model: st
     header, *lines = openpyxl.load_workbook(sheet).worksheets[0].iter_rows(values_only=True)
     assert header[-1] == "prediction"
     assert len(lines) == len(scored(tmp_path, "mmbench-en-test"))
+
+
+@pytest.mark.slow
+def test_gates_are_recorded_beside_the_replies_and_change_none(
+    cluster: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save_model(tmp_path / "cli", "llava_onevision", cli_model("llava_onevision"))
+    plain, gates = tmp_path / "plain", tmp_path / "gates"
+    evaluate(config_of(path, plain, benchmarks=("chartqa",)))
+    evaluate(config_of(path, gates, benchmarks=("chartqa",), gates=True))
+    assert scored(plain, "chartqa") == scored(gates, "chartqa")
+    found = dict(read_injections(Folder(str(gates)), "chartqa"))
+    assert found.keys() == {row["sample_id"] for row in scored(gates, "chartqa")}
+    assert all(one.heat and len(one.share) == 3 for one in found.values())
+    evaluate(config_of(path, gates, benchmarks=("chartqa",), gates=True))
+    assert dict(read_injections(Folder(str(gates)), "chartqa")) == found
+    evaluate(config_of(path, plain, benchmarks=("chartqa",), gates=True))
+    assert "chartqa: gates are recorded of 0 of 6 samples" in capsys.readouterr().out
+
+
+def test_gates_of_a_model_without_injection_are_refused(model: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="injects nothing into its decoder: leave --gates out"):
+        evaluate(config_of(model, tmp_path, gates=True))
+
+
+def test_samples_say_what_was_asked(done: Path) -> None:
+    rows = pq.read_table(done / "samples/gqa.parquet").to_pylist()
+    assert {row["images"][0] for row in rows} == {f"miniature#id={row['cluster']}&column=image" for row in rows}
+    assert all(row["question"] in row["prompt"] and row["gold"] and row["thumbnail"] for row in rows)
 
 
 def test_another_model_is_refused(done: Path, tmp_path: Path) -> None:

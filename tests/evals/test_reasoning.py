@@ -10,7 +10,7 @@ from cli_ray.evals.benchmark import Messages, Profile, Reply
 from cli_ray.evals.judging.judge import question_about
 from cli_ray.evals.results.aggregate import row
 from cli_ray.evals.results.output import Output
-from cli_ray.evals.results.samples import read_samples
+from cli_ray.evals.results.samples import AskedItem, read_samples, samples_table
 from cli_ray.evals.scoring.reasoning import without_reasoning
 from cli_ray.evals.suite import BENCHMARKS, benchmark
 from tests.evals.results.outputs import record
@@ -80,11 +80,13 @@ def test_servers_are_given_the_answer_and_the_samples_keep_the_reply(name: str, 
     reply = "<think>secret</think>B"
     (sample,) = score(name, [doc], [reply]).samples
     output = Output(EvaluationConfig(model="m", output=str(tmp_path)), "hash")
-    output.write(
-        one, row(one, [sample], 1, "lmms-eval/0.7.3"), [sample], {sample.id: record(name, sample, "m", reply=reply)}
-    )
+    stored = record(name, sample, "m", reply=reply)
+    output.write(one, row(one, [sample], 1, "lmms-eval/0.7.3"), [sample], {sample.id: stored})
     assert one.submission
     written = (tmp_path / "submissions" / name / one.submission.filename).read_bytes()
     assert b"secret" not in written
-    (item,) = read_samples(str(tmp_path / "samples" / f"{name}.parquet"))
+    path = str(tmp_path / "samples" / f"{name}.parquet")
+    with samples_table(path, "lmms-eval/0.7.3") as add:
+        add(stored, sample, AskedItem())
+    (item,) = read_samples(path)
     assert item.record.reply == reply

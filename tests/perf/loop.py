@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from cli_ray.data.collate import MicroBatch, normalize
+from cli_ray.data.reads import Reads
 from cli_ray.data.sample import IGNORED, Message, Sample
 from cli_ray.data.share import Cut, Share
 from cli_ray.train.callbacks import callbacks_of
@@ -85,6 +86,10 @@ class Turns:
     def awaited(self) -> str:
         """As `Stream`."""
         return "nothing"
+
+    def take_reads(self) -> Reads:
+        """As `Stream`."""
+        return Reads()
 
     def state_dict(self) -> dict[str, int]:
         """As `Stream`."""

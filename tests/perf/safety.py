@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 
 from cli_ray.config import RunConfig
+from cli_ray.data.reads import Reads
 from cli_ray.data.sample import Encoded
 from cli_ray.data.share import Cut, Share
 from cli_ray.data.stream import Stream
@@ -66,6 +67,9 @@ class Same:
 
     def awaited(self) -> str:
         return "nothing"
+
+    def take_reads(self) -> Reads:
+        return Reads()
 
     def state_dict(self) -> dict[str, int]:
         return self.state

@@ -1,5 +1,6 @@
 """Lines of files that processes add to: none is lost while storage fails, and only the one that a crash cut."""
 
+import json
 from io import FileIO
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from cli_ray.storage import folder as folders
 from cli_ray.storage.files import resolve, write_aside
 from cli_ray.storage.folder import Folder
-from cli_ray.storage.lines import Journal, json_lines, read_journal
+from cli_ray.storage.lines import Journal, journal_end, json_lines, read_journal, stream_journal
 from cli_ray.train.run_folder import RunFolder
 
 
@@ -34,6 +35,16 @@ def test_a_cut_line_is_passed_over_wherever_it_stands(tmp_path: Path) -> None:
     folder.append("a.jsonl", ['{"step": 1}', '{"st', '{"step": 2}'])
     (tmp_path / "a.jsonl").open("a").write('{"step": 3')
     assert read_journal(folder, "a.jsonl") == [{"step": 1}, {"step": 2}]
+
+
+def test_long_files_are_read_in_pieces_or_from_their_end(tmp_path: Path) -> None:
+    folder = Folder(str(tmp_path))
+    assert list(stream_journal(folder, "a.jsonl")) == journal_end(folder, "a.jsonl") == []
+    rows = [{"step": step, "text": "x" * 1000} for step in range(3000)]  # longer than a piece
+    folder.append("a.jsonl", [json.dumps(row) for row in rows])
+    assert list(stream_journal(folder, "a.jsonl")) == rows
+    assert journal_end(folder, "a.jsonl", size=2500) == rows[-2:]
+    assert journal_end(folder, "a.jsonl", size=10**8) == rows
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -7,9 +7,9 @@ from typing import Any
 
 from cli_ray.train.checkpoint.files import complete_checkpoints
 from cli_ray.train.checkpoint.restore import load
-from cli_ray.train.loop import lr_factor
 from cli_ray.train.rehearsal import longest_batch
 from cli_ray.train.run_folder import RunFolder
+from cli_ray.train.schedule import lr_factor
 from tests.train.ranks import on_ranks
 from tests.train.scenario import Case, ScenarioRun, mean_loss, save
 

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from cli_ray.data.reads import Reads
 from cli_ray.train.collective_clock import CollectiveClock, HostClock, StreamClock
 from cli_ray.train.rank_table import RankTable, Timing
 from tests.train.ranks import on_ranks
@@ -56,7 +57,7 @@ def step(run: ScenarioRun, number: int) -> RankTable:
     result = run.engine.train_step(share, number, factor=1.0)
     rank_wait_ms = run.engine.clock.read_ms()
     timing = Timing(0.0, (time.perf_counter() - start) * 1e3, rank_wait_ms)
-    return RankTable.gather(run.engine, share, result.forwards, timing)
+    return RankTable.gather(run.engine, share, result.forwards, timing, Reads())
 
 
 @pytest.fixture(scope="module")
@@ -161,4 +162,21 @@ def test_on_a_gpu_only_the_stream_that_computes_is_clocked(monkeypatch: pytest.M
         current[0] = other
         clock.timed(lambda: None)()
         assert clock.read_ms() == 2000
-    assert Event.made == 4
+        clock.mark("forward")  # five events after the reset
+        assert clock.phases_ms() == {"forward": 3000}
+    assert Event.made == 4 + 2  # those of collectives, and of the reset and the mark
+
+
+def test_phases_take_what_is_not_spent_in_collectives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter", Time())
+    clock = HostClock()
+    collective = clock.timed(lambda: None)
+    for _ in range(2):
+        clock.reset()  # at 1 s
+        clock.mark("forward")  # at 2 s
+        collective()  # from 3 s to 4 s
+        clock.mark("backward")  # at 5 s
+        clock.mark("forward")  # at 6 s
+        assert clock.phases_ms() == {"forward": 2000, "backward": 2000}
+        assert clock.read_ms() == 1000
+    assert clock.phases_ms()["optimizer"] == 0

@@ -17,6 +17,8 @@ from cli_ray.config import (
 )
 from cli_ray.config.evaluation import CheckpointEvaluationConfig
 from cli_ray.config.train import ProfileConfig
+from cli_ray.data.index import build_index
+from cli_ray.data.synthetic import synthesize, write_tar
 from cli_ray.errors import UserError
 from cli_ray.train.run_folder import RunFolder, as_begun, load_config
 
@@ -200,3 +202,72 @@ def test_a_run_that_failed_or_went_on_has_not_ended(tmp_path: Path) -> None:
     assert folder.ending() is None
     folder.append("events.jsonl", ['{"event": "end", "st'])
     assert folder.ending() is None
+
+
+CONSTANT = {"warmup_share": 0.0, "min_lr_share": 1.0}
+
+
+def run_of_index(folder: Path, optim: dict[str, float], samples: int = 0) -> tuple[RunFolder, RunConfig]:
+    """A run of 8 samples a step, and 2 epochs or 30 steps; with as many samples it has an index."""
+    train = TrainConfig(global_batch_size=8, micro_batch_size=8, epochs=2, max_steps=30)
+    config = CONFIG.model_copy(update={"train": train, "optim": CONFIG.optim.model_copy(update=optim)})
+    run = RunFolder(str(folder / "a"))
+    run.claim(config)
+    if samples:
+        write_tar(synthesize(samples, seed=0, split="train"), folder / "data", shard_size=samples)
+        source = SourceConfig(path=str(folder / "data"))
+        run.write("index.json", build_index(config.data.model_copy(update={"sources": (source,)})).to_json())
+    return run, config
+
+
+def lengthened(config: RunConfig, **length: float) -> RunConfig:
+    return config.model_copy(update={"train": config.train.model_copy(update=length)})
+
+
+def test_a_run_of_constant_rates_goes_on_longer_and_says_so(tmp_path: Path) -> None:
+    run, config = run_of_index(tmp_path, CONSTANT, samples=40)  # 10 steps
+    run.event("end", step=10)
+    assert run.outcome(config) == {"step": 10}
+    longer = lengthened(config, epochs=3.0)
+    assert run.outcome(longer) is None
+    assert run.claim(longer) is True
+    assert run.events()[-1]["changed"] == ["train.epochs: 2.0 there, 3.0 now"]
+    assert (run.events()[-1]["event"], load_config(run).train.epochs) == ("longer", 3)
+    assert run.ending() is None, "the run is to go on, whatever its next start is given"
+    with pytest.raises(UserError, match=r"cannot become a run of another length: train\.epochs: 3.0 there, 2"):
+        run.claim(config)
+
+
+@pytest.mark.parametrize(
+    ("optim", "length", "allowed"),
+    [
+        ({"warmup_share": 0.0, "min_lr_share": 0.5}, {"epochs": 3}, False),  # the cosine would be another one
+        ({"warmup_share": 0.25, "min_lr_share": 1.0}, {"epochs": 3}, False),  # 4 steps of warm-up instead of 3
+        ({"warmup_share": 0.25, "min_lr_share": 1.0}, {"epochs": 2.4}, True),  # 3 of 12 steps as well
+        ({"warmup_share": 0.03, "min_lr_share": 0.0}, {"max_steps": 40}, True),  # the epochs end it before
+        ({"warmup_share": 0.0, "min_lr_share": 1.0}, {"max_steps": 5}, False),  # shorter
+    ],
+)
+def test_a_run_may_be_longer_where_its_steps_keep_their_rates(
+    tmp_path: Path, optim: dict[str, float], length: dict[str, float], allowed: bool
+) -> None:
+    run, config = run_of_index(tmp_path, optim, samples=40)
+    if allowed:
+        assert run.check_config(lengthened(config, **length))
+        return
+    with pytest.raises(UserError, match=r"(?s)under another name.*cli-ray export .*--model\.checkpoint models/a$"):
+        run.check_config(lengthened(config, **length))
+
+
+def test_a_run_that_has_not_read_its_data_may_get_any_length(tmp_path: Path) -> None:
+    run, config = run_of_index(tmp_path, {})
+    assert run.claim(lengthened(config, max_steps=5)) is True
+    assert load_config(run).train.max_steps == 5
+
+
+def test_another_length_beside_another_field_is_another_config(tmp_path: Path) -> None:
+    run, config = run_of_index(tmp_path, CONSTANT)
+    with pytest.raises(
+        UserError, match=r"fields differ:\n  seed: 0 there, 7 now\n  train\.max_steps: 30 there, 40 now"
+    ):
+        run.claim(lengthened(config, max_steps=40).model_copy(update={"seed": 7}))

@@ -29,6 +29,7 @@ from cli_ray.train.ledger_check import verification
 from cli_ray.train.rank_table import SPREAD
 from cli_ray.train.run_folder import RunFolder
 from cli_ray.train.trainer import check_resources, train
+from cli_ray.watch.history import read_run
 from tests.train.training import STEPS, begins_of, config_of, metrics_of, untimed
 
 
@@ -177,6 +178,18 @@ def test_a_finished_run_is_not_trained_again(trained_run: Path, training_data: P
     assert {path: path.read_bytes() for path in trained_run.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
+def test_an_ended_run_of_constant_rates_goes_on_longer(cluster: None, training_data: Path, tmp_path: Path) -> None:
+    optim = {"warmup_share": 0, "min_lr_share": 1, "amp": {"lr": 1e-3}, "agf": {"lr": 1e-3}, "llm": {"lr": 1e-3}}
+    config = config_of(training_data, tmp_path, optim=optim)
+    short = config.model_copy(update={"train": config.train.model_copy(update={"max_steps": 3})})
+    assert [train(run)["step"] for run in (short, config)] == [3, STEPS]
+    assert [line["step"] for line in metrics_of(tmp_path / "run")] == list(range(1, STEPS + 1))
+    assert {line["lr/llm"] for line in metrics_of(tmp_path / "run")} == {1e-3}
+    assert begins_of(tmp_path / "run") == [None, "checkpoints/step-00000003"]
+    assert verification(str(tmp_path / "run"), None).is_right
+
+
 def test_another_config_under_the_same_name_is_refused(trained_run: Path, training_data: Path) -> None:
     with pytest.raises(UserError, match="seed: 0 there, 1 now"):
         train(config_of(training_data, trained_run.parent, seed=1))
@@ -231,6 +244,13 @@ def test_too_many_bad_samples_stop_the_run_and_are_named(cluster: None, training
 
 
 @pytest.mark.long
+def test_a_run_whose_data_is_refused_says_so_in_its_events(cluster: None, training_data: Path, tmp_path: Path) -> None:
+    data = {"sources": [{"path": str(training_data / "nowhere")}], "max_length": 256}
+    with pytest.raises(UserError, match="nowhere: no such file") as refusal:
+        train(config_of(training_data, tmp_path, data=data))
+    assert read_run(str(tmp_path / "run")).state.reason == str(refusal.value)
+
+
 def test_a_fault_that_comes_again_is_not_tried_for_ever_and_names_its_samples(
     cluster: None, training_data: Path, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from cli_ray.config import RunConfig
 from cli_ray.data.synthetic import synthesize, write_parquet, write_tar
+from cli_ray.train.rank_table import TIMES
 
 STEPS = 6
 
@@ -72,13 +73,13 @@ def begins_of(run: Path) -> list[str | None]:
 
 
 SPEEDS = ("tokens/s", "samples/s", "TFLOP/s")
-TIMES = ("time", "data_wait_ms", "step_ms", "compute_ms", "rank_wait_ms", "peak_GiB")
+MOMENTS = ("time", "step_ms", "beside_ms", "reads", "read_ms", "slowest_read_ms", "slowest_shard", "peak_GiB", *TIMES)
 """With what begins like these and goes on with a slash: metrics that differ from run to run."""
 
 
 def untimed(run: Path) -> list[dict[str, Any]]:
     """What must be the same after every restart."""
     return [
-        {key: value for key, value in line.items() if key not in SPEEDS and key.partition("/")[0] not in TIMES}
+        {key: value for key, value in line.items() if key not in SPEEDS and key.partition("/")[0] not in MOMENTS}
         for line in metrics_of(run)
     ]

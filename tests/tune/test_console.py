@@ -9,6 +9,7 @@ from cli_ray.config import SweepConfig
 from cli_ray.train.run_folder import RunFolder
 from cli_ray.tune import console
 from cli_ray.tune.console import Console
+from tests.said import said
 
 
 def test_what_troubles_a_running_trial_is_told_once(
@@ -28,7 +29,7 @@ def test_what_troubles_a_running_trial_is_told_once(
     runs["bb"].event("waiting", reason="of a trial that is over")
     for iteration in range(2):
         told.on_step_end(iteration, trials)
-    assert capsys.readouterr().out.splitlines() == [
+    assert said(capsys.readouterr().out) == [
         "trial aa: no worker has begun for 60 s",
         "trial aa: checkpoint failed, checkpoints/step-00000006: no space",
     ]

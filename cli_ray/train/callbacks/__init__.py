@@ -12,6 +12,7 @@ from cli_ray.train.callbacks.log import Console, MetricsFile
 from cli_ray.train.callbacks.pauser import Pauser
 from cli_ray.train.callbacks.profiler import Profiler
 from cli_ray.train.callbacks.quarantiner import Quarantiner
+from cli_ray.train.callbacks.rank_times import RankTimes
 from cli_ray.train.callbacks.slow_rank import SlowRank
 from cli_ray.train.callbacks.trackers import Tracker
 from cli_ray.train.callbacks.validator import Validator
@@ -24,7 +25,7 @@ def callbacks_of(config: RunConfig, validation: Stream | None, rank: int) -> lis
     if validation is not None:
         callbacks.append(Validator(validation, config.validation.max_samples))
     if rank == 0:
-        callbacks += [MetricsFile(), Console()]
+        callbacks += [MetricsFile(), RankTimes(), Console()]
         if config.evaluation.every:
             callbacks.append(ResultJoiner())
     callbacks.append(SlowRank())

@@ -3,6 +3,7 @@
 On every rank; the files themselves are `checkpoint/write`'s.
 """
 
+import time
 from functools import partial
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from cli_ray.config import RunConfig
 from cli_ray.data import ledger
 from cli_ray.data.share import Share
 from cli_ray.errors import StorageError
-from cli_ray.text import say
+from cli_ray.text import duration, say
 from cli_ray.train.callbacks.evaluations import awaited
 from cli_ray.train.callbacks.ledger import Ledger
 from cli_ray.train.checkpoint.files import Checkpoint, complete_checkpoints, to_delete
@@ -44,6 +45,8 @@ class Checkpointer(Callback):
     def on_start(self, loop: TrainLoop) -> None:
         self._background = Background()
         self._pending: Checkpoint | None = None
+        self._begun = 0.0
+        """When the pending checkpoint was begun, by the monotonic clock."""
         self._reason = OTHER_RANK
         """Why the newest checkpoint that could not be written was not."""
 
@@ -78,6 +81,7 @@ class Checkpointer(Callback):
 
     def _save(self, loop: TrainLoop) -> None:
         self._report_fault(loop, "the checkpoint before")
+        self._begun = time.monotonic()
         self._pending = Checkpoint(
             progress=loop.progress,
             stream=loop.stream.state_dict(),
@@ -121,7 +125,7 @@ class Checkpointer(Callback):
         if loop.rank == 0 and unwritten:
             self._background.start(partial(_abandon, loop.folder, pending, self._reason))
         elif loop.rank == 0:
-            self._background.start(partial(_complete, loop.folder, loop.config, pending))
+            self._background.start(partial(_complete, loop.folder, loop.config, pending, self._begun))
 
     def _report_fault(self, loop: TrainLoop, what: str) -> None:
         fault = self._background.fault
@@ -131,13 +135,15 @@ class Checkpointer(Callback):
             self._background.forget()
 
 
-def _complete(folder: RunFolder, config: RunConfig, checkpoint: Checkpoint) -> None:
+def _complete(folder: RunFolder, config: RunConfig, checkpoint: Checkpoint, begun: float) -> None:
     commit(folder, checkpoint)
     kept = config.checkpoint
     for old in to_delete(complete_checkpoints(folder), kept.keep_last, kept.keep_best):
         if not awaited(old.progress.step, config, folder):
             folder.delete(old.name)
-    folder.event("checkpoint", step=checkpoint.progress.step, path=checkpoint.name)
+    seconds = round(time.monotonic() - begun, 3)
+    folder.event("checkpoint", step=checkpoint.progress.step, path=checkpoint.name, seconds=seconds)
+    say(f"{checkpoint.name} was written in {duration(seconds)}")
 
 
 def _abandon(folder: RunFolder, checkpoint: Checkpoint, reason: str) -> None:

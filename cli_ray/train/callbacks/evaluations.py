@@ -5,6 +5,7 @@ copies results to metrics.jsonl while training goes on, and the evaluator after 
 """
 
 import json
+from typing import Any
 
 from cli_ray.config import RunConfig
 from cli_ray.data.share import Share
@@ -49,6 +50,11 @@ def join_results(folder: RunFolder) -> list[Metrics]:
     return new
 
 
+def scores_of(step: int, folder: RunFolder) -> dict[str, float | None]:
+    """The headline of each benchmark that a checkpoint was evaluated on."""
+    return {row["benchmark"]: row["value"] for row in _rows(folder, name_of(step))}
+
+
 class ResultJoiner(Callback):
     """Looks for new results whenever a checkpoint is written; those that come later are joined by the driver."""
 
@@ -67,8 +73,13 @@ def _results(folder: RunFolder) -> list[Metrics]:
     for name in folder.names("evals"):
         if folder.exists(f"evals/{name}/{COMPLETE}"):
             line: Metrics = {"step": int(name.removeprefix("step-")), "evaluated": True}
-            for row in json.loads(folder.read(f"evals/{name}/results.json") or "{}")["rows"]:
-                name = f"eval/{row['benchmark']}"
-                line |= {name: row["value"], f"{name}_se": row["standard_error"]}
+            for row in _rows(folder, f"evals/{name}"):
+                score = f"eval/{row['benchmark']}"
+                line |= {score: row["value"], f"{score}_se": row["standard_error"]}
             lines.append(line)
     return lines
+
+
+def _rows(folder: RunFolder, name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = json.loads(folder.read(f"{name}/results.json") or "{}")["rows"]
+    return rows

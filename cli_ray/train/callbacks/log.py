@@ -2,13 +2,18 @@
 
 import json
 import math
+import time
+from collections import deque
 
 from cli_ray.data.share import Share
 from cli_ray.storage.lines import Journal, now
-from cli_ray.text import say
+from cli_ray.text import duration, say
 from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
 from cli_ray.train.run_folder import METRICS
+
+WINDOW = 20
+"""Logged steps whose pace tells the time that is left."""
 
 
 class MetricsFile(Callback):
@@ -29,47 +34,44 @@ class MetricsFile(Callback):
 
 
 class Console(Callback):
-    """Prints the metrics of a step; Ray carries the line to the driver."""
+    """Prints a line a logged step; Ray carries it to the driver."""
+
+    def on_start(self, loop: TrainLoop) -> None:
+        self._seen = deque([(loop.progress.step, time.monotonic())], maxlen=WINDOW)
 
     def on_step(self, loop: TrainLoop, share: Share, metrics: Metrics | None) -> None:
         if metrics is not None:
-            say(step_line(metrics, loop.total_steps))
+            self._seen.append((loop.progress.step, time.monotonic()))
+            say(step_line(metrics, loop.total_steps, self._left_s(loop.total_steps)))
+
+    def _left_s(self, total_steps: int) -> float:
+        """Seconds to the end at the pace of the last steps, with what came between them."""
+        (first, begun), (last, now) = self._seen[0], self._seen[-1]
+        return (total_steps - last) * (now - begun) / (last - first)
 
 
-def step_line(metrics: Metrics, total_steps: int) -> str:
-    """The line of a step."""
-    rates = {key[3:]: f"{value:.2e}" for key, value in metrics.items() if key.startswith("lr/")}
-    if len(set(rates.values())) == 1:
-        rates = {"": next(iter(rates.values()))}
-    sources = " ".join(f"{key[5:]} {value:.4f}" for key, value in metrics.items() if key.startswith("loss/"))
-    gates = [abs(gate) for row in metrics.get("gate_max", []) for gate in row]
+def step_line(metrics: Metrics, total_steps: int, left_s: float) -> str:
+    """The line of a step: how it learns, how fast, and what keeps it from being faster. metrics.jsonl has the rest.
+
+    Args:
+        metrics: of the step.
+        total_steps: of the run.
+        left_s: seconds to its end.
+    """
+    whole_ms = metrics["data_wait_ms"] + metrics["step_ms"]
+    data, ranks = (metrics[name] / whole_ms for name in ("data_wait_ms/max", "rank_wait_ms/median"))
     parts = [
-        f"step {metrics['step']}/{total_steps}",
-        f"epoch {metrics['epoch']}",
-        f"loss {metrics['loss']:.4f}" + (f" ({sources})" if sources else ""),
-        f"grad_norm {metrics['grad_norm']:.3f}",
-        "lr " + " ".join(f"{part} {rate}".strip() for part, rate in rates.items()),
-        f"{metrics['tokens/s']:.0f} tokens/s",
-        f"{metrics['samples/s']:.1f} samples/s",
-        f"{metrics['TFLOP/s']:.3g} TFLOP/s" + (f" (mfu {metrics['mfu']:.1%})" if "mfu" in metrics else ""),
-        f"padding {metrics['padding_share']:.1%}",
-        f"step {metrics['step_ms']:.0f} ms",
-        f"compute {_over_ranks(metrics, 'compute_ms')} ms",
-        f"wait for data {_over_ranks(metrics, 'data_wait_ms')} ms",
-        f"wait for ranks {_over_ranks(metrics, 'rank_wait_ms')} ms",
-        f"peak {metrics['peak_GiB']:.2f} GiB",
+        f"step {metrics['step']:,}/{total_steps:,}",
+        f"loss {metrics['loss']:.4f}",
+        f"grad {metrics['grad_norm']:.3f}",
+        f"lr {max(value for key, value in metrics.items() if key.startswith('lr/')):.2e}",
+        f"{metrics['tokens/s']:,.0f} tokens/s",
+        f"MFU {metrics['mfu']:.1%}" if "mfu" in metrics else "",
+        f"waits: data {data:.0%}, ranks {ranks:.0%}",
+        f"{duration(left_s)} left" if metrics["step"] < total_steps else "",
+        f"{metrics['bad_samples']:,} quarantined" if metrics["bad_samples"] else "",
     ]
-    if gates:
-        parts.append(f"gate max {max(gates):.4f}")
-    if metrics["bad_samples"]:
-        parts.append(f"quarantined {metrics['bad_samples']}")
-    return " | ".join(parts)
-
-
-def _over_ranks(metrics: Metrics, name: str) -> str:
-    """The median of the ranks and the largest: `100 (rank 3: 130)`."""
-    median, largest = f"{metrics[f'{name}/median']:.0f}", f"{metrics[f'{name}/max']:.0f}"
-    return median if median == largest else f"{median} (rank {metrics[f'{name}/rank']}: {largest})"
+    return " | ".join(filter(None, parts))
 
 
 def finite(metrics: Metrics) -> Metrics:

@@ -1,9 +1,12 @@
 """Loss on held-out samples, by every rank."""
 
+import time
+
 import torch
 
 from cli_ray.data.share import Share
 from cli_ray.data.stream import Stream
+from cli_ray.text import duration, say
 from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
 
@@ -19,12 +22,15 @@ class Validator(Callback):
         step, loop.validated = loop.progress.step, None
         if step % loop.config.validation.every and step != loop.total_steps:
             return
+        begun = time.monotonic()
         nll, tokens, samples, bad = self.sums(loop)
         loop.validation_loss = loop.validated = nll / max(1.0, tokens)
         if metrics is not None:
             metrics["validation_loss"] = loop.validation_loss
         if loop.rank == 0:
-            loop.folder.event("validation", step=step, loss=loop.validation_loss, samples=samples, bad_samples=bad)
+            loss, seconds = loop.validation_loss, round(time.monotonic() - begun, 3)
+            loop.folder.event("validation", step=step, loss=loss, samples=samples, bad_samples=bad, seconds=seconds)
+            say(f"validation of step {step:,}: loss {loss:.4f} over {samples:,.0f} samples, took {duration(seconds)}")
 
     def sums(self, loop: TrainLoop) -> list[float]:
         """Negative log-likelihood, supervised tokens, samples and bad samples over all ranks."""

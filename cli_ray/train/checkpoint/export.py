@@ -4,12 +4,14 @@ Called by `cli-ray export`, by the commands that evaluate a run, and by the eval
 """
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from cli_ray.console import muted
 from cli_ray.errors import UserError
 from cli_ray.model.build import build_model, load_processor, quiet_loading, resolve_injection
 from cli_ray.model.lora import merge_lora, save_lora
@@ -18,8 +20,18 @@ from cli_ray.train.checkpoint.card import CARD, model_card
 from cli_ray.train.checkpoint.files import TAG, Checkpoint, complete_checkpoints, read_from
 from cli_ray.train.run_folder import RunFolder, load_config
 
+STAGES = ("loading the base model", "reading the checkpoint", "writing the model")
 
-def export(run: str, output: Path, step: int | None, *, best: bool, keep_lora: bool) -> str:
+
+def export(
+    run: str,
+    output: Path,
+    step: int | None,
+    *,
+    best: bool,
+    keep_lora: bool,
+    on_stage: Callable[[str], object] = lambda stage: None,
+) -> str:
     """Writes safetensors, config, processor and a model card to `output`.
 
     Args:
@@ -27,6 +39,7 @@ def export(run: str, output: Path, step: int | None, *, best: bool, keep_lora: b
         step: step of the checkpoint; None takes the newest.
         best: take the one of lowest validation loss.
         keep_lora: write adapters to `output/adapter` instead of merging them.
+        on_stage: called at the beginning of each of `STAGES`.
 
     Returns:
         The name of the checkpoint that was exported.
@@ -43,9 +56,12 @@ def export(run: str, output: Path, step: int | None, *, best: bool, keep_lora: b
     folder.check_layers(resolve_injection(base, config.injection)[1])
     checkpoint = _choose(folder, step, best)
     dtype = torch.bfloat16 if config.train.precision == "bf16" else torch.float32
+    on_stage(STAGES[0])
     model = build_model(base, config.injection, config.lora, dtype=dtype, seed=config.seed)
+    on_stage(STAGES[1])
     with read_from(folder, checkpoint.name) as local:
         load_trained(model, consolidated(local, checkpoint.zero_stage))
+    on_stage(STAGES[2])
     # Written aside: a folder that a full disk cut short must not look like a model.
     partial = output.with_name(f"{output.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -82,9 +98,10 @@ def consolidated(checkpoint: Path, zero_stage: int) -> dict[str, Tensor]:
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     if zero_stage:
-        state: dict[str, Tensor] = get_fp32_state_dict_from_zero_checkpoint(
-            str(checkpoint), tag=TAG, exclude_frozen_parameters=True
-        )
+        with muted():
+            state: dict[str, Tensor] = get_fp32_state_dict_from_zero_checkpoint(
+                str(checkpoint), tag=TAG, exclude_frozen_parameters=True
+            )
         return state
     path = checkpoint / TAG / "mp_rank_00_model_states.pt"
     module: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=False)["module"]

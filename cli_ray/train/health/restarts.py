@@ -21,7 +21,7 @@ from ray.train import ControllerError, TrainingFailedError
 
 from cli_ray.config import ClusterConfig, RunConfig
 from cli_ray.errors import ClusterError, RunFailedError
-from cli_ray.text import last_line
+from cli_ray.text import last_line, say
 from cli_ray.train.health.faults import verdict
 from cli_ray.train.ray_train import Trainer, died_at_start, found_no_room, ray_trainer
 from cli_ray.train.run_folder import RunFolder
@@ -67,7 +67,7 @@ class Launch:
                 continue
             if summary.get("pause") != "preempted":
                 return summary
-            print(f"a node is to be taken away: a checkpoint was written at step {summary['step']}, going on elsewhere")
+            say(f"a node is to be taken away: a checkpoint was written at step {summary['step']}, going on elsewhere")
             folder.event("preempted", step=summary["step"])
 
     def abort(self) -> None:
@@ -77,7 +77,7 @@ class Launch:
             self._trainer.abort()
 
     def _restart(self, reason: str) -> None:
-        print(f"{reason}: starting the workers again", flush=True)
+        say(f"{reason}: starting the workers again")
         self._folder.event("restart", reason=reason)
 
 

@@ -25,13 +25,11 @@ from typing import Any, Self, TextIO
 from uuid import uuid4
 
 from cli_ray.errors import UserError
+from cli_ray.text import say
 from cli_ray.train.health.heartbeat import run_key
-from cli_ray.train.run_folder import RunFolder
+from cli_ray.train.run_folder import LEASE, PATIENCE_S, RunFolder
 
-FILE = "lease.json"
 RENEW_S = 10.0
-PATIENCE_S = 60.0
-"""A holder elsewhere that does not renew its lease for so long is dead."""
 ACTOR_S = 10.0
 """How long the actor of a driver that was killed may take to go."""
 
@@ -110,10 +108,10 @@ class RunLock:
         self._over.set()
         self._thread.join(RENEW_S)
         try:
-            if _holder(self._folder.read(FILE)) == self._own:
-                self._folder.delete_file(FILE)
+            if _holder(self._folder.read(LEASE)) == self._own:
+                self._folder.delete_file(LEASE)
         except OSError as fault:
-            print(f"{self._folder.uri}/{FILE} could not be removed: {fault}")
+            say(f"{self._folder.uri}/{LEASE} could not be removed: {fault}")
         self._held.close()
 
     def check(self) -> None:
@@ -128,7 +126,7 @@ class RunLock:
     def renew(self) -> None:
         """Gives a sign of life, unless another driver has taken the folder."""
         try:
-            holder = _holder(self._folder.read(FILE))
+            holder = _holder(self._folder.read(LEASE))
             if holder and holder.id != self._own.id:
                 self._rival = holder
             else:
@@ -136,7 +134,7 @@ class RunLock:
             self._failed = False
         except OSError as error:
             if not self._failed:
-                print(f"the lease of {self._folder.uri} could not be renewed, which is tried again: {error}")
+                say(f"the lease of {self._folder.uri} could not be renewed, which is tried again: {error}")
             self._failed = True
 
     def _keep_renewing(self) -> None:
@@ -145,14 +143,14 @@ class RunLock:
 
     def _write(self) -> None:
         self._own = replace(self._own, renewed=self._now())
-        self._folder.write(FILE, json.dumps(asdict(self._own), indent=2))
+        self._folder.write(LEASE, json.dumps(asdict(self._own), indent=2))
 
     def _lock(self, file: TextIO) -> str:
         """Locks the file of this machine; the id of the last driver that held the run with it."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise self._refusal(_holder(self._folder.read(FILE))) from None
+            raise self._refusal(_holder(self._folder.read(LEASE))) from None
         file.seek(0)
         return file.read()
 
@@ -164,21 +162,21 @@ class RunLock:
                 return self._start_actor()
             except ValueError:
                 if self._now() >= until:
-                    raise self._refusal(_holder(self._folder.read(FILE))) from None
+                    raise self._refusal(_holder(self._folder.read(LEASE))) from None
             self._sleep(0.5)
 
     def _wait_for_stranger(self, last_id: str) -> None:
         """Waits until a holder elsewhere has ended or is known to be dead."""
-        text = self._folder.read(FILE)
+        text = self._folder.read(LEASE)
         holder = _holder(text)
         if text is None or (holder and (holder.cluster == self._own.cluster or holder.id == last_id)):
             return
-        who = holder.describe(self._now()) if holder else f"a driver whose {FILE} is damaged"
-        print(f"{self._folder.uri} was left by {who}; waiting {PATIENCE_S:.0f} s for a sign of life")
+        who = holder.describe(self._now()) if holder else f"a driver whose {LEASE} is damaged"
+        say(f"{self._folder.uri} was left by {who}; waiting {PATIENCE_S:.0f} s for a sign of life")
         until = self._now() + PATIENCE_S
         while text is not None and self._now() < until:
             self._sleep(1.0)
-            before, text = text, self._folder.read(FILE)
+            before, text = text, self._folder.read(LEASE)
             if text not in (before, None):
                 raise self._refusal(_holder(text))
 

@@ -32,6 +32,7 @@ from ray.exceptions import RayError
 from cli_ray import autoscaler
 from cli_ray.config import ClusterConfig
 from cli_ray.errors import ClusterError, StoppedError
+from cli_ray.text import say
 from cli_ray.train.health.diagnosis import diagnose, idle_s, unplaced
 from cli_ray.train.health.heartbeat import BEAT_S, Seen, Sign
 from cli_ray.train.run_folder import RunFolder
@@ -93,7 +94,7 @@ class Supervisor:
         self._signal = self._check() or self._signal
         if self._signal is not None and not self._passed_on:
             self._passed_on = True
-            print(f"{self._signal.name}: stopping after a checkpoint; a second one ends at once", flush=True)
+            say(f"{self._signal.name}: stopping after a checkpoint; a second one ends at once")
             self._pulse.stop.remote(self._signal.name)
         try:
             seen: list[Seen] = ray.get(self._pulse.look.remote(), timeout=10 * LOOK_S)
@@ -112,6 +113,7 @@ class Supervisor:
     def _wait_for_workers(self) -> None:
         """Says what the workers wait for. Ray Train itself would try to place them for ever."""
         if self._signal is not None:
+            self._folder.event("stopped", signal=self._signal.name)
             raise StoppedError(self._signal, "stopped while no worker was at work")
         waited = time.monotonic() - self._moved
         if waited < self._cluster.timeout_s and not self._is_due(waited):
@@ -139,7 +141,7 @@ class Supervisor:
         return True
 
     def _notice(self, kind: str, text: str) -> None:
-        print(text, flush=True)
+        say(text)
         self._folder.event(kind, reason=text)
 
     @contextmanager

@@ -1,12 +1,15 @@
 """The pass over the items before anything is generated: keys, costs and faults."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from cli_ray.errors import UserError
+from cli_ray.evals.items.pictures import Pictures
 from cli_ray.evals.items.sources import locate
 from cli_ray.evals.items.survey import Entry, check_ids, scan
 from cli_ray.evals.records import digest, key_of
@@ -26,6 +29,8 @@ def test_an_entry_is_keyed_by_content(tmp_path: Path) -> None:
     write_parquet(tmp_path / "chartqa/a.parquet", charts(2))
     location = locate(CHARTQA, str(tmp_path), miniature=False)
     first, second = scan(CHARTQA, location, location.parts[0], "greedy", "model")
+    assert first.pictures
+    assert first.pictures.thumbnail
     prompt = "how many? (0)\nAnswer the question with a single word."
     assert first == Entry(
         id="0",
@@ -35,7 +40,9 @@ def test_an_entry_is_keyed_by_content(tmp_path: Path) -> None:
         image_hash=digest(png()),
         prompt_chars=len(prompt),
         sizes=((4, 3),),
+        pictures=Pictures("0", (f"{tmp_path}/chartqa/a.parquet#row=0&column=image",), first.pictures.thumbnail),
     )
+    assert Image.open(io.BytesIO(first.pictures.thumbnail)).size == (4, 3)
     assert second.image_hash == first.image_hash
     assert second.key != first.key
     (other, _) = scan(CHARTQA, location, location.parts[0], "greedy", "another model")

@@ -9,9 +9,11 @@ from typing import Any
 from cli_ray.evals.benchmark import Benchmark, Graded, Judge, Metrics, Profile, ScoredItem, Source
 from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.results.aggregate import Row, row
-from cli_ray.evals.results.samples import samples_table
+from cli_ray.evals.results.samples import AskedItem, samples_table
 from cli_ray.evals.results.table import results
 from cli_ray.evals.scoring.means import accuracy, grouped
+
+UNKNOWN = AskedItem()
 
 
 def made(name: str = "toy", **changes: Any) -> Benchmark:
@@ -83,15 +85,18 @@ def write_output(
     profile: Profile = "lmms-eval/0.7.3",
     judge: str = "",
     expected: int | None = None,
+    asked: AskedItem = UNKNOWN,
     **changes: Any,
 ) -> list[Row]:
-    """An output folder as an evaluation leaves it, by benchmark; `changes` go into every record."""
+    """An output folder as an evaluation leaves it, by benchmark; `changes` go into every record, `asked` into all
+    rows."""
     rows = []
     for name, (benchmark, found) in evaluated.items():
         items = len(found) if expected is None else expected
         one = row(replace(benchmark, count=items), found, items, profile, judge, "ab" * 8)
         rows.append(one)
-        records = (record(name, sample, model, **changes) for sample in found)
-        samples_table(str(folder / "samples" / f"{name}.parquet"), records, found, one)
+        with samples_table(str(folder / "samples" / f"{name}.parquet"), profile, one.judge, one.judge_prompt) as add:
+            for sample in found:
+                add(record(name, sample, model, **changes), sample, asked)
     (folder / "results.json").write_text(json.dumps(results(rows, model, f"hash of {model}")))
     return rows

@@ -1,16 +1,33 @@
 """The table of samples gives back what was put in."""
 
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from cli_ray.errors import UserError
-from cli_ray.evals.results.aggregate import row
-from cli_ray.evals.results.samples import ROWS_PER_GROUP, SCHEMA, read_columns, read_samples, samples_table
-from tests.evals.results.outputs import judged, made, record, sample, samples
+from cli_ray.evals.benchmark import ScoredItem
+from cli_ray.evals.records import ReplyRecord
+from cli_ray.evals.results.samples import (
+    ASKED,
+    ROWS_PER_GROUP,
+    SCHEMA,
+    AskedItem,
+    read_columns,
+    read_samples,
+    samples_table,
+)
+from tests.evals.results.outputs import record, sample, samples
 
-ROW = row(judged(), [], 3, "strict", "gpt", "ab12")
+
+def write(
+    path: str, records: Iterable[ReplyRecord], found: Iterable[ScoredItem], asked: AskedItem | None = None
+) -> None:
+    with samples_table(path, "strict", "gpt", "ab12") as add:
+        for one, scored in zip(records, found, strict=True):
+            add(one, scored, asked or AskedItem())
 
 
 def test_rows_come_back_equal(tmp_path: Path) -> None:
@@ -21,7 +38,7 @@ def test_rows_come_back_equal(tmp_path: Path) -> None:
         sample(2, None, state="error", rule="generation failed", parsed=""),
     ]
     records = [record("toy", one, "m", seconds=0.5, attempts=2, prompt_tokens=700) for one in found]
-    samples_table(path, iter(records), found[::-1], ROW)
+    write(path, records, found)
     items = list(read_samples(path))
     assert [item.record for item in items] == records
     assert [item.sample for item in items] == found
@@ -33,13 +50,13 @@ def test_rows_come_back_equal(tmp_path: Path) -> None:
 def test_groups_stream(tmp_path: Path) -> None:
     path = str(tmp_path / "toy.parquet")
     found = samples([0.0] * (ROWS_PER_GROUP + 3))
-    samples_table(path, (record("toy", one, "m") for one in found), found, ROW)
+    write(path, (record("toy", one, "m") for one in found), found)
     assert pq.ParquetFile(path).num_row_groups == 2
     assert [one["sample_id"] for one in read_columns(path, ["sample_id"])] == [one.id for one in found]
 
 
 def test_an_empty_table(tmp_path: Path) -> None:
-    samples_table(str(tmp_path / "toy.parquet"), [], [], ROW)
+    write(str(tmp_path / "toy.parquet"), [], [])
     assert pq.read_schema(tmp_path / "toy.parquet").names == SCHEMA.names
     assert list(read_samples(str(tmp_path / "toy.parquet"))) == []
 
@@ -47,21 +64,33 @@ def test_an_empty_table(tmp_path: Path) -> None:
 def test_a_reply_cut_within_a_character(tmp_path: Path) -> None:
     path = str(tmp_path / "toy.parquet")
     one = sample(0, 1.0, parsed="a\ud83d", facets={"gold": "\ud83d"})
-    samples_table(path, [record("toy", one, "m", reply="b\ud83d")], [one], ROW)
+    write(path, [record("toy", one, "m", reply="b\ud83d")], [one])
     (item,) = read_samples(path)
     assert (item.record.reply, item.sample.parsed, item.sample.facets) == ("b?", "a?", {"gold": "\ud83d"})
 
 
-def test_records_and_samples_must_be_of_the_same_items(tmp_path: Path) -> None:
+def test_a_table_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "toy.parquet"
-    found = samples([1.0, 0.0])
-    records = [record("toy", one, "m") for one in found]
-    for wrong in ([*records, records[0]], records):
-        with pytest.raises(UserError, match=r"judged: the record of sample '000[01]' has no score or is double"):
-            samples_table(str(path), wrong, found if len(wrong) == 3 else found[:1], ROW)
-    with pytest.raises(UserError, match="1 samples have no record, such as '0001'"):
-        samples_table(str(path), records[:1], found, ROW)
-    assert not path.exists()
+    with pytest.raises(ValueError, match="longer"):
+        write(str(path), [record("toy", sample(0, 1.0), "m")], samples([1.0, 0.0]))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_table_says_what_was_asked(tmp_path: Path) -> None:
+    path = str(tmp_path / "toy.parquet")
+    asked = AskedItem("<script>\ud83d", "p" * 100_000, "\u202egold", ("a.png", "b.png"), b"webp")
+    write(path, [record("toy", sample(0, 1.0), "m")], [sample(0, 1.0)], asked)
+    (row,) = read_columns(path, ASKED)
+    assert row == asdict(asked) | {"question": "<script>?", "images": ["a.png", "b.png"]}
+
+
+def test_a_table_of_an_older_version_can_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "toy.parquet"
+    write(str(path), [record("toy", sample(0, 1.0), "m")], [sample(0, 1.0)])
+    pq.write_table(pq.read_table(path).drop_columns(list(ASKED)), path)
+    (row,) = read_columns(str(path), ("sample_id", "gold", "thumbnail"))
+    assert row == {"sample_id": "0000", "gold": None, "thumbnail": None}
+    assert [item.sample for item in read_samples(str(path))] == [sample(0, 1.0)]
 
 
 def test_what_is_no_table_is_reported(tmp_path: Path) -> None:
@@ -75,5 +104,5 @@ def test_what_is_no_table_is_reported(tmp_path: Path) -> None:
 
 
 def _empty(folder: Path) -> Path:
-    samples_table(str(folder / "empty.parquet"), [], [], row(made(), [], 0, "strict"))
+    write(str(folder / "empty.parquet"), [], [])
     return folder / "empty.parquet"

@@ -5,15 +5,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from cli_ray.config import DataConfig, LogConfig, ModelConfig, RunConfig, SourceConfig
 from cli_ray.data.sample import BadSample
 from cli_ray.data.share import Cut, Share
-from cli_ray.train.callbacks.log import MetricsFile, step_line
+from cli_ray.train.callbacks.log import Console, MetricsFile, step_line
 from cli_ray.train.callbacks.quarantiner import Quarantiner
 from cli_ray.train.callbacks.trackers import flatten
 from cli_ray.train.checkpoint.files import Progress
 from cli_ray.train.loop import TrainLoop
 from cli_ray.train.run_folder import RunFolder
+from tests.said import said
 
 CONFIG = RunConfig(
     name="run",
@@ -74,19 +77,34 @@ def loop_at(folder: Path, step: int) -> TrainLoop:
 
 
 def test_the_step_line_is_plain_and_has_units() -> None:
-    line = step_line(METRICS, total_steps=10)
-    assert line.startswith("step 3/10 | epoch 0 | loss 1.5000 (tar 1.2500 text nan)")
-    for part in ("lr amp 2.00e-04 llm 1.00e-05", "100 tokens/s", "gate max 0.4000", "quarantined 2"):
-        assert part in line
-    assert "412 TFLOP/s (mfu 41.7%) | padding 3.4% | step 996 ms | compute 700 (rank 3: 950) ms" in line
-    assert "| wait for data 4 ms | wait for ranks 296 (rank 5: 310) ms |" in line
-    assert "\r" not in line
-    assert "\n" not in line
+    assert step_line(METRICS, total_steps=5000, left_s=7500) == (
+        "step 3/5,000 | loss 1.5000 | grad 0.500 | lr 2.00e-04 | 100 tokens/s | MFU 41.7% | "
+        "waits: data 0%, ranks 30% | 2 h 05 min left | 2 quarantined"
+    )
 
 
-def test_the_step_line_has_no_mfu_where_the_peak_is_unknown() -> None:
-    line = step_line({name: value for name, value in METRICS.items() if name != "mfu"}, total_steps=10)
-    assert "412 TFLOP/s | padding" in line
+def test_the_step_line_has_only_what_there_is_to_say() -> None:
+    line = step_line({**METRICS, "mfu": 0.5, "bad_samples": 0}, total_steps=3, left_s=0)
+    assert line.endswith("| 100 tokens/s | MFU 50.0% | waits: data 0%, ranks 30%")
+    line = step_line({name: value for name, value in METRICS.items() if name != "mfu"}, total_steps=3, left_s=0)
+    assert "| 100 tokens/s | waits: " in line
+
+
+def test_the_time_left_goes_by_the_pace_of_the_last_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that goes on at step 100 takes 100 s for a step, then 1 s."""
+    seconds = iter([0.0, 100.0, *range(101, 141)])
+    monkeypatch.setattr("time.monotonic", lambda: next(seconds))
+    console, loop = Console(), loop_at(tmp_path, step=100)
+    loop.total_steps = 201
+    console.on_start(loop)
+    for step in range(101, 142):
+        loop.progress = Progress(step=step)
+        console.on_step(loop, Share(), {**METRICS, "step": step})
+    lines = said(capsys.readouterr().out)
+    assert "| 2 h 46 min left" in lines[0]
+    assert "| 1 min 00 s left" in lines[-1]
 
 
 def test_metrics_file_drops_the_steps_that_are_redone(tmp_path: Path) -> None:

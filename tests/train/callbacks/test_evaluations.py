@@ -18,6 +18,7 @@ from cli_ray.train.checkpoint.files import Checkpoint, Progress, complete_checkp
 from cli_ray.train.evaluator import Evaluator
 from cli_ray.train.run_folder import RunFolder
 from cli_ray.train.trainer import train
+from tests.said import said
 from tests.train.callbacks.tracked_runs import tensorboard_of
 
 
@@ -153,16 +154,27 @@ def test_checkpoints_that_cannot_be_looked_up_at_the_end_are_told(
     assert lines_of(run, "events.jsonl")[-1]["event"] == "evaluation failed"
 
 
-def test_a_failed_evaluation_is_told_and_the_others_join_the_metrics(tmp_path: Path, evaluations: Evaluations) -> None:
+def test_a_failed_evaluation_is_told_and_the_others_join_the_metrics(
+    tmp_path: Path, evaluations: Evaluations, capsys: pytest.CaptureFixture[str]
+) -> None:
     config, run = run_of(tmp_path, (2, 4))
     evaluations.refused = "step-00000002"
     with Evaluator(config, run):
         pass
     events = lines_of(run, "events.jsonl")
     assert all(str(event.pop("time")).endswith("+00:00") for event in events)
+    assert 0 <= float(str(events[-1].pop("seconds"))) < 60
     assert events == [
+        {"event": "evaluation started", "step": 2},
         {"event": "evaluation failed", "step": 2, "reason": "no room"},
-        {"event": "evaluation", "step": 4, "path": name_of(4)},
+        {"event": "evaluation started", "step": 4},
+        {"event": "evaluation", "step": 4, "path": name_of(4), "scores": {"pope": 50.0}},
+    ]
+    assert [line.split(", took")[0] for line in said(capsys.readouterr().out)] == [
+        "evaluation of step 2 started",
+        "evaluation of step 2 failed: no room",
+        "evaluation of step 4 started",
+        "evaluation of step 4: pope 50.00",
     ]
     assert [(line["step"], "time" in line) for line in lines_of(run, "metrics.jsonl")] == [(4, True)]
 

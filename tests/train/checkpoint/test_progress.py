@@ -5,7 +5,7 @@ import pytest
 
 from cli_ray.config import OptimConfig
 from cli_ray.train.checkpoint.files import Checkpoint, Progress, to_delete, total_steps
-from cli_ray.train.loop import lr_factor
+from cli_ray.train.schedule import lr_factor
 
 
 def test_progress_counts() -> None:

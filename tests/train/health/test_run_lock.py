@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from cli_ray.errors import UserError
-from cli_ray.train.health.run_lock import FILE, PATIENCE_S, RunLock, machine_file
-from cli_ray.train.run_folder import RunFolder
+from cli_ray.train.health.run_lock import RunLock, machine_file
+from cli_ray.train.run_folder import LEASE, PATIENCE_S, RunFolder
 
 LONG_AGO = 1_000.0
 
@@ -67,17 +67,17 @@ def folder(tmp_path: Path) -> RunFolder:
 def leave(folder: RunFolder) -> Callable[..., None]:
     """Leaves the lease of a driver elsewhere behind: the one of this process, with changes."""
     with run_lock(folder, machine="other"):
-        fields = json.loads(folder.read(FILE) or "")
-    return lambda **changes: folder.write(FILE, json.dumps(fields | {"cluster": "other", "id": "other"} | changes))
+        fields = json.loads(folder.read(LEASE) or "")
+    return lambda **changes: folder.write(LEASE, json.dumps(fields | {"cluster": "other", "id": "other"} | changes))
 
 
 def test_the_file_says_who_holds_the_folder_and_is_gone_at_the_end(folder: RunFolder) -> None:
     actor = Actor()
     with run_lock(folder, actor=actor) as lock:
-        fields = json.loads(folder.read(FILE) or "")
+        fields = json.loads(folder.read(LEASE) or "")
         assert (fields["pid"], fields["cluster"], actor.held) == (os.getpid(), "here", True)
         lock.check()
-    assert (folder.read(FILE), actor.held) == (None, False)
+    assert (folder.read(LEASE), actor.held) == (None, False)
 
 
 def test_a_living_driver_on_this_machine_is_told_at_once(folder: RunFolder) -> None:
@@ -94,7 +94,7 @@ DRIVER = """
 import sys, time
 from pathlib import Path
 from cli_ray.train.health.run_lock import RunLock
-from cli_ray.train.run_folder import RunFolder
+from cli_ray.train.run_folder import LEASE, PATIENCE_S, RunFolder
 
 with RunLock(RunFolder(sys.argv[1]), "other", lambda: None, print, Path(sys.argv[2])):
     print("held", flush=True)
@@ -175,7 +175,7 @@ def test_a_driver_elsewhere_that_gives_a_sign_is_told(folder: RunFolder, leave: 
 
 
 def test_a_driver_elsewhere_that_ends_is_followed(folder: RunFolder, leave: Callable[..., None]) -> None:
-    clock = Clock(then=lambda: folder.delete_file(FILE))
+    clock = Clock(then=lambda: folder.delete_file(LEASE))
     leave(renewed=clock.time)
     with run_lock(folder, clock):
         assert clock.time == LONG_AGO + 5_001
@@ -183,7 +183,7 @@ def test_a_driver_elsewhere_that_ends_is_followed(folder: RunFolder, leave: Call
 
 @pytest.mark.parametrize("text", ["", "{", '{"pid": 1}', "[]", "7"])
 def test_a_damaged_lease_is_waited_for(folder: RunFolder, text: str) -> None:
-    folder.write(FILE, text)
+    folder.write(LEASE, text)
     clock = Clock()
     with run_lock(folder, clock):
         assert clock.time == LONG_AGO + 5_000 + PATIENCE_S
@@ -197,7 +197,7 @@ def test_a_driver_whose_folder_was_taken_learns_it_and_leaves_it(folder: RunFold
         lock.renew()
         with pytest.raises(UserError, match=r"in use by .* on host node7"):
             lock.check()
-    assert folder.exists(FILE)
+    assert folder.exists(LEASE)
 
 
 def test_storage_that_fails_is_told_once(

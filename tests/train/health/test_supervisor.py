@@ -15,6 +15,7 @@ from cli_ray.train.health.diagnosis import diagnose, idle_s, unplaced
 from cli_ray.train.health.heartbeat import ENDED, Seen, Sign
 from cli_ray.train.health.supervisor import Supervisor
 from cli_ray.train.run_folder import RunFolder
+from tests.said import said
 
 CLUSTER = ClusterConfig(num_workers=2, gpus_per_worker=0, notice_s=60, timeout_s=600)
 
@@ -121,8 +122,7 @@ def test_notices_double_their_pause_and_a_run_that_stays_stuck_is_restarted(
     run = Supervisor(CLUSTER, folder, pulse, lambda: None)
     for _ in range(0, 600, 5):
         run.look()
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(" s,")[0] for line in lines] == [
+    assert [line.split(" s,")[0] for line in said(capsys.readouterr().out)] == [
         f"rank 0 waits for data since {seconds}" for seconds in (60, 120, 240, 480)
     ]
     assert (pulse.orders, fake_ray) == ([], [])

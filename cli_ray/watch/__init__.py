@@ -1,0 +1,1 @@
+"""What runs, sweeps and results tell from their files alone."""
