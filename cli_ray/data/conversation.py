@@ -35,6 +35,8 @@ class Conversation:
     messages: list[Message] = field(default_factory=list)
     unread: list[Unread] = field(default_factory=list)
     """What of it was not read; known as far as it was read where it is refused."""
+    read: list[str] = field(default_factory=list)
+    """Names of its fields that were read."""
     remarks: list[str] = field(default_factory=list)
     """What was read otherwise than it stands."""
 
@@ -53,7 +55,9 @@ def read_conversation(record: Mapping[str, Any], prompt: str, llava: bool, into:
             images do not agree, nothing is supervised, or a field that is not read would change what it says.
     """
     key = next((key for key in TEXT_KEYS if not is_empty(record.get(key))), None)
-    into.unread += unread_fields(record, (*_READ, key or TEXT_KEYS[0]), "field")
+    read = (*_READ, key or TEXT_KEYS[0])
+    into.unread += unread_fields(record, read, "field")
+    into.read += [name for name in read if not is_empty(record.get(name))]
     if key is None:
         key = _empty_key(record)
     named = images_of(record)

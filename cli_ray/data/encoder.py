@@ -1,8 +1,8 @@
 """From a sample to the numbers a model is trained on: tokens, labels, and resized images as uint8.
 
-Ray tasks of the stream call it, and `cli-ray data check`. Text goes through the processor's own chat template and
-tokenizer, images through its own resizing and tiling, up to but without rescaling and normalising, which `collate`
-leaves to the device.
+Ray tasks of the stream call it, `cli-ray data check` and `cli-ray data show`. Text goes through the processor's own
+chat template and tokenizer, images through its own resizing and tiling, up to but without rescaling and normalising,
+which `collate` leaves to the device.
 
 Legend: T tokens.
 """
@@ -22,6 +22,7 @@ from cli_ray.data.images import Limits, decode_all
 from cli_ray.data.pixels import PixelMaker
 from cli_ray.data.sample import IGNORED, IMAGE_MARK, LITERAL_MARK, BadDataError, BadSample, Encoded, Row, Sample
 from cli_ray.errors import UserError
+from cli_ray.tiles import UNLIMITED
 
 MAX_MESSAGES = 512
 """Of a conversation. Each turn of the assistant renders all those before it, so that time grows with the square:
@@ -55,8 +56,8 @@ class Encoder:
         self._shrinks = data.shrinks
         self._shrinker = processor.shrinker
         processor = processor.plain()
-        self._tokenizer = tokenizer
-        self._image_token_id: int = processor.image_token_id
+        self.tokenizer = tokenizer
+        self.image_token_id: int = processor.image_token_id
         self._template = ChatTemplate(processor)
         self._pixels = PixelMaker(processor, self._shrinker)
         self._image_token: str = processor.image_token
@@ -71,10 +72,18 @@ class Encoder:
         """Whether the model takes several tiles per image."""
         return self._pixels.tiled
 
+    def canvas(self, size: tuple[int, int]) -> tuple[int, int] | None:
+        """Height and width of all tiles of an image together, pixels; None where the model takes no tiles.
+
+        Args:
+            size: of `Encoded.sizes`.
+        """
+        return None if self._shrinker is None else self._shrinker.tiles.lay(size, UNLIMITED).canvas
+
     def largest_image(self, beside: Encoded) -> tuple[int, int] | None:
         """Height and width of the image of most tiles that has room beside the text of an encoded sample; None where
         all images are of one size."""
-        text = int((beside.input_ids != self._image_token_id).sum())
+        text = int((beside.input_ids != self.image_token_id).sum())
         return None if self._shrinker is None else self._shrinker.largest(self.max_length - text)
 
     def __call__(self, sample: Sample | BadSample) -> Row:
@@ -94,7 +103,7 @@ class Encoder:
         rendered = self._template.render(sample.messages)
         is_learnt = [message.supervised for message in sample.messages if message.role == "assistant"]
         ids, labels, turns = self._tokenize(rendered.text, rendered.spans, is_learnt)
-        room = self.max_length - int((ids != self._image_token_id).sum()) if self._shrinks else None
+        room = self.max_length - int((ids != self.image_token_id).sum()) if self._shrinks else None
         pixels = self._pixels(decode_all(sample.images, self.limits), room)
         input_ids = self._expand(ids, ids, pixels.num_tokens)
         if len(input_ids) > self.max_length:
@@ -133,9 +142,9 @@ class Encoder:
         marks = [mark == LITERAL_MARK for mark in self._any_mark.findall(text)]
         spans = [(self._moved(text, start), self._moved(text, end)) for start, end in spans]
         text = text.replace(LITERAL_MARK, self._image_token)
-        bos = self._tokenizer.bos_token
+        bos = self.tokenizer.bos_token
         add_special = not (bos and text.startswith(bos))  # as apply_chat_template of transformers does
-        encoded = self._tokenizer(text, add_special_tokens=add_special, return_offsets_mapping=True)
+        encoded = self.tokenizer(text, add_special_tokens=add_special, return_offsets_mapping=True)
         ids = np.array(encoded["input_ids"], np.int32)
         starts, ends = np.array(encoded["offset_mapping"], np.int64).reshape(-1, 2).T
         starts = np.where(starts == ends, starts - 1, starts)
@@ -144,7 +153,7 @@ class Encoder:
             reply = (starts < end) & (ends > start)
             supervised |= reply & is_learnt
             turns += reply.cumsum() > 0
-        is_mark = ids == self._image_token_id
+        is_mark = ids == self.image_token_id
         if is_mark.sum() != len(marks):
             raise BadDataError("image marks", f"{is_mark.sum()} image tokens for {len(marks)} marks in the text")
         literal = np.zeros(len(ids), bool)
@@ -165,7 +174,7 @@ class Encoder:
         Raises:
             BadDataError: there are not as many image tokens as images.
         """
-        images = ids == self._image_token_id
+        images = ids == self.image_token_id
         if images.sum() != len(num_tokens):
             raise BadDataError("image marks", f"{images.sum()} image tokens in the text for {len(num_tokens)} images")
         repeats = np.ones(len(ids), np.int64)

@@ -114,6 +114,8 @@ class Sample:
     """What of the record was not read."""
     remarks: tuple[str, ...] = ()
     """What was read otherwise than it stands, a kind each."""
+    read: tuple[str, ...] = field(default=(), compare=False)
+    """Fields of the record that were read, for `data show` alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +133,13 @@ class BadSample:
     samples: int = 1
     """Samples that are lost with it: above 1 for a shard, a stretch of one or a record that swallowed others."""
     unread: tuple[Unread, ...] = field(default=(), compare=False)
-    """What of the record was not read, for `data check` alone."""
+    """What of the record was not read, for `data check` and `data show` alone."""
+    read: tuple[str, ...] = field(default=(), compare=False)
+    """Fields of the record that were read, for `data show` alone."""
 
     def to_dict(self) -> dict[str, str | int]:
         """The line of the quarantine."""
-        return {name: value for name, value in asdict(self).items() if name != "unread"}
+        return {name: value for name, value in asdict(self).items() if name not in ("unread", "read")}
 
 
 class Shrunk(NamedTuple):

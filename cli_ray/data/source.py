@@ -125,8 +125,8 @@ def _sample(source: Source, path: str, record: Record, identity: str, limits: Li
             images.append(entry if isinstance(entry, bytes) else _load(source, parent(path), entry, limits))
             limits.check_bytes("images", list(map(len, images)))
     except BadDataError as error:
-        unread = tuple(conversation.unread)
-        return BadSample(identity, source.label, where, error.reason, error.detail, error.samples, unread)
+        unread, read = tuple(conversation.unread), tuple(conversation.read)
+        return BadSample(identity, source.label, where, error.reason, error.detail, error.samples, unread, read)
     return Sample(
         id=identity,
         images=images,
@@ -135,6 +135,7 @@ def _sample(source: Source, path: str, record: Record, identity: str, limits: Li
         where=where,
         unread=tuple(conversation.unread),
         remarks=tuple(dict.fromkeys(conversation.remarks)),
+        read=tuple(conversation.read),
     )
 
 

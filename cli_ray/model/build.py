@@ -1,7 +1,7 @@
 """From the config sections to a model and its processor.
 
 Weights come from the tiny model, from a checkpoint or from parts to join. Training, export, `cli-ray data check` and
-the doctor call it.
+`data show`, and the doctor call it.
 """
 
 import os
@@ -48,6 +48,19 @@ def load_processor(model: ModelConfig) -> ProcessorMixin:
     if processor.chat_template is None:
         processor.chat_template = family_named(model.family).chat_template
     family_named(model.family).set_up_processor(processor, model)
+    return processor
+
+
+def published_processor(name: str) -> ProcessorMixin:
+    """The chat template of a family with the images of its published models, needing no download; text is in bytes.
+
+    Args:
+        name: of the family.
+    """
+    family = family_named(name)
+    vision = tiny.TinySize(*family.published_size)
+    processor = family.new_processor(tiny.tiny_tokenizer(name), vision, family.chat_template)
+    family.set_up_processor(processor, ModelConfig(family=name, checkpoint="tiny"))
     return processor
 
 

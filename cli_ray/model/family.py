@@ -43,6 +43,8 @@ class Family(ABC):
     """Config of the language model in the tiny model and in the original format."""
     tower: ClassVar[str]
     """The `model_type` of its vision tower."""
+    published_size: ClassVar[tuple[int, int]]
+    """Sides of the square image or tile of its published models, and of a patch, pixels."""
     image_tokens: ClassVar[tuple[str, ...]] = ("<image>",)
     """Tokens that a language model's tokenizer gets."""
     chat_template: ClassVar[str]

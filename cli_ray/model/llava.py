@@ -130,6 +130,7 @@ class Llava(Family):
     processor_class = CliLlavaProcessor
     text_config_class = LlamaConfig
     tower = "clip"
+    published_size = (336, 14)
     chat_template = (
         RENDER_CONTENT + "{%- for message in messages -%}{%- if message['role'] == 'assistant' -%}"
         "{{ 'ASSISTANT:' }}{%- generation -%}{{ ' ' + render(message['content']) + '</s>' }}{%- endgeneration -%}"

@@ -145,6 +145,7 @@ class LlavaOnevision(Family):
     processor_class = CliLlavaOnevisionProcessor
     text_config_class = Qwen2Config
     tower = "siglip"
+    published_size = (384, 14)
     image_tokens = ("<image>", "<video>")
     chat_template = (
         RENDER_CONTENT + "{%- for message in messages -%}{{ '<|im_start|>' + message['role'] + '\n' }}"

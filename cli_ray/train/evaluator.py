@@ -21,6 +21,7 @@ from cli_ray.text import NOTHING, duration, say
 from cli_ray.train.callbacks.evaluations import COMPLETE, is_due, join_results, name_of, scores_of
 from cli_ray.train.checkpoint.export import export
 from cli_ray.train.checkpoint.files import complete_checkpoints
+from cli_ray.train.metrics import Metrics
 from cli_ray.train.run_folder import RunFolder
 
 POLL_S = 2.0
@@ -50,6 +51,8 @@ class Evaluator:
         self._over = threading.Event()
         self._failed: set[int] = set()
         self._reported = ""
+        self.results: list[Metrics] = []
+        """Of evaluations that ended after the training."""
         self._thread = threading.Thread(target=self._watch, name="evaluator", daemon=True)
 
     def __enter__(self) -> Self:
@@ -63,7 +66,7 @@ class Evaluator:
         self._over.set()
         if self._config.evaluation.every and error is None:
             self._thread.join()
-            join_results(self._folder)
+            self.results = join_results(self._folder)
 
     def _watch(self) -> None:
         while not self._turn(over=self._over.is_set()):

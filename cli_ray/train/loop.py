@@ -45,6 +45,10 @@ class TrainLoop:
     loss: float | None = None
     """Of the step that was logged last."""
     validation_loss: float | None = None
+    validated: float | None = None
+    """The validation loss where the newest step was validated."""
+    results: Sequence[Metrics] = ()
+    """Evaluations whose results came with the newest step, on rank 0."""
     votes: dict[str, int] = field(default_factory=dict)
     """Sums over the ranks of what callbacks voted in the newest step."""
     pause: Pause | None = None

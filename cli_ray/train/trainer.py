@@ -22,7 +22,7 @@ from cli_ray.model.attention import check_attention
 from cli_ray.model.build import load_processor, resolve_injection
 from cli_ray.text import say
 from cli_ray.train.base import pin_base
-from cli_ray.train.callbacks.trackers import check_sinks
+from cli_ray.train.callbacks.trackers import check_sinks, deliver_results
 from cli_ray.train.environment import record_start
 from cli_ray.train.evaluator import Evaluator
 from cli_ray.train.health.heartbeat import start_pulse
@@ -84,6 +84,7 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
                 raise
         summary["seconds"] = round(time.monotonic() - begun, 3)
         folder.event("end", **summary)
+        deliver_results(config, folder, evaluator.results, "failed" if "error" in summary else "finished")
     if "error" in summary:
         raise (StorageError if summary.get("is_storage") else RunFailedError)(summary["error"])
     return summary

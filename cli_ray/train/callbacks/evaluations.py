@@ -35,14 +35,19 @@ def name_of(step: int) -> str:
     return f"evals/step-{step:08d}"
 
 
-def join_results(folder: RunFolder) -> None:
+def join_results(folder: RunFolder) -> list[Metrics]:
     """Adds a line to metrics.jsonl for each evaluated checkpoint that has none there yet.
 
     While training goes on only rank 0 may call this, and after it the driver: a file has one writer.
+
+    Returns:
+        What was added: `{"step": n, "evaluated": true, "eval/BENCHMARK": headline, "eval/BENCHMARK_se": standard error,
+        ...}` each.
     """
     joined = {line["step"] for line in read_journal(folder, METRICS) if "evaluated" in line}
     new = [line for line in _results(folder) if line["step"] not in joined]
     folder.append(METRICS, [json.dumps({"time": now(), **line}) for line in new])
+    return new
 
 
 def scores_of(step: int, folder: RunFolder) -> dict[str, float | None]:
@@ -54,19 +59,20 @@ class ResultJoiner(Callback):
     """Looks for new results whenever a checkpoint is written; those that come later are joined by the driver."""
 
     def on_step(self, loop: TrainLoop, share: Share, metrics: Metrics | None) -> None:
+        loop.results = []
         if loop.progress.step % loop.config.checkpoint.every == 0:
             try:
-                join_results(loop.folder)
+                loop.results = join_results(loop.folder)
             except OSError as error:
                 say(f"results of evaluations cannot be joined to metrics.jsonl yet: {error}")
 
 
-def _results(folder: RunFolder) -> list[dict[str, Any]]:
-    """`{"step": n, "evaluated": true, "eval/BENCHMARK": headline, "eval/BENCHMARK_se": standard error, ...}` each."""
-    lines = []
+def _results(folder: RunFolder) -> list[Metrics]:
+    """A line for each evaluated checkpoint, see `join_results`."""
+    lines: list[Metrics] = []
     for name in folder.names("evals"):
         if folder.exists(f"evals/{name}/{COMPLETE}"):
-            line: dict[str, Any] = {"step": int(name.removeprefix("step-")), "evaluated": True}
+            line: Metrics = {"step": int(name.removeprefix("step-")), "evaluated": True}
             for row in _rows(folder, f"evals/{name}"):
                 score = f"eval/{row['benchmark']}"
                 line |= {score: row["value"], f"{score}_se": row["standard_error"]}

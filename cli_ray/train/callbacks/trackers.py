@@ -1,45 +1,40 @@
-"""Optional sinks beside metrics.jsonl: each service of `log.sinks` gets the metrics by a thread of its own.
+"""Optional sinks beside metrics.jsonl: services of `log.sinks` get what metrics.jsonl gets, and pictures and tables.
 
-A service may be slow or fail, and never stops or delays a run; the services themselves are in `services`. `check_sinks`
-is called by the trainer before a worker starts.
+`Tracker` is the callback of one; the driver gives them what comes after the training by `deliver_results`. The trainer
+calls `check_sinks` before a worker starts.
 """
 
 import json
 import re
-import threading
 import time
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from importlib.util import find_spec
-from uuid import uuid4
+from typing import Any
 
 from cli_ray import registry
+from cli_ray.config import RunConfig
 from cli_ray.config.train import Sink
 from cli_ray.data.share import Share
 from cli_ray.errors import UserError
-from cli_ray.text import say
-from cli_ray.train.callbacks.services import Line, Run, Service, State
+from cli_ray.storage.lines import read_journal
+from cli_ray.train.callbacks.delivery import Delivery, deliver
+from cli_ray.train.callbacks.services import Service
+from cli_ray.train.callbacks.tracked import HeatMap, Line, State, Table
 from cli_ray.train.loop import Callback, TrainLoop
 from cli_ray.train.metrics import Metrics
-from cli_ray.train.run_folder import RunFolder
+from cli_ray.train.run_folder import METRICS, RunFolder
 
-KEPT = 1000
-"""Lines that wait for a service that fails; then the oldest go."""
-RETRY_S = 60.0
-"""From a failure to the next try."""
-CLOSE_S = 30.0
-"""What the end of a run waits for a service at most."""
 LONGEST_LABEL = 200
 """Characters; MLflow takes names of 250."""
-TRACKING = "tracking.json"
-"""Holds the id under which services know the run, for each start of it to go on there."""
+PICTURE_EVERY = 20
+"""Logged steps from one picture of the gates to the next."""
 SERVICES: dict[Sink, type[Service]] = {name: registry.load(path) for name, path in registry.SINKS.items()}
-
-_claim = threading.Lock()
 
 
 class Tracker(Callback):
-    """Hands flat metrics to the thread of a service; on rank 0.
+    """Hands the metrics of steps, evaluations and restarts to the thread of a service; on rank 0.
 
     Args:
         name: of the service.
@@ -51,14 +46,20 @@ class Tracker(Callback):
 
     def on_start(self, loop: TrainLoop) -> None:
         self._legal = legal_names([source.label for source in loop.config.data.sources])
-        self._delivery = Delivery(self._name, SERVICES[self._name](), loop)
+        self._has_said_restarts = False
+        service, missed = SERVICES[self._name](), partial(self._missed, loop, loop.progress.step)
+        self._delivery = Delivery(self._name, service, loop.config, loop.folder, loop.progress.step + 1, missed)
         self._delivery.start()
 
     def on_step(self, loop: TrainLoop, share: Share, metrics: Metrics | None) -> None:
-        if metrics is not None and self._delivery is not None:
-            flat = flatten(metrics, loop.engine.layers)
-            named = {self._legal.get(name, name): value for name, value in flat.items()}
-            self._delivery.put(Line(metrics["step"], time.time(), named))
+        if self._delivery is None:
+            return
+        if metrics is not None:
+            self._delivery.put(self._line(metrics, time.time(), loop))
+        elif loop.validated is not None:
+            self._delivery.put(Line(loop.progress.step, time.time(), {"validation_loss": loop.validated}))
+        for line in map(result_line, loop.results):
+            self._delivery.put(line)
 
     def on_end(self, loop: TrainLoop) -> None:
         self._close("stopped" if loop.pause else "finished")
@@ -70,102 +71,52 @@ class Tracker(Callback):
         if self._delivery is not None:
             self._delivery.close(state)
 
+    def _line(self, metrics: Metrics, time_s: float, loop: TrainLoop) -> Line:
+        flat = flatten(metrics, loop.engine.layers)
+        named = {self._legal.get(name, name): value for name, value in flat.items()}
+        return Line(metrics["step"], time_s, named, images=pictures(metrics, loop))
 
-class Delivery(threading.Thread):
-    """The thread of a service: gives it the lines, reports its first failure, and tries again later."""
+    def _missed(self, loop: TrainLoop, begun: int, reached: int | None, next_step: int) -> Iterator[Line]:
+        """The logged steps that a service lacks before those to come, and once that the run was started again.
 
-    def __init__(self, name: str, service: Service, loop: TrainLoop) -> None:
-        super().__init__(name=f"tracker-{name}", daemon=True)
-        self._service, self._label, self._loop = service, name, loop
-        self._first_step = loop.progress.step + 1
-        self._lines: deque[Line] = deque()
-        self._lost = 0
-        self._changed = threading.Condition()
-        self._state: State | None = None
-        self._has_failed = False
-
-    def put(self, line: Line) -> None:
-        """Adds a line; waits for nothing."""
-        with self._changed:
-            if len(self._lines) == KEPT:
-                self._lines.popleft()
-                self._lost += 1
-            self._lines.append(line)
-            self._changed.notify()
-
-    def close(self, state: State) -> None:
-        """Gives the service a last while for the rest; says what did not reach it."""
-        if self._state is not None:
-            return
-        with self._changed:
-            self._state = state
-            self._changed.notify()
-        self.join(CLOSE_S)
-        lost = self._lost + len(self._lines)
-        if lost:
-            say(f"{lost} logged steps did not reach {self._label}; metrics.jsonl of the run folder has them all")
-
-    def run(self) -> None:
-        """Until the end of the run."""
-        is_open = False
-        while True:
-            try:
-                if not is_open:
-                    self._service.open(tracked(self._loop), self._lines[0].step if self._lines else self._first_step)
-                    is_open = True
-                self._hand_over()
-                if self._state is not None and not self._lines:
-                    self._service.close(self._state)
-                    return
-            except Exception as error:  # services raise what they like
-                is_open = False
-                self._fail(error)
-                if self._state is not None:
-                    return
-
-    def _hand_over(self) -> None:
-        """Waits for lines, and gives them to the service one after the other."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._lines or self._state is not None)
-        while self._lines:
-            line = self._lines[0]
-            self._service.log(line)
-            with self._changed:
-                if self._lines and self._lines[0] is line:  # else it was lost meanwhile
-                    self._lines.popleft()
-
-    def _fail(self, error: Exception) -> None:
-        if not self._has_failed:
-            self._has_failed = True
-            say(
-                f"log.sinks: {self._label} fails and is left out, tried again every {RETRY_S:.0f} s while training "
-                f"goes on: {reason(error)}"
-            )
-        self._service.abandon()
-        with self._changed:
-            self._changed.wait_for(lambda: self._state is not None, timeout=RETRY_S)
+        Args:
+            loop: of the run.
+            begun: step that this start of it began at.
+            reached: last step that the service has.
+            next_step: that it will be given.
+        """
+        if reached is not None and reached < next_step - 1:
+            for text in loop.folder.metrics_until(next_step - 1):
+                row = json.loads(text)
+                if row["step"] > reached and "loss" in row:
+                    yield self._line(row, datetime.fromisoformat(row["time"]).timestamp(), loop)
+        starts = starts_of(loop.folder.events())
+        if len(starts.rows) > 1 and not self._has_said_restarts:
+            count = {"restarts": float(len(starts.rows) - 1)}
+            yield Line(begun + 1, time.time(), count, is_step=False, tables={"starts": starts})
+            self._has_said_restarts = True
 
 
-def tracked(loop: TrainLoop) -> Run:
-    """What services learn of a run."""
-    return Run(loop.config, loop.folder, identity(loop.folder))
+def deliver_results(config: RunConfig, folder: RunFolder, results: Sequence[Metrics], state: State) -> None:
+    """Gives the services evaluations that ended after the training; called by the driver, when no worker is left.
 
-
-def identity(folder: RunFolder) -> str:
-    """The id under which services know a run; created once and kept in the run folder."""
-    with _claim:
-        text = folder.read(TRACKING)
-        if text is None:
-            text = json.dumps({"id": uuid4().hex})
-            folder.write(TRACKING, text)
-    id_: str = json.loads(text)["id"]
-    return id_
+    Args:
+        config: of the run.
+        folder: of the run.
+        results: see `evaluations.join_results`.
+        state: of the run.
+    """
+    if results:
+        after = 1 + max(line["step"] for line in read_journal(folder, METRICS))
+        services = [Delivery(name, SERVICES[name](), config, folder, after) for name in config.log.sinks]
+        deliver([result_line(result) for result in results], services, state)
 
 
 def flatten(metrics: Metrics, layers: tuple[Sequence[int], Sequence[int]]) -> dict[str, float]:
     """Scalars only: nested gates become `gate_mean/v3_d0` (vision layer 3 into decoder layer 0).
 
     Args:
+        metrics: of a step.
         layers: tapped vision layers and injected decoder layers.
     """
     vision, decoder = layers
@@ -174,6 +125,56 @@ def flatten(metrics: Metrics, layers: tuple[Sequence[int], Sequence[int]]) -> di
         for row, d in zip(metrics.get(key, []), decoder, strict=False):
             flat |= {f"{key}/v{v}_d{d}": value for v, value in zip(vision, row, strict=True)}
     return flat
+
+
+def pictures(metrics: Metrics, loop: TrainLoop) -> dict[str, HeatMap]:
+    """Heat maps of the gates, at the first logged step, the last one and every `PICTURE_EVERY`-th."""
+    step, every = metrics["step"], loop.config.log.every
+    if step != loop.total_steps and (step // every - 1) % PICTURE_EVERY:
+        return {}
+    vision, decoder = loop.engine.layers
+    titles = {"gate_mean": "mean gate", "gate_max": "largest gate"}
+    return {
+        f"gates/{key}": HeatMap(f"{title}, step {step}", metrics[key], decoder, vision)
+        for key, title in titles.items()
+        if metrics.get(key)
+    }
+
+
+def result_line(result: Metrics) -> Line:
+    """The scores of an evaluated checkpoint, as numbers and as a table.
+
+    Args:
+        result: see `evaluations.join_results`.
+    """
+    scores = {name: value for name, value in result.items() if name.startswith("eval/")}
+    rows = [
+        (name.removeprefix("eval/"), value, scores.get(f"{name}_se"))
+        for name, value in scores.items()
+        if not (name.endswith("_se") and name.removesuffix("_se") in scores)
+    ]
+    numbers = {name: float(value) for name, value in scores.items() if value is not None}
+    table = Table(("benchmark", "score", "standard error"), rows)
+    return Line(result["step"], time.time(), numbers, is_step=False, tables={"eval/scores": table})
+
+
+def starts_of(events: Iterable[Mapping[str, Any]]) -> Table:
+    """Each start of the workers of a run: when, from which checkpoint, on how many, and what had ended the one before.
+
+    Args:
+        events: of the run, oldest first.
+    """
+    rows, why = [], ""
+    for event in events:
+        if event["event"] == "begin":
+            moment = datetime.fromisoformat(event["time"]).isoformat(sep=" ", timespec="seconds")
+            rows.append((moment, event["checkpoint"] or "none", str(event["workers"]), why or "not known"))
+            why = ""
+        elif event["event"] in ("restart", "preempted", "stopped", "resume"):
+            why = str(event.get("reason", event["event"]))
+    if rows:
+        rows[0] = (*rows[0][:3], "the first start")
+    return Table(("time", "from checkpoint", "workers", "why"), rows)
 
 
 def legal_names(labels: Iterable[str]) -> dict[str, str]:
@@ -190,12 +191,6 @@ def legal_names(labels: Iterable[str]) -> dict[str, str]:
             name = f"loss/{plain}_{number}"
         legal[f"loss/{label}"] = name
     return legal
-
-
-def reason(error: Exception) -> str:
-    """An error in a line, without the login that an address may hold."""
-    line = " ".join(f"{type(error).__name__}: {error}".split())
-    return re.sub(r"://[^/@\s]*@", "://", line)[:500]
 
 
 def check_sinks(names: Sequence[Sink]) -> None:

@@ -19,12 +19,12 @@ class Validator(Callback):
         self.max_samples = max_samples
 
     def on_step(self, loop: TrainLoop, share: Share, metrics: Metrics | None) -> None:
-        step = loop.progress.step
+        step, loop.validated = loop.progress.step, None
         if step % loop.config.validation.every and step != loop.total_steps:
             return
         begun = time.monotonic()
         nll, tokens, samples, bad = self.sums(loop)
-        loop.validation_loss = nll / max(1.0, tokens)
+        loop.validation_loss = loop.validated = nll / max(1.0, tokens)
         if metrics is not None:
             metrics["validation_loss"] = loop.validation_loss
         if loop.rank == 0:

@@ -64,7 +64,14 @@ def loop_at(folder: Path, step: int) -> TrainLoop:
     engine = SimpleNamespace(layers=((2, 5), (1,)))
     stream = SimpleNamespace(epoch_step=1)
     loop = SimpleNamespace(
-        config=CONFIG, folder=RunFolder(str(folder)), progress=Progress(step=step), engine=engine, stream=stream
+        config=CONFIG,
+        folder=RunFolder(str(folder)),
+        progress=Progress(step=step),
+        engine=engine,
+        stream=stream,
+        total_steps=100,
+        validated=None,
+        results=[],
     )
     return cast(TrainLoop, loop)
 

@@ -19,6 +19,7 @@ from cli_ray.train.evaluator import Evaluator
 from cli_ray.train.run_folder import RunFolder
 from cli_ray.train.trainer import train
 from tests.said import said
+from tests.train.callbacks.tracked_runs import tensorboard_of
 
 
 def config_of(folder: Path, **evaluation: object) -> RunConfig:
@@ -33,6 +34,7 @@ def config_of(folder: Path, **evaluation: object) -> RunConfig:
             "train": {"global_batch_size": 4, "micro_batch_size": 4, "epochs": 2, "precision": "fp32"},
             "checkpoint": {"every": 1, "keep_last": 1},
             "cluster": {"gpus_per_worker": 0},
+            "log": {"sinks": ["tensorboard"]},
             "evaluation": {"replica": {"gpus": 0, "count": 1, "dtype": "fp32"}, **evaluation},
         }
     )
@@ -64,6 +66,10 @@ def test_every_nth_checkpoint_is_evaluated_and_joins_the_metrics(cluster: None, 
         assert not (run / f"evals/step-0000000{step}/model").exists()
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
     assert sorted(event["step"] for event in events if event["event"] == "evaluation") == [2, 4]
+    tracked = tensorboard_of(run)
+    assert sorted(event.step for event in tracked.Scalars("eval/pope")) == [2, 4]
+    assert [event.step for event in tracked.Scalars("loss")] == [1, 2, 3, 4]
+    assert {event.step for event in tracked.Images("gates/gate_mean")} == {1, 4}
 
 
 class Evaluations:
