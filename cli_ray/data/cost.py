@@ -28,11 +28,8 @@ class SampleCost:
         if isinstance(row, BadSample):
             return 0
         tokens = len(row.input_ids)
-        return (
-            self.tile * row.num_tiles
-            + (self.token + self.pair * tokens) * tokens
-            + self.supervised * row.num_supervised
-        )
+        text = (self.token + self.pair * tokens) * tokens + self.supervised * row.num_supervised
+        return self.tile * row.num_tiles + text
 
     def state(self) -> dict[str, int]:
         """The coefficients as they stand in the state of a stream."""
