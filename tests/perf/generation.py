@@ -230,7 +230,8 @@ def main() -> None:
         f"{setting.repeats} interleaved runs"
     )
     print(
-        "family          |  questions | tokens | images         | rival/s | ours/s | x wall | x CPU | prompts | other replies"
+        "family          |  questions | tokens | images         | rival/s | ours/s | x wall | x CPU | prompts | "
+        "other replies"
     )
     for family in FAMILIES:
         for what in setting.miniature or setting.questions:
