@@ -150,18 +150,20 @@ def timed(predictor: Predictor, ask: Callable[[], dict[str, str]]) -> Run:
     """One pass, measured."""
     passes: list[int] = []
     prompts: list[float] = []
+    begun: list[float] = []
     model = predictor._model.base_model
 
     def begin(*_: object) -> None:
-        prompts.append(-time.process_time())
+        begun.append(time.process_time())
 
     def end(module: object, args: object, kwargs: dict[str, Any], output: object) -> None:
-        prompts[-1] += time.process_time()
-        if kwargs["input_ids"].shape[1] == 1:
-            prompts.pop()
+        if kwargs["input_ids"].shape[1] > 1:
+            prompts.append(time.process_time() - begun[0])  # `generate` lets the tower run before the pass
+        begun.clear()
 
     handles = [
         model.vision_tower.register_forward_pre_hook(lambda module, args: passes.append(len(args[0]))),
+        model.vision_tower.register_forward_pre_hook(begin),
         model.register_forward_pre_hook(begin),
         model.register_forward_hook(end, with_kwargs=True),
     ]
