@@ -27,8 +27,9 @@ class SampleCost:
         """What a sample costs; a hole costs nothing."""
         if isinstance(row, BadSample):
             return 0
-        tiles, tokens = sum(map(len, row.images)), len(row.input_ids)
-        return self.tile * tiles + (self.token + self.pair * tokens) * tokens + self.supervised * row.num_supervised
+        tokens = len(row.input_ids)
+        text = (self.token + self.pair * tokens) * tokens + self.supervised * row.num_supervised
+        return self.tile * row.num_tiles + text
 
     def state(self) -> dict[str, int]:
         """The coefficients as they stand in the state of a stream."""

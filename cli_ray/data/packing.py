@@ -6,6 +6,11 @@ the greatest, and `level` lays the samples out over so many packs.
 
 from collections.abc import Sequence
 
+_EXCHANGES = 4
+"""Most exchanges for each pack; one or two are common."""
+_EVEN = 200
+"""Exchanges end when the packs are within a 200th of the costliest one."""
+
 
 def plan(lengths: Sequence[int], limit: int) -> int:
     """How many packs the samples need; 0 without samples.
@@ -30,8 +35,9 @@ def level(lengths: Sequence[int], costs: Sequence[int], limit: int, count: int) 
         The samples of each pack, ascending; packs by descending cost, those that stay empty last.
     """
     packs = _lightest(lengths, costs, limit, count) or _first_fit(lengths, limit)
-    packs = [sorted(pack) for pack in packs] + [[] for _ in range(count - len(packs))]
-    return sorted(packs, key=lambda pack: -sum(costs[i] for i in pack))
+    packs += [[] for _ in range(count - len(packs))]
+    _even_out(packs, lengths, costs, limit)
+    return sorted(map(sorted, packs), key=lambda pack: -sum(costs[i] for i in pack))
 
 
 def _lightest(lengths: Sequence[int], costs: Sequence[int], limit: int, count: int) -> list[list[int]] | None:
@@ -61,3 +67,32 @@ def _first_fit(lengths: Sequence[int], limit: int) -> list[list[int]]:
         packs[j].append(i)
         room[j] -= lengths[i]
     return packs
+
+
+def _even_out(packs: list[list[int]], lengths: Sequence[int], costs: Sequence[int], limit: int) -> None:
+    """Has the costliest and the cheapest pack exchange samples, as long as that brings the two nearer to each other."""
+    nothing = len(lengths)  # what is taken for a sample that is given away
+    lengths, costs = [*lengths, 0], [*costs, 0]
+    for _ in range(_EXCHANGES * len(packs)):
+        ranked = sorted((sum(costs[i] for i in pack), pack) for pack in packs)
+        (below, low), (above, high) = ranked[0], ranked[-1]
+        gap = above - below
+        if gap * _EVEN <= above:
+            break
+        room_high, room_low = (limit - sum(lengths[i] for i in pack) for pack in (high, low))
+        # Moving m from one to the other lessens the sum of their squares by 2 m (gap - m).
+        exchanges = (
+            (moved * (gap - moved), given, taken)
+            for given in high
+            for taken in (*low, nothing)
+            for moved, longer in [(costs[given] - costs[taken], lengths[given] - lengths[taken])]
+            if -room_high <= longer <= room_low
+        )
+        gain, given, taken = max(exchanges, default=(0, nothing, nothing))
+        if gain <= 0:
+            break
+        high.remove(given)
+        low.append(given)
+        if taken != nothing:
+            low.remove(taken)
+            high.append(taken)

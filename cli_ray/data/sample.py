@@ -174,6 +174,11 @@ class Encoded:
     """For `data check` alone: the sample's only image, where it takes fewer tiles than it would without a budget."""
 
     @property
+    def num_tiles(self) -> int:
+        """Squares that go through the vision tower."""
+        return sum(map(len, self.images))
+
+    @property
     def num_supervised(self) -> int:
         """Tokens that carry loss. The first cannot: nothing predicts it."""
         return int((self.labels[1:] != IGNORED).sum())

@@ -2,8 +2,8 @@
 
 Said at the start of a run and reported by the trials of a sweep; the stream levels its steps by it.
 
-FLOPs count a multiply-add as 2 and matrix products only, as torch.utils.flop_counter does. Attention
-is counted without its causal half.
+FLOPs count a multiply-add as 2 and matrix products only, as torch.utils.flop_counter does, and attention
+between all pairs of positions.
 """
 
 from dataclasses import dataclass
@@ -124,8 +124,8 @@ def step_costs(config: Any, injection: InjectionConfig, run: RunConfig) -> dict[
     """What a sample costs a training step, forward and backward, by what of it the cost grows with.
 
     A weight costs three times its forward FLOPs where it is trained, twice where gradients only pass through it, and
-    once in front of all that is trained; attention, which has no weights, three times. What gates and gated sums add
-    is left out, some 0.1 %.
+    once in front of all that is trained; attention, which has no weights, three times, and by its causal half alone, as
+    kernels compute it. What gates and gated sums add is left out, some 0.1 %.
 
     Args:
         config: of the model.
@@ -143,7 +143,7 @@ def step_costs(config: Any, injection: InjectionConfig, run: RunConfig) -> dict[
     tile = (3 + again if tower else 1) * _tower_flops(config) + (1 + tower + projector) * _projector_flops(config)
     tile += 3 * (taps.projection_flops + taps.low_rank_flops)
     token = (2 + llm + again) * _token_flops(text)
-    pair, supervised = (3 + again) * _pair_flops(text), (2 + llm) * _logit_flops(text)
+    pair, supervised = (3 + again) * _pair_flops(text) // 2, (2 + llm) * _logit_flops(text)
     flops = {"tile": tile, "token": token, "pair": pair, "supervised": supervised}
     return {name: value * 10**6 // token for name, value in flops.items()}
 

@@ -2,8 +2,9 @@
 
 A product of two operands costs as much again for each operand whose gradient is needed: three times where all is
 trained, once in a frozen vision tower, twice in a frozen layer that gradients pass through. Products are counted as in
-`cost`: a multiply-add as 2, attention without its causal half. Padding, dummy images and what activation checkpointing
-computes again are left out, so that these are the model FLOPs of MFU (PaLM, arXiv 2204.02311, appendix B).
+`cost`: a multiply-add as 2, attention between all pairs of positions. Padding, dummy images and what activation
+checkpointing computes again are left out, so that these are the model FLOPs of MFU (PaLM, arXiv 2204.02311,
+appendix B).
 
 The engine asks for the FLOPs of each logged step, with its real lengths.
 """

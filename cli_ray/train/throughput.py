@@ -44,7 +44,7 @@ def work_of(rows: Sequence[Encoded], passes: int, image_token_id: int) -> Work:
 def _of_row(row: Encoded, image_token_id: int) -> Work:
     length = len(row.input_ids)
     return Work(
-        tiles=sum(map(len, row.images)),
+        tiles=row.num_tiles,
         visual_tokens=int((row.input_ids == image_token_id).sum()),
         tokens=length,
         pairs=length**2,

@@ -42,3 +42,15 @@ def test_samples_that_fit_only_tightly_are_packed_all_the_same() -> None:
     lengths, costs = [40, 40, 60, 30, 30], [9, 9, 8, 1, 1]
     packs = level(lengths, costs, LIMIT, plan(lengths, LIMIT))
     assert sorted(sum(lengths[i] for i in pack) for pack in packs) == [100, 100]
+
+
+def test_exchanges_mend_what_the_costliest_first_spoils() -> None:
+    """The costliest first alone gives 5 + 3 and 4 + 3 + 3."""
+    packs = level([10] * 5, [5, 4, 3, 3, 3], LIMIT, 2)
+    assert packs == [[0, 1], [2, 3, 4]]
+
+
+def test_a_sample_moves_where_nothing_need_come_back() -> None:
+    """The costliest first alone gives 6 + 5 + 5 and 6, for the longest sample leaves no room for that of 40 tokens."""
+    packs = level([20, 20, 40, 70], [6, 5, 5, 6], LIMIT, 2)
+    assert sorted(packs) == [[0, 2], [1, 3]]

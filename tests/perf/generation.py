@@ -11,7 +11,9 @@ reply has as many tokens as it may. `--questions` are those about each image: PO
 gives to the language model is shared as well where it does not depend on the question, which it does with `--injected`.
 
 Runs are interleaved and medians count. `images` are those that go through the tower; `other replies` must be 0 in fp32.
-Wall is that of a machine that may be shared, CPU is that of this process.
+Wall is that of a machine that may be shared, CPU is that of this process. `prompts` is the share of the rival's CPU
+that goes into passes over whole prompts, images included. A CPU does a batch of them no faster than one by one, so with
+one question about each image no factor can be far above 1 / `prompts`.
 """
 
 import argparse
@@ -74,6 +76,8 @@ class Run:
 
     wall: float
     cpu: float
+    prompts: float
+    """CPU seconds of the passes over whole prompts."""
     images: int
     """Images or tiles that went through the tower."""
     replies: dict[str, str]
@@ -145,12 +149,29 @@ def in_batches(predictor: Predictor, location: Location, tokens: int) -> dict[st
 def timed(predictor: Predictor, ask: Callable[[], dict[str, str]]) -> Run:
     """One pass, measured."""
     passes: list[int] = []
-    tower = predictor._model.base_model.vision_tower
-    handle = tower.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
+    prompts: list[float] = []
+    begun: list[float] = []
+    model = predictor._model.base_model
+
+    def begin(*_: object) -> None:
+        begun.append(time.process_time())
+
+    def end(module: object, args: object, kwargs: dict[str, Any], output: object) -> None:
+        if kwargs["input_ids"].shape[1] > 1:
+            prompts.append(time.process_time() - begun[0])  # `generate` lets the tower run before the pass
+        begun.clear()
+
+    handles = [
+        model.vision_tower.register_forward_pre_hook(lambda module, args: passes.append(len(args[0]))),
+        model.vision_tower.register_forward_pre_hook(begin),
+        model.register_forward_pre_hook(begin),
+        model.register_forward_hook(end, with_kwargs=True),
+    ]
     wall, cpu = time.perf_counter(), time.process_time()
     replies = ask()
-    run = Run(time.perf_counter() - wall, time.process_time() - cpu, sum(passes), replies)
-    handle.remove()
+    run = Run(time.perf_counter() - wall, time.process_time() - cpu, sum(prompts), sum(passes), replies)
+    for handle in handles:
+        handle.remove()
     return run
 
 
@@ -185,7 +206,8 @@ def tell(family: str, what: int | str, tokens: int, runs: dict[str, list[Run]]) 
     speed = {name: f"{len(rival.replies) / seconds:.2f}" for name, seconds in wall.items()}
     print(
         f"{family:15} | {what:>10} | {tokens:6} | {rival.images:5} -> {ours.images:5} | {speed['rival']:>7} | "
-        f"{speed['ours']:>6} | {wall['rival'] / wall['ours']:6.2f} | {cpu['rival'] / cpu['ours']:5.2f} | {other:13}",
+        f"{speed['ours']:>6} | {wall['rival'] / wall['ours']:6.2f} | {cpu['rival'] / cpu['ours']:5.2f} | "
+        f"{rival.prompts / rival.cpu:7.0%} | {other:13}",
         flush=True,
     )
 
@@ -209,7 +231,10 @@ def main() -> None:
         f"{torch.get_num_threads()} threads, batches of {setting.batch}, medians of "
         f"{setting.repeats} interleaved runs"
     )
-    print("family          |  questions | tokens | images         | rival/s | ours/s | x wall | x CPU | other replies")
+    print(
+        "family          |  questions | tokens | images         | rival/s | ours/s | x wall | x CPU | prompts | "
+        "other replies"
+    )
     for family in FAMILIES:
         for what in setting.miniature or setting.questions:
             for tokens in setting.tokens:

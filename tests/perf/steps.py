@@ -6,13 +6,15 @@ Reckoned with the product's own order, costs and packing, on samples without pix
 150 tokens, sigma 0.9), one sample in ten without an image, images of the sizes of the shared photographs or, without
 these, of drawn sizes. A rank takes 16 samples a step, in micro-batches of 4 or packed. Its time is what its samples
 cost by `cli_ray.model.cost`, padding included; ranks wait for the slowest at the end of a step (ZeRO-1) or of each
-micro-batch or pack (ZeRO-2 and 3). What is useful is what the samples cost without padding.
+micro-batch or pack (ZeRO-2 and 3). What is useful is what the samples cost without padding. `at best` is the share if
+nothing is padded and each window is dealt to steps of exactly one cost, so that ranks wait for the one with the
+costliest window alone.
 
 `tests.perf.steps_timed` trains on two ranks.
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
@@ -129,6 +131,12 @@ def packed_shares(window: Window, limit: int, ranks: int) -> tuple[float, float]
     return window.useful / by_step / ranks, window.useful / by_pack / ranks
 
 
+def best_share(window: Window, ranks: int) -> float:
+    """Useful share if the steps of each lane's window cost the same and there were no padding."""
+    lanes_GR = np.array([sum(sum(costs) for _, costs in lane) for lane in window.samples], float).reshape(-1, ranks)
+    return float(window.useful / lanes_GR.max(1).sum() / ranks)
+
+
 @cache
 def _plan(tokens: tuple[int, ...], limit: int) -> int:
     return plan(tokens, limit)
@@ -181,6 +189,9 @@ def main() -> None:
             print(line(name, f"{window.padding:.1%}", found))
             found = [packed_shares(window, setting.pack_tokens, ranks) for ranks in sizes]
             print(line(f"{name}, packs of {setting.pack_tokens:,}", "", found), flush=True)
+            if name.startswith("levelled"):
+                best = [best_share(window, ranks) for ranks in sizes]
+                print(line(f"{name}, at best", "", zip(best, best, strict=True)))
             mixes += [(name, ranks, mix(window, ranks)) for ranks in (8, 64)]
         print(f"\n{setting.name}, standard deviations over steps; the loss is made up of source, length and chance\n")
         columns = "order, ranks | tokens | supervised | long samples | " + " | ".join(SOURCES)
@@ -189,7 +200,7 @@ def main() -> None:
             print(f"| {name}, {ranks} | {' | '.join(f'{one:.1%}' for one in shares_of)} | {loss:.4f} | {bias:+.4f} |")
 
 
-def line(name: str, padding: str, found: Sequence[tuple[float, float]]) -> str:
+def line(name: str, padding: str, found: Iterable[tuple[float, float]]) -> str:
     """Of the table of shares."""
     return f"| {name} | {padding} | {' | '.join(f'{by_step:.2f} / {by_batch:.2f}' for by_step, by_batch in found)} |"
 

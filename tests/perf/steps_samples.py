@@ -51,7 +51,7 @@ def settings() -> list[Setting]:
         config.image_grid_pinpoints = pinpoints(384, GRID)
     return [
         Setting("LLaVA-1.5 7B", llava_7b(), "llava15_7b_stage2", 4096, 2048),
-        Setting("OneVision 0.5B", small, "llava_onevision_0_5b", 16384, 16384),
+        Setting("OneVision 0.5B", small, "llava_onevision_0_5b", 32768, 16384),
         Setting("OneVision 7B", large, "llava_onevision_7b", 16384, 16384),
     ]
 
