@@ -158,7 +158,7 @@ def _injection_of(model: ModelConfig) -> InjectionConfig:
 
 def _encoder(config: RunConfig) -> "Encoder":
     """The encoder of a run, after the checks that a run begins with."""
-    from cli_ray.train.trainer import check_model
+    from cli_ray.train.model_check import check_model
 
     _, encoder = check_model(config)
     return encoder

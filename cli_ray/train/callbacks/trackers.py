@@ -1,7 +1,6 @@
 """Optional sinks beside metrics.jsonl: each service of `log.sinks` gets the metrics by a thread of its own.
 
-A service may be slow or fail, and never stops or delays a run; the services themselves are in `services`. `check_sinks`
-is called by the trainer before a worker starts.
+A service may be slow or fail, and never stops or delays a run; the services themselves are in `services`.
 """
 
 import json
@@ -10,13 +9,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
-from importlib.util import find_spec
 from uuid import uuid4
 
 from cli_ray import registry
 from cli_ray.config.train import Sink
 from cli_ray.data.share import Share
-from cli_ray.errors import UserError
 from cli_ray.text import say
 from cli_ray.train.callbacks.services import Line, Run, Service, State
 from cli_ray.train.loop import Callback, TrainLoop
@@ -196,17 +193,3 @@ def reason(error: Exception) -> str:
     """An error in a line, without the login that an address may hold."""
     line = " ".join(f"{type(error).__name__}: {error}".split())
     return re.sub(r"://[^/@\s]*@", "://", line)[:500]
-
-
-def check_sinks(names: Sequence[Sink]) -> None:
-    """Finds sinks that are not installed, before a worker starts.
-
-    Raises:
-        UserError: with the install line.
-    """
-    for name in names:
-        if find_spec(name) is None:
-            raise UserError(
-                f"log.sinks names {name!r}, which is not installed: "
-                f"pip install {' '.join(SERVICES[name].packages)} on all nodes"
-            )

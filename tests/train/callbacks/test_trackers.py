@@ -21,9 +21,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cli_ray.config.train import Sink
 from cli_ray.data.share import Share
 from cli_ray.errors import UserError
+from cli_ray.train import checks
 from cli_ray.train.callbacks import trackers
 from cli_ray.train.callbacks.services import Line, Run, State
-from cli_ray.train.callbacks.trackers import SERVICES, TRACKING, Tracker, check_sinks, legal_names, reason
+from cli_ray.train.callbacks.trackers import SERVICES, TRACKING, Tracker, legal_names, reason
+from cli_ray.train.checks import check_sinks
 from cli_ray.train.run_folder import RunFolder
 from tests.train.callbacks.test_callbacks import METRICS, loop_at
 
@@ -284,7 +286,7 @@ def test_an_address_is_told_without_its_login() -> None:
 
 def test_a_sink_that_is_not_installed_is_told_with_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
     check_sinks(NAMES)
-    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
     told = "log.sinks names 'mlflow', which is not installed: pip install alembic mlflow-skinny sqlalchemy on all nodes"
     with pytest.raises(UserError, match=told):
         check_sinks(["mlflow"])
