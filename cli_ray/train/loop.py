@@ -86,7 +86,9 @@ class TrainLoop:
         if self.config.train.stop_on_nan:
             refuse_non_finite(result, step + 1)
         self.votes = dict(zip(votes, result.votes, strict=True))
-        self.progress = self.progress.after_step(result.samples, result.tokens, result.bad_samples)
+        self.progress = self.progress.after_step(
+            result.samples, result.tokens, result.bad_samples, result.shrunk_images
+        )
         metrics: Metrics | None = None
         if self.progress.step % self.config.log.every == 0 or self.progress.step == self.total_steps:
             self.ranks = RankTable.gather(self.engine, share, result.forwards, timing)

@@ -63,6 +63,8 @@ def step_line(metrics: Metrics, total_steps: int) -> str:
         parts.append(f"gate max {max(gates):.4f}")
     if metrics["bad_samples"]:
         parts.append(f"quarantined {metrics['bad_samples']}")
+    if metrics["shrunk_images"]:
+        parts.append(f"shrunk images {metrics['shrunk_images']}")
     return " | ".join(parts)
 
 
