@@ -51,7 +51,7 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
         return end
     folder.check_config(config)
     connect(config.cluster.max_workers * config.cluster.cpus_per_worker)
-    controller = start_controller(config.cluster.backstop_s)
+    controller = start_controller(config.cluster.backstop_s)  # which loads Ray Train while the checks load torch
     evaluator = check_start(config, folder)
     check_resources(config.cluster, check)
     autoscaler.start_helpers()
