@@ -66,8 +66,8 @@ NAMED = {
 """By file, all that it may use. To use more, add it here, and beside its use the reason and when it goes."""
 ELSEWHERE = {"._attn_implementation", "._hf_deepspeed_config_weak_ref", "._weight_conversions"}
 """Of transformers, in `model/`, each with its reason beside it."""
-OWN = {"._part", "._fraction", "._exit"}
-"""Attributes of other objects of our own, and Python's one public name that looks private."""
+OWN = {"._part", "._fraction", "._exit", "._asdict"}
+"""Attributes of other objects of our own, and Python's public names that look private."""
 
 
 def is_private(name: str) -> bool:

@@ -209,7 +209,8 @@ class Trainer(DataParallelTrainer):
 
 
 class Workers(WorkerGroup):
-    """A worker group that leaves nothing reserved when its start fails, and whose reservation the driver knows."""
+    """A worker group that leaves nothing reserved when its start fails, and whose reservation the driver knows. Its
+    workers have a runtime environment only where someone set a variable of Ray Train for them."""
 
     def _start(self) -> None:
         try:
