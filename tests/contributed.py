@@ -78,7 +78,7 @@ def loop_of(callbacks: list[Callback], folder: Path, total_steps: int) -> TrainL
     """A loop whose engine trains nothing."""
 
     def train_step(share: Share, step: int, factor: float, votes: list[int], progress: object) -> StepResult:
-        return StepResult([], grad_norm=0.5, samples=2, tokens=10, bad_samples=0, votes=votes)
+        return StepResult([], grad_norm=0.5, samples=2, tokens=10, bad_samples=0, shrunk_images=0, votes=votes)
 
     optimizer = SimpleNamespace(param_groups=[{"name": "amp", "lr": 1e-4}])
     engine = SimpleNamespace(

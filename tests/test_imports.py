@@ -135,6 +135,15 @@ def test_scores_need_neither_torch_nor_ray_nor_arrow() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
 
 
+def test_a_driver_loads_torch_and_benchmarks_only_where_a_check_needs_them() -> None:
+    """A run that goes on does not wait for torch before it asks for workers."""
+    code = (
+        "import sys, cli_ray.train.trainer; "
+        "print([name for name in ('torch', 'transformers', 'cli_ray.evals') if name in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
 def test_a_drill_loads_no_benchmark() -> None:
     """Neither the verb as it starts nor what counts its samples: a drill kills trainings and evaluates nothing."""
     modules = "cli_ray.commands.drill, cli_ray.train.ledger_check"

@@ -50,7 +50,12 @@ NAMED = {
         "ray.train._internal.utils.get_address_and_port",
         "ray.train.torch.config._set_torch_distributed_env_vars",
         "ray.train.torch.config._setup_torch_process_group",
+        "ray._common.constants.RAY_WARN_BLOCKING_GET_INSIDE_ASYNC_ENV_VAR",
         "ray.train.v2._internal.callbacks.datasets.DatasetsCallback",
+        "ray.train.v2._internal.callbacks.placement_group_callback.PlacementGroupCleanerCallback",
+        "ray.train.v2._internal.constants.HEALTH_CHECK_INTERVAL_S_ENV_VAR",
+        "ray.train.v2._internal.constants.PREEMPTION_POLL_INTERVAL_S_ENV_VAR",
+        "ray.train.v2._internal.constants.WORKER_GROUP_START_TIMEOUT_S_ENV_VAR",
         "ray.train.v2._internal.constants.WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR",
         "ray.train.v2._internal.constants.get_env_vars_to_propagate",
         "ray.train.v2._internal.exceptions.WorkerGroupStartupFailedError",
@@ -63,8 +68,8 @@ NAMED = {
 """By file, all that it may use. To use more, add it here, and beside its use the reason and when it goes."""
 ELSEWHERE = {"._attn_implementation", "._hf_deepspeed_config_weak_ref", "._weight_conversions"}
 """Of transformers, in `model/`, each with its reason beside it."""
-OWN = {"._part", "._fraction", "._exit"}
-"""Attributes of other objects of our own, and Python's one public name that looks private."""
+OWN = {"._part", "._fraction", "._exit", "._asdict"}
+"""Attributes of other objects of our own, and Python's public names that look private."""
 
 
 def is_private(name: str) -> bool:

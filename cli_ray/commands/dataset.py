@@ -88,7 +88,7 @@ def data_config(settings: DatasetArguments) -> DataConfig:
 
 def encoder_of(config: RunConfig) -> "Encoder":
     """The encoder of a run, after the checks that a run begins with."""
-    from cli_ray.train.trainer import check_model
+    from cli_ray.train.model_check import check_model
 
     _, encoder = check_model(config)
     return encoder

@@ -32,8 +32,8 @@ class DrillArguments(Section):
     kill: tuple[Kind, ...] = KINDS
     """What is hit: a Ray Train worker, its controller or a node (SIGKILL), the driver (SIGKILL, then the same command
     again), the storage of checkpoints (gone for some seconds); or is announced: a node's preemption 30 s before it
-    dies, Ctrl-C. Named, also a helper (SIGKILL): the driver's pulse, Ray Train's watcher of preemptions, cleaner of
-    placement groups, barrier or datasets, Ray Data's statistics, coordinator or a reader, a node's agent."""
+    dies, Ctrl-C. Named, also a helper (SIGKILL): the driver's pulse, Ray Train's watcher of preemptions, barrier or
+    datasets, Ray Data's statistics, coordinator or a reader, a node's agent."""
     times: int = Field(default=1, ge=1)
     """Kills of each kind, each in a run of its own."""
     seed: int = Field(default=0, ge=0)

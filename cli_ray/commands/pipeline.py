@@ -68,8 +68,8 @@ def check(settings: PipelineArguments, run: RunConfig) -> None:
     from cli_ray.evals.suite import chosen
     from cli_ray.model.attention import check_attention
     from cli_ray.preflight import check_data_root, check_output, check_run
+    from cli_ray.train.checks import check_start
     from cli_ray.train.run_folder import RunFolder
-    from cli_ray.train.trainer import check_start
 
     check_run(run)
     check_output("--output", str(settings.output))

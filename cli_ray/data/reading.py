@@ -31,7 +31,7 @@ from cli_ray.console import is_verbose
 from cli_ray.data.index import Index
 from cli_ray.data.order import Piece
 from cli_ray.data.readers import Span
-from cli_ray.data.sample import BadSample, Encoded, Row
+from cli_ray.data.sample import BadSample, Encoded, Row, Shrunk
 from cli_ray.data.source import Source, read_samples
 from cli_ray.packages import without
 
@@ -46,6 +46,7 @@ _SCHEMA = pa.schema(
         *((name, pa.large_list(pa.int32())) for name in _INTS),
         ("pixels", pa.large_list(pa.uint8())),
         ("shapes", pa.large_list(pa.int32())),
+        ("shrunk", pa.struct([("size", pa.list_(pa.int32())), ("full_tokens", pa.int64()), ("tokens", pa.int64())])),
         ("bad", pa.struct([*((name, pa.string()) for name in ("where", "reason", "detail")), ("samples", pa.int64())])),
     ]
 )
@@ -148,6 +149,7 @@ def to_table(rows: Sequence[Row]) -> pa.Table:
         *(_joined([[getattr(row, name)] if row else [] for row in encoded], np.int32) for name in _INTS),
         _joined(images, np.uint8),
         _joined([[np.array(image.shape, np.int32) for image in some] for some in images], np.int32),
+        [row.shrunk._asdict() if row and row.shrunk else None for row in encoded],
         [row.to_dict() if isinstance(row, BadSample) else None for row in rows],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
@@ -253,6 +255,7 @@ def _row(
     sizes: NDArray[np.int32],
     pixels: NDArray[np.uint8],
     shapes: NDArray[np.int32],
+    shrunk: dict[str, Any] | None,
     bad: dict[str, Any] | None,
 ) -> Row:
     if bad is not None:
@@ -262,4 +265,5 @@ def _row(
         end = start + math.prod(shape)
         images.append(pixels[start:end].reshape(shape))
         start = end
-    return Encoded(name, source, input_ids, labels, images, sizes.reshape(-1, 2), turns)
+    image = Shrunk(**shrunk | {"size": tuple(shrunk["size"])}) if shrunk else None
+    return Encoded(name, source, input_ids, labels, images, sizes.reshape(-1, 2), turns, image)

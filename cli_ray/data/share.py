@@ -65,6 +65,11 @@ class Share:
         return sum(sample.samples for sample in self.bad)
 
     @property
+    def num_shrunk(self) -> int:
+        """Images that the budget shrinks."""
+        return sum(row.shrunk is not None for row in self.good)
+
+    @property
     def num_supervised(self) -> int:
         """Tokens that carry loss."""
         return sum(row.num_supervised for row in self.good)

@@ -53,7 +53,6 @@ class Drill:
                 job.until(job.ended)
             except JobError as error:
                 fault = str(error)
-            self._site.tidy()
             return Outcome(
                 kill=kill,
                 step=strike.step,

@@ -23,7 +23,6 @@ TITLES: dict[Kind, str] = {
     "controller": "ray::Controller",
     "pulse": "ray::Pulse",
     "watcher": "ray::PreemptionWatcher",
-    "cleaner": "ray::PlacementGroupCleaner",
     "barrier": "ray::SynchronizationActor",
     "datasets": "ray::DatasetManager",
     "statistics": "ray::_StatsActor",

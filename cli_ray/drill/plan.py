@@ -14,13 +14,13 @@ from cli_ray.errors import UserError
 
 Kind = Literal[
     "worker", "node", "driver", "storage", "preemption", "interrupt", "controller",
-    "pulse", "watcher", "cleaner", "barrier", "datasets", "statistics", "coordinator", "reader", "agent",
+    "pulse", "watcher", "barrier", "datasets", "statistics", "coordinator", "reader", "agent",
 ]  # fmt: skip
 Moment = Literal["step", "checkpoint", "start"]
 
 KINDS: tuple[Kind, ...] = ("worker", "node", "driver", "storage", "preemption", "interrupt", "controller")
 HELPERS: tuple[Kind, ...] = (
-    "pulse", "watcher", "cleaner", "barrier", "datasets", "statistics", "coordinator", "reader", "agent",
+    "pulse", "watcher", "barrier", "datasets", "statistics", "coordinator", "reader", "agent",
 )  # fmt: skip
 """Processes beside workers and controller, most of whose deaths a run does not feel."""
 MOMENTS: tuple[Moment, ...] = ("step", "checkpoint", "start")

@@ -2,13 +2,12 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,12 +111,6 @@ class Site:
         """Whether the daemon of a node runs."""
         (daemon,) = node.all_processes["raylet"]
         return daemon.process.poll() is None
-
-    def tidy(self) -> None:
-        """Ends what Ray Train left on the head to tidy up after a dead driver; without a dashboard that never ends."""
-        for process in self.workers(self._cluster.head_node, "ray::PlacementGroupCleaner"):
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Ends the cluster."""

@@ -1,7 +1,7 @@
 """The base of a run: the models on the hub or in folders that it started from.
 
 A run that went on with other frozen weights, or was exported with them, would be a model that nobody trained. So the
-trainer pins the base at the first start, and every later start and export checks it.
+trainer pins the base at the first start, and every later start and export checks it. Checking needs no transformers.
 """
 
 import hashlib
@@ -13,10 +13,6 @@ from pydantic import BaseModel, ConfigDict
 
 from cli_ray.config import ModelConfig
 from cli_ray.errors import UserError
-from cli_ray.model.build import explained
-from cli_ray.model.checkpoint import checkpoint_values
-from cli_ray.model.location import commit_of, located
-from cli_ray.model.original_llava import is_original, tower_of
 from cli_ray.text import say
 from cli_ray.train.run_folder import RunFolder
 
@@ -82,7 +78,7 @@ def check_base(folder: RunFolder, model: ModelConfig) -> ModelConfig:
     named = [f"model.{field} = {name!r}" for field in _FIELDS if (name := getattr(model, field)) not in OWN]
     if text is None and named:
         say(f"{folder.uri} has no {BASE}: nothing tells whether {', '.join(named)} is still what it was trained on")
-    base = {field: Origin.model_validate(values) for field, values in json.loads(text or "{}").items()}
+    base = _parsed(text)
     pinned = {field: f"{origin.name}@{origin.commit}" for field, origin in base.items() if origin.commit}
     model = model.model_copy(update=pinned)
     for field, then in base.items():
@@ -95,12 +91,21 @@ def check_base(folder: RunFolder, model: ModelConfig) -> ModelConfig:
     return model
 
 
+def is_on_hub(folder: RunFolder) -> bool:
+    """Whether the run started from a model on the hub, which may be out of reach at any later start."""
+    return any(origin.commit for origin in _parsed(folder.read(BASE)).values())
+
+
 def base_of(model: ModelConfig) -> dict[str, Origin]:
     """By field of the model section, the commit of a model on the hub, or the hash of a folder's files.
 
     Raises:
         UserError: a model that cannot be found.
     """
+    from cli_ray.model.build import explained
+    from cli_ray.model.checkpoint import checkpoint_values
+    from cli_ray.model.original_llava import is_original, tower_of
+
     names = {field: (getattr(model, field), model.revision) for field in _FIELDS}
     with explained(model):
         if model.checkpoint not in OWN and is_original(values := checkpoint_values(model)):
@@ -108,8 +113,14 @@ def base_of(model: ModelConfig) -> dict[str, Origin]:
         return {field: _origin(*named) for field, named in names.items() if named[0] not in OWN}
 
 
+def _parsed(text: str | None) -> dict[str, Origin]:
+    return {field: Origin.model_validate(values) for field, values in json.loads(text or "{}").items()}
+
+
 def _origin(name: str, revision: str) -> Origin:
     if not Path(name).is_dir():
+        from cli_ray.model.location import commit_of, located
+
         identity = located(name, revision)["pretrained_model_name_or_path"]
         return Origin(name=identity, commit=commit_of(name, revision))
     files = sorted({path for pattern in PATTERNS for path in Path(name).glob(pattern)})

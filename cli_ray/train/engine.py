@@ -58,6 +58,7 @@ class StepResult:
     samples: int
     tokens: int
     bad_samples: int
+    shrunk_images: int
     votes: list[int]
     """The argument `votes`, summed over the ranks."""
 
@@ -202,9 +203,9 @@ class Engine:
         for group in self.deepspeed.optimizer.param_groups:
             group["lr"] = self.peak_rates[group["name"]] * factor
         packs = share.packs_needed(self.config.pack_tokens) if self.config.packs else 0
-        own = [packs, share.num_supervised, len(share.ids), share.num_tokens, share.num_bad, *votes]
+        own = [packs, share.num_supervised, len(share.ids), share.num_tokens, share.num_bad, share.num_shrunk, *votes]
         ranks_RK = self.gather(torch.tensor(own))
-        supervised, samples, tokens, bad, *votes = map(int, ranks_RK[:, 1:].sum(0))
+        supervised, samples, tokens, bad, shrunk, *votes = map(int, ranks_RK[:, 1:].sum(0))
         count, batches = self._passes(share, packs=int(ranks_RK[:, 0].max()))
         scale = dist.get_world_size() / max(1, supervised)
         forwards = []
@@ -222,7 +223,7 @@ class Engine:
             self.clock.mark("optimizer")
             forwards.append(replace(result, nll_S=result.nll_S.detach()))
         norm = self.deepspeed.get_global_grad_norm() if unsharded_norm is None else unsharded_norm
-        return StepResult(forwards, float(norm), samples, tokens, bad, votes)
+        return StepResult(forwards, float(norm), samples, tokens, bad, shrunk, votes)
 
     def _passes(self, share: Share, packs: int) -> tuple[int, Iterator[MicroBatch]]:
         """How many forward passes every rank makes of a share, and their batches, each collated as it comes."""

@@ -1,7 +1,7 @@
 """environment.json: what a run ran on, at its first start and at each later one.
 
-Written by the trainer (the driver's side) and by the ranks (their accelerators). Holds no environment variables, which
-may be secrets.
+Written by the trainer (the driver's side, which needs no torch) and by the ranks (their accelerators). Holds no
+environment variables, which may be secrets.
 """
 
 import hashlib
@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
-import torch.distributed as dist
 
 from cli_ray.packages import version_of
 from cli_ray.storage.lines import now
 from cli_ray.train.run_folder import ENVIRONMENT, RunFolder
 
-PACKAGES = ("cli_ray", "torch", "transformers", "deepspeed", "peft", "ray", "pyarrow", "pillow", "numpy")
+PACKAGES = (
+    "cli_ray", "torch", "transformers", "deepspeed", "peft", "flash-attn", "tokenizers", "ray", "pyarrow", "pillow",
+    "numpy",
+)  # fmt: skip
 PACKAGE = Path(__file__).parents[1]
 CODE = (".py", ".txt", ".jsonl")
 """Endings of the files that `code.sha256` is of."""
@@ -43,8 +44,20 @@ def record_start(folder: RunFolder) -> None:
     folder.write(ENVIRONMENT, json.dumps(content, indent=2))
 
 
+def has_begun_here(folder: RunFolder) -> bool:
+    """Whether the newest start of a run came as far as its ranks' training, with the packages and code of this one."""
+    kinds = [event["event"] for event in folder.events() if event["event"] in ("start", "resume", "begin")]
+    if kinds[-1:] != ["begin"]:
+        return False
+    content = json.loads(folder.read(ENVIRONMENT) or "{}")
+    start = content["resumes"][-1] if content.get("resumes") else content
+    return bool(start.get("packages") == versions() and start["code"]["sha256"] == code_hash(PACKAGE))
+
+
 def record_workers(folder: RunFolder) -> None:
     """Adds the accelerators of all ranks to the newest start in environment.json; called by every rank."""
+    import torch.distributed as dist
+
     ranks: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(ranks, accelerator())
     if dist.get_rank():
@@ -102,6 +115,8 @@ def submitted_commit() -> str | None:
 
 def accelerator() -> dict[str, Any]:
     """What this rank computes on."""
+    import torch
+
     node = ray.get_runtime_context().get_node_id()
     if not torch.cuda.is_available():
         return {"node": node, "gpu": None}

@@ -97,7 +97,9 @@ class TrainLoop:
         if self.config.train.stop_on_nan:
             refuse_non_finite(result, step + 1)
         self.votes = dict(zip(votes, result.votes, strict=True))
-        self.progress = self.progress.after_step(result.samples, result.tokens, result.bad_samples)
+        self.progress = self.progress.after_step(
+            result.samples, result.tokens, result.bad_samples, result.shrunk_images
+        )
         metrics: Metrics | None = None
         if self.progress.step % self.config.log.every == 0 or self.progress.step == self.total_steps:
             begun = time.perf_counter()

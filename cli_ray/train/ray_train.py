@@ -7,9 +7,14 @@ together with `cli_ray/ray_private.py`.
 Why we change its controller: what its workers reserved must be free again when they, or the controller, die.
 - `WorkerGroup._start` gives it back while workers are missing, and `shutdown` once training has begun. When a worker
   dies between the two nobody does, and the reservation lasts as long as the job. (No upstream issue found.)
-- When the controller dies, Ray Train's `PlacementGroupCleaner` gives it back; it needs the dashboard, and has a race
-  (ray-project/ray issue 62753, open in 2026).
+- When the controller dies, Ray Train's `PlacementGroupCleaner` gives it back; it needs the dashboard, has a race
+  (ray-project/ray issue 62753, open in 2026), and outlives the run where it is killed. Here the driver does it.
 Goes: when both are mended upstream. `test_controller.py` fails where they are not.
+
+Why the controller is started with nothing to train: its process takes over a second to load Ray Train, in which the
+driver loads what it takes to check the model. And it has no runtime environment, nor have its workers: Ray starts
+Python twice for a process that has one, one after the other.
+Goes: when Ray Train has a way to start a controller ahead.
 
 Why `Torch` stands for Ray Train's own TorchConfig: with that the controller loads torch before it asks for workers, and
 each start waits for it. Here the ranks alone load it, and call what TorchConfig would have them call.
@@ -17,12 +22,14 @@ Goes: when Ray Train's controller needs no torch (no upstream issue found).
 """
 
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 import ray.train
+from ray._common.constants import RAY_WARN_BLOCKING_GET_INSIDE_ASYNC_ENV_VAR
 from ray.exceptions import RayActorError, RayError
 from ray.train import (
     ControllerError,
@@ -36,7 +43,14 @@ from ray.train import (
 from ray.train._internal.utils import get_address_and_port
 from ray.train.backend import Backend, BackendConfig
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
-from ray.train.v2._internal.constants import WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR, get_env_vars_to_propagate
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.constants import (
+    HEALTH_CHECK_INTERVAL_S_ENV_VAR,
+    PREEMPTION_POLL_INTERVAL_S_ENV_VAR,
+    WORKER_GROUP_START_TIMEOUT_S_ENV_VAR,
+    WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR,
+    get_env_vars_to_propagate,
+)
 from ray.train.v2._internal.exceptions import WorkerGroupStartupFailedError, WorkerGroupStartupTimeoutError
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.worker_group.worker_group import WorkerGroup
@@ -54,9 +68,30 @@ ABORT_S = 30.0
 """For workers to end in order."""
 GUESSES = " Some common causes include:"
 """What Ray puts behind the cause of a death, in each such message."""
+UNUSED_CALLBACKS = (DatasetsCallback, PlacementGroupCleanerCallback)
+"""Of Ray Train, each of which starts an actor: for the datasets of a Trainer, which has none here, and see above."""
+CONTROLLERS_OWN = (
+    RAY_WARN_BLOCKING_GET_INSIDE_ASYNC_ENV_VAR,
+    HEALTH_CHECK_INTERVAL_S_ENV_VAR,
+    PREEMPTION_POLL_INTERVAL_S_ENV_VAR,
+    WORKER_GROUP_START_TIMEOUT_S_ENV_VAR,
+    WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR,
+)
+"""Environment variables of Ray Train that its workers do not read."""
 
 
-def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> "Trainer":
+def start_controller(backstop_s: float) -> Any:
+    """A controller on the driver's node, as Ray Train's own; takes nothing of the cluster before `Trainer.fit`.
+
+    Args:
+        backstop_s: after which it takes workers that do not answer for dead.
+    """
+    node = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+    ours = {RAY_WARN_BLOCKING_GET_INSIDE_ASYNC_ENV_VAR: "0", WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR: str(backstop_s)}
+    return ray.remote(Controller).options(num_cpus=0, label_selector=node).remote(ours | get_env_vars_to_propagate())
+
+
+def ray_trainer(config: RunConfig, folder: RunFolder, launch: str, controller: Any) -> "Trainer":
     """The Ray Train side of a run.
 
     Checkpoints are written by the workers themselves, not reported to Ray: `ray.train.report` waits for the slowest
@@ -67,11 +102,12 @@ def ray_trainer(config: RunConfig, folder: RunFolder, launch: str) -> "Trainer":
         config: of the run.
         folder: of the run.
         launch: names this call of the command, over all the restarts that Ray makes of it.
+        controller: a fresh one.
     """
     gpus = config.cluster.gpus_per_worker
     return Trainer(
         train_rank,
-        backstop_s=config.cluster.backstop_s,
+        controller=controller,
         train_loop_config={"config": config.model_dump(mode="json"), "launch": launch},
         backend_config=Torch("nccl" if gpus else "gloo", config.cluster.backstop_s),
         scaling_config=ScalingConfig(
@@ -177,32 +213,23 @@ def join_group(place: tuple[str, int], config: Torch) -> None:
 
 
 class Trainer(DataParallelTrainer):
-    """Ray Train's trainer with our `Controller`, which runs on the driver's node as Ray Train's own does.
+    """Ray Train's trainer with a `Controller` that has been started.
 
     Args:
-        backstop_s: after which it takes workers that do not answer for dead.
+        controller: from `start_controller`.
     """
 
-    _actor: Any = None
-
-    def __init__(self, *arguments: Any, backstop_s: float, **options: Any) -> None:
+    def __init__(self, *arguments: Any, controller: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._backstop_s = backstop_s
+        self._actor = controller
 
     def _create_default_callbacks(self) -> list[Any]:
-        """Without that of the datasets of a Trainer, which has none here: it would start an actor for them."""
-        return [one for one in super()._create_default_callbacks() if not isinstance(one, DatasetsCallback)]
+        return [one for one in super()._create_default_callbacks() if not isinstance(one, UNUSED_CALLBACKS)]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Result:
-        node = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-        ours = {
-            "RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0",
-            WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR: str(self._backstop_s),
-        }
-        runtime_env = {"env_vars": ours | get_env_vars_to_propagate()}
-        controller = ray.remote(Controller).options(num_cpus=0, label_selector=node, runtime_env=runtime_env)
-        self._actor = actor = controller.remote(**arguments)
+        actor = self._actor
         try:
+            ray.get(actor.prepare.remote(**arguments))
             ray.get(actor.run.remote())
             return ray.get(actor.get_result.remote())
         finally:
@@ -220,7 +247,8 @@ class Trainer(DataParallelTrainer):
 
 
 class Workers(WorkerGroup):
-    """A worker group that leaves nothing reserved when its start fails, and whose reservation the driver knows."""
+    """A worker group that leaves nothing reserved when its start fails, and whose reservation the driver knows. Its
+    workers have a runtime environment only where someone set a variable of Ray Train for them."""
 
     def _start(self) -> None:
         try:
@@ -236,11 +264,27 @@ class Workers(WorkerGroup):
         ray_private.put_note(controller, handle.placement_group.id.hex())
         return handle
 
+    @staticmethod
+    def _get_worker_runtime_env(custom_runtime_env: Any) -> Any:
+        others = {name: value for name, value in get_env_vars_to_propagate().items() if name not in CONTROLLERS_OWN}
+        return custom_runtime_env | ({"env_vars": others} if others else {})
+
 
 class Controller(TrainController):
-    """A controller of such workers."""
+    """A controller of such workers, which is told what to train once its process is there.
+
+    Args:
+        environment: environment variables of Ray Train's.
+    """
 
     worker_group_cls = Workers
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        os.environ |= environment
+
+    def prepare(self, **arguments: Any) -> None:
+        """Takes the arguments of Ray Train's own."""
+        super().__init__(**arguments)
 
 
 def give_back(controller: str) -> None:

@@ -4,6 +4,7 @@
 """
 
 import time
+from contextlib import nullcontext
 from signal import Signals
 from typing import Any
 
@@ -12,24 +13,20 @@ import ray
 from cli_ray import autoscaler
 from cli_ray.capacity import await_room, lacking, need_of, node_resources
 from cli_ray.cluster import connect, refuse_to_lose
-from cli_ray.config import ClusterConfig, DataConfig, InjectionConfig, RunConfig
+from cli_ray.config import ClusterConfig, DataConfig, RunConfig
 from cli_ray.config.run import with_absolute_paths
-from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, build_index
 from cli_ray.data.quarantine import refuse_lost
 from cli_ray.errors import RunFailedError, StoppedError, StorageError, UserError
-from cli_ray.model.attention import check_attention
-from cli_ray.model.build import load_processor, resolve_injection
 from cli_ray.text import say
 from cli_ray.train.base import pin_base
-from cli_ray.train.callbacks.trackers import check_sinks, deliver_results
+from cli_ray.train.checks import check_start
 from cli_ray.train.environment import record_start
-from cli_ray.train.evaluator import Evaluator
 from cli_ray.train.health.heartbeat import start_pulse
 from cli_ray.train.health.restarts import Launch
 from cli_ray.train.health.run_lock import RunLock, machine_file
 from cli_ray.train.health.supervisor import Check, Supervisor
-from cli_ray.train.rehearsal import longest_batch
+from cli_ray.train.ray_train import start_controller
 from cli_ray.train.run_folder import RunFolder, as_begun, load_config
 
 
@@ -56,8 +53,10 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
     if (end := folder.outcome(config)) is not None:
         folder.claim(config)
         return end
-    evaluator = check_start(config, folder)
+    folder.check_config(config)
     connect(config.cluster.max_workers * config.cluster.cpus_per_worker)
+    controller = start_controller(config.cluster.backstop_s)  # which loads Ray Train while the checks load torch
+    evaluator = check_start(config, folder)
     check_resources(config.cluster, check)
     autoscaler.start_helpers()
     with run_lock(folder) as lock:
@@ -67,8 +66,8 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
             folder.event("end", error=str(error))
             raise
         lock.check()
-        with evaluator:
-            launch = Launch(config, folder)
+        with evaluator or nullcontext():
+            launch = Launch(config, folder, controller)
 
             def check_all() -> Signals | None:
                 lock.check()
@@ -84,7 +83,10 @@ def train(config: RunConfig, check: Check = lambda: None) -> dict[str, Any]:
                 raise
         summary["seconds"] = round(time.monotonic() - begun, 3)
         folder.event("end", **summary)
-        deliver_results(config, folder, evaluator.results, "failed" if "error" in summary else "finished")
+        if evaluator is not None and evaluator.results:
+            from cli_ray.train.callbacks.trackers import deliver_results  # which loads torch
+
+            deliver_results(config, folder, evaluator.results, "failed" if "error" in summary else "finished")
     if "error" in summary:
         raise (StorageError if summary.get("is_storage") else RunFailedError)(summary["error"])
     return summary
@@ -112,59 +114,6 @@ def prepare(config: RunConfig, folder: RunFolder) -> RunConfig:
     record_start(folder)
     folder.event("resume" if resumed else "start")
     return config
-
-
-def check_start(config: RunConfig, folder: RunFolder) -> Evaluator:
-    """Faults of a run that show before a cluster is joined.
-
-    Returns:
-        What evaluates the checkpoints of the run.
-
-    Raises:
-        UserError: another config or other layers than those of the run in the folder, a sink that is not installed,
-            and what `check_model` and `Evaluator` raise.
-    """
-    folder.check_config(config)
-    check_sinks(config.log.sinks)
-    injection, _ = check_model(config)
-    folder.check_layers(injection)
-    return Evaluator(config, folder)
-
-
-def check_model(config: RunConfig) -> tuple[InjectionConfig, Encoder]:
-    """Faults of model, processor and lengths that show before a worker, or a GPU, is taken.
-
-    Returns:
-        The injection with explicit layers, and the encoder of the run.
-
-    Raises:
-        UserError: layers or attention kernels that do not exist, more tokens than positions, a chat template that
-            cannot be used, no room for an image, a processor that does not fit its model, kernels that cannot pack.
-    """
-    check_attention(config.model.attention, "model.attention")
-    if config.evaluation.every:
-        check_attention(config.evaluation.replica.attention, "evaluation.replica.attention")
-    described, injection = resolve_injection(config.model, config.injection)
-    positions = described.text_config.max_position_embeddings
-    encoder = Encoder(load_processor(config.model), config.data)
-    if encoder.max_length > positions:
-        raise UserError(f"data.max_length = {encoder.max_length}, the language model has {positions} positions")
-    # Where it is not given it is the family's.
-    config = config.model_copy(update={"data": config.data.model_copy(update={"max_length": encoder.max_length})})
-    if config.packs and config.pack_tokens < encoder.max_length:
-        raise UserError(
-            f"train.pack_tokens = {config.pack_tokens} is below data.max_length = {encoder.max_length}, that of the "
-            "family where it is not given: a sample is never cut, so raise the one or lower the other"
-        )
-    window = getattr(described.text_config, "sliding_window", None)
-    if config.packs and config.model.attention == "sdpa" and window is not None and window < encoder.max_length:
-        raise UserError(
-            f"the language model has layers that see {window} tokens, which model.attention = 'sdpa' cannot do in "
-            f"packs of samples of up to data.max_length = {encoder.max_length}: take 'flash_attention_2', or set "
-            "train.packing = false"
-        )
-    longest_batch(encoder, config)
-    return injection, encoder
 
 
 def check_resources(cluster: ClusterConfig, check: Check = lambda: None) -> None:

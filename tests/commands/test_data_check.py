@@ -14,7 +14,7 @@ from cli_ray.model.build import load_processor
 from cli_ray.model.configuration import resolve
 from cli_ray.model.llava_onevision import CliLlavaOnevisionConfig
 from cli_ray.model.tiny import build_tiny, tiny_processor
-from cli_ray.train import trainer
+from cli_ray.train import model_check
 from tests.data.shards import picture, table_rows, talk, tar_members, turns, write_parquet, write_tar
 from tests.shared import SHARED, needs
 
@@ -131,7 +131,7 @@ def test_the_encoder_is_built_once(shard: Path, monkeypatch: pytest.MonkeyPatch)
         built.append(model.checkpoint)
         return load_processor(model)
 
-    for module in (build, trainer):
+    for module in (build, model_check):
         monkeypatch.setattr(module, "load_processor", load)
     assert check(shard, "--model", "tiny", "--max-bad-share", "0.25") == 0
     assert built == ["tiny"]

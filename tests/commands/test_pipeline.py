@@ -13,11 +13,11 @@ from cli_ray.config.run import with_absolute_paths
 from cli_ray.errors import RunFailedError
 from cli_ray.evals import run
 from cli_ray.evals.generation import size
-from cli_ray.train import trainer
+from cli_ray.train import checks, trainer
 from cli_ray.train.checkpoint import export
 from cli_ray.train.checkpoint.files import MARKER, Checkpoint, Progress, name_of
+from cli_ray.train.checks import check_start
 from cli_ray.train.run_folder import RunFolder
-from cli_ray.train.trainer import check_start
 from tests.drill.test_drill import CONFIG
 
 
@@ -59,7 +59,7 @@ class Stages:
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     stages = Stages()
-    monkeypatch.setattr(trainer, "check_start", lambda config, folder: None)
+    monkeypatch.setattr(checks, "check_start", lambda config, folder: None)
     monkeypatch.setattr(trainer, "train", stages.train)
     monkeypatch.setattr(export, "export", stages.export)
     monkeypatch.setattr(run, "evaluate", stages.evaluate)
@@ -131,7 +131,7 @@ def test_what_needs_no_cluster_is_said_before_one_is_joined(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     joined: list[float] = []
-    monkeypatch.setattr(trainer, "check_start", check_start)
+    monkeypatch.setattr(checks, "check_start", check_start)
     monkeypatch.setattr(cluster, "connect", joined.append)
     for wrong, told in (
         (["--model.checkpoint", str(tmp_path / "absent")], "absent cannot be read"),

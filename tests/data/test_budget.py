@@ -17,7 +17,9 @@ from cli_ray.config.data import DataConfig
 from cli_ray.config.load import ConfigError, validated
 from cli_ray.data.collate import collate, normalize
 from cli_ray.data.encoder import Encoder
+from cli_ray.data.reading import from_table, to_table
 from cli_ray.data.sample import BadSample, Encoded, Message, Sample
+from cli_ray.data.share import Cut, Share
 from cli_ray.errors import UserError
 from cli_ray.evals.generation.lengths import image_tokens
 from cli_ray.model.attach import attach
@@ -205,6 +207,14 @@ def test_a_budget_that_no_image_keeps_is_refused(family: str, fields: dict[str, 
 def test_a_budget_that_means_nothing_is_refused(fields: dict[str, int], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         validated(DataConfig, {"sources": [{"path": "x"}], **fields}, "run.toml")
+
+
+def test_a_run_counts_the_images_that_its_budget_shrinks() -> None:
+    large = encode(tiny_processor(ONEVISION), sample([picture(0, 120, 120)]), max_tiles=2)
+    small = encode(tiny_processor(ONEVISION), sample([picture(0, 30, 30)]), max_tiles=2)
+    rows = list(from_table(to_table([large, small, large])))
+    assert [row.shrunk for row in rows if isinstance(row, Encoded)] == [large.shrunk, None, large.shrunk]
+    assert Share([Cut(rows[:2], (0, 0)), Cut(rows[2:], (0, 1))]).num_shrunk == 2
 
 
 def test_more_tokens_than_an_image_takes_are_no_fault_in_llava() -> None:

@@ -146,7 +146,7 @@ def assert_same_rows(expected: Sequence[Row], found: Iterable[Row]) -> None:
             assert after == before
             continue
         assert isinstance(after, Encoded)
-        assert (after.id, after.source) == (before.id, before.source)
+        assert (after.id, after.source, after.shrunk) == (before.id, before.source, before.shrunk)
         for name in ("input_ids", "labels", "turns", "sizes"):
             assert np.array_equal(getattr(after, name), getattr(before, name))
             assert getattr(after, name).dtype == np.int32

@@ -104,7 +104,6 @@ def disturbed(site: KeptSite, words: list[str], folder: Path, kind: str, step: i
         job.until(job.ended)
         redone = max((at - start for start in job.files.starts[starts:]), default=0)
         found, counts = difference(whole.files.losses, job.files.losses), samples(job.files.folder)
-        site.tidy()
         loss = f"{found.largest:g}" if found.none else f"{found.largest:g}, other steps"
         lost = (str(counts.twice), str(counts.missing)) if counts else ("-", "-")
         return [kind, str(at), str(redone), f"{recovery:.1f} s", loss, *lost, str(job.driver.returncode)]

@@ -65,7 +65,6 @@ def main(names: list[str]) -> int:
             print("case | message s | recovery or end s | exit code | message")
             for name in names or list(DRILLS):
                 print(DRILLS[name](Scene(site, Path(folder)), name), flush=True)
-                site.tidy()
     finally:
         ray.shutdown()
         site.close()

@@ -128,7 +128,6 @@ def slow_run(site: Site, folder: Path, name: str, case: Case) -> bool:
     words = [str(config), "--checkpoint.every", "100", *case.words]
     with Job(words, folder / "runs", name, site.address, PATIENCE_S) as job, case.disturb(job):
         job.until(job.ended)
-    site.tidy()
     print(f"\n## {name}\n", flush=True)
     why_slow.main([str(job.files.folder)])
     found = first_cause(job.files.folder)

@@ -114,7 +114,6 @@ def disturbed(site: Site, sweep: Path, folder: Path, kind: str, draw: random.Ran
         for one in run.trials
         if one.folder.name not in ended
     ]
-    site.tidy()
     equal = ["equal" if same else "DIFFERS" for same in (run.table() == whole.table(), run.losses() == whole.losses())]
     took = f"{time.monotonic() - run.began:.0f} s"
     return [kind, f"{len(ended)} of {len(RATES)}", str(again), " ".join(map(str, redone)), took, *equal]

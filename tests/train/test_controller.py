@@ -15,7 +15,7 @@ from ray.util import placement_group_table
 
 from cli_ray.config import ClusterConfig
 from cli_ray.train import ray_train
-from cli_ray.train.ray_train import Controller, Torch, TorchBackend, Trainer
+from cli_ray.train.ray_train import Controller, Torch, TorchBackend, Trainer, start_controller
 from tests.free import await_cpus
 
 
@@ -36,7 +36,7 @@ class FatalBackend(TorchBackend):
 class Told(Controller):
     """Ends at once, and says after how many seconds it would take workers for dead."""
 
-    def __init__(self, **arguments: Any) -> None:
+    def prepare(self, **arguments: Any) -> None:
         pass
 
     async def run(self) -> None:
@@ -52,10 +52,14 @@ def test_the_driver_ends_workers_that_hang_before_ray_train_does(
 ) -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])
     monkeypatch.setattr(ray_train, "Controller", Told)
-    trainer = Trainer(print, backstop_s=ClusterConfig().backstop_s)
-    assert trainer._initialize_and_run_controller() == ClusterConfig().backstop_s > ClusterConfig().timeout_s == 1800
+    backstop_s = ClusterConfig().backstop_s
+
+    def limit_s() -> Any:
+        return Trainer(print, controller=start_controller(backstop_s))._initialize_and_run_controller()
+
+    assert limit_s() == backstop_s > ClusterConfig().timeout_s == 1800
     monkeypatch.setenv(WORKER_HEALTH_CHECK_TIMEOUT_S_ENV_VAR, "7")
-    assert trainer._initialize_and_run_controller() == 7, "who sets Ray's own variable means it"
+    assert limit_s() == 7, "who sets Ray's own variable means it"
 
 
 @pytest.mark.slow
@@ -63,7 +67,7 @@ def test_nothing_stays_reserved(cluster: None, tmp_path: Path) -> None:
     cloudpickle.register_pickle_by_value(sys.modules[__name__])  # tests are no package that the controller could import
     trainer = Trainer(
         print,
-        backstop_s=60,
+        controller=start_controller(60),
         backend_config=Fatal("gloo", timeout_s=60),
         scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 1}),
         run_config=RunConfig(storage_path=str(tmp_path), failure_config=FailureConfig(controller_failure_limit=0)),

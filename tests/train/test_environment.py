@@ -10,7 +10,16 @@ import ray
 import torch
 
 from cli_ray.train import environment
-from cli_ray.train.environment import JOB, PACKAGE, code, code_hash, driver_version, grouped, record_start
+from cli_ray.train.environment import (
+    JOB,
+    PACKAGE,
+    code,
+    code_hash,
+    driver_version,
+    grouped,
+    has_begun_here,
+    record_start,
+)
 from cli_ray.train.run_folder import RunFolder
 
 MODULE = "NVRM version: NVIDIA UNIX {}  {}  Tue Mar 5 22:25:27 UTC 2024\nGCC version: gcc version 12.3.0\n"
@@ -31,6 +40,29 @@ def test_the_first_start_stays_and_each_later_one_is_added(tmp_path: Path, monke
         "time": "a",
         "resumes": [{"time": "b"}, {"time": "c"}],
     }
+
+
+def test_a_start_is_like_the_one_before_where_ranks_began_with_the_same_packages_and_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "cluster_resources", dict)
+    monkeypatch.setattr(ray, "nodes", list)
+    folder = RunFolder(str(tmp_path))
+    assert not has_begun_here(folder)
+    record_start(folder)
+    folder.event("start")
+    assert not has_begun_here(folder), "its ranks may have met a fault that a check would name"
+    folder.event("begin")
+    folder.event("checkpoint")
+    assert has_begun_here(folder)
+    monkeypatch.setattr(environment, "code_hash", lambda package: "other")
+    assert not has_begun_here(folder)
+    record_start(folder)
+    folder.event("resume")
+    folder.event("begin")
+    assert has_begun_here(folder)
+    monkeypatch.setattr(environment, "PACKAGES", ("pytest",))
+    assert not has_begun_here(folder)
 
 
 def test_workers_are_noted_with_the_start_that_they_belong_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cli_ray.errors import UserError
-from cli_ray.train import trainer
+from cli_ray.train import model_check
 from tests.train.packed import Kept, difference, keep_steps
 from tests.train.ranks import on_ranks
 from tests.train.resizing import traces
@@ -91,7 +91,7 @@ def test_layers_that_cannot_see_a_whole_sample_of_a_pack_are_refused_by_the_driv
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     text = SimpleNamespace(max_position_embeddings=4096, sliding_window=64)
-    monkeypatch.setattr(trainer, "resolve_injection", lambda *_: (SimpleNamespace(text_config=text), None))
+    monkeypatch.setattr(model_check, "resolve_injection", lambda *_: (SimpleNamespace(text_config=text), None))
     with pytest.raises(UserError, match=r"see 64 tokens, .* data\.max_length = 96: .* set train\.packing = false"):
-        trainer.check_model(config_of(replace(PLAIN, packing=True)))
-    trainer.check_model(config_of(PLAIN))
+        model_check.check_model(config_of(replace(PLAIN, packing=True)))
+    model_check.check_model(config_of(PLAIN))

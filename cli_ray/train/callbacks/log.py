@@ -70,6 +70,7 @@ def step_line(metrics: Metrics, total_steps: int, left_s: float) -> str:
         f"waits: data {data:.0%}, ranks {ranks:.0%}",
         f"{duration(left_s)} left" if metrics["step"] < total_steps else "",
         f"{metrics['bad_samples']:,} quarantined" if metrics["bad_samples"] else "",
+        f"{metrics['shrunk_images']:,} images shrunk" if metrics["shrunk_images"] else "",
     ]
     return " | ".join(filter(None, parts))
 

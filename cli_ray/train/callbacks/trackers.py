@@ -1,7 +1,6 @@
 """Optional sinks beside metrics.jsonl: services of `log.sinks` get what metrics.jsonl gets, and pictures and tables.
 
-`Tracker` is the callback of one; the driver gives them what comes after the training by `deliver_results`. The trainer
-calls `check_sinks` before a worker starts.
+`Tracker` is the callback of one; the driver gives them what comes after the training by `deliver_results`.
 """
 
 import json
@@ -10,14 +9,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from importlib.util import find_spec
 from typing import Any
 
 from cli_ray import registry
 from cli_ray.config import RunConfig
 from cli_ray.config.train import Sink
 from cli_ray.data.share import Share
-from cli_ray.errors import UserError
 from cli_ray.storage.lines import read_journal
 from cli_ray.train.callbacks.delivery import Delivery, deliver
 from cli_ray.train.callbacks.services import Service
@@ -103,13 +100,12 @@ def deliver_results(config: RunConfig, folder: RunFolder, results: Sequence[Metr
     Args:
         config: of the run.
         folder: of the run.
-        results: see `evaluations.join_results`.
+        results: one or more, see `evaluations.join_results`.
         state: of the run.
     """
-    if results:
-        after = 1 + max(line["step"] for line in read_journal(folder, METRICS))
-        services = [Delivery(name, SERVICES[name](), config, folder, after) for name in config.log.sinks]
-        deliver([result_line(result) for result in results], services, state)
+    after = 1 + max(line["step"] for line in read_journal(folder, METRICS))
+    services = [Delivery(name, SERVICES[name](), config, folder, after) for name in config.log.sinks]
+    deliver([result_line(result) for result in results], services, state)
 
 
 def flatten(metrics: Metrics, layers: tuple[Sequence[int], Sequence[int]]) -> dict[str, float]:
@@ -191,17 +187,3 @@ def legal_names(labels: Iterable[str]) -> dict[str, str]:
             name = f"loss/{plain}_{number}"
         legal[f"loss/{label}"] = name
     return legal
-
-
-def check_sinks(names: Sequence[Sink]) -> None:
-    """Finds sinks that are not installed, before a worker starts.
-
-    Raises:
-        UserError: with the install line.
-    """
-    for name in names:
-        if find_spec(name) is None:
-            raise UserError(
-                f"log.sinks names {name!r}, which is not installed: "
-                f"pip install {' '.join(SERVICES[name].packages)} on all nodes"
-            )

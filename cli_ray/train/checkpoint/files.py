@@ -34,8 +34,10 @@ class Progress(BaseModel):
     """Tokens trained on, image tokens included, padding not."""
     bad_samples: int = 0
     """Samples quarantined."""
+    shrunk_images: int = 0
+    """Images that the budget shrank."""
 
-    def after_step(self, samples: int, tokens: int, bad_samples: int) -> Self:
+    def after_step(self, samples: int, tokens: int, bad_samples: int, shrunk_images: int) -> Self:
         """Progress after one more optimiser step."""
         return self.model_copy(
             update={
@@ -43,6 +45,7 @@ class Progress(BaseModel):
                 "samples": self.samples + samples,
                 "tokens": self.tokens + tokens,
                 "bad_samples": self.bad_samples + bad_samples,
+                "shrunk_images": self.shrunk_images + shrunk_images,
             }
         )
 

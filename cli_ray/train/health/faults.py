@@ -1,23 +1,23 @@
 """Faults that another try would only repeat: reported with the samples of their step, and not tried for ever.
 
 A rank writes its fault to `faults/` of the run folder (`record`, called by `worker`); each later start of the same
-launch, and the driver at its end, reads there whether to give up (`verdict`).
+launch, and the driver at its end, reads there whether to give up (`verdict`). What the driver calls needs no torch.
 """
 
 import json
 import math
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import torch
-import torch.distributed as dist
 from pydantic import BaseModel, ConfigDict
 from ray.exceptions import RayError
 
 from cli_ray.errors import RunFailedError, UserError
-from cli_ray.train.engine import StepResult
 from cli_ray.train.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from cli_ray.train.engine import StepResult
 
 SHOWN_IDS = 20
 REPEATS = 2
@@ -57,6 +57,8 @@ def record(folder: RunFolder, launch: str, step: int | None, rank: int, ids: lis
 
     So it does where storage or a node failed, or where a collective only says that another rank is gone.
     """
+    import torch.distributed as dist
+
     is_transient = isinstance(error, OSError | dist.DistError | RayError) and not isinstance(error, UserError)
     if is_transient or not isinstance(error, Exception) or any(mark in str(error) for mark in _OF_PEERS):
         return
@@ -89,12 +91,14 @@ def verdict(folder: RunFolder, launch: str, repeats: int = REPEATS) -> str | Non
     return None
 
 
-def refuse_non_finite(result: StepResult, step: int) -> None:
+def refuse_non_finite(result: "StepResult", step: int) -> None:
     """Stops a run whose gradient is NaN or infinite; called by every rank.
 
     Raises:
         RunFailedError: on every rank alike, naming the samples whose loss is not finite.
     """
+    import torch.distributed as dist
+
     # DeepSpeed gives -1 for a norm that is none.
     if math.isfinite(result.grad_norm) and result.grad_norm >= 0:
         return
@@ -118,6 +122,8 @@ def _listed(ids: list[str]) -> str:
 
 
 def _advice(message: str, error: Any) -> str:
+    import torch
+
     if isinstance(error, torch.OutOfMemoryError) and "data.max_length" not in message:
         fields = "train.pack_tokens (without packing train.micro_batch_size) or data.max_length"
         return f"{message}\nLower {fields}, or set train.activation_checkpointing"

@@ -23,15 +23,21 @@ from cli_ray.config import ClusterConfig, RunConfig
 from cli_ray.errors import ClusterError, RunFailedError
 from cli_ray.text import last_line, say
 from cli_ray.train.health.faults import verdict
-from cli_ray.train.ray_train import Trainer, died_at_start, found_no_room, ray_trainer
+from cli_ray.train.ray_train import Trainer, died_at_start, found_no_room, ray_trainer, start_controller
 from cli_ray.train.run_folder import RunFolder
 
 
 class Launch:
-    """One call of the command, over all the restarts of its workers."""
+    """One call of the command, over all the restarts of its workers.
 
-    def __init__(self, config: RunConfig, folder: RunFolder) -> None:
-        self._config, self._folder = config, folder
+    Args:
+        config: of the run.
+        folder: of the run.
+        controller: from `start_controller`, for the first of them.
+    """
+
+    def __init__(self, config: RunConfig, folder: RunFolder, controller: Any) -> None:
+        self._config, self._folder, self._controller = config, folder, controller
         self._name = uuid4().hex
         self._trainer: Trainer | None = None
         self._is_aborted = False
@@ -45,7 +51,9 @@ class Launch:
         """
         config, folder, deaths = self._config, self._folder, 0
         while True:
-            self._trainer = ray_trainer(config, folder, self._name)
+            controller = self._controller or start_controller(config.cluster.backstop_s)
+            self._controller = None
+            self._trainer = ray_trainer(config, folder, self._name, controller)
             try:
                 summary: dict[str, Any] = self._trainer.fit().return_value
             except RayActorError as error:

@@ -30,6 +30,7 @@ METRICS: dict[str, Any] = {
     "samples": 24,
     "tokens": 900,
     "bad_samples": 2,
+    "shrunk_images": 3,
     "loss": 1.5,
     "loss/tar": 1.25,
     "loss/text": math.nan,

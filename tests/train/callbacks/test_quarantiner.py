@@ -99,7 +99,7 @@ def steps_of(
     callback = Quarantiner()
     callback.on_start(cast(TrainLoop, loop))
     for share in islice(stream, epochs * stream.steps_per_epoch - progress.step):
-        loop.progress = loop.progress.after_step(len(share.ids), 0, share.num_bad)
+        loop.progress = loop.progress.after_step(len(share.ids), 0, share.num_bad, share.num_shrunk)
         callback.on_step(cast(TrainLoop, loop), share, None)
     return cast(Progress, loop.progress)
 

@@ -81,7 +81,9 @@ def loop_of(callbacks: list[Callback], folder: Path, total_steps: int) -> TrainL
         flops=Work(),
         clock=HostClock(),
         deepspeed=SimpleNamespace(optimizer=SimpleNamespace(param_groups=[]), module=module),
-        train_step=lambda *arguments: StepResult([], 0.5, samples=2, tokens=10, bad_samples=0, votes=[]),
+        train_step=lambda *arguments: StepResult(
+            [], 0.5, samples=2, tokens=10, bad_samples=0, shrunk_images=0, votes=[]
+        ),
         all_reduce=lambda values, *_: values,
         gather=lambda values: values.unsqueeze(0),
     )

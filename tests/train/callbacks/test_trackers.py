@@ -22,7 +22,8 @@ from PIL import Image
 from cli_ray.config.train import Sink
 from cli_ray.data.share import Share
 from cli_ray.errors import UserError
-from cli_ray.train.callbacks import delivery, trackers
+from cli_ray.train import checks
+from cli_ray.train.callbacks import delivery
 from cli_ray.train.callbacks.delivery import TRACKING
 from cli_ray.train.callbacks.log import MetricsFile
 from cli_ray.train.callbacks.services import reason
@@ -31,13 +32,13 @@ from cli_ray.train.callbacks.trackers import (
     PICTURE_EVERY,
     SERVICES,
     Tracker,
-    check_sinks,
     deliver_results,
     legal_names,
     pictures,
     starts_of,
 )
 from cli_ray.train.checkpoint.files import Progress
+from cli_ray.train.checks import check_sinks
 from cli_ray.train.run_folder import RunFolder
 from tests.train.callbacks.test_callbacks import METRICS, loop_at
 from tests.train.callbacks.tracked_runs import losses, mlflow_of, tensorboard_of, wandb_rows
@@ -430,7 +431,7 @@ def test_an_address_is_told_without_its_login() -> None:
 
 def test_a_sink_that_is_not_installed_is_told_with_the_install_line(monkeypatch: pytest.MonkeyPatch) -> None:
     check_sinks(NAMES)
-    monkeypatch.setattr(trackers, "find_spec", lambda name: None)
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
     told = "log.sinks names 'mlflow', which is not installed: pip install alembic mlflow-skinny sqlalchemy on all nodes"
     with pytest.raises(UserError, match=told):
         check_sinks(["mlflow"])

@@ -11,9 +11,14 @@ from cli_ray.train.schedule import lr_factor
 def test_progress_counts() -> None:
     progress = Progress()
     for _ in range(5):
-        progress = progress.after_step(samples=4, tokens=10, bad_samples=1)
-    assert progress == Progress(step=5, samples=20, tokens=50, bad_samples=5)
+        progress = progress.after_step(samples=4, tokens=10, bad_samples=1, shrunk_images=2)
+    assert progress == Progress(step=5, samples=20, tokens=50, bad_samples=5, shrunk_images=10)
     assert Progress.model_validate_json(progress.model_dump_json()) == progress
+
+
+def test_a_checkpoint_that_counted_no_shrunk_images_is_read() -> None:
+    stored = '{"step": 5, "samples": 20, "tokens": 50, "bad_samples": 5}'
+    assert Progress.model_validate_json(stored) == Progress(step=5, samples=20, tokens=50, bad_samples=5)
 
 
 @pytest.mark.parametrize(("epochs", "max_steps", "steps"), [(1, None, 10), (2.5, None, 25), (3, 7, 7), (0.01, None, 1)])

@@ -72,7 +72,7 @@ def non_finite(norm: float) -> str:
     """What rank 1 says of a step whose second sample has no finite loss there."""
     nll_S = torch.tensor([1.0, 2.0, float("nan") if dist.get_rank() else 3.0])
     forward = ForwardResult(nll_S, torch.tensor([0, 0, 1]), None, ids(), [], positions=5)
-    result = StepResult([forward], norm, samples=2, tokens=3, bad_samples=0, votes=[])
+    result = StepResult([forward], norm, samples=2, tokens=3, bad_samples=0, shrunk_images=0, votes=[])
     try:
         refuse_non_finite(result, step=9)
     except RunFailedError as error:

@@ -35,8 +35,9 @@ def outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fit:
                 raise turn
             return SimpleNamespace(return_value=turn)
 
-        monkeypatch.setattr(restarts, "ray_trainer", lambda config, folder, launch: SimpleNamespace(fit=one))
-        return Launch(CONFIG, RunFolder(str(tmp_path))).fit()
+        monkeypatch.setattr(restarts, "start_controller", lambda backstop_s: None)
+        monkeypatch.setattr(restarts, "ray_trainer", lambda *_: SimpleNamespace(fit=one))
+        return Launch(CONFIG, RunFolder(str(tmp_path)), "controller").fit()
 
     return of
 
@@ -64,14 +65,14 @@ def test_a_controller_that_dies_is_a_lost_run_like_others(outcome: Fit, capsys: 
 def test_a_controller_that_the_driver_ended_is_not_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = Launch(CONFIG, RunFolder(str(tmp_path)))
+    run = Launch(CONFIG, RunFolder(str(tmp_path)), "controller")
 
     def fit() -> Any:
         run.abort()
         raise ActorDiedError
 
     trainer = SimpleNamespace(fit=fit, abort=lambda: None)
-    monkeypatch.setattr(restarts, "ray_trainer", lambda config, folder, launch: trainer)
+    monkeypatch.setattr(restarts, "ray_trainer", lambda *_: trainer)
     with pytest.raises(ActorDiedError):
         run.fit()
 
