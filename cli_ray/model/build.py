@@ -16,12 +16,13 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
 from cli_ray.config import InjectionConfig, LoraConfig, ModelConfig
+from cli_ray.costs.sizes import resolve
 from cli_ray.errors import UserError
 from cli_ray.model import tiny
 from cli_ray.model.assemble import assemble, assemble_processor, joined_config
 from cli_ray.model.attach import attach
 from cli_ray.model.checkpoint import check_text, checkpoint_config, checkpoint_values
-from cli_ray.model.configuration import InjectionSection, resolve
+from cli_ray.model.configuration import InjectionSection
 from cli_ray.model.families import family_named
 from cli_ray.model.fit import fit
 from cli_ray.model.location import located

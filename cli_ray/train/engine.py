@@ -18,11 +18,11 @@ from torch.nn.utils import get_total_norm
 from transformers import PreTrainedModel
 
 from cli_ray.config import InjectionConfig, OptimConfig, Part, RunConfig
+from cli_ray.costs.flops import price
 from cli_ray.data.collate import MicroBatch, normalize
 from cli_ray.data.sample import IGNORED
 from cli_ray.data.share import Share
 from cli_ray.errors import UserError
-from cli_ray.model.flops import price
 from cli_ray.model.parameters import decays, part_of
 from cli_ray.train.collective_clock import clock_for
 from cli_ray.train.deepspeed_private import clock_collectives, import_deepspeed, set_timeouts

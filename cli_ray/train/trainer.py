@@ -9,7 +9,7 @@ from typing import Any
 import ray
 
 from cli_ray import autoscaler
-from cli_ray.capacity import await_room, lacking, need_of, node_resources
+from cli_ray.capacity import await_room, node_resources
 from cli_ray.cluster import connect, refuse_to_lose
 from cli_ray.config import ClusterConfig, DataConfig, InjectionConfig, RunConfig
 from cli_ray.config.run import with_absolute_paths
@@ -19,6 +19,7 @@ from cli_ray.data.quarantine import refuse_lost
 from cli_ray.errors import RunFailedError, StoppedError, StorageError, UserError
 from cli_ray.model.attention import check_attention
 from cli_ray.model.build import load_processor, resolve_injection
+from cli_ray.need import lacking, need_of
 from cli_ray.train.base import pin_base
 from cli_ray.train.callbacks.trackers import check_sinks
 from cli_ray.train.environment import record_start
