@@ -136,15 +136,15 @@ class _Pricing:
     def _decoder(self) -> tuple[int, int, int, int, int]:
         """All layers: a token, a pair, a token of a context, a context, an image token that is injected into."""
         token = pair = context_token = context = inject = 0
-        for layer, (flows, inner, gates_flow) in enumerate(self.flow.layers()):
-            of_token, of_pair = self._layer(flows)
+        for layer, flow in enumerate(self.flow.layers()):
+            of_token, of_pair = self._layer(flow.input)
             token, pair = token + of_token, pair + of_pair
             if layer not in self.injection.injected:
                 continue
             if self.traits.gates == "learned":
-                of_token, of_context = self._context(inner)
+                of_token, of_context = self._context(flow.inner)
                 context_token, context = context_token + of_token, context + of_context
-            inject += product(self.taps, self.text.hidden_size, gates_flow, self.flow.features_flow)
+            inject += product(self.taps, self.text.hidden_size, flow.gates, self.flow.features_flow)
         return token, pair, context_token, context, inject
 
     def _layer(self, flows: bool) -> tuple[int, int]:
@@ -160,6 +160,7 @@ class _Pricing:
 
     def _linear(self, inner: int, outer: int, flows: bool) -> int:
         """A token through a projection of the decoder and its adapter."""
+        adapted = self.flow.lora
         adapted = self.flow.lora
         adapter = product(inner, self.rank, flows, adapted) + product(self.rank, outer, adapted, adapted)
         return product(inner, outer, flows, self.flow.llm) + adapter

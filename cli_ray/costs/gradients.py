@@ -4,9 +4,24 @@
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from cli_ray.config import InjectionConfig, OptimConfig, Part
+
+
+@dataclass(frozen=True, slots=True)
+class LayerGradients:
+    """Where in a decoder layer gradients flow."""
+
+    input: bool
+    """Through its input."""
+    inner: bool
+    """Through its own operators."""
+    gates: bool
+    """Through the gates of what is injected."""
+    update: bool
+    """Through what is injected."""
 
 
 class Gradients:
@@ -42,18 +57,18 @@ class Gradients:
         names: dict[Part, str] = {"vision_tower": "tower"}
         return bool(getattr(self, names.get(part, part)))
 
-    def layers(self) -> Iterator[tuple[bool, bool, bool]]:
-        """For each decoder layer whether gradients flow through its input, through its output before anything is
-        injected, and through the gates of what is injected; False where nothing is."""
+    def layers(self) -> Iterator[LayerGradients]:
+        """Of the decoder layers in turn."""
         flows = self.llm or self.base_flows
         for layer in range(self.depth):
+            injects = layer in self.injected
             inner = flows or self.llm or self.lora
-            is_gated = layer in self.injected and self.traits.gates == "learned"
-            gates_flow = is_gated and (self.agf or self.features_flow or inner)
-            yield flows, inner, gates_flow
-            flows = inner or gates_flow or (layer in self.injected and self.features_flow)
+            gates = injects and self.traits.gates == "learned" and (self.agf or self.features_flow or inner)
+            update = injects and (gates or self.features_flow)
+            yield LayerGradients(flows, inner, gates, update)
+            flows = inner or update
 
     @property
     def top_flows(self) -> bool:
         """Whether gradients pass from the logits to the top layer, behind which nothing is injected."""
-        return [inner for _, inner, _ in self.layers()][-1]
+        return [layer.inner for layer in self.layers()][-1]

@@ -12,6 +12,7 @@ from typing import Any
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from cli_ray.config import InjectionConfig, RunConfig
+from cli_ray.costs.parameters import agf_parameters, amp_parameters
 from cli_ray.costs.sizes import attention_widths, patches_of, tokens_of
 from cli_ray.model.families import family_of
 from cli_ray.tiles import UNLIMITED, Budget
@@ -78,16 +79,14 @@ def cost(config: Any, injection: InjectionConfig, sample: SampleSize) -> Cost:
     projector = vision * width + width * width
     low_rank = taps * amp.rank * (vision + width) if injects and amp.projector == "low_rank" else 0
     external = taps * vision * width if traits.at_projector else 0
-    full = taps * (projector + 2 * width) if injects and amp.projector == "full" else 0
-    norm = taps * vision if injects and amp.norm else 0
     sets = (1 if agf.shared else slots) if gated else 0
     heads = agf.num_heads
     # Folding, then scores and values of every visual token; scores, sums and gates of the context.
     visual = sets * (4 * taps * agf.hidden_size * width + taps * 4 * sample.visual_tokens * heads * width)
     context = slots * (4 * sample.length * heads + 2 * taps * heads) * width if gated else 0
     return Cost(
-        amp_parameters=low_rank + external + full + norm,
-        agf_parameters=sets * ((2 * heads + agf.hidden_size) * width + taps * (2 * agf.hidden_size + 1)),
+        amp_parameters=amp_parameters(config, injection),
+        agf_parameters=agf_parameters(config, injection),
         base_flops=_base_flops(config, sample),
         projection_flops=2 * rows * (external + (taps * projector if injects else 0)),
         low_rank_flops=2 * rows * low_rank,

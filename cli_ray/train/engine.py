@@ -143,6 +143,9 @@ class Engine:
         """Runs while this rank is in a collective."""
         if config.train.activation_checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
+            # transformers has the embeddings need gradients, for reentrant checkpoints alone; frozen parts would go
+            # backward, and be computed again for it.
+            model.disable_input_require_grads()
         groups = parameter_groups(model, config.optim)
         self.peak_rates = {group["name"]: group["lr"] for group in groups}
         optimizer = torch.optim.AdamW(
