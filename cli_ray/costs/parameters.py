@@ -21,9 +21,7 @@ class Count:
     """Of its largest tensor."""
 
 
-def parameters(
-    config: Any, injection: InjectionConfig, optim: OptimConfig, lora: LoraConfig
-) -> dict[Part, Count]:
+def parameters(config: Any, injection: InjectionConfig, optim: OptimConfig, lora: LoraConfig) -> dict[Part, Count]:
     """The parameters of each part that the model has.
 
     Args:
@@ -56,7 +54,8 @@ def _alike(count: int, largest: int) -> tuple[int, int, int]:
 
 def tower_parameters(config: Any) -> tuple[int, int]:
     """Of the vision tower: all, and those that the layer which is read depends on."""
-    vision, width, inner = config.vision_config, config.vision_config.hidden_size, config.vision_config.intermediate_size
+    vision = config.vision_config
+    width, inner = vision.hidden_size, vision.intermediate_size
     patches, is_clip = patches_of(vision), vision.model_type.startswith("clip")
     norm = 2 * width
     embedding = width * getattr(vision, "num_channels", 3) * vision.patch_size**2 + patches * width
@@ -101,7 +100,8 @@ def agf_parameters(config: Any, injection: InjectionConfig) -> int:
 
 def text_parameters(config: Any) -> int:
     """Of the language model with its head, which may share the embeddings."""
-    text, width, inner = config.text_config, config.text_config.hidden_size, config.text_config.intermediate_size
+    text = config.text_config
+    width, inner = text.hidden_size, text.intermediate_size
     queries, keys = attention_widths(text)
     # Qwen2 has biases at queries, keys and values whatever its config says.
     biased = text.model_type == "qwen2" or getattr(text, "attention_bias", False)

@@ -79,3 +79,7 @@ computed twice."""
 def logits_at_once(vocabulary: int) -> int:
     """Tokens whose logits are in memory together (`model.loss`)."""
     return max(1, MOST_LOGITS // vocabulary)
+
+
+SQUARE_LENGTH, TILED_LENGTH = 2048, 4096
+"""`data.max_length` of runs that name none: of models that take an image as one square, and of those that tile it."""

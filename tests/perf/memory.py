@@ -38,7 +38,7 @@ from tests.train.ranks import on_ranks
 
 ALL = ("vision_tower", "projector", "amp", "agf", "llm")
 CLIP = {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "image_size": 336, "patch_size": 14}
-SIGLIP = {"hidden_size": 1152, "intermediate_size": 4304, "num_attention_heads": 16, "image_size": 384, "patch_size": 14}
+SIGLIP = CLIP | {"hidden_size": 1152, "intermediate_size": 4304, "image_size": 384}
 QWEN = {"hidden_size": 896, "intermediate_size": 4864, "num_attention_heads": 14, "num_key_value_heads": 2}
 LLAMA = {"hidden_size": 1024, "intermediate_size": 2752, "num_attention_heads": 16, "num_key_value_heads": 16}
 CASES: dict[str, dict[str, Any]] = {
@@ -222,9 +222,13 @@ def report(results: list[dict[str, Any]]) -> str:
     body = []
     for result in results:
         numbers = (result[kind] for kind in kinds)
-        cells = [text for plan, real in numbers for text in (f"{plan / 1e6:,.0f}", f"{real / 1e6:,.0f}", f"{plan / real:.2f}")]
+        cells = [cell for plan, real in numbers for cell in (_mb(plan), _mb(real), f"{plan / real:.2f}")]
         body.append([result["case"], *cells])
     return grid(head, body, left=1)
+
+
+def _mb(size: float) -> str:
+    return f"{size / 1e6:,.0f}"
 
 
 def main() -> None:
