@@ -161,6 +161,13 @@ def freeze_unused(model: PreTrainedModel) -> None:
             module.requires_grad_(True)
 
 
+def checkpoint_activations(model: PreTrainedModel) -> None:
+    """Has decoder and vision layers computed again in the backward pass, those alone that go backward."""
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    # transformers has the embeddings need gradients, for reentrant checkpoints alone; frozen parts would go backward.
+    model.disable_input_require_grads()
+
+
 def _checked(injection: InjectionConfig, config: Any) -> InjectionConfig:
     try:
         return resolve(injection, config)

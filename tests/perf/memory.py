@@ -202,8 +202,9 @@ def measured(name: str) -> dict[str, Any]:
     held = state(parameters(config, config.injection, run.optim, run.lora), run, run.train.zero_stage, 1)
     kept = activations(config, config.injection, run, batch)
     stage = run.train.zero_stage
-    # Stage 2 frees the sums of gradients when it updates; stage 3 keeps them, and a whole bucket.
-    lasting_planned = held.lasting - (held.gradients if stage == 2 else -BUCKET * 2 if stage == 3 else 0)
+    # Most stages free the sums of gradients when they update; stage 3 keeps them, and a whole bucket.
+    frees = stage == 2 or (stage == 1 and run.train.precision == "fp32")
+    lasting_planned = held.lasting - (held.gradients if frees else -BUCKET * 2 if stage == 3 else 0)
     logits = batch.supervised * config.text_config.vocab_size * 4
     return {
         "case": name,
