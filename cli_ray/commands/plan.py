@@ -20,7 +20,8 @@ MFU = 0.3
 
 class PlanArguments(Section):
     """Says whether a run fits its GPUs, and what it takes: parameters, memory at each ZeRO stage, FLOPs, hours, price,
-    and disk. Ends with exit code 1 when it does not fit, and proposes what does."""
+    and disk. Ends with exit code 1 when it does not fit, and proposes what does. Arguments such as `--train.zero-stage 3`
+    change the config first, as with `cli-ray train`."""
 
     config: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CONFIG.toml")]
     """Config of the run."""
@@ -61,11 +62,12 @@ def main(words: list[str]) -> None:
     Raises:
         UserError: the run does not fit; with what does.
     """
-    settings = arguments(PlanArguments, words, "cli-ray plan")
-    config = load(settings.config)
+    own, overrides = _split(words)
+    settings = arguments(PlanArguments, own, "cli-ray plan")
+    config = load(settings.config, overrides)
 
     from cli_ray.plan.estimate import Estimate, resolved
-    from cli_ray.plan.page import page, proposed, to_dict, verdict
+    from cli_ray.plan.page import page, to_dict, verdict
     from cli_ray.plan.proposal import proposals
     from cli_ray.plan.source import shape_named
 
@@ -81,14 +83,27 @@ def main(words: list[str]) -> None:
         mfu=settings.mfu,
     )
     price = _price(settings.price, settings.gpu)
+    changes = [] if estimate.fits else proposals(estimate)
     if settings.as_json:
-        print(json.dumps(to_dict(estimate, price, placement), indent=2))
+        print(json.dumps(to_dict(estimate, price, placement, changes), indent=2))
     else:
-        print(page(estimate, price, placement))
+        print(page(estimate, price, placement, changes))
     if not estimate.fits:
-        raise UserError(f"{verdict(estimate)}\n{proposed(proposals(estimate))}")
+        raise UserError(verdict(estimate))
     if fault:
         raise UserError(fault)
+
+
+def _split(words: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments of the verb, and those that change the config: they have a dot, such as `--train.zero-stage 3`."""
+    own: list[str] = []
+    overrides: list[str] = []
+    group = own
+    for word in words:
+        if word.startswith("--"):
+            group = overrides if "." in word.split("=")[0] else own
+        group.append(word)
+    return own, overrides
 
 
 def _lengths(settings: PlanArguments, config: RunConfig, shape: Any) -> Any:

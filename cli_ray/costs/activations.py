@@ -106,20 +106,20 @@ class _Saving:
             return 0
         boundary = batch.tiles * tokens_of(self.config) * self.size * self.vision.hidden_size
         pixels = batch.tiles * 3 * self.vision.image_size**2 * self.size
-        return blocks_read(self.config) * (boundary if self.again else block) + pixels + boundary
+        return int(blocks_read(self.config) * (boundary if self.again else block) + pixels + boundary)
 
     def _block(self) -> int:
         """A token in a block of the vision tower: inputs and outputs of two norms, attention, and the MLP."""
         width, inner = self.vision.hidden_size, self.vision.intermediate_size
         # CLIP's quick GELU is two operators, which save its input twice over.
         mlp = (3 if getattr(self.vision, "hidden_act", "") == "quick_gelu" else 2) * inner
-        return self.size * (8 * width + mlp)
+        return int(self.size * (8 * width + mlp))
 
     def _projector(self, flows: bool, trained: bool) -> int:
         """A patch through the two layers of a projector: the input of each and that of its activation."""
         width = self.text.hidden_size
         inputs = (self.vision.hidden_size + width) * trained
-        return self.size * (inputs + width * (flows or trained))
+        return int(self.size * (inputs + width * (flows or trained)))
 
     def _base_projector(self) -> int:
         joined = self.taps * self.vision.hidden_size * self.size if self.flow.traits.at_projector else 0
@@ -142,7 +142,7 @@ class _Saving:
         if not any(flow.update for flow in flows):
             return 0
         added = 0 if self.again else sum(flow.update for flow in flows)
-        return (self.taps + added) * self.size * self.text.hidden_size
+        return int((self.taps + added) * self.size * self.text.hidden_size)
 
     def _visual_gates(self) -> int:
         """An image token in all tapped layers: two products in fp32, gathered by image, and one softmax."""
@@ -155,7 +155,7 @@ class _Saving:
     def _context_gates(self, flows: Sequence[LayerGradients]) -> int:
         """A token in all injected layers: the hidden states that the gates read, and their scores."""
         gated = 0 if self.again else sum(flow.gates for flow in flows)
-        return gated * (self.size * self.text.hidden_size + 4 * FP32 * self.injection.agf.num_heads)
+        return int(gated * (self.size * self.text.hidden_size + 4 * FP32 * self.injection.agf.num_heads))
 
     def _layer(self, inner: bool) -> int:
         """A token in a decoder layer."""
@@ -168,7 +168,7 @@ class _Saving:
         norms = 2 * FP32 * width + (2 * self.size * width if trained else 0)
         inputs = (2 * width + mlp) * trained
         saved = norms + self.size * (2 * (queries + keys) + joined + inputs + 3 * mlp)
-        return saved + (self._adapters(width, queries, mlp) if self.flow.lora else 0)
+        return int(saved + (self._adapters(width, queries, mlp) if self.flow.lora else 0))
 
     def _adapters(self, width: int, queries: int, mlp: int) -> int:
         """A token: inputs of the seven adapters of a layer, which each drops out for itself."""
@@ -182,13 +182,13 @@ class _Saving:
         """A token in the last norm."""
         if not self.flow.top_flows:
             return 0
-        return self.text.hidden_size * (FP32 + self.size * self.flow.llm)
+        return int(self.text.hidden_size * (FP32 + self.size * self.flow.llm))
 
     def _loss(self, supervised: int) -> int:
         """Logits of a chunk in the precision of the model, and three times in fp32."""
         chunk = min(supervised, logits_at_once(self.text.vocab_size))
-        return chunk * self.text.vocab_size * (3 * FP32 + self.size)
+        return int(chunk * self.text.vocab_size * (3 * FP32 + self.size))
 
     def _transient(self, batch: Batch) -> int:
         """Gradients of the widest tensors of a decoder layer while it goes backward."""
-        return batch.tokens * self.size * (3 * self.text.intermediate_size + 2 * self.text.hidden_size)
+        return int(batch.tokens * self.size * (3 * self.text.intermediate_size + 2 * self.text.hidden_size))

@@ -74,7 +74,7 @@ def projector_parameters(config: Any) -> int:
     """Of the projector, with the newline of models whose images are cut into tiles."""
     width, bias = config.text_config.hidden_size, getattr(config, "multimodal_projector_bias", True)
     newline = width if getattr(config, "image_grid_pinpoints", None) else 0
-    return (config.vision_config.hidden_size + width) * width + 2 * width * bias + newline
+    return int((config.vision_config.hidden_size + width) * width + 2 * width * bias + newline)
 
 
 def amp_parameters(config: Any, injection: InjectionConfig) -> int:
@@ -82,11 +82,11 @@ def amp_parameters(config: Any, injection: InjectionConfig) -> int:
     vision, width = config.vision_config.hidden_size, config.text_config.hidden_size
     taps, amp, traits = len(injection.tapped), injection.amp, injection.traits
     if traits.at_projector:
-        return taps * vision * width
+        return int(taps * vision * width)
     if not traits.injects:
         return 0
     projections = {"low_rank": amp.rank * (vision + width), "full": (vision + width + 2) * width, "shared": 0}
-    return taps * (projections[amp.projector] + vision * amp.norm)
+    return int(taps * (projections[amp.projector] + vision * amp.norm))
 
 
 def agf_parameters(config: Any, injection: InjectionConfig) -> int:
@@ -95,7 +95,7 @@ def agf_parameters(config: Any, injection: InjectionConfig) -> int:
         return 0
     agf, width, taps = injection.agf, config.text_config.hidden_size, len(injection.tapped)
     sets = 1 if agf.shared else len(injection.injected)
-    return sets * ((2 * agf.num_heads + agf.hidden_size) * width + taps * (2 * agf.hidden_size + 1))
+    return int(sets * ((2 * agf.num_heads + agf.hidden_size) * width + taps * (2 * agf.hidden_size + 1)))
 
 
 def text_parameters(config: Any) -> int:
@@ -110,7 +110,7 @@ def text_parameters(config: Any) -> int:
         attention += width
     mlp = 3 * width * inner + (2 * inner + width) * getattr(text, "mlp_bias", False)
     embeddings = text.vocab_size * width * (1 if config.tie_word_embeddings else 2)
-    return embeddings + text.num_hidden_layers * (attention + mlp + 2 * width) + width
+    return int(embeddings + text.num_hidden_layers * (attention + mlp + 2 * width) + width)
 
 
 def lora_parameters(text: Any, rank: int) -> int:

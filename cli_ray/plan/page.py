@@ -12,12 +12,14 @@ from cli_ray.plan.proposal import Proposal
 from cli_ray.text import NOTHING, grid
 
 GB = 1e9
+ROOMY = 0.9
+"""Share of a device above which a run only just fits: CUDA, NCCL and fragmentation take some of it too."""
 
 
 def verdict(estimate: Estimate) -> str:
     """Whether the run fits, in a line."""
     train, device, tokens = estimate.config.train, estimate.device, estimate.batch.tokens
-    word = "fits" if estimate.fits else "does not fit"
+    word = "does not fit" if not estimate.fits else "fits" if estimate.memory <= ROOMY * device.memory else "just fits"
     size = f"{estimate.memory / GB:.3g} of {device.memory / GB:.4g} GB a worker ({device.name})"
     batch = f"packs of {tokens:,} tokens"
     if not estimate.config.packs:
@@ -26,15 +28,16 @@ def verdict(estimate: Estimate) -> str:
     return f"{word}: {size} at ZeRO {train.zero_stage}, {estimate.workers} workers, {batch}{again}"
 
 
-def page(estimate: Estimate, price: float | None, placement: Sequence[str]) -> str:
+def page(estimate: Estimate, price: float | None, placement: Sequence[str], changes: Sequence[Proposal]) -> str:
     """All of it, for a terminal.
 
     Args:
         price: of a GPU hour.
         placement: lines on where workers find room.
+        changes: that make it fit, where it does not.
     """
     parts = [
-        verdict(estimate),
+        f"{verdict(estimate)}\n{_run(estimate)}",
         _parameters(estimate),
         _memory(estimate),
         _activations(estimate),
@@ -42,19 +45,14 @@ def page(estimate: Estimate, price: float | None, placement: Sequence[str]) -> s
         "\n".join(_time(estimate, price)),
         "\n".join(_disk(estimate)),
         "\n".join(placement),
+        "" if estimate.fits else _proposed(estimate, changes),
     ]
     return "\n\n".join(filter(None, parts))
 
 
-def proposed(proposals: Sequence[Proposal]) -> str:
-    """What to change, as lines to paste."""
-    if not proposals:
-        return "no change of batch, ZeRO stage, checkpointing, tiles, LoRA or workers fits: take GPUs of more memory"
-    texts = [f"{proposal.toml()}\n# {proposal.memory / GB:.3g} GB a worker" for proposal in proposals]
-    return "it fits with any of these, to be put into the tables of the config:\n\n" + "\n\n".join(texts)
-
-
-def to_dict(estimate: Estimate, price: float | None, placement: Sequence[str]) -> dict[str, Any]:
+def to_dict(
+    estimate: Estimate, price: float | None, placement: Sequence[str], changes: Sequence[Proposal]
+) -> dict[str, Any]:
     """For JSON: bytes, FLOPs, seconds and hours."""
     stages = {str(stage): asdict(estimate.state(stage)) for stage in _stages(estimate)}
     for stage in stages:
@@ -89,7 +87,28 @@ def to_dict(estimate: Estimate, price: float | None, placement: Sequence[str]) -
             **{name: estimate.lengths.mean(name) for name in ("tiles", "visual_tokens", "tokens", "supervised")},
         },
         "placement": list(placement),
+        "proposals": [{"change": each.change, "memory": each.memory} for each in changes],
     }
+
+
+def _run(estimate: Estimate) -> str:
+    """What is planned, in a line."""
+    run, model, injection = estimate.config, estimate.config.model, estimate.injection
+    name = model.checkpoint or f"{model.vision_tower} and {model.language_model}"
+    layers = f", {len(injection.tapped)} vision layers" if injection.tapped else ""
+    layers += f" into {len(injection.injected)} decoder layers" if injection.injected else ""
+    return f"run {run.name}: {name}, injection {injection.kind}{layers}"
+
+
+def _proposed(estimate: Estimate, changes: Sequence[Proposal]) -> str:
+    """What to change, as lines to paste and as arguments."""
+    if not changes:
+        return "no change of batch, ZeRO stage, checkpointing, tiles, LoRA or workers fits: take GPUs of more memory"
+    name = estimate.config.name
+    texts = [f"{each.toml()}\n# {each.memory / GB:.3g} GB a worker; or: {each.arguments()}" for each in changes]
+    return f"{name} fits with any of these, as lines of the config or arguments of cli-ray train:\n\n" + "\n\n".join(
+        texts
+    )
 
 
 def _stages(estimate: Estimate) -> list[int]:

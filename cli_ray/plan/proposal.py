@@ -41,6 +41,17 @@ class Proposal:
             tables.setdefault(table, []).append(f"{field} = {text}")
         return "\n".join(line for table, lines in tables.items() for line in (f"[{table}]", *lines))
 
+    def arguments(self) -> str:
+        """The same as arguments of `cli-ray train`."""
+        return " ".join(_argument(name, value) for name, value in self.change.items())
+
+
+def _argument(name: str, value: Any) -> str:
+    *sections, field = name.replace("_", "-").split(".")
+    if isinstance(value, bool):
+        return f"--{'.'.join([*sections, field if value else f'no-{field}'])}"
+    return f"--{'.'.join([*sections, field])} {value!r}"
+
 
 def proposals(estimate: Estimate) -> list[Proposal]:
     """The mildest changes that fit: one if one is enough, else several together; empty where none do.
