@@ -20,7 +20,7 @@ MFU = 0.3
 
 class PlanArguments(Section):
     """Says whether a run fits its GPUs, and what it takes: parameters, memory at each ZeRO stage, FLOPs, hours, price,
-    and disk. Ends with exit code 1 when it does not fit, and proposes what does. Arguments such as `--train.zero-stage 3`
+    and disk. Ends with exit code 1 when it does not fit, and proposes what does. Arguments like `--train.zero-stage 3`
     change the config first, as with `cli-ray train`."""
 
     config: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="CONFIG.toml")]

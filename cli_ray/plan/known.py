@@ -64,7 +64,7 @@ def known_shape(name: str) -> Shape | None:
 
 def tiny_shape(family: str) -> Shape:
     """The shape of the `tiny` checkpoint of a family."""
-    vision = {"hidden_size": TINY.vision_width, "intermediate_size": 2 * TINY.vision_width, "vision_use_head": False,
+    vision = {"hidden_size": TINY.vision_width, "intermediate_size": 2 * TINY.vision_width,
               "num_hidden_layers": TINY.vision_layers, "image_size": TINY.image_size,
               "patch_size": TINY.patch_size}  # fmt: skip
     text = {"hidden_size": TINY.decoder_width, "intermediate_size": 2 * TINY.decoder_width,
@@ -79,5 +79,6 @@ def tiny_shape(family: str) -> Shape:
     }
     if family == "llava_onevision":
         sides = [TINY.image_size * count for count in (1, 2, 3)]
+        values["vision_config"]["vision_use_head"] = False
         values["image_grid_pinpoints"] = [(height, width) for height in sides for width in sides]
     return shape_of(values, "tiny")
