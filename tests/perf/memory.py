@@ -1,10 +1,10 @@
 """Memory that a rank takes against what `cli-ray plan` says: a real optimiser step of each case, in its own process.
 
-    python -m tests.perf.memory [--cases llava-bf16 ...]
+    python -m tests.perf.memory [--cases llava-bf16 ...] [--ranks 2]
 
 Random weights of real widths with fewer layers. *lasting* is the sum of all tensors that are alive between two steps,
 *saved* what the forward pass left for the backward pass, *peak* how much the resident memory of the process grew at
-most. On one CPU rank, where nothing is sharded.
+most. On CPU ranks, each with the same samples.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from cli_ray.config import RunConfig
@@ -48,6 +49,7 @@ CASES: dict[str, dict[str, Any]] = {
     "llava-unpacked": {"parts": ("projector", "amp", "agf", "llm"), "packing": False},
     "llava-lora": {"parts": ("projector", "amp", "agf", "lora"), "rank": 64},
     "llava-stage3": {"parts": ALL, "stage": 3, "checkpointing": True},
+    "llava-stage1": {"parts": ALL, "stage": 1},
     "onevision-bf16": {"parts": ALL, "family": "llava_onevision"},
     "onevision-checkpointing": {"parts": ALL, "family": "llava_onevision", "checkpointing": True},
     "onevision-added": {"parts": ("amp", "agf"), "family": "llava_onevision"},
@@ -79,7 +81,7 @@ def run_of(
             "data": {"sources": [{"path": "none"}], "max_length": 1024 if family == "llava" else 2048},
             "optim": {part: {"lr": 1e-5 if part in parts else 0.0} for part in (*ALL, "lora")},
             "train": {
-                "global_batch_size": 2 * ROWS,
+                "global_batch_size": 4 * ROWS,
                 "micro_batch_size": ROWS,
                 "precision": precision,
                 "zero_stage": stage,
@@ -199,7 +201,9 @@ def measured(name: str) -> dict[str, Any]:
         visual_tokens=sum(int((row.input_ids == 5).sum()) for row in rows),
         supervised=sum(row.num_supervised for row in rows),
     )
-    held = state(parameters(config, config.injection, run.optim, run.lora), run, run.train.zero_stage, 1)
+    held = state(
+        parameters(config, config.injection, run.optim, run.lora), run, run.train.zero_stage, dist.get_world_size()
+    )
     kept = activations(config, config.injection, run, batch)
     stage = run.train.zero_stage
     # Most stages free the sums of gradients when they update; stage 3 keeps them, and a whole bucket.
@@ -235,13 +239,14 @@ def _mb(size: float) -> str:
 def main() -> None:
     """Measures the cases and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ranks", type=int, default=1, help="that share the states of the model")
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     given = parser.parse_args()
     # Freed memory goes back to the system at once, so that what is resident is what is alive.
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"
     results = []
     for case in given.cases:
-        [result] = on_ranks(1, measured, case)
+        result = on_ranks(given.ranks, measured, case)[0]
         results.append(result)
         print(result, file=sys.stderr, flush=True)
     print(report(results))

@@ -31,11 +31,11 @@ SHIPPED = sorted(path.stem for path in (RECIPES / "configs").glob("*.toml"))
 
 def built(shape: Shape, injection: InjectionConfig, lora: LoraConfig) -> dict[str, int]:
     """Parameters of the parts of a model that is made of nothing but sizes."""
-    family, values = family_named(shape.family), shape.model_dump(mode="json", exclude={"family"})
+    family, values = family_named(shape.family), shape.model_dump(mode="json", exclude={"family"}, exclude_none=True)
     towers = {"llava": CLIPVisionConfig, "llava_onevision": SiglipVisionConfig}
     vision, text = values.pop("vision_config"), values.pop("text_config")
     if not shape.image_grid_pinpoints:
-        del values["image_grid_pinpoints"], values["vision_aspect_ratio"]
+        del values["vision_aspect_ratio"]
     config = family.plain_class.config_class(
         vision_config=towers[shape.family](num_attention_heads=16, **vision),
         text_config=family.text_config_class(**text),
