@@ -1,6 +1,7 @@
 """`cli-ray plan CONFIG.toml`: what a run will need, before it starts; needs no GPU and no network."""
 
 import json
+import math
 import os
 import tomllib
 from pathlib import Path
@@ -157,17 +158,24 @@ def _price(given: str, gpu: str) -> float | None:
     """Of a GPU-hour."""
     if not given:
         return None
-    try:
-        return float(given)
-    except ValueError:
-        pass
     path = Path(given)
+    if path.suffix not in (".toml", ".json"):
+        return _checked_price(given, "--price")
     try:
         text = path.read_text()
         table = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except (OSError, ValueError) as error:
-        raise UserError(f"--price {given} is no number, and no TOML or JSON file that can be read: {error}") from None
-    value = table.get(gpu) if isinstance(table, dict) else None
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise UserError(f'--price {given} has no price of {gpu}: add a line such as "{gpu}" = 2.5')
-    return float(value)
+        raise UserError(f"--price {given} cannot be read as a table of prices: {error}") from None
+    if not isinstance(table, dict) or gpu not in table:
+        raise UserError(f"--price {given} has no price of {gpu}: add a line such as {gpu} = 2.5")
+    return _checked_price(table[gpu], f"--price {given}: {gpu}")
+
+
+def _checked_price(given: object, where: str) -> float:
+    try:
+        price = float(str(given))
+    except ValueError:
+        price = math.nan
+    if not 0 <= price < math.inf:
+        raise UserError(f"{where} = {given!r} is no price: give a number, or a .toml or .json file of prices")
+    return price

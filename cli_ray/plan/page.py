@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from cli_ray.data.sample import clean
 from cli_ray.plan.estimate import Estimate
 from cli_ray.plan.proposal import Proposal
 from cli_ray.text import NOTHING, grid
@@ -20,7 +21,7 @@ def verdict(estimate: Estimate) -> str:
     """Whether the run fits, in a line."""
     train, device, tokens = estimate.config.train, estimate.device, estimate.batch.tokens
     word = "does not fit" if not estimate.fits else "fits" if estimate.memory <= ROOMY * device.memory else "just fits"
-    size = f"{estimate.memory / GB:.3g} of {device.memory / GB:.4g} GB a worker ({device.name})"
+    size = f"{estimate.memory / GB:.3g} of {device.memory / GB:.4g} GB a worker ({clean(device.name, 50)})"
     batch = f"packs of {tokens:,} tokens"
     if not estimate.config.packs:
         batch = f"micro-batches of {train.micro_batch_size} x {tokens // train.micro_batch_size:,} tokens"
@@ -97,7 +98,7 @@ def _run(estimate: Estimate) -> str:
     name = model.checkpoint or f"{model.vision_tower} and {model.language_model}"
     layers = f", {len(injection.tapped)} vision layers" if injection.tapped else ""
     layers += f" into {len(injection.injected)} decoder layers" if injection.injected else ""
-    return f"run {run.name}: {name}, injection {injection.kind}{layers}"
+    return f"run {run.name}: {clean(name, 200)}, injection {injection.kind}{layers}"
 
 
 def _proposed(estimate: Estimate, changes: Sequence[Proposal]) -> str:

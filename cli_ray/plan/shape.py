@@ -3,10 +3,11 @@
 `known` has those of published models; `source` finds the file of others.
 """
 
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cli_ray.costs.sizes import blocks_read
 from cli_ray.errors import UserError
 
 TOWERS = {
@@ -24,6 +25,9 @@ TEXTS = {
 """What a config.json leaves out is as in the config classes of transformers 5.23."""
 
 
+_WIDTH: Any = Field(ge=1, le=10**6)
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
@@ -35,11 +39,11 @@ class Tower(_Part):
     """`vision_config`."""
 
     model_type: str
-    hidden_size: int = Field(ge=1)
-    intermediate_size: int = Field(ge=1)
-    num_hidden_layers: int = Field(ge=1)
-    image_size: int = Field(ge=1)
-    patch_size: int = Field(ge=1)
+    hidden_size: int = _WIDTH
+    intermediate_size: int = _WIDTH
+    num_hidden_layers: int = Field(ge=1, le=1000)
+    image_size: int = Field(ge=1, le=100_000)
+    patch_size: int = Field(ge=1, le=100_000)
     hidden_act: str
     num_channels: int = Field(default=3, ge=1)
     vision_use_head: bool = True
@@ -49,14 +53,14 @@ class Text(_Part):
     """`text_config`."""
 
     model_type: str
-    vocab_size: int = Field(ge=1)
-    hidden_size: int = Field(ge=1)
-    intermediate_size: int = Field(ge=1)
-    num_hidden_layers: int = Field(ge=2)
-    num_attention_heads: int = Field(ge=1)
-    num_key_value_heads: int = Field(ge=1)
+    vocab_size: int = Field(ge=1, le=10**9)
+    hidden_size: int = _WIDTH
+    intermediate_size: int = _WIDTH
+    num_hidden_layers: int = Field(ge=2, le=1000)
+    num_attention_heads: int = _WIDTH
+    num_key_value_heads: int = _WIDTH
     max_position_embeddings: int = Field(ge=1)
-    head_dim: int | None = None
+    head_dim: int | None = Field(default=None, ge=1, le=10**6)
     attention_bias: bool = False
     mlp_bias: bool = False
     tie_word_embeddings: bool = False
@@ -72,9 +76,21 @@ class Shape(_Part):
     vision_feature_select_strategy: str
     tie_word_embeddings: bool = False
     multimodal_projector_bias: bool = True
-    image_grid_pinpoints: list[tuple[int, int]] | None = None
+    image_grid_pinpoints: list[tuple[int, int]] | None = Field(default=None, min_length=1, max_length=1000)
     """Canvases of tiles, (height, width) in pixels; None where an image is one square."""
-    vision_aspect_ratio: str = Field(default="anyres_max_9", pattern=r"^anyres_max_\d+$")
+    vision_aspect_ratio: str = Field(default="anyres_max_9", pattern=r"^anyres_max_\d{1,4}$")
+
+    @model_validator(mode="after")
+    def _sizes_go_together(self) -> Self:
+        try:
+            blocks_read(self)
+        except (IndexError, ValueError):
+            raise ValueError("vision_feature_layer names no layer of the vision tower") from None
+        if self.vision_config.patch_size > self.vision_config.image_size:
+            raise ValueError("vision_config.patch_size is larger than image_size")
+        if any(min(canvas) < self.vision_config.image_size for canvas in self.image_grid_pinpoints or ()):
+            raise ValueError("image_grid_pinpoints has canvases smaller than a tile")
+        return self
 
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -150,4 +166,5 @@ def _checked(kind: type[_Kind], values: dict[str, Any], where: str) -> _Kind:
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(map(str, fault["loc"]))
-        raise UserError(f"{where}: {field}: {fault['msg'].lower()}") from None
+        message = fault["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        raise UserError(": ".join(filter(None, [where, field, message]))) from None

@@ -95,6 +95,15 @@ BAD: list[tuple[Any, str]] = [
     ({"model_type": "llava", "vision_config": {}, "text_config": {"model_type": "mamba"}}, "is a 'mamba'"),
     ({"model_type": "llava", "vision_config": {}, "text_config": {"hidden_size": "\x1b[31m"}}, "hidden_size"),
     ({"model_type": "llava", "vision_config": {"patch_size": 0}, "text_config": {}}, "patch_size"),
+    (
+        {"model_type": "llava", "vision_config": {}, "text_config": {"num_hidden_layers": 9**9}},
+        "less than",
+    ),
+    ({"model_type": "llava", "vision_config": {}, "text_config": {}, "vision_feature_layer": 99}, "names no layer"),
+    (
+        {"model_type": "llava_onevision", "vision_config": {}, "text_config": {}, "image_grid_pinpoints": []},
+        "at least 1",
+    ),
     ({"mm_vision_tower": "x", "model_type": "llava"}, "original format"),
 ]
 
