@@ -13,7 +13,7 @@ from cli_ray.costs.memory import State, state
 from cli_ray.costs.parameters import Count, parameters
 from cli_ray.costs.sizes import resolve
 from cli_ray.errors import UserError
-from cli_ray.plan.lengths import Lengths, largest_image, longest
+from cli_ray.plan.lengths import Lengths, largest_image, longest, tiles_of
 from cli_ray.plan.shape import Shape
 
 TEMPLATE_TOKENS = 32
@@ -61,7 +61,9 @@ class Estimate:
         else:
             tokens, count = run.train.micro_batch_size * most, run.train.micro_batch_size
         images = Batch(tokens, count * tiles, count * visual, max(0, tokens - count * visual))
-        return images, Batch(tokens, tiles, 0, tokens)  # text alone goes with a dummy image
+        cut = tiles_of(self.shape)
+        dummy = 1 if cut is None else cut.fewest + 1  # goes with text alone
+        return images, Batch(tokens, dummy, 0, tokens)
 
     @cached_property
     def batch(self) -> Batch:

@@ -6,6 +6,7 @@ From the config.json of each on the hub, as the docs of transformers name them; 
 from typing import Any
 
 from cli_ray.costs.tiny import TINY
+from cli_ray.errors import UserError
 from cli_ray.plan.shape import Shape, shape_of
 
 CLIP = {"model_type": "clip_vision_model", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24,
@@ -70,12 +71,16 @@ def tiny_shape(family: str) -> Shape:
     text = {"hidden_size": TINY.decoder_width, "intermediate_size": 2 * TINY.decoder_width,
             "num_hidden_layers": TINY.decoder_layers, "num_attention_heads": TINY.heads,
             "num_key_value_heads": TINY.heads // 2, "max_position_embeddings": 4096}  # fmt: skip
-    special = {"llava": 4, "llava_onevision": 7}[family]
-    kinds = {"llava": ("clip_vision_model", "llama"), "llava_onevision": ("siglip_vision_model", "qwen2")}[family]
+    kinds = {"llava": ("clip_vision_model", "llama", 4), "llava_onevision": ("siglip_vision_model", "qwen2", 7)}
+    if family not in kinds:
+        raise UserError(
+            f"the sizes of the tiny {family} are not known: build it, save its config.json and name its folder"
+        )
+    tower, words, special = kinds[family]
     values: dict[str, Any] = {
         "model_type": family,
-        "vision_config": vision | {"model_type": kinds[0]},
-        "text_config": text | {"model_type": kinds[1], "vocab_size": 256 + special},
+        "vision_config": vision | {"model_type": tower},
+        "text_config": text | {"model_type": words, "vocab_size": 256 + special},
     }
     if family == "llava_onevision":
         sides = [TINY.image_size * count for count in (1, 2, 3)]

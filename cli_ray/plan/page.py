@@ -197,7 +197,7 @@ def _time(estimate: Estimate, price: float | None) -> Iterator[str]:
         return
     yield (
         f"time: {estimate.step_seconds:,.2f} s a step at an MFU of {estimate.mfu:.0%}, which is an assumption: a short "
-        "run writes its own to metrics.jsonl"
+        "run writes its own to metrics.jsonl; without validation, checkpoints and the start"
     )
     steps, hours = estimate.steps, estimate.hours
     if steps is None or hours is None:

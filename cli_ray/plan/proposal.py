@@ -108,8 +108,8 @@ def _kinds(estimate: Estimate) -> Iterator[list[Change]]:
         yield [{"data.max_tiles": tiles} for tiles in (16, 9, 6, 4, 2, 1) if tiles < most]
     if run.optim.llm.lr:
         yield [LORA]
-    lanes = [run.cluster.min_workers * factor for factor in (2, 4, 8, 16)]
-    yield [{"cluster.num_workers": lane} for lane in lanes]
+    if run.cluster.gpus_per_worker:
+        yield [{"cluster.num_workers": run.cluster.min_workers * factor} for factor in (2, 4, 8, 16)]
 
 
 def _smaller_passes(estimate: Estimate) -> Iterator[Change]:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from cli_ray.costs.sizes import blocks_read
 from cli_ray.errors import UserError
+from cli_ray.registry import FAMILIES
 
 TOWERS = {
     "clip": {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "image_size": 224,
@@ -93,10 +94,9 @@ class Shape(_Part):
         return self
 
 
-FAMILIES: dict[str, dict[str, Any]] = {
-    "llava": {"vision_feature_layer": -2, "vision_feature_select_strategy": "default"},
-    "llava_onevision": {"vision_feature_layer": -1, "vision_feature_select_strategy": "full"},
-}
+SQUARE = {"vision_feature_layer": -2, "vision_feature_select_strategy": "default"}
+TILED = {"vision_feature_layer": -1, "vision_feature_select_strategy": "full"}
+"""Of families that take an image as one square, as LLaVA-1.5, and of those that tile it, as LLaVA-OneVision."""
 
 
 def shape_of(values: dict[str, Any], where: str) -> Shape:
@@ -117,11 +117,10 @@ def shape_of(values: dict[str, Any], where: str) -> Shape:
     if kind not in FAMILIES:
         raise UserError(f"{where} has model_type = {kind!r}; planned are {', '.join(FAMILIES)}")
     vision, text = tower_of(values.get("vision_config"), where), text_of(values.get("text_config"), where)
-    fields = FAMILIES[kind] | {name: value for name, value in values.items() if value is not None}
+    given = {name: value for name, value in values.items() if value is not None}
     if kind == "llava_onevision":
-        fields.setdefault("image_grid_pinpoints", pinpoints(vision.image_size))
-    else:
-        fields.pop("image_grid_pinpoints", None)
+        given.setdefault("image_grid_pinpoints", pinpoints(vision.image_size))
+    fields = (TILED if "image_grid_pinpoints" in given else SQUARE) | given
     tied = bool(values.get("tie_word_embeddings")) or text.tie_word_embeddings
     fields |= {"family": kind, "vision_config": vision, "text_config": text, "tie_word_embeddings": tied}
     return _checked(Shape, fields, where)

@@ -4,7 +4,7 @@
 
 Random weights of real widths with fewer layers. *lasting* is the sum of all tensors that are alive between two steps,
 *saved* what the forward pass left for the backward pass, *peak* how much the resident memory of the process grew at
-most. On CPU ranks, each with the same samples.
+most, *flops* what `torch.utils.flop_counter` counts of a pass without activation checkpointing. On CPU ranks, each with the same samples.
 """
 
 import argparse
@@ -21,9 +21,11 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from cli_ray.config import RunConfig
 from cli_ray.costs.activations import Batch, activations
+from cli_ray.costs.flops import Work
 from cli_ray.costs.memory import BUCKET, state
 from cli_ray.costs.parameters import parameters
 from cli_ray.data.sample import Encoded
@@ -32,7 +34,7 @@ from cli_ray.model import attach
 from cli_ray.model.build import freeze_unused, with_parameters_in
 from cli_ray.model.families import family_named
 from cli_ray.model.lora import inject_lora
-from cli_ray.text import grid
+from cli_ray.text import NOTHING, grid
 from cli_ray.tiles import UNLIMITED, Tiles
 from cli_ray.train.engine import Engine
 from tests.train.ranks import on_ranks
@@ -175,6 +177,17 @@ def saved_by(engine: Engine, share: Share) -> int:
     return size
 
 
+def flops_of(engine: Engine, share: Share) -> int:
+    """FLOPs of a forward and a backward pass of padded micro-batches, as torch counts them while they run."""
+    # The counter does not know the CPU's fused attention, and eager attention would look at all of a pack.
+    engine.deepspeed.module.set_attn_implementation("eager")
+    with FlopCounterMode(display=False) as counter:
+        result = engine.forward(next(share.micro_batches()))
+        engine.deepspeed.set_gradient_accumulation_boundary(False)
+        engine.deepspeed.backward(result.nll_S.sum() * 0.0, scale_wrt_gas=False)
+    return int(counter.get_total_flops())
+
+
 def measured(name: str) -> dict[str, Any]:
     """Plan and measurement of a case, in bytes; run in a process of its own."""
     torch.set_num_threads(2)
@@ -195,11 +208,16 @@ def measured(name: str) -> dict[str, Any]:
     gc.collect()
     lasting = bytes_of(alive()) - tensors
     saved = saved_by(engine, share)
+    counted = 0 if run.train.activation_checkpointing else flops_of(engine, share)  # it would count twice
     batch = Batch(
         tokens=sum(len(row.input_ids) for row in rows),
         tiles=sum(len(image) for row in rows for image in row.images),
         visual_tokens=sum(int((row.input_ids == 5).sum()) for row in rows),
         supervised=sum(row.num_supervised for row in rows),
+    )
+    length = len(rows[0].input_ids)
+    work = Work(
+        1, batch.tiles, batch.visual_tokens, batch.tokens, ROWS * length**2, batch.supervised, ROWS, batch.tokens
     )
     held = state(
         parameters(config, config.injection, run.optim, run.lora), run, run.train.zero_stage, dist.get_world_size()
@@ -215,25 +233,27 @@ def measured(name: str) -> dict[str, Any]:
         "lasting": [lasting_planned, lasting],
         "saved": [kept.saved + logits, saved],
         "peak": [held.peak(kept), peak],
+        "flops": [work.times(engine.flops), counted],
         "seconds": time.monotonic() - begun,
         "parts": {"state": str(held), "activations": str(kept)},
     }
 
 
 def report(results: list[dict[str, Any]]) -> str:
-    """A line a case: MB planned and measured."""
-    kinds = ("lasting", "saved", "peak")
+    """A line a case: MB, and MFLOP, planned and measured."""
+    kinds = ("lasting", "saved", "peak", "flops")
     head = ["case", *(f"{kind}: {what}" for kind in kinds for what in ("plan", "measured", "ratio"))]
     body = []
     for result in results:
-        numbers = (result[kind] for kind in kinds)
-        cells = [cell for plan, real in numbers for cell in (_mb(plan), _mb(real), f"{plan / real:.2f}")]
+        cells = [cell for kind in kinds for cell in _compared(*result[kind])]
         body.append([result["case"], *cells])
     return grid(head, body, left=1)
 
 
-def _mb(size: float) -> str:
-    return f"{size / 1e6:,.0f}"
+def _compared(planned: int, real: int) -> list[str]:
+    if not real:
+        return [NOTHING] * 3
+    return [f"{planned / 1e6:,.0f}", f"{real / 1e6:,.0f}", f"{planned / real:.3f}"]
 
 
 def main() -> None:
