@@ -4,7 +4,8 @@
 
 Random weights of real widths with fewer layers. *lasting* is the sum of all tensors that are alive between two steps,
 *saved* what the forward pass left for the backward pass, *peak* how much the resident memory of the process grew at
-most, *flops* what `torch.utils.flop_counter` counts of a pass without activation checkpointing. On CPU ranks, each with the same samples.
+most, *flops* what `torch.utils.flop_counter` counts of a pass without activation checkpointing. On CPU ranks, each
+with the same samples.
 """
 
 import argparse
