@@ -190,5 +190,12 @@ class _Saving:
         return int(chunk * self.text.vocab_size * (3 * FP32 + self.size))
 
     def _transient(self, batch: Batch) -> int:
-        """Gradients of the widest tensors of a decoder layer while it goes backward."""
-        return int(batch.tokens * self.size * (3 * self.text.intermediate_size + 2 * self.text.hidden_size))
+        """Gradients of the widest tensors of a decoder layer while it goes backward.
+
+        With checkpointing those of V̂, to which each injected layer adds, come when most inputs of layers are still
+        there; without, a layer has given up more by then.
+        """
+        width = self.text.hidden_size
+        layer = batch.tokens * (3 * self.text.intermediate_size + 2 * width)
+        features = 2 * batch.visual_tokens * self.taps * width if self.again and self.flow.features_flow else 0
+        return int(self.size * (layer + features))

@@ -4,7 +4,7 @@
 """
 
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from cli_ray.config import InjectionConfig, LoraConfig, OptimConfig, Part
 from cli_ray.costs.gradients import Gradients
@@ -17,8 +17,6 @@ class Count:
 
     all: int
     trained: int
-    largest: int = 0
-    """Of its largest tensor."""
 
 
 def parameters(config: Any, injection: InjectionConfig, optim: OptimConfig, lora: LoraConfig) -> dict[Part, Count]:
@@ -31,25 +29,17 @@ def parameters(config: Any, injection: InjectionConfig, optim: OptimConfig, lora
         lora: adapters.
     """
     flow = Gradients(config, injection, optim, lora.rank)
-    vision, text = config.vision_config, config.text_config
     tower, read = tower_parameters(config)
-    counts: dict[Part, tuple[int, int, int]] = {
-        "vision_tower": (tower, read, vision.hidden_size * vision.intermediate_size),
-        "projector": _alike(projector_parameters(config), text.hidden_size**2),
-        "amp": _alike(amp_parameters(config, injection), 0),
-        "agf": _alike(agf_parameters(config, injection), 0),
-        "llm": _alike(text_parameters(config), text.vocab_size * text.hidden_size),
-        "lora": _alike(lora_parameters(text, lora.rank), 0),
+    counts: dict[Part, int] = {
+        "vision_tower": tower,
+        "projector": projector_parameters(config),
+        "amp": amp_parameters(config, injection),
+        "agf": agf_parameters(config, injection),
+        "llm": text_parameters(config),
+        "lora": lora_parameters(config.text_config, lora.rank),
     }
-    return {
-        part: Count(counts[part][0], counts[part][1] * flow.trained(part), counts[part][2])
-        for part in get_args(Part)
-        if counts[part][0]
-    }
-
-
-def _alike(count: int, largest: int) -> tuple[int, int, int]:
-    return count, count, largest
+    trained = {part: count * flow.trained(part) for part, count in (counts | {"vision_tower": read}).items()}
+    return {part: Count(count, trained[part]) for part, count in counts.items() if count}
 
 
 def tower_parameters(config: Any) -> tuple[int, int]:

@@ -167,7 +167,10 @@ def _activations(estimate: Estimate) -> str:
     rows.append(["most at once", *(_gb(each.peak) for each in both)])
     batch = estimate.batch
     title = f"activations, GB ({batch.tokens:,} tokens, {batch.tiles:,} tiles)"
-    return grid([title, *heads], rows, left=1)
+    table = grid([title, *heads], rows, left=1)
+    if estimate.config.model.attention == "eager":
+        table += "\nmodel.attention = 'eager' also keeps the weights of all pairs of tokens, which are not counted here"
+    return table
 
 
 def _gb(size: int) -> str:

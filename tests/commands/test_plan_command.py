@@ -27,7 +27,7 @@ def test_it_loads_neither_torch_nor_transformers_nor_ray() -> None:
 def test_the_page_begins_with_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
     plan([LORA, "--samples", "665000", "--price", "2.5", "--nodes", "1"])
     first, second, *rest = capsys.readouterr().out.splitlines()
-    assert first.startswith("fits: 23.2 of 80 GB a worker (H100-80GB) at ZeRO 2, 8 workers, packs of 8,192 tokens")
+    assert first.startswith("fits: 24.2 of 80 GB a worker (H100-80GB) at ZeRO 2, 8 workers, packs of 8,192 tokens")
     assert second.endswith("injection cli, 8 vision layers into 8 decoder layers")
     text = "\n".join(rest)
     assert "5,195 steps" in text
@@ -49,10 +49,10 @@ def test_what_does_not_fit_ends_with_1_and_proposes_what_does(capsys: pytest.Cap
     out, err = capsys.readouterr()
     assert code == 1
     assert out.startswith("does not fit: ")
-    assert "[train]\npack_tokens = 8192\n" in out
-    assert "--train.pack-tokens 8192" in out
+    assert "[train]\npack_tokens = 4096\n" in out
+    assert "--train.pack-tokens 4096" in out
     assert err.startswith("error: does not fit: ")
-    assert main(["plan", LORA, "--gpu", "RTX-4090", "--train.pack-tokens", "8192"]) == 0
+    assert main(["plan", LORA, "--gpu", "RTX-4090", "--train.pack-tokens", "4096"]) == 0
 
 
 def test_a_run_on_cpu_is_held_against_memory_of_the_machine(capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,3 +126,14 @@ def test_a_model_that_is_not_at_hand_says_which_file_is_needed(tmp_path: Path) -
     (tmp_path / "config.json").write_text(json.dumps(CHECKPOINTS[SEVEN]))
     with pytest.raises(UserError, match=r"is a llava, but model.family = 'llava_onevision'"):
         shape_named(ModelConfig(family="llava_onevision", checkpoint=str(tmp_path)))
+
+
+def test_a_model_in_the_cache_of_the_hub_is_read_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    model = tmp_path / "models--some--one"
+    (model / "snapshots" / "c0ffee").mkdir(parents=True)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text("c0ffee")
+    (model / "snapshots" / "c0ffee" / "config.json").write_text(json.dumps(CHECKPOINTS[SEVEN]))
+    assert shape_named(ModelConfig(checkpoint="some/one")) == known_shape(SEVEN)
+    assert shape_named(ModelConfig(checkpoint="some/one@c0ffee")) == known_shape(SEVEN)
