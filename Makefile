@@ -30,6 +30,7 @@ docs: $(INSTALLED)
 perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.agf
 	$(BIN)/python -m tests.perf.injection
+	$(BIN)/python -m tests.perf.memory
 	$(BIN)/python -m tests.perf.packing
 	$(BIN)/python -m tests.perf.packed_run
 	$(BIN)/python -m tests.perf.pool simulate

@@ -11,8 +11,6 @@ from itertools import product
 from math import ceil, inf, sqrt
 from typing import Self
 
-from transformers.image_processing_utils import select_best_resolution
-
 from cli_ray.config import DataConfig
 
 Size = tuple[int, int]
@@ -151,8 +149,8 @@ class Tiles:
         return side, side - self.tile + 1 if side > self.tile else self.tile // 8
 
     def _best(self, size: Size, max_tiles: float) -> Size:
-        height, width = select_best_resolution(size, [c for c in self.pinpoints if self.count(c) <= max_tiles])
-        return height, width
+        canvases = (canvas for canvas in self.pinpoints if self.count(canvas) <= max_tiles)
+        return max(canvases, key=lambda canvas: _shown(size, canvas))
 
     def _tokens(self, size: Size, canvas: Size) -> int:
         """Tokens of the thumbnail and of the tiles after the padding is cut off, one newline token a row."""
@@ -216,6 +214,14 @@ class Shrinker:
     def largest(self, room: int) -> Size:
         """The size of an image of most tiles among those that take at most `room` tokens within the budget."""
         return self.tiles.largest(self.budget.within(room))
+
+
+def _shown(size: Size, canvas: Size) -> Size:
+    """Pixels of an image that a canvas shows, and less its other pixels: the more the better, as
+    `select_best_resolution` of transformers compares canvases."""
+    scale = min(canvas[1] / size[1], canvas[0] / size[0])
+    shown = min(int(size[1] * scale) * int(size[0] * scale), size[0] * size[1])
+    return shown, shown - canvas[0] * canvas[1]
 
 
 def _is_wide(size: Size, canvas: Size) -> bool:

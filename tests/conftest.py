@@ -34,6 +34,7 @@ RAY_MODULES = {
     "test_evaluations.py",
     "test_job_submission.py",
     "test_local_nodes.py",
+    "test_place.py",
     "test_pool.py",
     "test_reading.py",
     "test_reaper.py",

@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor,
 import cli_ray
 from cli_ray.config import DataConfig, InjectionConfig, LogConfig, LoraConfig, ModelConfig, RunConfig, SourceConfig
 from cli_ray.config.evaluation import ReplicaConfig
+from cli_ray.costs.flops import Work
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import build_index
 from cli_ray.data.reading import read_here
@@ -32,7 +33,6 @@ from cli_ray.evals.items.survey import listing
 from cli_ray.evals.score import score
 from cli_ray.model.build import build_model, load_processor, resolve_injection
 from cli_ray.model.cost import typical_sample
-from cli_ray.model.flops import Work
 from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.train.callbacks import callbacks_of
 from cli_ray.train.collective_clock import HostClock

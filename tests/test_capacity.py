@@ -9,9 +9,10 @@ import ray
 
 from cli_ray import capacity
 from cli_ray.autoscaler import Outlook, adds_nodes
-from cli_ray.capacity import Need, Resources, await_room, held, lacking, need_of, refuse_hopeless
+from cli_ray.capacity import await_room, refuse_hopeless
 from cli_ray.config import ClusterConfig
 from cli_ray.errors import ClusterError, UserError
+from cli_ray.need import Need, Resources, held, lacking, need_of
 
 SMALL: Resources = {"CPU": 2.0}
 LARGE: Resources = {"CPU": 8.0, "GPU": 2.0}

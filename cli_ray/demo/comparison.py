@@ -10,6 +10,7 @@ from typing import NamedTuple
 import ray
 from transformers.utils.logging import disable_progress_bar
 
+from cli_ray.cluster import quiet_workers
 from cli_ray.config import (
     AgfConfig,
     CheckpointConfig,
@@ -28,6 +29,7 @@ from cli_ray.config import (
     TrainConfig,
     ValidationConfig,
 )
+from cli_ray.costs.tiny import TinySize
 from cli_ray.data.synthetic import SyntheticSample, chance_level, synthesize, write_parquet, write_tar
 from cli_ray.demo.answers import draw_answers
 from cli_ray.demo.arguments import DemoArguments
@@ -35,7 +37,7 @@ from cli_ray.demo.held_out import BENCHMARK, questions, replies, write_items
 from cli_ray.errors import UserError
 from cli_ray.evals.results.compare import compare
 from cli_ray.evals.run import evaluate
-from cli_ray.model.tiny import TinySize, build_tiny, tiny_processor
+from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.report.document import document
 from cli_ray.report.files import write_page
 from cli_ray.signals import ray_connects
@@ -88,6 +90,7 @@ def run_demo(settings: DemoArguments) -> str:
         # Always a cluster of its own: workers of another one might not see this machine's files.
         with ray_connects():
             ray.init(address="local", num_cpus=2 * WORKERS, logging_level="warning")
+            quiet_workers()
         try:
             train_and_evaluate(settings)
         finally:

@@ -14,11 +14,12 @@ from ray.exceptions import RayError
 from ray.util.state import list_nodes
 
 from cli_ray import autoscaler
-from cli_ray.capacity import await_room, lacking, need_of, node_resources
+from cli_ray.capacity import await_room, node_resources
 from cli_ray.cluster import fault_of, is_job, is_named, running_address
 from cli_ray.config import ClusterConfig
 from cli_ray.doctor.finding import Finding
 from cli_ray.errors import UserError
+from cli_ray.need import lacking, need_of
 from cli_ray.signals import ray_connects
 from cli_ray.text import first_line, last_line
 

@@ -17,12 +17,14 @@ from transformers import GenerationConfig, PreTrainedModel, ProcessorMixin
 
 from cli_ray.config import InjectionConfig, LoraConfig, ModelConfig
 from cli_ray.console import is_verbose
+from cli_ray.costs.sizes import resolve
+from cli_ray.costs.tiny import TinySize
 from cli_ray.errors import UserError
 from cli_ray.model import tiny
 from cli_ray.model.assemble import assemble, assemble_processor, joined_config
 from cli_ray.model.attach import attach
 from cli_ray.model.checkpoint import check_text, checkpoint_config, checkpoint_values
-from cli_ray.model.configuration import InjectionSection, resolve
+from cli_ray.model.configuration import InjectionSection
 from cli_ray.model.families import family_named
 from cli_ray.model.fit import fit
 from cli_ray.model.location import located
@@ -58,7 +60,7 @@ def published_processor(name: str) -> ProcessorMixin:
         name: of the family.
     """
     family = family_named(name)
-    vision = tiny.TinySize(*family.published_size)
+    vision = TinySize(*family.published_size)
     processor = family.new_processor(tiny.tiny_tokenizer(name), vision, family.chat_template)
     family.set_up_processor(processor, ModelConfig(family=name, checkpoint="tiny"))
     return processor
@@ -172,6 +174,13 @@ def freeze_unused(model: PreTrainedModel) -> None:
                 block.requires_grad_(True)
         if name.rsplit(".", 1)[-1] in ("embeddings", "pre_layrnorm"):
             module.requires_grad_(True)
+
+
+def checkpoint_activations(model: PreTrainedModel) -> None:
+    """Has decoder and vision layers computed again in the backward pass, those alone that go backward."""
+    model.activation_checkpointing_enable({"use_reentrant": False})
+    # transformers has the embeddings need gradients, for reentrant checkpoints alone; frozen parts would go backward.
+    model.disable_input_require_grads()
 
 
 def _checked(injection: InjectionConfig, config: Any) -> InjectionConfig:

@@ -1,52 +1,14 @@
-"""Configs of the CLI models: those of the plain ones plus one section, `cli`.
+"""Configs of the CLI models: those of the plain ones plus one section, `cli`, and the layers of an injection in words.
 
-Which layers an injection has, once it meets the stacks of a model, is decided here.
+Which layers an injection has, once it meets the stacks of a model, `costs.sizes` decides.
 """
 
 from typing import Any, Self
 
 from transformers import PreTrainedConfig
 
-from cli_ray.config import InjectionConfig, Layers, stored_injection
-from cli_ray.config.injection import decoder_choices, vision_choices
-
-
-def resolve(injection: InjectionConfig, config: Any) -> InjectionConfig:
-    """`injection` with explicit layer indices, checked against the stacks of a LLaVA config.
-
-    Counts and strides keep the vision layer that feeds the projector and the first decoder layer.
-
-    Raises:
-        ValueError: an index outside its stack, or unequal numbers of layers where they go in pairs.
-    """
-    traits = injection.traits
-    if not traits.taps:
-        return injection
-    base = config.vision_feature_layer
-    if not isinstance(base, int):
-        raise ValueError(f"vision_feature_layer = {base}: injection needs one base layer, not several joined ones")
-    blocks = config.vision_config.num_hidden_layers
-    vision = injection.vision_layers.resolve(
-        vision_choices(base, blocks), "last", "injection.vision_layers", length=blocks + 1
-    )
-    layers = {"vision_layers": Layers(layers=vision)}
-    if traits.injects:
-        depth = config.text_config.num_hidden_layers
-        decoder = injection.decoder_layers.resolve(
-            decoder_choices(depth), "first", "injection.decoder_layers", length=depth
-        )
-        layers["decoder_layers"] = Layers(layers=decoder)
-        if traits.is_single and (len(vision), len(decoder)) != (1, 1):
-            raise ValueError(
-                f"injection.kind = {injection.kind!r} joins one vision layer to one decoder layer, but vision_layers "
-                f"names {len(vision)} and decoder_layers {len(decoder)}: give one index each"
-            )
-        if traits.gates == "pairs" and len(vision) != len(decoder):
-            raise ValueError(
-                f"injection.kind = {injection.kind!r} joins layers in pairs, but vision_layers names {len(vision)} "
-                f"and decoder_layers {len(decoder)}: give both the same number"
-            )
-    return injection.model_copy(update=layers)
+from cli_ray.config import InjectionConfig, stored_injection
+from cli_ray.costs.sizes import resolve
 
 
 class InjectionSection:

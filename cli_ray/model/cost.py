@@ -12,8 +12,9 @@ from typing import Any
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from cli_ray.config import InjectionConfig, RunConfig
+from cli_ray.costs.parameters import agf_parameters, amp_parameters
+from cli_ray.costs.sizes import attention_widths, patches_of, tokens_of
 from cli_ray.model.families import family_of
-from cli_ray.model.family import patches_of
 from cli_ray.tiles import UNLIMITED, Budget
 
 
@@ -78,16 +79,14 @@ def cost(config: Any, injection: InjectionConfig, sample: SampleSize) -> Cost:
     projector = vision * width + width * width
     low_rank = taps * amp.rank * (vision + width) if injects and amp.projector == "low_rank" else 0
     external = taps * vision * width if traits.at_projector else 0
-    full = taps * (projector + 2 * width) if injects and amp.projector == "full" else 0
-    norm = taps * vision if injects and amp.norm else 0
     sets = (1 if agf.shared else slots) if gated else 0
     heads = agf.num_heads
     # Folding, then scores and values of every visual token; scores, sums and gates of the context.
     visual = sets * (4 * taps * agf.hidden_size * width + taps * 4 * sample.visual_tokens * heads * width)
     context = slots * (4 * sample.length * heads + 2 * taps * heads) * width if gated else 0
     return Cost(
-        amp_parameters=low_rank + external + full + norm,
-        agf_parameters=sets * ((2 * heads + agf.hidden_size) * width + taps * (2 * agf.hidden_size + 1)),
+        amp_parameters=amp_parameters(config, injection),
+        agf_parameters=agf_parameters(config, injection),
         base_flops=_base_flops(config, sample),
         projection_flops=2 * rows * (external + (taps * projector if injects else 0)),
         low_rank_flops=2 * rows * low_rank,
@@ -157,10 +156,9 @@ def _base_flops(config: Any, sample: SampleSize) -> int:
 def _tower_flops(config: Any) -> int:
     """Of the vision tower, a tile."""
     vision = config.vision_config
-    patches, width = patches_of(vision), vision.hidden_size
-    tokens = patches + 1 if config.vision_feature_select_strategy == "default" else patches
+    tokens, width = tokens_of(config), vision.hidden_size
     block = 8 * tokens * width**2 + 4 * tokens**2 * width + 4 * tokens * width * vision.intermediate_size
-    embedding = 2 * patches * 3 * vision.patch_size**2 * width
+    embedding = 2 * patches_of(vision) * 3 * vision.patch_size**2 * width
     flops: int = embedding + vision.num_hidden_layers * block
     return flops
 
@@ -174,14 +172,14 @@ def _projector_flops(config: Any) -> int:
 
 def _token_flops(text: Any) -> int:
     """Of the weights of all decoder layers, a token."""
-    queries, keys = _attention_widths(text)
+    queries, keys = attention_widths(text)
     flops: int = text.num_hidden_layers * text.hidden_size * (4 * (queries + keys) + 6 * text.intermediate_size)
     return flops
 
 
 def _pair_flops(text: Any) -> int:
     """Of the attention of all decoder layers, a pair of tokens."""
-    flops: int = text.num_hidden_layers * 4 * _attention_widths(text)[0]
+    flops: int = text.num_hidden_layers * 4 * attention_widths(text)[0]
     return flops
 
 
@@ -189,8 +187,3 @@ def _logit_flops(text: Any) -> int:
     """Of the logits of a position."""
     flops: int = 2 * text.hidden_size * text.vocab_size
     return flops
-
-
-def _attention_widths(text: Any) -> tuple[int, int]:
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    return text.num_attention_heads * head, text.num_key_value_heads * head

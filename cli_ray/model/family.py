@@ -148,8 +148,3 @@ class Family(ABC):
     def refusal_of_original(self, values: Mapping[str, Any]) -> str:
         """Why a checkpoint in the original format is none of the family though its architecture is; empty if it is."""
         return ""
-
-
-def patches_of(vision: Any) -> int:
-    """Patches of one square image or tile."""
-    return int((vision.image_size // vision.patch_size) ** 2)

@@ -22,10 +22,11 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
 from cli_ray.config import DataConfig, ModelConfig
+from cli_ray.costs.sizes import patches_of
 from cli_ray.errors import UserError
 from cli_ray.model.backbone import CliModel
 from cli_ray.model.configuration import InjectionSection
-from cli_ray.model.family import Family, OriginalFormat, patches_of
+from cli_ray.model.family import Family, OriginalFormat
 from cli_ray.model.features import ImageFeatures
 from cli_ray.model.generation import CliForConditionalGeneration
 from cli_ray.model.loss import Head

@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-MOST_LOGITS = 2**27
-"""Of one chunk: 512 MiB in fp32, three or four of which are alive at once. That is 883 tokens of Qwen2's vocabulary of
-152 thousand; Llama's of 32 thousand takes 4,194, so that a row of 4,096 is one chunk and nothing is computed twice."""
+from cli_ray.costs.sizes import logits_at_once
 
 
 class Head(nn.Linear):
@@ -32,7 +30,7 @@ class Head(nn.Linear):
         """
         if target_K is None:
             return super().forward(h_KD)
-        size = max(1, MOST_LOGITS // self.out_features)
+        size = logits_at_once(self.out_features)
         if len(h_KD) <= size:
             return self._nll(h_KD, target_K)
         chunks = zip(h_KD.split(size), target_K.split(size), strict=True)

@@ -11,6 +11,7 @@ from transformers import BatchFeature, LlavaOnevisionProcessor
 from transformers.image_utils import get_image_size, make_flat_list_of_images
 
 from cli_ray.config import DataConfig
+from cli_ray.costs.sizes import TILED_LENGTH
 from cli_ray.errors import UserError
 from cli_ray.model.processor import FamilyProcessor
 from cli_ray.tiles import Budget, Shrinker, Size, Tiles, View
@@ -26,7 +27,7 @@ class CliLlavaOnevisionProcessor(FamilyProcessor, LlavaOnevisionProcessor):
     loading follow. Arguments are those of the base class, and the budget, see `Budget`.
     """
 
-    usual_length = 4096
+    usual_length = TILED_LENGTH
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ import torch
 from transformers import ProcessorMixin
 
 from cli_ray.config import DataConfig
+from cli_ray.costs.sizes import SQUARE_LENGTH
 from cli_ray.tiles import Shrinker, Size, View
 
 # Content is a string with `<image>` marks or a list of parts, as in the templates on the hub.
@@ -27,7 +28,7 @@ _OF_THE_END = ("add_generation_prompt", "continue_final_message")
 class FamilyProcessor(ProcessorMixin):
     """Mixin of the processors, before the plain one's class."""
 
-    usual_length: ClassVar[int] = 2048
+    usual_length: ClassVar[int] = SQUARE_LENGTH
     """`data.max_length` of runs that name none."""
 
     def limit_images(self, data: DataConfig) -> None:

@@ -11,13 +11,14 @@ from typing import Any
 import ray
 
 from cli_ray import autoscaler
-from cli_ray.capacity import await_room, lacking, need_of, node_resources
+from cli_ray.capacity import await_room, node_resources
 from cli_ray.cluster import connect, refuse_to_lose
 from cli_ray.config import ClusterConfig, DataConfig, RunConfig
 from cli_ray.config.run import with_absolute_paths
 from cli_ray.data.index import Index, build_index
 from cli_ray.data.quarantine import refuse_lost
 from cli_ray.errors import RunFailedError, StoppedError, StorageError, UserError
+from cli_ray.need import lacking, need_of
 from cli_ray.text import say
 from cli_ray.train.base import pin_base
 from cli_ray.train.checks import check_start

@@ -19,13 +19,14 @@ from ray import tune
 from ray.tune import Callback, FailureConfig, Tuner
 
 from cli_ray.autoscaler import start_helpers
-from cli_ray.capacity import STREAM_CPUS, Need, await_room
+from cli_ray.capacity import await_room
 from cli_ray.cluster import connect, refuse_to_lose
 from cli_ray.config import RunConfig, SweepConfig
 from cli_ray.config.run import with_absolute_paths
 from cli_ray.data.index import build_index
 from cli_ray.errors import StoppedError, StorageError, UserError
 from cli_ray.model.build import resolve_injection
+from cli_ray.need import STREAM_CPUS, Need
 from cli_ray.storage.folder import Folder
 from cli_ray.text import last_line, say
 from cli_ray.train.run_folder import differences

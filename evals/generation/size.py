@@ -8,9 +8,10 @@ import time
 import ray
 
 from cli_ray import autoscaler
-from cli_ray.capacity import TIMEOUT_S, Need, describe, held, node_resources
+from cli_ray.capacity import TIMEOUT_S, node_resources
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import UserError
+from cli_ray.need import Need, describe, held
 
 WAIT_SECONDS = TIMEOUT_S
 """How long a cluster may have no room for any replica, as while its nodes start."""

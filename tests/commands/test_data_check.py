@@ -9,9 +9,9 @@ import pytest
 from cli_ray.commands.main import main
 from cli_ray.config import InjectionConfig, ModelConfig
 from cli_ray.config.injection import Layers
+from cli_ray.costs.sizes import resolve
 from cli_ray.model import build
 from cli_ray.model.build import load_processor
-from cli_ray.model.configuration import resolve
 from cli_ray.model.llava_onevision import CliLlavaOnevisionConfig
 from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.train import model_check

@@ -10,10 +10,11 @@ from transformers.image_utils import SizeDict
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from cli_ray.config import DataConfig, SourceConfig
+from cli_ray.costs.tiny import TinySize
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.data.pixels import PixelMaker, resizer
 from cli_ray.data.sample import Sample
-from cli_ray.model.tiny import TinySize, tiny_processor
+from cli_ray.model.tiny import tiny_processor
 from tests.data.shards import read_all
 from tests.shared import SHARED, needs
 

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel, ProcessorMixin
 
 from cli_ray.config import InjectionConfig, RunConfig
-from cli_ray.model.configuration import resolve
+from cli_ray.costs.sizes import resolve
 from cli_ray.model.cost import Cost, SampleSize, cost, describe, step_costs, typical_sample
 from cli_ray.model.tiny import build_tiny
 from cli_ray.tiles import Budget

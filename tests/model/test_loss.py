@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import ProcessorMixin
 
-from cli_ray.model import loss
+from cli_ray.costs import sizes
 from cli_ray.model.loss import Head
 from tests.model.batches import cli_model
 from tests.model.packs import losses, padded, samples
@@ -19,7 +19,7 @@ TOKENS, WIDTH, VOCABULARY = 50, 8, 300
 
 
 def chunks_of(tokens: int, monkeypatch: pytest.MonkeyPatch, vocabulary: int = VOCABULARY) -> None:
-    monkeypatch.setattr(loss, "MOST_LOGITS", tokens * vocabulary)
+    monkeypatch.setattr(sizes, "MOST_LOGITS", tokens * vocabulary)
 
 
 def head_and_tokens() -> tuple[Head, Tensor, Tensor]:
@@ -110,7 +110,7 @@ def test_a_model_gives_losses_in_place_of_logits(
 
 def chunked_step_losses(tokens: int, cases: list[Case]) -> Any:
     """In a process of its own: the losses of a few steps in chunks."""
-    loss.MOST_LOGITS = tokens * 256
+    sizes.MOST_LOGITS = tokens * 256
     return step_losses(cases)
 
 

@@ -15,10 +15,11 @@ from statistics import quantiles
 
 from transformers.utils.logging import disable_progress_bar
 
+from cli_ray.costs.tiny import TinySize
 from cli_ray.evals.generation.job import Batch, Job
 from cli_ray.evals.generation.predictor import Predictor
 from cli_ray.model import attach
-from cli_ray.model.tiny import TinySize, build_tiny, tiny_processor
+from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.registry import FAMILIES
 from tests.evals.generation.charts import TOKENS, entries_of, job_of, row, save_model, write_rows
 from tests.model.batches import injection, open_gates

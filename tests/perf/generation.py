@@ -31,6 +31,7 @@ import torch
 
 from cli_ray.config import InjectionConfig
 from cli_ray.config.evaluation import ReplicaConfig
+from cli_ray.costs.tiny import TINY, TinySize
 from cli_ray.data.images import decode_all
 from cli_ray.evals.generation.job import decoding
 from cli_ray.evals.generation.lengths import image_tokens
@@ -43,7 +44,7 @@ from cli_ray.evals.items.survey import scan
 from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.suite import benchmark
 from cli_ray.model import attach
-from cli_ray.model.tiny import TINY, TinySize, build_tiny, tiny_processor
+from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.registry import FAMILIES
 from tests.evals.generation.charts import job_of, png, write_rows
 

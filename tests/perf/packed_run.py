@@ -16,13 +16,14 @@ from statistics import median
 import torch
 
 from cli_ray.config import RunConfig
+from cli_ray.costs.tiny import TinySize
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import build_index
 from cli_ray.data.reading import read_here
 from cli_ray.data.share import Share
 from cli_ray.data.stream import Stream
 from cli_ray.model import attach
-from cli_ray.model.tiny import TinySize, build_tiny, tiny_processor
+from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.train.engine import Engine
 from tests.shared import SHARED
 from tests.train.ranks import on_ranks

@@ -32,7 +32,7 @@ from pydantic import ValidationError
 
 from cli_ray.config import RunConfig
 from cli_ray.config.load import load
-from cli_ray.model.configuration import resolve
+from cli_ray.costs.sizes import resolve
 from cli_ray.model.cost import cost, typical_sample
 from tests.perf.injection import SHAPES, build
 from tests.perf.scaling_costs import measure, measure_ray, measure_samples, synthesized_shard

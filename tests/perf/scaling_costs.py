@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from cli_ray.config import DataConfig, SourceConfig
+from cli_ray.costs.tiny import TinySize
 from cli_ray.data import ledger
 from cli_ray.data.collate import collate
 from cli_ray.data.encoder import Encoder
@@ -24,7 +25,7 @@ from cli_ray.data.order import Piece
 from cli_ray.data.reading import Task, from_table, run, to_table
 from cli_ray.data.sample import Encoded
 from cli_ray.data.synthetic import synthesize, write_tar
-from cli_ray.model.tiny import TinySize, tiny_processor
+from cli_ray.model.tiny import tiny_processor
 from cli_ray.train.health.heartbeat import Pulse, Sign
 from tests.perf.ledger import made_index
 from tests.perf.scaling_steps import Costs, SampleCosts

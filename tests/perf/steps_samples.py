@@ -11,9 +11,9 @@ from PIL import Image
 from transformers.models.llava_onevision.modeling_llava_onevision import image_size_to_num_patches
 
 from cli_ray.config.load import load
+from cli_ray.costs.sizes import resolve
 from cli_ray.data.cost import SampleCost
 from cli_ray.data.sample import IGNORED, Encoded
-from cli_ray.model.configuration import resolve
 from cli_ray.model.cost import step_costs
 from cli_ray.model.families import family_of
 from cli_ray.model.llava_onevision import GRID, pinpoints

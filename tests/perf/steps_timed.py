@@ -20,13 +20,14 @@ import torch
 import torch.distributed as dist
 
 from cli_ray.config import DataConfig, RunConfig
+from cli_ray.costs.tiny import TinySize
 from cli_ray.data.cost import SampleCost
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.sample import IGNORED, Encoded, Row
 from cli_ray.data.stream import Stream, Windows
 from cli_ray.model import attach
 from cli_ray.model.cost import step_costs
-from cli_ray.model.tiny import TinySize, build_tiny, tiny_processor
+from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.train.engine import Engine
 from tests.perf.ledger import made_index
 from tests.train.ranks import on_ranks

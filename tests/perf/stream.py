@@ -36,6 +36,7 @@ from torch.utils.data import DataLoader, Dataset
 from transformers.image_processing_utils import select_best_resolution
 
 from cli_ray.config import DataConfig, SourceConfig
+from cli_ray.costs.tiny import TinySize
 from cli_ray.data.collate import MicroBatch, collate
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.index import Index, build_index
@@ -44,7 +45,7 @@ from cli_ray.data.reading import Task, run, to_table
 from cli_ray.data.sample import Encoded, Sample
 from cli_ray.data.source import read_samples
 from cli_ray.data.stream import Stream
-from cli_ray.model.tiny import TinySize, tiny_processor
+from cli_ray.model.tiny import tiny_processor
 from tests.perf.scaling_costs import synthesized_shard
 from tests.processes import descendants
 from tests.shared import SHARED

@@ -5,11 +5,12 @@ import torch
 from transformers import ProcessorMixin
 
 from cli_ray.config import DataConfig
+from cli_ray.costs.flops import Work
+from cli_ray.costs.gpus import peak_of
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.sample import Encoded, Message, Sample
-from cli_ray.model.flops import Work
 from cli_ray.train.rank_table import SPREAD, spread
-from cli_ray.train.throughput import peak_of, work_of
+from cli_ray.train.throughput import work_of
 from tests.model.batches import cli_model
 from tests.train.callbacks.test_slow_rank import table
 from tests.train.scenario import samples

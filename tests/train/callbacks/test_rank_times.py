@@ -11,9 +11,9 @@ from typing import Any, cast
 import pytest
 import torch
 
+from cli_ray.costs.flops import Work
 from cli_ray.data.reads import Reads
 from cli_ray.data.share import Share
-from cli_ray.model.flops import Work
 from cli_ray.train.callbacks.log import MetricsFile
 from cli_ray.train.callbacks.rank_times import RankTimes
 from cli_ray.train.collective_clock import HostClock

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import PreTrainedModel, ProcessorMixin
 
 from cli_ray.config import LoraConfig, OptimConfig
-from cli_ray.model.flops import Work, price
+from cli_ray.costs.flops import Work, price
 from cli_ray.model.lora import inject_lora
 from cli_ray.model.parameters import part_of
 from tests.model.batches import batch, cli_model

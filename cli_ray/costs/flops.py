@@ -10,11 +10,11 @@ The engine asks for the FLOPs of each logged step, with its real lengths.
 """
 
 from dataclasses import astuple, dataclass
-from typing import Any, Self, get_args
+from typing import Any, Self
 
-from cli_ray.config import InjectionConfig, OptimConfig, Part
-from cli_ray.config.injection import vision_choices
-from cli_ray.model.family import patches_of
+from cli_ray.config import InjectionConfig, OptimConfig
+from cli_ray.costs.gradients import Gradients
+from cli_ray.costs.sizes import attention_widths, blocks_read, patches_of, tokens_of
 
 
 @dataclass(frozen=True)
@@ -70,28 +70,16 @@ def product(inner: int, outer: int, *gradients: bool) -> int:
 
 
 class _Pricing:
-    """Follows the gradients through a model with its parts trained or frozen."""
+    """The products of each unit of work, forward and backward."""
 
     def __init__(self, config: Any, injection: InjectionConfig, optim: OptimConfig, lora_rank: int) -> None:
         self.config, self.injection, self.rank = config, injection, lora_rank
         self.vision, self.text = config.vision_config, config.text_config
         self.taps, self.traits = len(injection.tapped), injection.traits
-        trained: set[Part] = {part for part in get_args(Part) if getattr(optim, part).lr}
-        self.tower, self.projector, self.llm = (part in trained for part in ("vision_tower", "projector", "llm"))
-        self.amp, self.agf = "amp" in trained and self.traits.taps, "agf" in trained and self.traits.gates == "learned"
-        self.lora = "lora" in trained and lora_rank > 0
-        norm, kind = injection.amp.norm and self.amp, injection.amp.projector
-        self.taps_flow = self.traits.injects and (self.tower or norm)
-        """Whether gradients reach what AMP projects."""
-        own = self.amp if kind == "full" else self.projector
-        low_rank = kind == "low_rank" and self.amp
-        self.features_flow = self.traits.injects and (self.taps_flow or own or low_rank)
-        """Whether what is injected needs its gradient."""
-        self.base_flows = self.tower or self.projector or (self.traits.at_projector and self.amp)
-        """Whether the image tokens need theirs."""
+        self.flow = Gradients(config, injection, optim, lora_rank)
 
     def price(self) -> Work:
-        token, pair, context_token, context, inject, flows = self._decoder()
+        token, pair, context_token, context, inject = self._decoder()
         per_pass, pooling = self._gates()
         read_image = self.injection.agf.context == "visual"
         return Work(
@@ -100,7 +88,7 @@ class _Pricing:
             visual_tokens=pooling + inject + (context_token if read_image else 0),
             tokens=token,
             pairs=pair,
-            supervised=product(self.text.hidden_size, self.text.vocab_size, flows, self.llm),
+            supervised=product(self.text.hidden_size, self.text.vocab_size, self.flow.top_flows, self.flow.llm),
             contexts=context,
             context_tokens=0 if read_image else context_token,
         )
@@ -108,13 +96,11 @@ class _Pricing:
     def _tower(self) -> int:
         """A tile. Blocks behind the layer that is read run, and get no gradient."""
         vision, width = self.vision, self.vision.hidden_size
-        patches = patches_of(vision)
-        tokens = patches + 1 if self.config.vision_feature_select_strategy == "default" else patches
-        embedding = patches * product(3 * vision.patch_size**2, width, self.tower)
-        read = vision_choices(self.config.vision_feature_layer, vision.num_hidden_layers)[-1]
+        tokens = tokens_of(self.config)
+        embedding = patches_of(vision) * product(3 * vision.patch_size**2, width, self.flow.tower)
         blocks = 0
         for block in range(vision.num_hidden_layers):
-            flows = self.tower and block < read
+            flows = self.flow.tower and block < blocks_read(self.config)
             mlp = 2 * product(width, vision.intermediate_size, flows, flows)
             attention = 2 * tokens * product(1, width, flows, flows)
             blocks += tokens * (4 * product(width, width, flows, flows) + mlp + attention)
@@ -123,20 +109,20 @@ class _Pricing:
     def _base_projector(self) -> int:
         """A patch."""
         vision, width = self.vision.hidden_size, self.text.hidden_size
-        joined = product(self.taps * vision, width, self.tower, self.amp) if self.traits.at_projector else 0
-        first = product(vision, width, self.tower, self.projector)
-        return joined + first + product(width, width, self.base_flows, self.projector)
+        joined = product(self.taps * vision, width, self.flow.tower, self.flow.amp) if self.traits.at_projector else 0
+        first = product(vision, width, self.flow.tower, self.flow.projector)
+        return joined + first + product(width, width, self.flow.base_flows, self.flow.projector)
 
     def _amp(self) -> int:
         """A patch in all tapped layers."""
         if not self.traits.injects:
             return 0
         vision, width, amp = self.vision.hidden_size, self.text.hidden_size, self.injection.amp
-        own = self.amp if amp.projector == "full" else self.projector
-        flops = product(vision, width, self.taps_flow, own) + product(width, width, self.taps_flow or own, own)
+        taps, own = self.flow.taps_flow, self.flow.own
+        flops = product(vision, width, taps, own) + product(width, width, taps or own, own)
         if amp.projector == "low_rank":
-            flops += product(vision, amp.rank, self.taps_flow, self.amp)
-            flops += product(amp.rank, width, self.taps_flow or self.amp, self.amp)
+            flops += product(vision, amp.rank, taps, self.flow.amp)
+            flops += product(amp.rank, width, taps or self.flow.amp, self.flow.amp)
         return self.taps * flops
 
     def _gates(self) -> tuple[int, int]:
@@ -145,37 +131,28 @@ class _Pricing:
             return 0, 0
         agf, width = self.injection.agf, self.text.hidden_size
         sets = 1 if agf.shared else len(self.injection.injected)
-        folding = 2 * sets * self.taps * product(agf.hidden_size, width, self.agf, self.agf)
-        return folding, self.taps * product(width, 2 * sets * agf.num_heads, self.features_flow, self.agf)
+        folding = 2 * sets * self.taps * product(agf.hidden_size, width, self.flow.agf, self.flow.agf)
+        return folding, self.taps * product(width, 2 * sets * agf.num_heads, self.flow.features_flow, self.flow.agf)
 
-    def _decoder(self) -> tuple[int, int, int, int, int, bool]:
-        """All layers: a token, a pair, a token of a context, a context, an image token that is injected into.
-
-        The last is whether gradients pass from the logits to the top layer.
-        """
+    def _decoder(self) -> tuple[int, int, int, int, int]:
+        """All layers: a token, a pair, a token of a context, a context, an image token that is injected into."""
         token = pair = context_token = context = inject = 0
-        flows = self.llm or self.base_flows
-        for layer in range(self.text.num_hidden_layers):
-            of_token, of_pair = self._layer(flows)
+        for layer, flow in enumerate(self.flow.layers()):
+            of_token, of_pair = self._layer(flow.input)
             token, pair = token + of_token, pair + of_pair
-            flows = flows or self.llm or self.lora
             if layer not in self.injection.injected:
                 continue
-            gates_flow = False
             if self.traits.gates == "learned":
-                of_token, of_context = self._context(flows)
+                of_token, of_context = self._context(flow.inner)
                 context_token, context = context_token + of_token, context + of_context
-                gates_flow = self.agf or self.features_flow or flows
-            inject += product(self.taps, self.text.hidden_size, gates_flow, self.features_flow)
-            flows = flows or gates_flow or self.features_flow
-        return token, pair, context_token, context, inject, flows
+            inject += product(self.taps, self.text.hidden_size, flow.gates, self.flow.features_flow)
+        return token, pair, context_token, context, inject
 
     def _layer(self, flows: bool) -> tuple[int, int]:
         """A token and a pair in a decoder layer whose input needs its gradient or not."""
         text, width = self.text, self.text.hidden_size
-        head = getattr(text, "head_dim", None) or width // text.num_attention_heads
-        queries, keys = text.num_attention_heads * head, text.num_key_value_heads * head
-        inner = flows or self.llm or self.lora
+        queries, keys = attention_widths(text)
+        inner = flows or self.flow.llm or self.flow.lora
         token = sum(self._linear(width, columns, flows) for columns in (queries, keys, keys))
         token += self._linear(queries, width, inner)
         token += 2 * self._linear(width, text.intermediate_size, inner)
@@ -184,12 +161,14 @@ class _Pricing:
 
     def _linear(self, inner: int, outer: int, flows: bool) -> int:
         """A token through a projection of the decoder and its adapter."""
-        adapter = product(inner, self.rank, flows, self.lora) + product(self.rank, outer, self.lora, self.lora)
-        return product(inner, outer, flows, self.llm) + adapter
+        adapted = self.flow.lora
+        adapted = self.flow.lora
+        adapter = product(inner, self.rank, flows, adapted) + product(self.rank, outer, adapted, adapted)
+        return product(inner, outer, flows, self.flow.llm) + adapter
 
     def _context(self, flows: bool) -> tuple[int, int]:
         """A token that the gates of a decoder layer read, and one sample of such tokens."""
         heads, width = self.injection.agf.num_heads, self.text.hidden_size
-        pooled = self.agf or flows
-        token = product(width, heads, flows, self.agf) + product(1, heads * width, pooled, flows)
-        return token, product(heads * width, self.taps, pooled, self.agf)
+        pooled = self.flow.agf or flows
+        token = product(width, heads, flows, self.flow.agf) + product(1, heads * width, pooled, flows)
+        return token, product(heads * width, self.taps, pooled, self.flow.agf)
