@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "doctor": BASE | CLUSTER | {"config", "storage", "data", "model", "signals"},
     "watch": BASE | {"config", "storage", "train"},
     "report": BASE | {"config", "storage", "data", "train", "tune", "watch"},
-    "demo": BASE | {"config", "storage", "data", "model", "signals", "train"},
+    "demo": BASE | {"config", "storage", "data", "model", "report", "signals", "train"},
     "commands": BASE
     | {
         "autoscaler",

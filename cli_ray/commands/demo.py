@@ -28,6 +28,7 @@ def main(words: list[str]) -> None:
     print(f"{(time.monotonic() - start) / 60:.1f} minutes. To look at and to do next:")
     next_steps = [
         (f"{settings.output}/answers.png", "what both models answer to the first pictures"),
+        (f"{settings.output}/report.html", "both runs and their answers side by side"),
         ("cli-ray configs", "recipes for models of real size"),
     ]
     print("\n".join(columns(next_steps)))

@@ -36,6 +36,8 @@ from cli_ray.errors import UserError
 from cli_ray.evals.results.compare import compare
 from cli_ray.evals.run import evaluate
 from cli_ray.model.tiny import TinySize, build_tiny, tiny_processor
+from cli_ray.report.document import document
+from cli_ray.report.files import write_page
 from cli_ray.signals import ray_connects
 from cli_ray.storage.lines import read_journal
 from cli_ray.text import grid
@@ -189,13 +191,16 @@ def results_of(settings: DemoArguments, name: str) -> Path:
 
 
 def summary(settings: DemoArguments, held_out: Sequence[SyntheticSample], chance: dict[str, float]) -> str:
-    """What is printed at the end: losses, scores and the paired difference; it draws the picture of answers too."""
+    """What is printed at the end: losses, scores and the paired difference. Writes the picture and the report, too."""
     replies_of = {name: replies(results_of(settings, name)) for name in INJECTIONS}
     scores = {
         name: Score(*losses(RunFolder(str(settings.output / name))), [reply.is_right for reply in replies_of[name]])
         for name in INJECTIONS
     }
     draw_answers(held_out, replies_of, settings.output / "answers.png")
+    folders = [str(settings.output / name) for name in INJECTIONS]
+    folders += [str(results_of(settings, name)) for name in INJECTIONS]
+    write_page(document(folders), str(settings.output / "report.html"), folders[0])
     (difference,) = compare(*(str(results_of(settings, name)) for name in INJECTIONS)).contrasts
     return "\n".join(
         [

@@ -16,7 +16,6 @@ from cli_ray.storage.lines import json_lines
 from cli_ray.text import NOTHING, duration
 from cli_ray.train.run_folder import ENVIRONMENT
 from cli_ray.watch.history import RunHistory
-from cli_ray.watch.views import number
 
 EVENTS_SHOWN = 200
 EXAMPLES_SHOWN = 3
@@ -36,27 +35,26 @@ def overview(run: RunHistory, curves: Trends) -> Section:
     if begins:
         facts.append(("steps", f"{run.state.step or 0:,} of {begins[-1].get('steps', NOTHING)}"))
         facts.append(("workers", f"{begins[-1].get('workers', NOTHING)}"))
-    facts += [(name, f"{number(curves[name].last)}") for name in ("loss", "validation_loss") if name in curves]
-    facts += [(name, f"{curves[name].last:,.0f}") for name in ("tokens/s",) if name in curves]
+    known = [("loss", "loss", ".4g"), ("validation loss", "validation_loss", ".4g"), ("tokens/s", "tokens/s", ",.0f")]
+    facts += [(label, format(curves[name].last, form)) for label, name, form in known if name in curves]
     if "mfu" in curves:
         facts.append(("MFU", f"{curves['mfu'].last:.1%}"))
     counts = Counter(event["event"] for event in run.events)
     facts.append(("checkpoints", f"{counts['checkpoint']:,}"))
     facts.append(("restarts and resumes", f"{counts['restart'] + counts['resume']:,}"))
     facts.append(("quarantined samples", f"{sum(samples_of(row) for row in quarantined(run)):,}"))
-    return Section("overview", "Overview", [Table(["", ""], [list(fact) for fact in facts], left=2)])
+    return Section("overview", "Overview", [Table(["what", "value"], [list(fact) for fact in facts], left=2)])
 
 
 def learning(curves: Trends) -> Section | None:
     """Loss in all and by source, validation, gradient norm and learning rates."""
-    losses = chosen(curves, lambda name: name == "loss" or name.startswith("loss/"), "loss/")
-    if not losses:
+    if "loss" not in curves:
         return None
-    if len(losses) == 2:  # one source alone is all of the loss
-        losses.pop(next(name for name in losses if name != "loss"))
+    of_source = chosen(curves, lambda name: name.startswith("loss/"), "loss/")
+    losses = {"all sources": curves["loss"], **(of_source if len(of_source) > 1 else {})}
     parts: list[Part] = ["Lines are smoothed; behind each lies the range of the raw values."]
     parts.append(trends("loss", "Loss a supervised token", losses))
-    if "validation_loss" in curves:
+    if len(curves.get("validation_loss", Trend()).buckets) > 1:
         parts.append(trends("validation-loss", "Validation loss", {"validation loss": curves["validation_loss"]}))
     if "grad_norm" in curves:
         norm = trends("gradient-norm", "Norm of the gradient", {"norm": curves["grad_norm"]}, from_zero=True)
@@ -156,16 +154,16 @@ def settings(run: RunHistory) -> Section:
         return Section("config", "Config", [run.config_error])
     changed = changes(run.config)
     values = run.config.model_dump(mode="json")
-    rows = [[field, text, "" if changed.get(field) is None else "changed"] for field, text in flat(values).items()]
+    rows = [[field, text, "changed" if field in changed else ""] for field, text in flat(values).items()]
     toml = tomli_w.dumps(run.config.model_dump(mode="json", exclude_defaults=True, exclude_none=True))
     parts: list[Part] = [
         Code(toml, "What differs from the defaults: as run.toml, `cli-ray train run.toml` repeats the run"),
-        Table(["field", "value", ""], sorted(rows, key=lambda row: (not row[2], row[0])), "All fields.", left=3),
+        Table(["field", "value", "default"], sorted(rows, key=lambda row: (not row[2], row[0])), "All fields.", left=3),
     ]
     text = run.folder.read(ENVIRONMENT)
     if text:
         versions = [list(item) for item in flat(json.loads(text)).items()]
-        parts.append(Table(["", ""], versions, "Versions and machines.", left=2))
+        parts.append(Table(["what", "value"], versions, "Versions and machines.", left=2))
     return Section("config", "Config and versions", parts)
 
 

@@ -34,7 +34,7 @@ def side_by_side(runs: Mapping[str, RunHistory], curves: Curves) -> Section:
     parts: list[Part] = [Table(head, rows, "A row for each run.", left=2)]
     for metric, title in CURVES.items():
         lines = {name: of_run[metric] for name, of_run in curves.items() if metric in of_run}
-        if len(lines) > 1:
+        if len(lines) > 1 and any(len(line.buckets) > 1 for line in lines.values()):
             parts.append(trends(f"runs-{metric.replace('/', '-')}", title, lines))
     return Section("runs", "Runs side by side", parts)
 

@@ -13,6 +13,12 @@ MOST_BUCKETS = 250
 SMOOTHING = 0.02
 """Of all steps, those on either side that a smoothed value is a mean of."""
 
+DRAWN = (
+    "loss", "validation_loss", "grad_norm", "lr/", "tokens/s", "mfu", "padding_share", "peak_GiB", "eval/",
+    "compute_ms/median", "rank_wait_ms/median", "data_wait_ms/max",
+)  # fmt: skip
+"""Beginnings of the names of metrics that a report shows: a line has a hundred others."""
+
 
 @dataclass
 class Bucket:
@@ -86,7 +92,7 @@ class Trend:
 
 
 def read_trends(rows: Iterable[dict[str, Any]]) -> dict[str, Trend]:
-    """By name, the curve of each metric that is a finite number.
+    """By name, the curve of each metric that reports draw, where it is a finite number.
 
     Args:
         rows: lines of metrics.jsonl..
@@ -97,6 +103,8 @@ def read_trends(rows: Iterable[dict[str, Any]]) -> dict[str, Trend]:
         if not isinstance(step, int):
             continue
         for name, value in row.items():
+            if not name.startswith(DRAWN):
+                continue
             if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
                 trends.setdefault(name, Trend()).add(step, float(value))
     return trends

@@ -12,7 +12,7 @@ Kind = Literal["run", "sweep", "results"]
 _MARKS: dict[Kind, tuple[str, ...]] = {
     "sweep": ("sweep.json", "trials.parquet"),
     "run": (EVENTS, METRICS, "base.json"),
-    "results": ("asked",),
+    "results": ("asked", "samples"),
 }
 """By kind, names that no other folder is likely to hold."""
 

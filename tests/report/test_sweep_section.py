@@ -44,7 +44,7 @@ def write_ended(folder: Path) -> None:
 
 
 def test_a_sweep_that_has_ended_is_told_from_its_folder_alone(section: Section) -> None:
-    assert section.parts[0] == (
+    assert section.summary == (
         "The sweep is ended: 3 trials, 1 stopped, 1 finished, 1 failed. "
         "The best is a with validation_loss 1.5, eval/pope 48.5."
     )
@@ -71,10 +71,10 @@ def test_each_figure_is_an_svg_with_its_data_beside_it(section: Section) -> None
 
 def test_a_sweep_that_goes_on_has_no_figure_before_a_trial_is_over(tmp_path: Path) -> None:
     write_sweep(tmp_path)
-    assert section_of(tmp_path).parts[0] == "No trial has begun. None has a value of validation_loss."
+    assert section_of(tmp_path).summary == "No trial has begun. None has a value of validation_loss."
     run = write_run(tmp_path / "trials/a", events=[event("validation", 3, step=3, loss=1.0)])
     section = section_of(tmp_path)
-    assert section.parts[0] == ("The sweep is silent: 1 trials, 1 not started. The best is a with validation_loss 1.")
+    assert section.summary == ("The sweep is silent: 1 trials, 1 not started. The best is a with validation_loss 1.")
     run.write("outcome.json", json.dumps({"state": "finished", "reason": "", "step": 3, "validation_loss": 1.0}))
     names = [part.name for part in section_of(tmp_path).parts if isinstance(part, Figure)]
     assert names == []  # its rank of 16 is none of the space
