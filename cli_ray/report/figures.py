@@ -99,7 +99,8 @@ def heatmap(
         signed: colours from negative to positive around 0.
     """
     table = np.asarray(values, float)
-    canvas = Canvas(figsize=(1.8 + 0.32 * len(columns), 1.2 + 0.26 * len(rows)), layout="constrained")
+    labels = 0.08 * max(map(len, map(_plain, rows)), default=0)
+    canvas = Canvas(figsize=(1.8 + labels + 0.32 * len(columns), 1.2 + 0.26 * len(rows)), layout="constrained")
     axes = canvas.add_subplot()
     top = float(np.nanmax(np.abs(table), initial=0.0)) or 1.0
     shown = axes.imshow(
@@ -112,8 +113,8 @@ def heatmap(
     )
     axes.set_yticks(range(len(rows)), [_plain(label) for label in rows])
     axes.set_xticks(range(len(columns)), [_plain(label) for label in columns], rotation=90 if len(columns) > 12 else 0)
-    axes.set_ylabel(row_title)
-    axes.set_xlabel(column_title)
+    axes.set_ylabel(_plain(row_title))
+    axes.set_xlabel(_plain(column_title))
     canvas.colorbar(shown)
     body = [[label, *map(_number, line)] for label, line in zip(rows, table.tolist(), strict=True)]
     alt = f"{title}: {row_title} by {column_title}, the largest magnitude is {_number(top)}"
@@ -162,7 +163,8 @@ def trends(name: str, title: str, lines: Mapping[str, Trend], *, from_zero: bool
         axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
         axes.plot(steps, [bucket.mean for bucket in trend.buckets], color=line.get_color(), alpha=0.35, linewidth=0.6)
     if from_zero:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.05 * max(bucket.high for trend in lines.values() for bucket in trend.buckets) or None)
+    axes.ticklabel_format(useOffset=False)
     axes.set_xlabel("step")
     if len(lines) > 1:
         _name_lines(canvas, list(lines))
@@ -202,9 +204,9 @@ def _svg(canvas: Canvas, name: str) -> str:
 
 
 def _plain(label: str) -> str:
-    """A label that matplotlib does not take for mathematics, and that leaves room for the figure."""
-    short = label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
-    return clean(short).replace("$", r"\$")
+    """A label of one line that matplotlib does not take for mathematics, and that leaves room for the figure."""
+    line = " ".join(clean(label).split())
+    return (line if len(line) <= LONGEST_LABEL else f"{line[: LONGEST_LABEL - 1]}…").replace("$", r"\$")
 
 
 def _number(value: float | None) -> str:
