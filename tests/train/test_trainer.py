@@ -243,7 +243,7 @@ def test_too_many_bad_samples_stop_the_run_and_are_named(cluster: None, training
     assert {line["source"] for line in lines} == {"tar"}
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_run_whose_data_is_refused_says_so_in_its_events(cluster: None, training_data: Path, tmp_path: Path) -> None:
     data = {"sources": [{"path": str(training_data / "nowhere")}], "max_length": 256}
     with pytest.raises(UserError, match="nowhere: no such file") as refusal:
@@ -251,6 +251,7 @@ def test_a_run_whose_data_is_refused_says_so_in_its_events(cluster: None, traini
     assert read_run(str(tmp_path / "run")).state.reason == str(refusal.value)
 
 
+@pytest.mark.long
 def test_a_fault_that_comes_again_is_not_tried_for_ever_and_names_its_samples(
     cluster: None, training_data: Path, tmp_path: Path
 ) -> None:
