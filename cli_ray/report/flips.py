@@ -43,7 +43,7 @@ def _card(comparison: Comparison, title: str, flip: Flip, a: dict[str, Any], b: 
     for model, row in ((comparison.model_a, a), (comparison.model_b, b)):
         fields += [
             (model, cut(row["reply"])),
-            ("", f"{row['score']:g}: read as {cut(row['parsed'])!r} by {row['rule']}"),
+            ("score", f"{row['score']:g}: read as {cut(row['parsed'])!r} by {row['rule']}"),
         ]
     gains = flip.score_b > flip.score_a
     change = f"{flip.score_a:g} to {flip.score_b:g}"
