@@ -9,6 +9,7 @@ from cli_ray.report import run as run_sections
 from cli_ray.report.benchmarks import benchmarks
 from cli_ray.report.gates import benchmark_gates, training_gates
 from cli_ray.report.page import Report
+from cli_ray.report.quarantine import quarantine
 from cli_ray.report.section import Section, Tone
 from cli_ray.report.several import Curves, differing_fields, growing_scores, side_by_side
 from cli_ray.report.sweep import sweep_section
@@ -43,7 +44,7 @@ def document(folders: Sequence[str]) -> Report:
     verdict = [*_outcomes(runs, curves), *(section.summary for section in sections if section.summary)]
     others = [folder.rstrip("/").rpartition("/")[2] for folder in (*of_kind["sweep"], *of_kind["results"])]
     title = ", ".join([*runs, *others])
-    title = title if len(title) <= LONGEST_TITLE else f"{len(folders)} folders"
+    title = title if len(title) <= LONGEST_TITLE else f"{len(folders)} runs, sweeps and results"
     made = f"Made by cli_ray {cli_ray.__version__} at {now()[:16]} UTC from {', '.join(folders)}."
     return Report(title, "\n".join(verdict), _tone(runs), sections, made)
 
@@ -75,7 +76,7 @@ def _run(run: RunHistory, curves: Mapping[str, Trend]) -> Iterator[Section]:
         ("Gates", lambda: training_gates(run)),
         ("Speed and memory", lambda: run_sections.speed(run, curves)),
         ("What happened", lambda: run_sections.happenings(run)),
-        ("Quarantine", lambda: run_sections.quarantine(run)),
+        ("Quarantine", lambda: quarantine(run)),
     )
     evaluations = [event["path"] for event in run.events if event["event"] == "evaluation"]
     yield from _results([f"{run.folder.uri}/{path}" for path in evaluations[-1:]])

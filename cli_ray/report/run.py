@@ -1,8 +1,8 @@
-"""The sections of a run: what came of it, its curves, what happened to it, what it left out, and how to repeat it."""
+"""The sections of a run: what came of it, its curves, what happened to it, and how to repeat it."""
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from itertools import zip_longest
 from typing import Any
 
@@ -10,16 +10,14 @@ import tomli_w
 
 from cli_ray.config import RunConfig
 from cli_ray.report.figures import trends
+from cli_ray.report.quarantine import quarantined, samples_of
 from cli_ray.report.section import Code, Part, Section, Table
 from cli_ray.report.trends import Trend
-from cli_ray.storage.lines import json_lines
 from cli_ray.text import NOTHING, duration
 from cli_ray.train.run_folder import ENVIRONMENT
 from cli_ray.watch.history import RunHistory
 
 EVENTS_SHOWN = 200
-EXAMPLES_SHOWN = 3
-"""Samples that are shown of each reason for quarantine."""
 ROUTINE = ("checkpoint", "validation")
 """Events that come again and again, and are counted instead of listed."""
 
@@ -127,27 +125,6 @@ def happenings(run: RunHistory) -> Section | None:
     return Section("events", "What happened", parts)
 
 
-def quarantine(run: RunHistory) -> Section | None:
-    """The samples that were left out, by reason."""
-    rows = list(quarantined(run))
-    if not rows:
-        return None
-    counts: Counter[str] = Counter()
-    examples: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        counts[row["reason"]] += samples_of(row)
-        examples.setdefault(row["reason"], []).append(row)
-    shown = [
-        [reason, f"{row['id']}", f"{row['source']}", f"{row['where']}", f"{row['detail']}"]
-        for reason, _ in counts.most_common()
-        for row in examples[reason][:EXAMPLES_SHOWN]
-    ]
-    totals = [[reason, f"{count:,}"] for reason, count in counts.most_common()]
-    head = ["reason", "sample", "source", "where", "what was wrong"]
-    parts = [Table(["reason", "samples"], totals), Table(head, shown, "The first of each reason.", left=5)]
-    return Section("quarantine", "Quarantine", parts)
-
-
 def settings(run: RunHistory) -> Section:
     """The config, what of it is not the default, versions, and the command that repeats the run."""
     if run.config is None:
@@ -187,21 +164,6 @@ def flat(values: Mapping[str, Any], above: str = "") -> dict[str, str]:
 def chosen(curves: Trends, wanted: Callable[[str], bool], prefix: str) -> dict[str, Trend]:
     """Curves by their names without a prefix."""
     return {name.removeprefix(prefix): trend for name, trend in curves.items() if wanted(name)}
-
-
-def quarantined(run: RunHistory) -> Iterator[dict[str, Any]]:
-    """The lines of the quarantine, each once, however many ranks wrote it."""
-    seen = set()
-    for name in run.folder.names("quarantine"):
-        for line in (run.folder.read(f"quarantine/{name}") or "").splitlines():
-            if line not in seen:
-                seen.add(line)
-                yield from json_lines([line])
-
-
-def samples_of(row: Mapping[str, Any]) -> int:
-    """Samples that are lost with a line of the quarantine."""
-    return int(row.get("samples", 1))
 
 
 def _details(event: Mapping[str, Any]) -> str:

@@ -1,10 +1,15 @@
 """Reports on runs that ended, failed, never began or are many, and on folders that are half there."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from cli_ray.config import DataConfig, SourceConfig
+from cli_ray.data.index import build_index
+from cli_ray.data.synthetic import synthesize, write_tar
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark
 from cli_ray.evals.suite import BENCHMARKS
@@ -30,6 +35,7 @@ def test_a_run_that_ended_has_its_curves_its_verdict_and_what_repeats_it(tmp_pat
     assert {"loss", "validation-loss", "gradient-norm", "learning-rates", "tokens", "step-time", "memory"} <= set(drawn)
     assert {row[0] for row in drawn["loss"].table.rows} == {"all sources", "first", "second"}
     assert drawn["loss"].table.rows[-1][:2] == ["second", "40"]
+    assert not [section.parts for section in report.sections if section.name == "fault"]
     titles = [section.title for section in report.sections]
     assert titles == ["Overview", "Loss", "Gates", "Speed and memory", "What happened", "Config and versions"]
     code, table = report.sections[-1].parts
@@ -65,19 +71,27 @@ def test_a_part_that_cannot_be_read_says_so_and_the_others_stand(tmp_path: Path)
     assert "loss" in figures(report)
 
 
-def test_quarantine_counts_lost_samples_once_by_reason(tmp_path: Path) -> None:
-    folder = write_run(tmp_path / "a", 2)
-    bad = {"id": "x", "source": "first", "where": "a.tar", "reason": "broken image", "detail": "cut", "samples": 3}
+def test_quarantine_counts_lost_samples_once_and_shows_their_pictures(tmp_path: Path) -> None:
+    (drawn,) = synthesize(1, 0, "train")
+    write_tar([drawn], tmp_path / "data", shard_size=1)
+    data = DataConfig(sources=(SourceConfig(path=str(tmp_path / "data"), name="first"),))
+    folder = write_run(tmp_path / "a", 2, data=data.model_dump())
+    (tmp_path / "a" / "index.json").write_text(build_index(data).to_json())
+    lost = {"id": "shard-00000.tar#0", "source": "first", "where": "", "reason": "too long", "detail": "70 tokens"}
+    gone = lost | {"id": "a.tar#7", "reason": "broken image", "samples": 3}
     (tmp_path / "a" / "quarantine").mkdir()
     for rank in range(2):
-        lines = [json.dumps(bad), json.dumps(bad | {"id": f"{rank}", "samples": 1})]
+        own = gone | {"id": f"b.tar#{rank}", "samples": 1}
+        lines = [json.dumps(line) for line in (lost, gone, own)]
         (tmp_path / "a" / "quarantine" / f"rank{rank}.jsonl").write_text("\n".join(lines) + "\n")
     (section,) = [section for section in document([folder]).sections if section.title == "Quarantine"]
-    totals, shown = section.parts
+    totals, cards = section.parts
     assert isinstance(totals, Table)
-    assert isinstance(shown, Table)
-    assert totals.rows == [["broken image", "5"]]
-    assert [row[1] for row in shown.rows] == ["x", "0", "1"]
+    assert totals.rows == [["broken image", "5"], ["too long", "1"]]
+    assert isinstance(cards, list)
+    assert [card.title for card in cards[:1] + cards[-1:]] == ["broken image: a.tar#7", "too long: shard-00000.tar#0"]
+    assert [card.picture is None for card in cards] == [True, True, True, False]
+    assert Image.open(BytesIO(cards[-1].picture)).size == (32, 32)
 
 
 def test_twenty_runs_stand_side_by_side(tmp_path: Path) -> None:
