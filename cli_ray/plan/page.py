@@ -125,7 +125,7 @@ def _parameters(estimate: Estimate) -> str:
 
 
 def _count(number: int) -> str:
-    return f"{number / 1e6:,.2f} M" if number else "0"
+    return f"{_short(number / 1e6)} M" if number else "0"
 
 
 def _memory(estimate: Estimate) -> str:
@@ -174,7 +174,12 @@ def _activations(estimate: Estimate) -> str:
 
 
 def _gb(size: int) -> str:
-    return f"{size / GB:,.2f}"
+    return _short(size / GB)
+
+
+def _short(number: float) -> str:
+    """Two decimals, or two digits of what is small."""
+    return f"{number:,.2f}" if number >= 0.1 or not number else f"{number:.2g}"
 
 
 def _data(estimate: Estimate) -> Iterator[str]:
@@ -192,24 +197,24 @@ def _time(estimate: Estimate, price: float | None) -> Iterator[str]:
     adds = estimate.step_flops / estimate.plain_flops - 1
     samples = estimate.config.train.global_batch_size
     yield (
-        f"step: {estimate.step_flops / 1e12:,.1f} TFLOP for {samples:,} samples in {estimate.passes} pass(es) of a "
+        f"step: {_short(estimate.step_flops / 1e12)} TFLOP for {samples:,} samples in {estimate.passes} pass(es) of a "
         f"worker; injection adds {adds:.2%}"
     )
     if estimate.step_seconds is None:
         yield "time: not known, for the peak of the device is not; give it by --peak in TFLOP/s"
         return
     yield (
-        f"time: {estimate.step_seconds:,.2f} s a step at an MFU of {estimate.mfu:.0%}, which is an assumption: a short "
-        "run writes its own to metrics.jsonl; without validation, checkpoints and the start"
+        f"time: {_short(estimate.step_seconds)} s a step at an MFU of {estimate.mfu:.0%}, which is an assumption: a "
+        "short run writes its own to metrics.jsonl; without validation, checkpoints and the start"
     )
     steps, hours = estimate.steps, estimate.hours
     if steps is None or hours is None:
         yield "  how many steps is not known: give --samples, or --sample to look at the data"
         return
-    tokens, gpu_hours = steps * samples * estimate.lengths.mean("tokens") / 1e9, _gpu_hours(estimate) or 0.0
-    yield f"  {steps:,} steps, {tokens:,.3g} billion tokens, {hours:,.1f} hours, {gpu_hours:,.0f} GPU-hours"
+    tokens, gpu_hours = steps * samples * estimate.lengths.mean("tokens") / 1e6, _gpu_hours(estimate) or 0.0
+    yield f"  {steps:,} steps, {_short(tokens)} million tokens, {_short(hours)} hours, {_short(gpu_hours)} GPU-hours"
     if price is not None:
-        yield f"  {price * gpu_hours:,.0f} at {price:g} a GPU-hour"
+        yield f"  {_short(price * gpu_hours)} at {price:g} a GPU-hour"
 
 
 def _gpu_hours(estimate: Estimate) -> float | None:
@@ -220,5 +225,5 @@ def _gpu_hours(estimate: Estimate) -> float | None:
 def _disk(estimate: Estimate) -> Iterator[str]:
     kept = estimate.config.checkpoint.keep_last + estimate.config.checkpoint.keep_best
     size = estimate.checkpoint_size / GB
-    yield f"checkpoint: {size:,.2f} GB, {kept} kept and one being written: {(kept + 1) * size:,.1f} GB"
-    yield f"export: {estimate.export_size / GB:,.2f} GB"
+    yield f"checkpoint: {_short(size)} GB, {kept} kept and one being written: {_short((kept + 1) * size)} GB"
+    yield f"export: {_gb(estimate.export_size)} GB"

@@ -81,7 +81,7 @@ def run_of(
             "model": {"family": family, "checkpoint": "tiny"},
             "injection": {"kind": kind, "vision_layers": {"at_most": 4}, "decoder_layers": {"at_most": 4}},
             "lora": {"rank": rank},
-            "data": {"sources": [{"path": "none"}], "max_length": 1024 if family == "llava" else 2048},
+            "data": {"sources": [{"path": "none"}], "max_length": 1024 if family == "llava" else 3072},
             "optim": {part: {"lr": 1e-5 if part in parts else 0.0} for part in (*ALL, "lora")},
             "train": {
                 "global_batch_size": 4 * ROWS,
