@@ -1,4 +1,5 @@
-"""Imports go one way, up the ladder of CONTRIBUTING.md: from config and storage to the commands."""
+"""Imports go one way: config <- storage <- costs <- data, model <- train, plan, drill, doctor <- tune, evals <- watch
+<- report <- demo, commands."""
 
 import ast
 import subprocess

@@ -23,8 +23,9 @@ GATES: list[dict[str, Any]] = [
 CASES: dict[str, dict[str, Any]] = {f"{agf['gate']}, {agf['context']}": {"agf": agf} for agf in GATES}
 CASES |= {"first reply": {"agf": {"prompt_end": "first_reply"}}}
 CASES |= {kind: {"kind": kind} for kind in ("none", "amp_only", "deepstack", "static", "external")}
-TOLERANCE = 1e-6
-"""Of the largest difference in a parameter's gradient, over that gradient's norm: what rounding in fp32 leaves."""
+TOLERANCE = 2e-6
+"""Of the largest difference in a parameter's gradient, over that gradient's norm: what rounding in fp32 leaves,
+which differs between processors."""
 
 
 def gradients(model: PreTrainedModel, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -16,6 +16,7 @@ from cli_ray.train.base import BASE, base_of, check_base, pin_base
 from cli_ray.train.run_folder import RunFolder
 from tests.model.batches import injection
 from tests.model.originals import original
+from tests.said import said
 
 COMMITS = ("0123456789abcdef0123456789abcdef01234567", "89abcdef0123456789abcdef0123456789abcdef")
 
@@ -81,10 +82,10 @@ def test_a_run_older_than_its_base_is_pinned_with_a_word(tmp_path: Path, capsys:
     run.event("begin", checkpoint=None)
     pin_base(run, model)
     sha256 = base_of(model)["checkpoint"].sha256
-    assert capsys.readouterr().out == (
+    assert said(capsys.readouterr().out) == [
         f"{run.uri} has no base.json, so the base that its earlier starts trained on is unknown: from this start on it "
-        f"is model.checkpoint = '{base}' (sha256 {sha256})\n"
-    )
+        f"is model.checkpoint = '{base}' (sha256 {sha256})"
+    ]
     assert json.loads(run.read(BASE) or "")["checkpoint"]["sha256"] == sha256
     pin_base(run, model)
     assert capsys.readouterr().out == ""
@@ -101,7 +102,7 @@ def test_an_export_without_a_base_is_not_silent(tmp_path: Path, capsys: pytest.C
     assert check_base(run, ModelConfig(checkpoint="tiny")) == ModelConfig(checkpoint="tiny")
     assert capsys.readouterr().out == ""
     assert check_base(run, model) == model
-    assert capsys.readouterr().out == (
+    assert said(capsys.readouterr().out) == [
         f"{run.uri} has no base.json: nothing tells whether model.checkpoint = 'org/model' is still what it was "
-        "trained on\n"
-    )
+        "trained on"
+    ]

@@ -80,12 +80,12 @@ def loop_at(folder: Path, step: int) -> TrainLoop:
 def test_the_step_line_is_plain_and_has_units() -> None:
     assert step_line(METRICS, total_steps=5000, left_s=7500) == (
         "step 3/5,000 | loss 1.5000 | grad 0.500 | lr 2.00e-04 | 100 tokens/s | MFU 41.7% | "
-        "waits: data 0%, ranks 30% | 2 h 05 min left | 2 quarantined"
+        "waits: data 0%, ranks 30% | 2 h 05 min left | 2 quarantined | 3 images shrunk"
     )
 
 
 def test_the_step_line_has_only_what_there_is_to_say() -> None:
-    line = step_line({**METRICS, "mfu": 0.5, "bad_samples": 0}, total_steps=3, left_s=0)
+    line = step_line({**METRICS, "mfu": 0.5, "bad_samples": 0, "shrunk_images": 0}, total_steps=3, left_s=0)
     assert line.endswith("| 100 tokens/s | MFU 50.0% | waits: data 0%, ranks 30%")
     line = step_line({name: value for name, value in METRICS.items() if name != "mfu"}, total_steps=3, left_s=0)
     assert "| 100 tokens/s | waits: " in line
