@@ -1,4 +1,4 @@
-"""The section on quarantine: samples that a run left out and why, with their pictures where the data still lie there."""
+"""The section on quarantine: samples that a run left out and why, with their pictures where the data still are."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
