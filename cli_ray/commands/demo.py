@@ -7,7 +7,7 @@ from cli_ray.demo.arguments import DemoArguments
 
 INTRODUCTION = (
     "Trains two small models from nothing on drawn pictures, plain LLaVA and the same with Cross-Layer Injection,\n"
-    "and asks both about pictures that neither has seen. About four minutes on two CPU cores."
+    "and asks both about pictures that neither has seen. Three to five minutes on two CPU cores."
 )
 
 

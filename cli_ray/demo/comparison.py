@@ -1,5 +1,6 @@
 """The demo: trains plain LLaVA and CLI on the same made pictures, and compares them. Called by `cli-ray demo`."""
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -82,6 +83,7 @@ def run_demo(settings: DemoArguments) -> str:
         UserError: the output folder holds a demo of other settings.
     """
     disable_progress_bar()
+    os.environ["DS_ACCELERATOR"] = "cpu"  # DeepSpeed, which transformers loads, would warn that there is no GPU
     train_samples = synthesize(settings.train_samples, settings.seed, "train")
     held_out = synthesize(settings.held_out_samples, settings.seed, "held_out")
     with stage(1, f"Draw {settings.train_samples:,} pictures to train on, {settings.held_out_samples:,} to ask about"):
@@ -89,7 +91,7 @@ def run_demo(settings: DemoArguments) -> str:
     if not all((results_of(settings, name) / "results.json").exists() for name in INJECTIONS):
         # Always a cluster of its own: workers of another one might not see this machine's files.
         with ray_connects():
-            ray.init(address="local", num_cpus=2 * WORKERS, logging_level="warning")
+            ray.init(address="local", num_cpus=2 * WORKERS, logging_level="error")
             quiet_workers()
         try:
             train_and_evaluate(settings)
