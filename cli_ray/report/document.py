@@ -22,7 +22,7 @@ from cli_ray.watch.sweeps import read_sweep
 
 TONES: dict[str, Tone] = {"ended": "good", "failed": "bad", "silent": "bad"}
 FEW = 4
-"""Runs that the verdict names one by one."""
+"""Runs that the verdict names one by one, and whose gates are shown."""
 LONGEST_TITLE = 120
 
 
@@ -66,6 +66,8 @@ def _runs(runs: dict[str, RunHistory], curves: Curves) -> Iterator[Section]:
             ("Configs", lambda: differing_fields(runs)),
             ("Scores over steps", lambda: growing_scores(curves)),
         )
+        for name, run in runs.items() if len(runs) <= FEW else ():
+            yield from _made((f"Gates of {name}", partial(training_gates, run, name)))
 
 
 def _run(run: RunHistory, curves: Mapping[str, Trend]) -> Iterator[Section]:

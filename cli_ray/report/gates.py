@@ -22,8 +22,13 @@ Map = NDArray[np.float64]
 """[injected decoder layers, tapped vision layers]."""
 
 
-def training_gates(history: RunHistory) -> Section | None:
-    """Gates over the training of a run; None where it logged none."""
+def training_gates(history: RunHistory, name: str = "") -> Section | None:
+    """Gates over the training of a run; None where it logged none.
+
+    Args:
+        history: of the run.
+        name: of the run, where it is not the only one.
+    """
     rows = _thinned(history)
     if not rows:
         return None
@@ -32,7 +37,8 @@ def training_gates(history: RunHistory) -> Section | None:
     parts: list[Part] = [
         "A gate says how much of a vision layer is added in a decoder layer. Means are over the images of a step."
     ]
-    for name, key, title in (
+    prefix = f"{name}-" if name else ""
+    for kind, key, title in (
         ("mean", "gate_mean", "Mean gate"),
         ("largest", "gate_max", "Largest magnitude of a gate"),
     ):
@@ -42,12 +48,12 @@ def training_gates(history: RunHistory) -> Section | None:
             ("last", end, f"at step {last['step']:,}"),
             ("change", end - begin, f"change from step {first['step']:,} to {last['step']:,}"),
         ):
-            parts.append(_map(f"gates-{name}-{suffix}", f"{title} {when}", values, decoder, vision))
+            parts.append(_map(f"{prefix}gates-{kind}-{suffix}", f"{title} {when}", values, decoder, vision))
     magnitude = np.abs(np.array([row["gate_mean"] for row in rows], float)).mean(2)
     lines = {f"decoder layer {layer}": magnitude[:, slot].tolist() for slot, layer in enumerate(decoder)}
     title = "Magnitude of mean gates, averaged over vision layers"
-    parts.append(curves("gates-over-training", title, [row["step"] for row in rows], lines, "step"))
-    return Section("gates", "Gates", parts)
+    parts.append(curves(f"{prefix}gates-over-training", title, [row["step"] for row in rows], lines, "step"))
+    return Section("gates", f"Gates of {name}" if name else "Gates", parts)
 
 
 def benchmark_gates(folder: str) -> Section | None:

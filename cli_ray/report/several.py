@@ -77,4 +77,6 @@ def growing_scores(curves: Curves) -> Section | None:
 
 
 def _last(curves: Mapping[str, Trend], metric: str) -> str:
-    return number(curves[metric].last) if metric in curves else NOTHING
+    if metric not in curves:
+        return NOTHING
+    return f"{curves[metric].last:,.0f}" if metric == "tokens/s" else f"{curves[metric].last:.4g}"
