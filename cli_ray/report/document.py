@@ -42,7 +42,7 @@ def document(folders: Sequence[str]) -> Report:
     sections = [*_runs(runs, curves), *_sweeps(of_kind["sweep"]), *_results(of_kind["results"])]
     verdict = [*_outcomes(runs, curves), *(section.summary for section in sections if section.summary)]
     others = [folder.rstrip("/").rpartition("/")[2] for folder in (*of_kind["sweep"], *of_kind["results"])]
-    title = ", ".join([*runs, *others])
+    title = ", ".join(dict.fromkeys([*runs, *others]))
     title = title if len(title) <= LONGEST_TITLE else f"{len(folders)} folders"
     made = f"Made by cli_ray {cli_ray.__version__} at {now()[:16]} UTC from {', '.join(folders)}."
     return Report(title, "\n".join(verdict), _tone(runs), sections, made)
