@@ -42,6 +42,7 @@ RAY_MODULES = {
     "test_spare.py",
     "test_sweep.py",
     "test_trainer.py",
+    "test_tutorial.py",
 }
 """Those that start Ray nodes, or use the cluster."""
 

@@ -1,82 +1,20 @@
 """Real jobs, on a head of their own: exit codes, last lines, the runtime environment, and a rank that is killed."""
 
-import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import tomli_w
 from ray.job_submission import JobSubmissionClient
 
-from tests.ports import free_ports
-from tests.processes import descendants
+from tests.jobs.heads import RAY, Head
 from tests.train.training import begins_of, config_of, untimed
 
 ROOT = Path(__file__).parents[2]
-RAY = [sys.executable, "-m", "ray.scripts.scripts"]
-READY_S = 120.0
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/api/version", timeout=5) as reply:
-            return "ray_version" in json.load(reply)
-    except OSError:
-        return False
-
-
-class Head(NamedTuple):
-    """A head without the cluster of the other tests."""
-
-    url: str
-    """Of its Jobs API."""
-    pid: int
-
-    def ranks(self) -> list[int]:
-        """Process ids of the ranks of a job."""
-        ranks = []
-        for number in descendants([self.pid]):
-            with suppress(OSError):  # it has ended meanwhile
-                if Path(f"/proc/{number}/cmdline").read_bytes().startswith(b"ray::RayTrainWorker"):
-                    ranks.append(number)
-        return ranks
-
-
-@pytest.fixture(scope="module")
-def head() -> Iterator[Head]:
-    """A head; it and all it started end with the fixture."""
-    folder = tempfile.mkdtemp(prefix="ray", dir="/tmp")
-    gcs, dashboard, agent, metrics, client = free_ports(5)
-    sizes = ["--num-cpus", "4", "--object-store-memory", str(200 << 20), "--temp-dir", folder]
-    ports = ["--port", str(gcs), "--dashboard-port", str(dashboard), "--dashboard-agent-listen-port", str(agent)]
-    words = ["start", "--head", "--block", *sizes, *ports, "--metrics-export-port", str(metrics)]
-    process = subprocess.Popen(
-        [*RAY, *words, "--ray-client-server-port", str(client)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    url, until = f"http://127.0.0.1:{dashboard}", time.monotonic() + READY_S
-    while not answers(url):
-        assert process.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.2)
-    yield Head(url, process.pid)
-    for number in [
-        *descendants([process.pid]),
-        process.pid,
-    ]:  # at once: `ray start --block` takes half a minute to end them in turn
-        with suppress(ProcessLookupError):
-            os.kill(number, signal.SIGKILL)
-    process.wait()
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def start(head: Head, *entrypoint: str) -> subprocess.Popen[str]:
