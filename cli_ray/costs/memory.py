@@ -70,6 +70,8 @@ def state(parts: Mapping[Part, Count], run: RunConfig, stage: int, workers: int)
         update = 2 * FP32 * largest // share  # torch's AdamW is fused on GPUs alone
     elif stage == 2:
         update = FP32 * largest // share
+    if stage == 3:  # each part is updated from a copy of its sums, which stay where they are, as the bucket does
+        update += bucket * size + FP32 * largest // share
     return State(
         weights=every * size // (workers if stage == 3 else 1),
         masters=FP32 * trained // share if stage else 0,
