@@ -10,7 +10,7 @@ from pydantic import Field
 
 from cli_ray.config import RunConfig
 from cli_ray.config.base import Section
-from cli_ray.config.load import arguments, load
+from cli_ray.config.load import arguments, load, split
 from cli_ray.drill.plan import KINDS, LEAST_NODES, Kind, Room, check_drill, plan, rooms
 from cli_ray.errors import UserError
 from cli_ray.text import NOTHING, grid
@@ -70,18 +70,6 @@ def main(words: list[str]) -> None:
     if settings.runs_dir is None:
         shutil.rmtree(runs_dir)
     print(f"\n{len(outcomes)} of {len(outcomes)} disturbed runs came out as the undisturbed one")
-
-
-def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Arguments of the drill itself, and those that change the config, whose names have a dot."""
-    own: list[str] = []
-    overrides: list[str] = []
-    part = own
-    for word in words:
-        if word.startswith("--"):
-            part = overrides if "." in word.split("=")[0] else own
-        part.append(word)
-    return own, overrides
 
 
 def aside(config: RunConfig) -> list[str]:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from cli_ray.config import RunConfig
 from cli_ray.config.base import Section
-from cli_ray.config.load import arguments, load
+from cli_ray.config.load import arguments, load, split
 from cli_ray.errors import UserError
 
 MFU = 0.3
@@ -63,7 +63,7 @@ def main(words: list[str]) -> None:
     Raises:
         UserError: the run does not fit; with what does.
     """
-    own, overrides = _split(words)
+    own, overrides = split(words)
     settings = arguments(PlanArguments, own, "cli-ray plan")
     config = load(settings.config, overrides)
 
@@ -93,18 +93,6 @@ def main(words: list[str]) -> None:
         raise UserError(verdict(estimate))
     if fault:
         raise UserError(fault)
-
-
-def _split(words: list[str]) -> tuple[list[str], list[str]]:
-    """The arguments of the verb, and those that change the config: they have a dot, such as `--train.zero-stage 3`."""
-    own: list[str] = []
-    overrides: list[str] = []
-    group = own
-    for word in words:
-        if word.startswith("--"):
-            group = overrides if "." in word.split("=")[0] else own
-        group.append(word)
-    return own, overrides
 
 
 def _lengths(settings: PlanArguments, config: RunConfig, shape: Any) -> Any:

@@ -110,6 +110,18 @@ def arguments(section: type[Config], words: Sequence[str], prog: str, default: C
         raise ConfigError("\n".join(lines)) from None
 
 
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The arguments of a verb itself, and those that change the config, whose names have a dot."""
+    own: list[str] = []
+    overrides: list[str] = []
+    part = own
+    for word in words:
+        if word.startswith("--"):
+            part = overrides if "." in word.split("=")[0] else own
+        part.append(word)
+    return own, overrides
+
+
 def explain(error: ValidationError, where: str, section: type[Section]) -> str:
     """A line per fault: `file: section.field: what is wrong`."""
     faults = _faults(error, section)

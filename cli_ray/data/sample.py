@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from cli_ray.text import printable
+
 IMAGE_MARK = "<image>"
 """Stands in the text of a message where an image belongs, once per image."""
 
@@ -58,7 +60,7 @@ def clean(text: str, limit: int) -> str:
     What cannot be seen (line ends, terminal codes, marks that turn the direction of text, and the halves of code
     points that JSON allows) is escaped as in Python.
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:limit])
+    return printable(text[:limit])
 
 
 class BadDataError(Exception):
