@@ -3,6 +3,7 @@ import pytest
 from cli_ray.commands import drill
 from cli_ray.commands.main import main
 from cli_ray.config import RunConfig
+from cli_ray.config.load import split
 from cli_ray.drill.outcome import Difference, Outcome, SampleCounts
 from cli_ray.drill.plan import Kill
 
@@ -17,7 +18,7 @@ def outcome(difference: Difference, exit_code: int | None = 0, samples: SampleCo
 
 
 def test_arguments_with_a_dot_change_the_config() -> None:
-    own, overrides = drill.split(
+    own, overrides = split(
         ["--kill", "node", "driver", "--train.max-steps", "20", "--times=2", "--checkpoint.every=5", "--seed", "1"]
     )
     assert own == ["--kill", "node", "driver", "--times=2", "--seed", "1"]
