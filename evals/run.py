@@ -68,7 +68,7 @@ def check_model(config: EvaluationConfig, revision: str) -> None:
         UserError: a replica could not load it.
     """
     # Both import torch, which judging does without.
-    from cli_ray.evals.generation.load import read_processor
+    from cli_ray.inference.load import read_processor
     from cli_ray.model.attention import check_attention
 
     check_attention(config.replica.attention, "replica.attention")
@@ -137,7 +137,8 @@ def _judge(scorer: Scorer) -> None:
     Raises:
         UserError: it refuses, or answers nothing.
     """
-    config, judged = scorer.config.judge, [name for name in scorer.locations if named(name).judge]
+    config = scorer.config.judge
+    judged = [name for name, location in scorer.locations.items() if location.benchmark.judge]
     verdicts = Verdicts(scorer.output.folder, config.model)
     tally = ask_all(config, (question for name in judged for question in scorer.questions(name)), verdicts)
     for name in judged:

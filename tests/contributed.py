@@ -28,9 +28,9 @@ from cli_ray.data.source import open_source
 from cli_ray.data.stream import Stream
 from cli_ray.evals import miniature
 from cli_ray.evals.generation.lengths import image_tokens
-from cli_ray.evals.generation.load import load
 from cli_ray.evals.items.survey import listing
 from cli_ray.evals.score import score
+from cli_ray.inference.load import load
 from cli_ray.model.build import build_model, load_processor, resolve_injection
 from cli_ray.model.cost import typical_sample
 from cli_ray.model.tiny import build_tiny, tiny_processor

@@ -1,5 +1,5 @@
-"""Imports go one way: config <- storage <- costs <- data, model <- train, plan, drill, doctor <- tune, evals <- watch
-<- report <- demo, commands."""
+"""Imports go one way: config <- storage <- costs <- data, model <- inference, train, plan, drill, doctor <- tune, evals
+<- watch <- report <- demo, commands."""
 
 import ast
 import subprocess
@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "data": BASE | {"config", "storage", "tiles"},
     "costs": BASE | {"config", "tiles"},
     "model": BASE | {"config", "costs", "tiles"},
+    "inference": BASE | {"config", "storage", "data", "model", "tiles"},
     "plan": BASE | CLUSTER | {"config", "storage", "costs", "data", "model", "tiles"},
     "train": BASE | CLUSTER | {"config", "storage", "costs", "data", "model"},
     "drill": BASE | {"config", "ray_private", "storage"},
@@ -38,6 +39,7 @@ MAY_IMPORT = {
         "demo",
         "doctor",
         "drill",
+        "inference",
         "model",
         "plan",
         "preflight",
@@ -113,7 +115,15 @@ def test_evals_stand_above_data_and_model_and_below_the_commands() -> None:
     below = {
         name.split(".")[1] for path in EVALS.rglob("*.py") for name in imported(path) if name.startswith("cli_ray.")
     }
-    assert below <= BASE | CLUSTER - {"ray_private"} | {"config", "data", "evals", "model", "storage", "tiles"}
+    assert below <= BASE | CLUSTER - {"ray_private"} | {
+        "config",
+        "data",
+        "evals",
+        "inference",
+        "model",
+        "storage",
+        "tiles",
+    }
     users = {
         path
         for path in importers(PACKAGE, "cli_ray.evals")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from cli_ray.evals.generation.inputs import ModelInputs, features_of
+from cli_ray.inference.inputs import ModelInputs, features_of
 
 
 def can_share(model: Any) -> bool:

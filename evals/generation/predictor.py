@@ -20,18 +20,25 @@ from cli_ray.data.images import decode_all
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message
 from cli_ray.evals.generation.beginnings import can_share, share
 from cli_ray.evals.generation.injected import heat_map, injected, ranges
-from cli_ray.evals.generation.inputs import ModelInputs, PreparedItem, encode, inputs_of
 from cli_ray.evals.generation.job import Batch, DeviceLostError, Job, record_of
-from cli_ray.evals.generation.load import load
 from cli_ray.evals.items.images import LIMITS, images_of
 from cli_ray.evals.items.pictures import is_shown
 from cli_ray.evals.items.sources import read
 from cli_ray.evals.records import Injected, ReplyRecord
-from cli_ray.evals.suite import benchmark as named
+from cli_ray.inference.inputs import ModelInputs, Prompt, encode, inputs_of
+from cli_ray.inference.load import load
 from cli_ray.model.injection import InjectionTrace
 
 if TYPE_CHECKING:
     from cli_ray.evals.items.survey import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedItem:
+    """An item that is ready for the processor."""
+
+    entry: "Entry"
+    prompt: Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +202,7 @@ class Predictor:
         for item, images in zip(items, ranges([len(images) for images in inputs.images]), strict=True):
             one = injected(trace, layers, images)
             if one and is_shown(item.entry.id, count):
-                view = self._processor.view([(image.height, image.width) for image in item.images])
+                view = self._processor.view([(image.height, image.width) for image in item.prompt.images])
                 one = one.model_copy(update={"heat": heat_map(trace, images.start, view)})
             found.append(one)
         return found
@@ -216,17 +223,17 @@ class Predictor:
             raise BadDataError("broken record", entry.error)
         if entry.row not in docs:
             raise BadDataError("broken record", f"row {entry.row} is no longer in {batch.part.path}")
-        benchmark, doc = named(batch.benchmark), docs[entry.row]
+        location, doc = self._job.locations[batch.benchmark], docs[entry.row]
         if entry.image_hash not in decoded:
-            encoded = images_of(benchmark, self._job.locations[batch.benchmark], doc)
+            encoded = images_of(location, doc)
             decoded[entry.image_hash] = decode_all(encoded, LIMITS)
         images = decoded[entry.image_hash]
-        question = Message("user", with_marks(benchmark.prompt(doc), len(images)))
-        return PreparedItem(entry, self._chat([question], True), images)
+        question = Message("user", with_marks(location.benchmark.prompt(doc), len(images)))
+        return PreparedItem(entry, Prompt(self._chat([question], True), images, entry.image_hash))
 
     def _tokenised(self, items: Sequence[PreparedItem]) -> ModelInputs:
         with self._encoding:
-            return inputs_of(self._processor, items)
+            return inputs_of(self._processor, [item.prompt for item in items])
 
 
 def with_marks(prompt: str, images: int) -> str:

@@ -12,18 +12,16 @@ from ray.exceptions import RayTaskError
 
 from cli_ray.config import EvaluationConfig
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark
 from cli_ray.evals.generation.job import Batch, Job, decoding
 from cli_ray.evals.generation.lengths import ImageTokens
 from cli_ray.evals.generation.pool import run_pool
 from cli_ray.evals.generation.schedule import Queue, plan
-from cli_ray.evals.items.location import Location, Part
+from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.pictures import Pictures, write_pictures
 from cli_ray.evals.items.survey import Entry, check_ids, scan
 from cli_ray.evals.records import ReplyRecord, Store
 from cli_ray.evals.results.progress import Progress
 from cli_ray.evals.results.scorer import ItemSet
-from cli_ray.evals.suite import benchmark as named
 from cli_ray.storage.folder import Folder
 
 
@@ -79,9 +77,10 @@ class Replies:
             self._store.flush()
 
     def _batches(self, name: str, tokens: ImageTokens) -> list[Batch]:
-        benchmark, location, replica = named(name), self._job.locations[name], self._job.replica
+        location, replica = self._job.locations[name], self._job.replica
+        benchmark = location.benchmark
         decoded = decoding(benchmark.max_new_tokens, replica)
-        entries = scan_parts(benchmark, location, decoded, self._job.model_hash)
+        entries = scan_parts(location, decoded, self._job.model_hash)
         check_ids(name, entries)
         ItemSet.of(self._config, location, decoded, entries).write(self._folder)
         write_pictures(self._folder, name, (entry.pictures or Pictures(entry.id) for entry in entries))
@@ -108,22 +107,18 @@ class Replies:
         self._on_complete(name)
 
 
-def scan_parts(benchmark: Benchmark, location: Location, decoded: str, model_hash: str) -> list[Entry]:
+def scan_parts(location: Location, decoded: str, model_hash: str) -> list[Entry]:
     """The items of a benchmark; its parts are read side by side on the cluster.
 
     Raises:
         UserError: rows cannot be read.
     """
     if len(location.parts) == 1:
-        return scan(benchmark, location, location.parts[0], decoded, model_hash)
+        return scan(location, location.parts[0], decoded, model_hash)
     # Given explicitly, "SPREAD" also leads out of the placement group of a caller inside Ray Train or Ray Tune.
-    task, shared = ray.remote(_scan).options(scheduling_strategy="SPREAD"), ray.put(location)
-    tasks = [task.remote(benchmark.name, shared, part, decoded, model_hash) for part in location.parts]
+    task, shared = ray.remote(scan).options(scheduling_strategy="SPREAD"), ray.put(location)
+    tasks = [task.remote(shared, part, decoded, model_hash) for part in location.parts]
     try:
         return [entry for entries in ray.get(tasks) for entry in entries]
     except RayTaskError as error:
         raise (error.cause if isinstance(error.cause, UserError) else error) from None
-
-
-def _scan(name: str, location: Location, part: Part, decoded: str, model_hash: str) -> list[Entry]:
-    return scan(named(name), location, part, decoded, model_hash)

@@ -29,12 +29,13 @@ LIMITS = Limits(DataConfig.model_fields["max_image_pixels"].default, _MAX_BYTES)
 """What an image may cost: the defaults of training."""
 
 
-def images_of(benchmark: Benchmark, location: Location, doc: Doc) -> list[bytes]:
+def images_of(location: Location, doc: Doc) -> list[bytes]:
     """The encoded images of a document, in the order of their columns.
 
     Raises:
         BadDataError: one is missing, cannot be read or lies outside the folder.
     """
+    benchmark = location.benchmark
     if benchmark.images_from:
         key = str(doc[benchmark.image_key])
         return [_image(location, f"image {key}", _shared_image(location, key))]
@@ -44,13 +45,14 @@ def images_of(benchmark: Benchmark, location: Location, doc: Doc) -> list[bytes]
     return images
 
 
-def places_of(benchmark: Benchmark, location: Location, part: Part, row: int, doc: Doc) -> tuple[str, ...]:
+def places_of(location: Location, part: Part, row: int, doc: Doc) -> tuple[str, ...]:
     """Where each image of a document lies: a file, or `TABLE#row=17&column=image` with the row counted within the
     table, or `TABLE#id=n54&column=image` of a table that items share.
 
     Args:
         row: number of the document in the split.
     """
+    benchmark = location.benchmark
     if benchmark.images_from:
         key = str(doc[benchmark.image_key])
         shared = None if location.kind == MINIATURE else _index_of_images(location.images).get(key)
@@ -124,7 +126,7 @@ def _from_base64(name: str, text: str) -> bytes:
 def _shared_image(location: Location, key: str) -> Any:
     """The cell of an image that several items share."""
     if location.kind == MINIATURE:
-        images = miniature.images(location.benchmark)
+        images = miniature.images(location.benchmark.name)
         if key not in images:
             raise BadDataError("missing image", f"no image {key!r}")
         return images[key]

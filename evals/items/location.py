@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from cli_ray.evals.benchmark import Benchmark
+
 MINIATURE = "miniature"
 """Path of the bundled items."""
 
@@ -30,7 +32,7 @@ class Part:
 class Location:
     """Where the items of a benchmark lie; holds on every node that sees the same files."""
 
-    benchmark: str
+    benchmark: Benchmark
     kind: Literal["folder", "hub", "miniature"]
     where: str
     """The folder, or the hub's dataset and revision, for people; images named in rows are relative to the folder."""

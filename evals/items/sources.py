@@ -17,7 +17,6 @@ from cli_ray.evals.benchmark import Benchmark, Doc
 from cli_ray.evals.items import hub, tables
 from cli_ray.evals.items.images import SHARED_COLUMNS, images_of
 from cli_ray.evals.items.location import MINIATURE, Location, Part, split_query
-from cli_ray.evals.suite import benchmark as named
 from cli_ray.storage.files import Shard, list_files, resolve
 
 __all__ = ["Location", "MissingError", "Part", "WrongColumnsError", "images_of", "locate", "read"]
@@ -69,7 +68,7 @@ def read(
     Raises:
         UserError: rows cannot be read.
     """
-    benchmark = named(location.benchmark)
+    benchmark = location.benchmark
     wanted = tuple(dict.fromkeys(benchmark.all_columns if columns is None else columns))
     if columns is not None and benchmark.keep:
         wanted = tuple(dict.fromkeys(wanted + benchmark.columns))
@@ -95,14 +94,15 @@ def _rows(
     if part.path != MINIATURE:
         yield from tables.rows(part, columns, rows)
         return
-    for number, doc in enumerate(miniature.docs(location.benchmark)[part.start : part.start + part.rows], part.first):
+    docs = miniature.docs(location.benchmark.name)[part.start : part.start + part.rows]
+    for number, doc in enumerate(docs, part.first):
         if rows is None or number in rows:
             yield number, {name: doc[name] for name in columns}
 
 
 def _bundled(benchmark: Benchmark) -> Location:
     docs = miniature.docs(benchmark.name)
-    return Location(benchmark.name, "miniature", "bundled items", (Part(MINIATURE, 0, 0, len(docs), 0),))
+    return Location(benchmark, "miniature", "bundled items", (Part(MINIATURE, 0, 0, len(docs), 0),))
 
 
 def _in_folder(benchmark: Benchmark, data_root: str) -> Location:
@@ -178,7 +178,7 @@ def _surveyed(
     # A benchmark with several columns of images leaves the later ones empty, or out.
     needed = benchmark.columns + benchmark.all_columns[len(benchmark.columns) :][:1]
     parts = _parts(benchmark, paths, needed)
-    return Location(benchmark.name, kind, where, parts, _parts(benchmark, images, SHARED_COLUMNS))
+    return Location(benchmark, kind, where, parts, _parts(benchmark, images, SHARED_COLUMNS))
 
 
 def _parts(benchmark: Benchmark, paths: list[str], needed: Sequence[str]) -> tuple[Part, ...]:

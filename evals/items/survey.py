@@ -112,12 +112,11 @@ def require(benchmarks: Iterable[Benchmark], data_root: str, miniature: bool, li
     }
 
 
-def scan(benchmark: Benchmark, location: Location, part: Part, decoding: str, model: str) -> list[Entry]:
+def scan(location: Location, part: Part, decoding: str, model: str) -> list[Entry]:
     """The items of a part, of which no pixel is decoded. Bad ones get an `error` and stop no other.
 
     Args:
-        benchmark: which one.
-        location: where it lies.
+        location: of the benchmark.
         part: one of its parts.
         decoding: as in the record.
         model: hash of the weights and configs.
@@ -125,7 +124,7 @@ def scan(benchmark: Benchmark, location: Location, part: Part, decoding: str, mo
     Raises:
         UserError: the rows cannot be read, or one has no id.
     """
-    return [_entry(benchmark, location, part, row, doc, decoding, model) for row, doc in read(location, part)]
+    return [_entry(location, part, row, doc, decoding, model) for row, doc in read(location, part)]
 
 
 def check_ids(name: str, entries: Iterable[Entry]) -> None:
@@ -177,7 +176,7 @@ def _look(benchmark: Benchmark, data_root: str, miniature: bool, thorough: bool)
 def _scanned(benchmark: Benchmark, location: Location, finding: DataFinding) -> DataFinding:
     """The finding after a look at every item."""
     try:
-        entries = [entry for part in location.parts for entry in scan(benchmark, location, part, "", "")]
+        entries = [entry for part in location.parts for entry in scan(location, part, "", "")]
     except UserError as error:
         return replace(finding, state="unreadable", detail=str(error))
     try:
@@ -228,9 +227,8 @@ def _rows_of_first(benchmark: Benchmark, location: Location, part: Part, limit: 
     return (numbers[-1] - part.first + 1, len(numbers)) if numbers else (0, 0)
 
 
-def _entry(
-    benchmark: Benchmark, location: Location, part: Part, row: int, doc: Doc, decoding: str, model: str
-) -> Entry:
+def _entry(location: Location, part: Part, row: int, doc: Doc, decoding: str, model: str) -> Entry:
+    benchmark = location.benchmark
     try:
         name = benchmark.sample_id(doc, row)
     except (KeyError, TypeError, ValueError) as error:
@@ -241,10 +239,10 @@ def _entry(
     try:
         prompt = benchmark.prompt(doc)
         prompt.encode()  # halves of code points are no text that a tokenizer takes
-        images = images_of(benchmark, location, doc)
+        images = images_of(location, doc)
         image_hash = digest(*images)
         small = _small(images[0]) if images and is_shown(name, location.rows) else None
-        pictures = Pictures(name, places_of(benchmark, location, part, row, doc), small)
+        pictures = Pictures(name, places_of(location, part, row, doc), small)
         sizes = tuple(_size(number, image) for number, image in enumerate(images, start=1))
     except BadDataError as error:
         fault = str(error)

@@ -24,7 +24,6 @@ from cli_ray.evals.results.injections import write_injections
 from cli_ray.evals.results.output import Output
 from cli_ray.evals.results.samples import AskedItem, samples_table
 from cli_ray.evals.score import AskJudge, score_one
-from cli_ray.evals.suite import benchmark as named
 from cli_ray.storage.folder import Folder
 
 
@@ -50,7 +49,7 @@ class ItemSet(BaseModel):
     def of(cls, config: EvaluationConfig, location: Location, decoding: str, entries: Iterable[Entry]) -> Self:
         """The items that an evaluation asks."""
         return cls(
-            benchmark=location.benchmark,
+            benchmark=location.benchmark.name,
             where=location.where,
             data_root=config.data_root,
             miniature=config.miniature,
@@ -104,14 +103,14 @@ class Scorer:
 
     def score(self, name: str) -> Row:
         """Scores a benchmark from its stored replies, and writes samples, row and table."""
-        benchmark, items = named(name), ItemSet.read(self.output.folder, name)
+        benchmark, items = self.locations[name].benchmark, ItemSet.read(self.output.folder, name)
         grader = self._grader(benchmark)
         records = self.store.load(name).by(items.keys)
         pictures = read_pictures(self.output.folder, name)
         samples: list[ScoredItem] = []
         path = f"{self.output.folder.uri}/samples/{name}.parquet"
         with samples_table(path, grader.profile, grader.judge_name, grader.judge_prompt) as add:
-            for doc, record in _answered(benchmark, self.locations[name], records):
+            for doc, record in _answered(self.locations[name], records):
                 samples.append(_scored(benchmark, doc, record, grader))
                 add(record, samples[-1], _asked(benchmark, doc, record.sample_id, pictures))
             result = row(
@@ -132,9 +131,9 @@ class Scorer:
 
     def questions(self, name: str) -> Iterator[Question]:
         """What the judge of a benchmark is to be asked about its stored replies."""
-        benchmark, items = named(name), ItemSet.read(self.output.folder, name)
+        benchmark, items = self.locations[name].benchmark, ItemSet.read(self.output.folder, name)
         records = self.store.load(name).by(items.keys)
-        for doc, record in _answered(benchmark, self.locations[name], records):
+        for doc, record in _answered(self.locations[name], records):
             question = question_about(benchmark, doc, record.sample_id, record.as_reply(), self.config.profile)
             if question:
                 yield question
@@ -158,14 +157,13 @@ class Scorer:
         return Grader(self.config.profile, look_up, name, prompt_hash(benchmark), verdicts.drawn(benchmark.name))
 
 
-def _answered(
-    benchmark: Benchmark, location: Location, records: Mapping[str, ReplyRecord]
-) -> Iterator[tuple[Doc, ReplyRecord]]:
+def _answered(location: Location, records: Mapping[str, ReplyRecord]) -> Iterator[tuple[Doc, ReplyRecord]]:
     """The documents that have a record, without images, in the order of the split.
 
     Args:
         records: by sample id.
     """
+    benchmark = location.benchmark
     for part in location.parts:
         for number, doc in read(location, part, benchmark.columns):
             record = records.get(benchmark.sample_id(doc, number))

@@ -58,7 +58,7 @@ def test_held_out_questions_are_items_of_a_benchmark_in_their_order(settings: De
     assert [(doc["question"], doc["answer"]) for doc in docs] == [
         (turn.question, turn.answer) for _, turn in questions(HELD_OUT)
     ]
-    assert [images_of(asked, location, doc) for doc in docs] == [[sample.image] for sample, _ in questions(HELD_OUT)]
+    assert [images_of(location, doc) for doc in docs] == [[sample.image] for sample, _ in questions(HELD_OUT)]
 
 
 def test_a_finished_demo_only_prints(settings: DemoArguments) -> None:

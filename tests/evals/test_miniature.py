@@ -68,7 +68,7 @@ def test_items_are_whole(name: str) -> None:
     for _, doc in kept:
         assert set(doc) == set(one.all_columns)
         assert one.prompt(doc).strip()
-        assert decode_all(images_of(one, location, doc), LIMITS)
+        assert decode_all(images_of(location, doc), LIMITS)
 
 
 @pytest.mark.parametrize("name", SCORED_BY_RULES)
@@ -108,7 +108,7 @@ def test_some_items_share_an_image_and_some_have_several() -> None:
     assert len(set(charts)) < len(charts)
     for name in ("blink-val", "mmmu-val"):
         location = locate(benchmark(name), "", miniature=True)
-        counts = {len(images_of(benchmark(name), location, doc)) for doc in miniature.docs(name)}
+        counts = {len(images_of(location, doc)) for doc in miniature.docs(name)}
         assert 1 in counts
         assert max(counts) > 1
 

@@ -134,10 +134,10 @@ class Instant(Replica):
     def run(self, batch: Batch) -> Iterator[list[ReplyRecord]]:
         """One list for the batch."""
         if self.decode:
-            location, one = self._job.locations[batch.benchmark], benchmark(batch.benchmark)
+            location = self._job.locations[batch.benchmark]
             wanted = frozenset(entry.row for entry in batch.entries)
             for _, doc in read(location, batch.part, rows=wanted):
-                decode_all(images_of(one, location, doc), LIMITS)
+                decode_all(images_of(location, doc), LIMITS)
         with self._device, (Path(self._job.model) / "rss" / ray.get_runtime_context().get_actor_id()).open("a") as log:
             log.write(f"{rss()}\n")
             said = [WORDS[entry.row % len(WORDS)] for entry in batch.entries]

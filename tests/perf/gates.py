@@ -42,7 +42,7 @@ def measure(family: str, folder: Path, rounds: int) -> list[float]:
     path = save_model(folder / "model", family, model)
     tiny_processor(family, SIZE).save_pretrained(path)
     location = write_rows(folder / "data", [row(seed) for seed in range(16)], group=16)
-    job, batch = job_of(path, location), Batch(location.benchmark, location.parts[0], (), TOKENS, 1.0)
+    job, batch = job_of(path, location), Batch(location.benchmark.name, location.parts[0], (), TOKENS, 1.0)
     batch = replace(batch, entries=tuple(entries_of(location)))
     predictor, gates = Predictor(job), replace(job, gates=True)
     seconds(predictor, gates, batch)

@@ -118,10 +118,10 @@ def one_by_one(
     predictor: Predictor, docs: Sequence[tuple[int, Any]], location: Location, tokens: int
 ) -> dict[str, str]:
     """The replies by one request after the other."""
-    one, model, processor = benchmark(location.benchmark), predictor._model, predictor._processor
+    one, model, processor = location.benchmark, predictor._model, predictor._processor
     replies = {}
     for number, doc in docs:
-        images = decode_all(images_of(one, location, doc), LIMITS)
+        images = decode_all(images_of(location, doc), LIMITS)
         chat = [{"role": "user", "content": with_marks(one.prompt(doc), len(images))}]
         text = processor.apply_chat_template(chat, add_generation_prompt=True)
         inputs = processor(images=[images], text=text, return_tensors="pt").to(model.device, model.dtype)
@@ -135,8 +135,8 @@ def one_by_one(
 def in_batches(predictor: Predictor, location: Location, tokens: int) -> dict[str, str]:
     """The replies as a replica gives them: one batch is prepared while another is generated."""
     replica, config = predictor._job.replica, predictor._model.config.to_dict()
-    one, how = benchmark(location.benchmark), decoding(tokens, replica)
-    entries = [entry for part in location.parts for entry in scan(one, location, part, how, "model")]
+    one, how = location.benchmark, decoding(tokens, replica)
+    entries = [entry for part in location.parts for entry in scan(location, part, how, "model")]
     batches = plan(one.name, tokens, location.parts, entries, replica, image_tokens(config))
     records: list[ReplyRecord] = []
     with ThreadPoolExecutor(1) as thread:

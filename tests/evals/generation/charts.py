@@ -66,12 +66,12 @@ def write_rows(root: Path, rows: Sequence[dict[str, Any]], group: int = 8) -> Lo
 def entries_of(location: Location, replica: ReplicaConfig = REPLICA) -> list[Entry]:
     """All items."""
     how = decoding(TOKENS, replica)
-    return [entry for part in location.parts for entry in scan(benchmark(NAME), location, part, how, "model")]
+    return [entry for part in location.parts for entry in scan(location, part, how, "model")]
 
 
 def job_of(model: str, location: Location, replica: ReplicaConfig = REPLICA) -> Job:
     """The job of one benchmark."""
-    return Job(model, "model", replica, {location.benchmark: location})
+    return Job(model, "model", replica, {location.benchmark.name: location})
 
 
 def sixteen(sizes: Sequence[tuple[int, int]]) -> int:

@@ -11,7 +11,7 @@ from huggingface_hub import constants
 from cli_ray.errors import UserError
 from cli_ray.evals.generation import fingerprint as module
 from cli_ray.evals.generation.fingerprint import config_of, fingerprint, resolve
-from cli_ray.evals.generation.load import load, read_processor
+from cli_ray.inference.load import load, read_processor
 from tests.evals.generation.charts import REPLICA, save_model
 
 

@@ -82,7 +82,7 @@ def test_replies_are_the_same_with_gates(family: str, tmp_path: Path) -> None:
     location = write_rows(tmp_path / "data", [row(seed, images) for seed, images in enumerate((1, 1, 2, 1))], group=16)
     model = save_model(tmp_path / "model", family, cli_model(family))
     job = job_of(model, location)
-    batch = Batch(location.benchmark, location.parts[0], tuple(entries_of(location)), TOKENS, 1.0)
+    batch = Batch(location.benchmark.name, location.parts[0], tuple(entries_of(location)), TOKENS, 1.0)
     plain, traced = (
         {record.sample_id: record for records in Predictor(each).predict(batch) for record in records}
         for each in (job, replace(job, gates=True))

@@ -10,7 +10,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark, Doc
+from cli_ray.evals.benchmark import Doc
 from cli_ray.evals.generation.job import Batch, DeviceLostError
 from cli_ray.evals.generation.predictor import Predictor, one_line, with_marks
 from cli_ray.evals.items.images import images_of
@@ -29,8 +29,8 @@ IMAGES = (1, 0, 1, 2, 1, 1, 3, 0, 1, 1, 2, 1, 1, 1, 1, 1)
 def _text_only() -> Iterator[None]:
     """ChartQA's rows have an image each; here some have none, as those of benchmarks of text have."""
 
-    def images(benchmark: Benchmark, location: Location, doc: Doc) -> list[bytes]:
-        return images_of(benchmark, location, doc) if doc["image"] else []
+    def images(location: Location, doc: Doc) -> list[bytes]:
+        return images_of(location, doc) if doc["image"] else []
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cli_ray.evals.items.survey.images_of", images)

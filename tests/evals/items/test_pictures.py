@@ -36,14 +36,14 @@ def test_places_lead_to_the_pictures(tmp_path: Path) -> None:
     write_parquet(tmp_path / "chartqa/b.parquet", charts(2))
     one = benchmark("chartqa")
     location = locate(one, str(tmp_path), miniature=False)
-    entries = [entry for part in location.parts for entry in scan(one, location, part, "", "")]
+    entries = [entry for part in location.parts for entry in scan(location, part, "", "")]
     places = [entry.pictures.images for entry in entries if entry.pictures]
     assert places[4] == (f"{tmp_path}/chartqa/b.parquet#row=1&column=image",)
     (tmp_path / "files/chartqa").mkdir(parents=True)
     (tmp_path / "files/chartqa/a.png").write_bytes(png())
     write_jsonl(tmp_path / "files/chartqa/a.jsonl", [charts(1)[0] | {"image": "a.png"}])
     location = locate(one, str(tmp_path / "files"), miniature=False)
-    (entry,) = scan(one, location, location.parts[0], "", "")
+    (entry,) = scan(location, location.parts[0], "", "")
     assert entry.pictures
     assert entry.pictures.images == (f"{tmp_path}/files/chartqa/a.png",)
 
@@ -53,7 +53,7 @@ def test_a_damaged_picture_has_a_place_and_no_thumbnail(tmp_path: Path) -> None:
     write_parquet(tmp_path / "chartqa/a.parquet", [row])
     one = benchmark("chartqa")
     location = locate(one, str(tmp_path), miniature=False)
-    (entry,) = scan(one, location, location.parts[0], "", "")
+    (entry,) = scan(location, location.parts[0], "", "")
     assert entry.pictures
     assert (len(entry.pictures.images), entry.pictures.thumbnail) == (1, None)
 
@@ -73,9 +73,9 @@ def test_every_benchmark_says_question_gold_and_pictures(name: str) -> None:
     (part,) = location.parts
     whole = [doc for _, doc in read(location, part)]
     docs = [doc for _, doc in read(location, part, one.columns)]
-    for entry, full, doc in zip(scan(one, location, part, "", ""), whole, docs, strict=True):
+    for entry, full, doc in zip(scan(location, part, "", ""), whole, docs, strict=True):
         assert entry.pictures
-        assert len(entry.pictures.images) == len(images_of(one, location, full))
+        assert len(entry.pictures.images) == len(images_of(location, full))
         asked = _asked(one, doc, entry.id, iter([entry.pictures]))
         assert asked.question == str(doc[one.question])
         assert asked.prompt == one.prompt(doc)

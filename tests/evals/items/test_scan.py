@@ -22,13 +22,13 @@ CHARTQA = benchmark("chartqa")
 def _scan(folder: Path, rows: list[dict[str, Any]]) -> list[Entry]:
     write_jsonl(folder / "chartqa/a.jsonl", rows)
     location = locate(CHARTQA, str(folder), miniature=False)
-    return [entry for part in location.parts for entry in scan(CHARTQA, location, part, "greedy", "model")]
+    return [entry for part in location.parts for entry in scan(location, part, "greedy", "model")]
 
 
 def test_an_entry_is_keyed_by_content(tmp_path: Path) -> None:
     write_parquet(tmp_path / "chartqa/a.parquet", charts(2))
     location = locate(CHARTQA, str(tmp_path), miniature=False)
-    first, second = scan(CHARTQA, location, location.parts[0], "greedy", "model")
+    first, second = scan(location, location.parts[0], "greedy", "model")
     assert first.pictures
     assert first.pictures.thumbnail
     prompt = "how many? (0)\nAnswer the question with a single word."
@@ -45,7 +45,7 @@ def test_an_entry_is_keyed_by_content(tmp_path: Path) -> None:
     assert Image.open(io.BytesIO(first.pictures.thumbnail)).size == (4, 3)
     assert second.image_hash == first.image_hash
     assert second.key != first.key
-    (other, _) = scan(CHARTQA, location, location.parts[0], "greedy", "another model")
+    (other, _) = scan(location, location.parts[0], "greedy", "another model")
     assert other.key != first.key
 
 
@@ -68,7 +68,7 @@ def test_a_row_whose_prompt_cannot_be_built(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(BENCHMARKS, "chartqa", one)
     write_parquet(tmp_path / "chartqa/a.parquet", charts(1))
     location = locate(one, str(tmp_path), miniature=False)
-    (entry,) = scan(one, location, location.parts[0], "", "")
+    (entry,) = scan(location, location.parts[0], "", "")
     assert entry.error == "prompt: IndexError: string index out of range"
 
 
@@ -77,7 +77,7 @@ def test_an_item_without_id_is_the_users_to_fix(tmp_path: Path) -> None:
     write_parquet(tmp_path / "chartqa/a.parquet", charts(1))
     location = locate(one, str(tmp_path), miniature=False)
     with pytest.raises(UserError, match=r"chartqa: row 0 of .* has no id"):
-        scan(one, location, location.parts[0], "", "")
+        scan(location, location.parts[0], "", "")
 
 
 def test_equal_ids_are_refused_with_both_rows() -> None:

@@ -25,7 +25,7 @@ def evaluated(folder: Path, name: str, profile: Profile = "lmms-eval/0.7.3") -> 
     location = locate(benchmark(name), "", miniature=True)
     scorer = Scorer(config, "hash", {name: location})
     (part,) = location.parts
-    entries = scan(benchmark(name), location, part, "greedy", "hash")
+    entries = scan(location, part, "greedy", "hash")
     ItemSet.of(config, location, "greedy", entries).write(scorer.output.folder)
     known: dict[str, Any] = {
         "prompt_hash": "p",

@@ -3,23 +3,18 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
 from transformers import PreTrainedModel
 
-from cli_ray.evals.generation.inputs import PreparedItem, encode, inputs_of
 from cli_ray.evals.generation.job import Batch
 from cli_ray.evals.generation.predictor import Predictor
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.survey import Entry
 from cli_ray.evals.records import ReplyRecord
-from cli_ray.model.tiny import build_tiny, tiny_processor
+from cli_ray.model.tiny import build_tiny
 from tests.evals.generation.charts import NAME, entries_of, job_of, png, save_model, write_rows
 from tests.model.batches import cli_model
 
@@ -39,47 +34,6 @@ MODELS: dict[str, Callable[[str], PreTrainedModel]] = {
 
 def question(row: int) -> str:
     return f"How {'very ' * (row % 4)}high is bar {row}?"
-
-
-def items_of(shown: Sequence[Sequence[int]]) -> list[PreparedItem]:
-    pixels = {seed: np.random.default_rng(seed).integers(0, 255, (50, 90, 3), dtype=np.uint8) for seed in range(9)}
-    return [
-        PreparedItem(
-            Entry(str(row), row, "k", "p", str(seeds), 10, ()),
-            f"USER: {'<image>' * len(seeds)}{question(row)} ASSISTANT:",
-            [Image.fromarray(pixels[seed]) for seed in seeds],
-        )
-        for row, seeds in enumerate(shown)
-    ]
-
-
-def test_inputs_are_those_of_the_processor_with_each_image_once(family: str) -> None:
-    processor, items = tiny_processor(family), items_of([*SHOWN, []])
-    inputs = inputs_of(processor, items)
-    whole = processor(
-        images=[item.images for item in items if item.images],
-        text=[item.text for item in items],
-        padding=True,
-        padding_side="left",
-        return_tensors="pt",
-    )
-    assert inputs.tokens.keys() | inputs.pixels.keys() == whole.keys()
-    for name, value in inputs.tokens.items():
-        assert torch.equal(value, whole[name])
-    assert len(inputs.pixels["pixel_values"]) == sum(map(len, DISTINCT))
-    assert torch.equal(inputs.pixels["pixel_values"][[*chain(*inputs.images)]], whole["pixel_values"])
-
-
-def test_a_text_with_other_marks_than_images_is_refused(family: str) -> None:
-    (item,) = items_of([[0]])
-    with pytest.raises(ValueError, match="number of <image> tokens"):
-        inputs_of(tiny_processor(family), [PreparedItem(item.entry, "<image><image>", item.images)])
-
-
-def test_items_without_images_run_no_tower(family: str) -> None:
-    inputs = inputs_of(tiny_processor(family), items_of([[], []]))
-    assert (inputs.pixels, inputs.images) == (None, [[], []])
-    assert encode(build_tiny(family), inputs).keys() == inputs.tokens.keys()
 
 
 @pytest.fixture(scope="module")

@@ -1,31 +1,29 @@
-"""What the items of a batch are to the model: the tokens of each item, and the pixels of each image once.
+"""What prompts are to the model: the tokens of each prompt, and the pixels of each image once.
 
-Many benchmarks ask several questions about an image. Those that stand in one batch share its way through the image
-processor and the vision tower. `predictor` makes the inputs on the CPU and encodes them on the device.
+Several prompts often ask about one image. Those that stand in one batch share its way through the image processor and
+the vision tower. `inputs_of` works on the CPU, `encode` on the device.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 from transformers import ProcessorMixin
 
 from cli_ray.model.features import CliImageFeatures
 
-if TYPE_CHECKING:
-    from cli_ray.evals.items.survey import Entry
-
 
 @dataclass(frozen=True, slots=True)
-class PreparedItem:
-    """An item that is ready for the processor."""
+class Prompt:
+    """A prompt that is ready for the processor."""
 
-    entry: "Entry"
     text: str
     """The rendered chat with one image token for each image."""
-    images: list[Image.Image]
+    images: Sequence[Image.Image]
+    image_hash: str
+    """Over the encoded images: prompts with equal ones share them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +33,30 @@ class ModelInputs:
     tokens: Any
     """`input_ids` and `attention_mask`, Int64[B, T], padded on the left."""
     pixels: Any
-    """Arguments of `get_image_features` for the images of all items, each once; None without images."""
+    """Arguments of `get_image_features` for the images of all prompts, each once; None without images."""
     images: list[list[int]]
-    """Of each item, which of those its images are."""
+    """Of each prompt, which of those its images are."""
 
 
-def inputs_of(processor: ProcessorMixin, items: Sequence[PreparedItem]) -> ModelInputs:
-    """The inputs that the processor makes of the items; those whose images are the same share them.
+def inputs_of(processor: ProcessorMixin, prompts: Sequence[Prompt]) -> ModelInputs:
+    """The inputs that the processor makes of the prompts; those whose images are the same share them.
 
-    An item's images are shared together or not at all, for a tower may see several images otherwise than one.
+    A prompt's images are shared together or not at all, for a tower may see several images otherwise than one.
 
     Raises:
         ValueError: a text has other image tokens than images.
     """
-    shown = [item for item in items if item.images]
-    texts = [item.text for item in items]
-    processor.validate_inputs(images=[item.images for item in shown] or None, text=texts)
-    distinct = {item.entry.image_hash: item.images for item in shown}
+    shown = [prompt for prompt in prompts if prompt.images]
+    texts = [prompt.text for prompt in prompts]
+    processor.validate_inputs(images=[list(prompt.images) for prompt in shown] or None, text=texts)
+    distinct = {prompt.image_hash: list(prompt.images) for prompt in shown}
     pixels, marks = None, list[str]()
     if distinct:
         pixels, marks = processor.process_images([*distinct.values()], return_tensors="pt")
     first = dict(zip(distinct, accumulate(map(len, distinct.values()), initial=0), strict=False))
     order = [
-        [first[item.entry.image_hash] + index for index in range(len(item.images))] if item.images else []
-        for item in items
+        [first[prompt.image_hash] + index for index in range(len(prompt.images))] if prompt.images else []
+        for prompt in prompts
     ]
     texts, _ = processor.get_text_with_replacements(texts, [marks[index] for images in order for index in images])
     tokens = processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
