@@ -79,8 +79,8 @@ class RunConfig(Section):
             raise ValueError(
                 f"train.global_batch_size = {self.train.global_batch_size} must be a multiple of "
                 f"data.lanes x train.micro_batch_size = {self.lanes} x {self.train.micro_batch_size} = {share}; lanes "
-                "are the workers of a run's first start: one that goes on with another cluster.num_workers keeps them, so "
-                "give data.lanes their number"
+                "are the workers of a run's first start: with another cluster.num_workers it keeps them, so give "
+                "data.lanes their number"
             )
         if self.lanes < self.cluster.max_workers:
             raise ValueError(

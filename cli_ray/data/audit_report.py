@@ -6,6 +6,9 @@ from rich.markup import escape
 from cli_ray.data.audit import Distribution, SourceAudit, Verdict
 from cli_ray.text import counted
 
+_TITLES = {"messages": "JSON conversations", "llava": "JSON conversations"}
+"""Of formats whose names tell what people call their fields: both are read alike."""
+
 
 def print_report(audits: dict[str, SourceAudit], verdict: Verdict, max_bad_share: float, unit: str) -> None:
     """Prints what each source holds, and the verdict.
@@ -24,7 +27,7 @@ def print_report(audits: dict[str, SourceAudit], verdict: Verdict, max_bad_share
 
 def _print_source(console: Console, label: str, result: SourceAudit, unit: str) -> None:
     console.print(
-        f"\n[bold]{escape(label)}[/bold]: {result.format}, {counted(result.shards, 'shard')}, {result.MiB:,.1f} MiB"
+        f"\n[bold]{escape(label)}[/bold]: {_TITLES.get(result.format, result.format)}, {counted(result.shards, 'shard')}, {result.MiB:,.1f} MiB"
     )
     good = result.samples - result.num_bad
     read = "samples" if result.is_whole else f"of {result.total:,} samples read"
