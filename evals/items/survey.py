@@ -163,7 +163,9 @@ def _look(benchmark: Benchmark, data_root: str, miniature: bool, thorough: bool)
         return DataFinding(name, "missing", count, 0, place, str(error)), None
     if benchmark.origin and benchmark.count is None:
         if not items:
-            detail = f"{name}: {location.where} has no item" + " that `keep` takes" * bool(benchmark.keep)
+            detail = f"{name}: {benchmark.data or location.where} has no item" + " that `keep` takes" * bool(
+                benchmark.keep
+            )
             return DataFinding(name, "missing", 0, 0, place, detail), None
         # The whole of its data is the set that scores are of.
         location = replace(location, benchmark=replace(benchmark, count=items))
