@@ -92,7 +92,7 @@ def plugged_in() -> dict[str, Benchmark]:
     """
     from cli_ray.evals.own.python import plug_ins  # which scores alone do without
 
-    return _not_ours(plug_ins().values())
+    return _not_ours(plug_ins())
 
 
 def brought(files: Sequence[str]) -> dict[str, Benchmark]:

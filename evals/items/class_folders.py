@@ -15,13 +15,6 @@ COLUMNS = ("image", "label")
 SUFFIXES = (".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
-def pictures(folder: str) -> list[str]:
-    """The pictures in the folders of a folder, as paths below it."""
-    head = split_query(folder)[0].rstrip("/") + "/"
-    names = [split_query(shard.path)[0].removeprefix(head) for shard in list_files(folder)]
-    return [name for name in names if "/" in name and name.lower().endswith(SUFFIXES)]
-
-
 def survey(folder: str, first: int, part_rows: int) -> list[Part]:
     """The parts of a folder.
 
@@ -32,9 +25,11 @@ def survey(folder: str, first: int, part_rows: int) -> list[Part]:
     Raises:
         UserError: there is no picture.
     """
-    names = pictures(folder)
+    head = split_query(folder)[0].rstrip("/") + "/"
+    below = [split_query(shard.path)[0].removeprefix(head) for shard in list_files(folder)]
+    names = [name for name in below if "/" in name and name.lower().endswith(SUFFIXES)]
     if not names:
-        raise UserError("holds neither a table nor pictures in a folder for each class")
+        raise UserError("has neither a table, such as metadata.csv, nor pictures in a folder for each class")
     whole = Part(folder, 0, 0, 0, first)
     return [
         replace(whole, start=start, rows=len(few), first=first + start, first_in_file=start, files=tuple(few))

@@ -10,7 +10,6 @@ from pyarrow import fs
 
 from cli_ray.errors import UserError
 from cli_ray.evals.items import hub
-from cli_ray.evals.items.class_folders import pictures
 from cli_ray.evals.items.location import split_query
 from cli_ray.evals.items.tables import SUFFIXES
 from cli_ray.storage.files import list_files, resolve
@@ -61,11 +60,6 @@ def _in_folder(folder: str) -> str:
         if len(found) > 1:
             raise UserError(f"the folder has several tables, such as {found[0]} and {found[1]}: name one, or a glob")
         return f"{base}/{found[0]}{query}"
-    if not pictures(folder):
-        raise UserError(
-            "the folder has neither a table, such as metadata.csv or metadata.jsonl, nor pictures in a folder for "
-            "each class"
-        )
     return f"{base}/{query}"
 
 

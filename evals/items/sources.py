@@ -200,13 +200,16 @@ def _parts(benchmark: Benchmark, paths: list[str], needed: Sequence[str]) -> tup
             raise MissingError(f"{benchmark.name}: {error}") from error
         lacking = [name for name in needed if name not in table.columns]
         if table.parts and lacking:
-            official = benchmark.source.hub_id or benchmark.title
-            advice = f"Give the files in the official columns of {official}"
+            named, there = f"{_plural('column', lacking)} {', '.join(lacking)}", ", ".join(table.columns)
             if benchmark.origin:
-                advice = f"Name columns that are there in {benchmark.origin.place}"
+                raise WrongColumnsError(
+                    f"{benchmark.name}: {path} lacks {named}; it has {there}. Name those that are there in "
+                    f"{benchmark.origin.place}"
+                )
+            official = benchmark.source.hub_id or benchmark.title
             raise WrongColumnsError(
-                f"{benchmark.name}: {path} lacks {_plural('column', lacking)} {', '.join(lacking)}; it has "
-                f"{', '.join(table.columns)}. {advice}"
+                f"{benchmark.name}: {path} lacks {named}; it has {there}. Give the files in the official columns of "
+                f"{official}"
             )
         parts += table.parts
     return tuple(parts)

@@ -52,9 +52,10 @@ def survey(path: str, first: int) -> Table:
         if is_delimited(path):
             return _survey_delimited(path, first)
         return _survey_jsonl(path, first) if _is_jsonl(path) else _survey_parquet(path, first)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     except Exception as error:  # of Arrow, of a filesystem, or of the HTTP library of the hub
-        said = error if isinstance(error, UserError) else f"cannot be read: {error}; replace the file"
-        raise UserError(f"{path}: {said}") from error
+        raise UserError(f"{path}: cannot be read: {error}; replace the file") from error
 
 
 def rows(
@@ -72,9 +73,9 @@ def rows(
         return
     try:
         yield from _reader(part.path)(part, columns, wanted)
+    except UserError as error:
+        raise UserError(f"{part.path}: {error}") from error
     except (pa.ArrowException, OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise UserError(f"{part.path}: {error}") from error
         raise UserError(f"{part.path}: rows from {part.start} on cannot be read: {error}; replace the file") from error
 
 

@@ -22,7 +22,7 @@ def build(definition: Definition, place: str) -> Benchmark:
         place: the file, for people.
     """
     columns, prompt = definition.columns, Template.parse(definition.prompt)
-    grade = Template.parse(definition.judge.prompt) if definition.judge else None
+    grade = Template.parse(definition.judge.prompt) if definition.judge.prompt else None
     metric = _METRICS.get(definition.scorer, "accuracy")
     score, strict = scorers(definition)
     return Benchmark(
@@ -43,9 +43,9 @@ def build(definition: Definition, place: str) -> Benchmark:
         max_new_tokens=definition.max_new_tokens,
         score=score,
         strict=strict,
-        stand_in="right answer contained in the reply" if definition.judge else "",
+        stand_in="right answer contained in the reply" if grade else "",
         judge=judge(definition.judge, lambda doc, reply: grade.fill(_values(definition, grade, doc) | {REPLY: reply}))
-        if definition.judge and grade
+        if grade
         else None,
         facets=definition.facets,
         unit=_of_row(definition.unit) if definition.unit else None,

@@ -62,7 +62,7 @@ class Columns(OwnSection):
 class JudgePrompt(OwnSection):
     """How a judge grades replies."""
 
-    prompt: str
+    prompt: str = ""
     """What it is asked: columns of the row in braces, and the reply as `{reply}`. Its answer has to begin with yes or
     no, or with a number."""
     points: float = Field(default=1.0, gt=0)
@@ -93,8 +93,7 @@ class Definition(OwnSection):
     """How replies are scored."""
     pattern: str = ""
     """For `regex`, in RE2's syntax: what the group `(?P<answer>...)` holds, or all that matches, is the answer."""
-    judge: JudgePrompt | None = None
-    """For `judge`."""
+    judge: JudgePrompt = JudgePrompt()
     keep: dict[str, Annotated[tuple[str, ...], BeforeValidator(_texts)]] = Field(default={})
     """Values by column: rows with others do not belong to the benchmark."""
     facets: Names = ()
@@ -138,15 +137,15 @@ class Definition(OwnSection):
             raise ValueError("pattern belongs to scorer = 'regex', which needs it")
         if self.pattern and (fault := fault_of(self.pattern)):
             raise ValueError(f"pattern: {fault}")
-        if (self.scorer == "judge") != (self.judge is not None):
-            raise ValueError("[judge] with its prompt belongs to scorer = 'judge', which needs it")
+        if (self.scorer == "judge") != bool(self.judge.prompt):
+            raise ValueError("judge.prompt belongs to scorer = 'judge', which needs it")
         if self.scorer != "judge" and not self.columns.answer:
             raise ValueError(f"columns.answer is empty, but scorer = {self.scorer!r} compares replies with it")
         return self
 
     @model_validator(mode="after")
     def _judge_sees_the_reply(self) -> Self:
-        if self.judge and REPLY not in Template.parse(self.judge.prompt).names:
+        if self.judge.prompt and REPLY not in Template.parse(self.judge.prompt).names:
             raise ValueError("judge.prompt has no {reply}, so that the judge would not see what it grades")
         return self
 

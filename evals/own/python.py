@@ -4,7 +4,6 @@ Their code runs in the process that was told to load it, and goes along to the n
 folders hold none.
 """
 
-import importlib.util
 import sys
 import traceback
 from collections.abc import Iterable
@@ -13,6 +12,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Origin
@@ -37,13 +37,11 @@ def load(path: str) -> list[Benchmark]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     module_name = f"cli_ray_benchmark_{sha256(str(file).encode() + content).hexdigest()[:16]}"
-    spec = importlib.util.spec_from_file_location(module_name, file)
-    if spec is None or spec.loader is None:
-        raise UserError(f"{path}: is no Python file")
-    module = importlib.util.module_from_spec(spec)
+    module = ModuleType(module_name)
+    module.__file__ = str(file)
     sys.modules[module_name] = module  # by its name, dataclasses and pickles find it
     try:
-        spec.loader.exec_module(module)
+        exec(compile(content, str(file), "exec"), module.__dict__)
     except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise UserError(f"{path}: {_where(error, str(file))}{type(error).__name__}: {error}") from error
@@ -52,19 +50,13 @@ def load(path: str) -> list[Benchmark]:
 
 
 @cache
-def plug_ins() -> dict[str, Benchmark]:
-    """The benchmarks of installed packages, by name.
+def plug_ins() -> tuple[Benchmark, ...]:
+    """The benchmarks of installed packages.
 
     Raises:
         UserError: a package fails or brings something else.
     """
-    found: dict[str, Benchmark] = {}
-    for point in entry_points(group=GROUP):
-        for one in _of_package(point):
-            if one.name in found:
-                raise UserError(f"{_package(point)} and {_place(found[one.name])} both bring {one.name!r}: remove one")
-            found[one.name] = one
-    return found
+    return tuple(one for point in entry_points(group=GROUP) for one in _of_package(point))
 
 
 def send_code(benchmarks: Iterable[Benchmark]) -> None:
@@ -90,10 +82,6 @@ def _of_package(point: EntryPoint) -> list[Benchmark]:
 
 def _package(point: EntryPoint) -> str:
     return f"package {point.dist.name} {point.dist.version}" if point.dist else f"entry point {point.name}"
-
-
-def _place(benchmark: Benchmark) -> str:
-    return benchmark.origin.place if benchmark.origin else benchmark.name
 
 
 def _benchmarks(value: object, what: str) -> list[Benchmark]:

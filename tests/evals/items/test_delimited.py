@@ -10,6 +10,7 @@ import pytest
 
 from cli_ray.errors import UserError
 from cli_ray.evals.items import delimited, tables
+from cli_ray.storage import files
 
 BITS = ["a", '"', '""', "\n", "\r\n", "\t", ",", "é", " ", "b" * 30, "'"]
 
@@ -30,12 +31,13 @@ def cells_of(path: Path) -> list[list[str]]:
 
 @pytest.mark.parametrize("end", [".csv", ".tsv"])
 def test_what_a_writer_wrote_is_read(end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw, chunks = random.Random(end), delimited.chunks
+    draw, chunks = random.Random(end), files.chunks
     path = tmp_path / f"table{end}"
     for number in range(60):
         size = draw.choice([1, 2, 3, 7, 64, 1 << 20])  # records, quotes and line ends lie across the borders
         monkeypatch.setattr(
-            delimited, "chunks", lambda file, start, stop, size=size: chunks(file, start, stop, first=size, size=size)
+            "cli_ray.evals.items.delimited.chunks",
+            lambda file, start, stop, size=size: chunks(file, start, stop, first=size, size=size),
         )
         rows = [
             [str(row), *("".join(draw.choices(BITS, k=draw.randrange(8))) for _ in range(2))]

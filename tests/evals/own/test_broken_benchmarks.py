@@ -36,7 +36,7 @@ DEFINITIONS: dict[str, tuple[dict[str, Any], str]] = {
     "unknown scorer": ({"scorer": "bleu"}, "mine.toml: scorer: must be 'exact', 'letter', 'yes-no', 'relaxed', 'anls'"),
     "absent column": (
         {"columns": {"id": "index", "answer": "gold", "options": ["A", "B"]}},
-        "colours.tsv lacks the column gold; it has index, image, question, A, B, C, D, answer, category. Name columns ",
+        "colours.tsv lacks the column gold; it has index, image, question, A, B, C, D, answer, category. Name those",
     ),
     "unknown place": ({"prompt": "{qestion}"}, "colours.tsv lacks the column qestion; it has index, image, question"),
     "attribute in a place": ({"prompt": "{question.__class__}"}, "lacks the column question.__class__; it has"),
@@ -54,7 +54,7 @@ DEFINITIONS: dict[str, tuple[dict[str, Any], str]] = {
         SCORED | {"scorer": "regex", "pattern": r"(?P<answer>\w+)(?=\1+$)"},
         "mine.toml: pattern: invalid perl operator: (?=; the syntax is RE2's",
     ),
-    "judge without a prompt": (SCORED | {"scorer": "judge"}, "mine.toml: [judge] with its prompt belongs to scorer = "),
+    "judge without a prompt": (SCORED | {"scorer": "judge"}, "mine.toml: judge.prompt belongs to scorer = 'judge', wh"),
     "judge without the reply": (
         SCORED | JUDGED | {"judge": {"prompt": "Is {answer} right?"}},
         "mine.toml: judge.prompt has no {reply}, so that the judge would not see what it grades",

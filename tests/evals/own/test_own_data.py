@@ -111,7 +111,7 @@ def test_folders_that_do_not_say_what_they_hold_are_refused(tmp_path: Path) -> N
     for name, message in {
         "none": "no such file or folder",
         "empty": "the folder is empty",
-        "texts": "the folder has neither a table, such as metadata.csv",
+        "texts": "has neither a table, such as metadata.csv, nor pictures in a folder for each class",
         "two": "the folder has several tables, such as a.csv and b.csv: name one, or a glob",
     }.items():
         if name != "none":
@@ -119,7 +119,7 @@ def test_folders_that_do_not_say_what_they_hold_are_refused(tmp_path: Path) -> N
         for file in {"texts": ["a.txt"], "two": ["a.csv", "b.csv"]}.get(name, []):
             (tmp_path / name / file).write_text("a")
         with pytest.raises(UserError, match=message):
-            find(str(tmp_path / name))
+            locate(made_of(tmp_path, data=name), "", miniature=False)
     (tmp_path / "two/metadata.csv").write_text("a")
     assert find(str(tmp_path / "two"))[2] == [f"{tmp_path}/two/metadata.csv"]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cli_ray.evals.benchmark import Benchmark, Reply
+from cli_ray.evals.benchmark import Benchmark, Profile, Reply
 from cli_ray.evals.own.template import Template
 from cli_ray.evals.score import score_one
 from cli_ray.evals.scoring.pattern import extracted
@@ -16,7 +16,7 @@ DOC = {"index": "1", "question": "Which?", "answer": "B", "category": "warm", **
 
 
 def scores(benchmark: Benchmark, doc: dict[str, Any], *replies: str, strict: bool = False) -> list[float | None]:
-    profile = "strict" if strict else "lmms-eval/0.7.3"
+    profile: Profile = "strict" if strict else "lmms-eval/0.7.3"
     return [score_one(benchmark, doc, "1", Reply(reply), None, profile).score for reply in replies]
 
 
