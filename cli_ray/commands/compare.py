@@ -19,6 +19,8 @@ class CompareArguments(Section):
     """Another one; differences are B minus A."""
     output: Uri = ""
     """Folder for comparison.md, comparison.json and flips.jsonl; nothing is written when empty."""
+    benchmark_file: Annotated[tuple[Uri, ...], tyro.conf.UseAppendAction] = ()
+    """Files of own benchmarks in Python whose headline is no mean; the others need none."""
     flips: int = Field(default=5, ge=0)
     """Flips to print for each benchmark."""
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
@@ -30,11 +32,12 @@ def main(words: list[str]) -> None:
     settings = arguments(CompareArguments, words, "cli-ray compare")
 
     from cli_ray.evals.results.compare import compare, flip_lines, markdown, write
+    from cli_ray.evals.suite import brought
     from cli_ray.preflight import check_output
 
     if settings.output:
         check_output("--output", settings.output)
-    comparison = compare(settings.a, settings.b)
+    comparison = compare(settings.a, settings.b, brought(settings.benchmark_file))
     if settings.output:
         write(comparison, settings.output)
     if settings.as_json:

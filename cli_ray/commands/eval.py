@@ -1,5 +1,6 @@
 """`cli-ray eval --model DIR_OR_RUN [--suite NAME]`: evaluates a model on benchmarks, or goes on with it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -30,20 +31,21 @@ def main(words: list[str]) -> None:
     """Evaluates a model and prints the table."""
     settings = arguments(EvalArguments, words, "cli-ray eval")
     if settings.as_list:
-        print(listing())
+        print(listing(settings.benchmark_file))
     elif settings.check:
         check(settings)
     else:
         run(settings)
 
 
-def listing() -> str:
-    """The benchmarks and suites."""
+def listing(files: Sequence[str]) -> str:
+    """The benchmarks, with those of installed packages and of files, and the suites."""
     from cli_ray.evals.items.survey import LISTING, listing
-    from cli_ray.evals.suite import SUITES
+    from cli_ray.evals.suite import BENCHMARKS, SUITES, brought, plugged_in
 
+    benchmarks = (BENCHMARKS | plugged_in() | brought(files)).values()
     suites = [f"{name}: {', '.join(names)}" for name, names in SUITES.items()]
-    return "\n\n".join([grid(LISTING, listing(), left=len(LISTING)), *suites])
+    return "\n\n".join([grid(LISTING, listing(benchmarks), left=len(LISTING)), *suites])
 
 
 def check(settings: EvalArguments) -> None:
@@ -55,7 +57,7 @@ def check(settings: EvalArguments) -> None:
     from cli_ray.evals.items.survey import survey
     from cli_ray.evals.suite import chosen
 
-    benchmarks = chosen(settings.suite, settings.benchmarks)
+    benchmarks = chosen(settings.suite, settings.benchmarks, settings.benchmark_file)
     findings = []
     for benchmark in benchmarks:
         findings += survey([benchmark], settings.data_root, settings.miniature, thorough=True)

@@ -3,8 +3,9 @@
 Read by `cli-ray eval`, `judge` and `pipeline`, and as the section `evaluation` of a run.
 """
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
+import tyro
 from pydantic import Field, field_validator, model_validator
 
 from cli_ray.config.base import EndpointUrl, Section, Uri
@@ -62,6 +63,8 @@ class SuiteConfig(Section):
     """`paper18`, `llava15` or `all`."""
     benchmarks: tuple[str, ...] = ()
     """These instead of a suite, by name."""
+    benchmark_file: Annotated[tuple[Uri, ...], tyro.conf.UseAppendAction] = ()
+    """TOML or Python files that define benchmarks, which are taken instead of a suite too."""
     limit: int | None = Field(default=None, ge=1)
     """The first items of each benchmark only."""
     data_root: Uri = ""
@@ -73,7 +76,7 @@ class SuiteConfig(Section):
     """How replies are read: as lmms-eval 0.7.3 does, or with its known faults put right."""
     replica: ReplicaConfig = ReplicaConfig()
 
-    @field_validator("benchmarks")
+    @field_validator("benchmarks", "benchmark_file")
     @classmethod
     def _commas_separate(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name for joined in names for name in joined.split(",") if name)

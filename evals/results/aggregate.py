@@ -45,6 +45,8 @@ class Row(BaseModel):
     """In the units of the value; None when fewer than two independent samples are scored."""
     full_marks: float
     """What the headline can reach."""
+    linear: bool = False
+    """Whether the headline is 100 times the mean score, so that rows compare without the benchmark."""
     official: int
     """Items of the official set; a row of fewer is of a part of it, or of other items."""
     where: str
@@ -118,6 +120,7 @@ def row(
         value=value,
         standard_error=standard_error(benchmark, counted, profile),
         full_marks=benchmark.full_marks,
+        linear=benchmark.is_linear(profile),
         official=expected if benchmark.count is None else benchmark.count,
         where=where,
         decoding=decoding,

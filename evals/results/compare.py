@@ -1,18 +1,20 @@
 """Two models on the benchmarks that both were evaluated on, for `cli-ray compare A B` and the demo."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark
 from cli_ray.evals.results.aggregate import Row, is_official, waits_for_judge
+from cli_ray.evals.results.definitions import Definitions
 from cli_ray.evals.results.paired import Contrast, Pairs, Side, contrast, paired, read_side
 from cli_ray.evals.results.statistics import holm
 from cli_ray.evals.results.table import Results, decimals, read_results
-from cli_ray.evals.suite import benchmark as named
+from cli_ray.evals.suite import BENCHMARKS
 from cli_ray.storage.files import resolve
+from cli_ray.storage.folder import Folder
 from cli_ray.text import grid
 
 
@@ -47,11 +49,17 @@ class Comparison(BaseModel):
     flips: tuple[Flip, ...]
 
 
-def compare(a: str, b: str) -> Comparison:
+def compare(a: str, b: str, own: Mapping[str, Benchmark] | None = None) -> Comparison:
     """Compares two output folders, local or pyarrow URIs, item by item.
 
+    Args:
+        a: the baseline.
+        b: the other one.
+        own: own benchmarks by name, for those in Python whose headline is no mean.
+
     Raises:
-        UserError: a folder holds no results, profiles or judges differ, or no item counts on both sides.
+        UserError: a folder holds no results, profiles, judges or definitions differ, a benchmark in Python is not given
+            whose headline is no mean, or no item counts on both sides.
     """
     results = read_results(a), read_results(b)
     rows_a, rows_b = ({row.benchmark: row for row in side.rows} for side in results)
@@ -60,17 +68,19 @@ def compare(a: str, b: str) -> Comparison:
         there = " and ".join(", ".join(rows) or "nothing" for rows in (rows_a, rows_b))
         raise UserError(f"{a} and {b} have no benchmark in common: they hold {there}")
     notes = _notes(results)
+    definitions = [Definitions(Folder(folder), own or {}) for folder in (a, b)]
     contrasts, flips = [], []
     for name in names:
         rows = rows_a[name], rows_b[name]
         _check_alike(*rows)
+        _check_defined_alike(name, *definitions)
         waiting = " and ".join(side for side, row in zip("AB", rows, strict=True) if waits_for_judge(row))
         if waiting:
             notes.append(f"{name}: nothing to compare: no judge was asked in {waiting}")
             continue
         sides = [read_side(f"{folder.rstrip('/')}/samples/{name}.parquet") for folder in (a, b)]
         pairs = paired(*sides)
-        result = _contrast(named(name), pairs, sides, rows)
+        result = _contrast(definitions[0].comparable(rows[0]), pairs, sides, rows)
         if result is None:
             notes.append(f"{name}: nothing to compare: {_counts(pairs)}")
             continue
@@ -176,6 +186,14 @@ def _check_alike(a: Row, b: Row) -> None:
     judges = [f"{row.judge} (prompt {row.judge_prompt[:8]})" for row in (a, b) if row.judge]
     if len(set(judges)) > 1:
         raise UserError(f"{a.benchmark}: judged by {judges[0]} in A and {judges[1]} in B: let one judge grade both")
+
+
+def _check_defined_alike(name: str, a: Definitions, b: Definitions) -> None:
+    if name not in BENCHMARKS and a.digest(name) != b.digest(name):
+        raise UserError(
+            f"{name}: A and B were evaluated on different definitions of that name: run `cli-ray eval` on one of them "
+            "again with the --benchmark-file of the other"
+        )
 
 
 def _contrast(benchmark: Benchmark, pairs: Pairs, sides: Sequence[Side], rows: Sequence[Row]) -> Contrast | None:
