@@ -76,7 +76,7 @@ USES_RAY = {
     "tune/sweep.py",
     "tune/trial.py",
 }
-EVALS_USE_RAY = {"generation/pool.py", "generation/replica.py", "generation/replies.py", "generation/size.py"}
+EVALS_USE_RAY = {"generation/pool.py", "generation/replica.py", "generation/replicas.py", "generation/size.py"}
 
 
 def imported(path: Path) -> set[str]:

@@ -10,7 +10,6 @@ from pydantic import Field, field_validator, model_validator
 from cli_ray.config.base import EndpointUrl, Section, Uri
 from cli_ray.config.model import FLASH, refuse_flash
 
-
 OPENAI = "openai:"
 """Before the name of a model that is behind an endpoint."""
 
@@ -23,7 +22,7 @@ class EndpointConfig(Section):
     concurrency: int = Field(default=16, ge=1)
     """Questions in flight at once."""
     attempts: int = Field(default=5, ge=1)
-    """Tries of a question, with growing pauses; then its sample is an `error`, or `unjudged` where a judge was asked."""
+    """Tries of a question, with growing pauses; then its sample is an `error`, one for a judge `unjudged`."""
     timeout_s: float = Field(default=120.0, gt=0)
     """Seconds that one try may take."""
 

@@ -4,17 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens, as the endpoint counts them; 0 where it does not say."""
-
-    prompt: int = 0
-    cached: int = 0
-    """Of the prompt, those that the endpoint had from an earlier one."""
-    reply: int = 0
-    reasoning: int = 0
-    """Of the reply, those that are no part of its text."""
+from cli_ray.evals.endpoint.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +17,10 @@ class Completion:
     """Why there is no text, in the model's words; mostly empty."""
     finish: str | None
     """Such as `stop`, `length` or `content_filter`."""
-    usage: Usage = Usage()
-    model: str = ""
-    """What the endpoint says that it ran."""
-    fingerprint: str = ""
+    usage: Usage
+    model: str
+    """What the endpoint says that it ran; empty where it does not say."""
+    fingerprint: str
     """Of the endpoint's system; most say none."""
     decoding: Mapping[str, Any] = field(default_factory=dict)
     """The fields of the request that say how it was drawn."""

@@ -12,7 +12,7 @@ from cli_ray.evals.endpoint.refusal import masked, message_of
 from cli_ray.evals.judging.judge import KEY_VARIABLE, Tally, ask_all
 from cli_ray.evals.judging.verdicts import Verdicts
 from cli_ray.storage.folder import Folder
-from tests.evals.judging.judge_server import Answer, serving
+from tests.evals.endpoint.chat_server import Answer, serving
 from tests.evals.judging.questions import KEY, a_question, good
 
 

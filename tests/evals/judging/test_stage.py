@@ -16,7 +16,7 @@ from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.results.scorer import ItemSet, Scorer
 from cli_ray.evals.results.table import read_results
 from cli_ray.evals.suite import benchmark
-from tests.evals.judging.judge_server import JudgeServer, serving
+from tests.evals.endpoint.chat_server import ChatServer, serving
 
 
 def evaluated(folder: Path, name: str, profile: Profile = "lmms-eval/0.7.3") -> str:
@@ -44,7 +44,7 @@ def evaluated(folder: Path, name: str, profile: Profile = "lmms-eval/0.7.3") -> 
     return str(folder)
 
 
-def judged(folder: str, server: JudgeServer) -> int:
+def judged(folder: str, server: ChatServer) -> int:
     """The exit code of `cli-ray judge`."""
     return main(["judge", folder, "--judge.model", "grader", "--judge.base-url", server.url, "--judge.attempts", "1"])
 
