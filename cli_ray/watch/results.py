@@ -113,7 +113,9 @@ def read_results(uri: str, counts: Counts | None = None) -> ResultsHistory:
     """
     folder, counts = Folder(uri), counts or Counts()
     config = _object(folder, "config.json")
-    asked, rows = _files(folder, "asked"), _files(folder, "rows")
+    # Beside its items in JSON, a benchmark has a table of their pictures.
+    asked = [info for info in _files(folder, "asked") if info.base_name.endswith(".json")]
+    rows = _files(folder, "rows")
     names = _names(config, [info.base_name.removesuffix(".json") for info in (*asked, *rows)])
     records = {name: _files(folder, f"records/{name}") for name in names}
     benchmarks = [_benchmark(folder, name, asked, records[name], counts) for name in names]

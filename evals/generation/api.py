@@ -151,11 +151,12 @@ class Api:
             attempts = answer.attempts if isinstance(answer, UnansweredError) else 1
             return record(decoded=self.decoding(benchmark.max_new_tokens), error=reason, attempts=attempts)
         self._usage += answer.usage
+        fault = _fault(answer)
         temperature = "temperature 0" if "temperature" in answer.decoding else "the endpoint's temperature"
         return record(
             decoded=self._decoding(benchmark.max_new_tokens, temperature),
-            error=_fault(answer),
-            reply=answer.text.strip(),
+            error=fault,
+            reply="" if fault else answer.text.strip(),
             finish="length" if answer.cut else "stop",
             attempts=answer.attempts,
             prompt_tokens=answer.usage.prompt,
