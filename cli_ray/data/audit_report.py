@@ -26,9 +26,9 @@ def print_report(audits: dict[str, SourceAudit], verdict: Verdict, max_bad_share
 
 
 def _print_source(console: Console, label: str, result: SourceAudit, unit: str) -> None:
-    console.print(
-        f"\n[bold]{escape(label)}[/bold]: {_TITLES.get(result.format, result.format)}, {counted(result.shards, 'shard')}, {result.MiB:,.1f} MiB"
-    )
+    kind = _TITLES.get(result.format, result.format)
+    size = f"{counted(result.shards, 'shard')}, {result.MiB:,.1f} MiB"
+    console.print(f"\n[bold]{escape(label)}[/bold]: {kind}, {size}")
     good = result.samples - result.num_bad
     read = "samples" if result.is_whole else f"of {result.total:,} samples read"
     console.print(f"  {result.samples:,} {read}: {good:,} good, {result.num_bad:,} would be quarantined")
