@@ -79,7 +79,7 @@ USES_RAY = {
 EVALS_USE_RAY = {
     "generation/pool.py",
     "generation/replica.py",
-    "generation/replies.py",
+    "generation/replicas.py",
     "generation/size.py",
     "own/python.py",
 }

@@ -8,6 +8,7 @@ import tyro
 
 from cli_ray.commands.export import shown_export
 from cli_ray.config import EvaluationConfig
+from cli_ray.config.evaluation import OPENAI
 from cli_ray.config.load import arguments
 from cli_ray.config.run import absolute
 from cli_ray.errors import UserError
@@ -15,12 +16,12 @@ from cli_ray.text import grid
 
 
 class EvalArguments(EvaluationConfig):
-    """Evaluates a model on a suite of benchmarks, with one pool of replicas on the Ray cluster. The same command
-    again resumes."""
+    """Evaluates a model on a suite of benchmarks, with one pool of replicas on the Ray cluster or through an endpoint.
+    The same command again resumes."""
 
     model: str = ""
     """Exported folder, run folder (its newest checkpoint is exported first) or hub id of a LLaVA or CLI model in
-    Hugging Face's format."""
+    Hugging Face's format; or `openai:NAME`, a model behind an endpoint."""
     as_list: Annotated[bool, tyro.conf.arg(name="list")] = False
     """List the benchmarks and suites, and stop."""
     check: bool = False
@@ -93,8 +94,10 @@ def exported(model: str) -> tuple[str, str]:
     """The model to load, and where its evaluation goes by default. The newest checkpoint of a run is exported, once.
 
     Args:
-        model: folder of a model or of a run, or a hub id.
+        model: folder of a model or of a run, a hub id, or `openai:NAME`.
     """
+    if model.startswith(OPENAI):
+        return model, f"results/{Path(model.removeprefix(OPENAI)).name}"
     folder = Path(model)
     if not (folder / "checkpoints").is_dir():
         return (absolute(model) if folder.is_dir() else model), f"results/{folder.name}"

@@ -78,7 +78,7 @@ def _without_key(url: str) -> str:
     if re.search(r"[@?#]", url):
         raise ValueError(
             "holds a login or a query, which would be stored with the results: give the bare address and put the "
-            "key into the environment variable CLI_RAY_JUDGE_API_KEY"
+            "key into the environment variable CLI_RAY_MODEL_API_KEY, that of a judge into CLI_RAY_JUDGE_API_KEY"
         )
     return url
 

@@ -113,7 +113,9 @@ def read_results(uri: str, counts: Counts | None = None) -> ResultsHistory:
     """
     folder, counts = Folder(uri), counts or Counts()
     config = _object(folder, "config.json")
-    asked, rows = _files(folder, "asked"), _files(folder, "rows")
+    # Beside its items in JSON, a benchmark has a table of their pictures.
+    asked = [info for info in _files(folder, "asked") if info.base_name.endswith(".json")]
+    rows = _files(folder, "rows")
     files = *folder.names("benchmarks"), *(info.base_name for info in (*asked, *rows))
     names = _names(config, [posixpath.splitext(file)[0] for file in files])
     records = {name: _files(folder, f"records/{name}") for name in names}

@@ -24,6 +24,7 @@ from cli_ray.evals.results.definitions import Definitions
 from cli_ray.evals.results.injections import write_injections
 from cli_ray.evals.results.output import Output
 from cli_ray.evals.results.samples import AskedItem, samples_table
+from cli_ray.evals.results.service import Service
 from cli_ray.evals.score import AskJudge, score_one
 from cli_ray.storage.folder import Folder
 
@@ -127,6 +128,7 @@ class Scorer:
                 judge_decoding=grader.judge_decoding,
                 decoding=items.decoding,
                 where=items.where,
+                service=Service.of(self.config, records.values()) if self.config.served_name else None,
             )
         if self.config.gates:
             self._write_injections(name, records)

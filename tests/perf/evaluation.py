@@ -35,7 +35,7 @@ from cli_ray.config import EvaluationConfig
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.evals import run, suite
-from cli_ray.evals.generation import replies
+from cli_ray.evals.generation import replicas
 from cli_ray.evals.generation.job import Batch, record_of
 from cli_ray.evals.generation.pool import run_pool
 from cli_ray.evals.generation.replica import Replica
@@ -203,11 +203,11 @@ def call(root: Path, rows: int, cpus: int, replica: ReplicaConfig, decode: bool)
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="warning")
     phases.of("cluster", lambda: None)()
     for owner, attribute, name in (
-        (run, "require", "check"), (replies, "scan_parts", "scan"), (Store, "keys", "what is done"),
-        (replies, "plan", "plan"), (Scorer, "score", "scores, tables"),
+        (run, "require", "check"), (replicas.Replicas, "scan", "scan"), (Store, "keys", "what is done"),
+        (replicas, "plan", "plan"), (Scorer, "score", "scores, tables"),
     ):  # fmt: skip
         phases.watch(owner, attribute, name, getattr(owner, attribute))
-    phases.watch(replies, "run_pool", "pool", partial(run_pool, replica_class=Decoding if decode else Instant))
+    phases.watch(replicas, "run_pool", "pool", partial(run_pool, replica_class=Decoding if decode else Instant))
     config = EvaluationConfig(
         model=str(root / "model"),
         output=str(root / "output"),

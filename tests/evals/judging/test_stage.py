@@ -16,7 +16,7 @@ from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.results.scorer import ItemSet, Scorer
 from cli_ray.evals.results.table import read_results
 from cli_ray.evals.suite import benchmark, chosen
-from tests.evals.judging.judge_server import JudgeServer, serving
+from tests.evals.endpoint.chat_server import ChatServer, serving
 from tests.evals.own.pictures import made_of, write_tsv
 
 IN_PYTHON = """
@@ -60,7 +60,7 @@ def evaluated(folder: Path, name: str, profile: Profile = "lmms-eval/0.7.3", own
     return str(folder)
 
 
-def judged(folder: str, server: JudgeServer, *words: str) -> int:
+def judged(folder: str, server: ChatServer, *words: str) -> int:
     """The exit code of `cli-ray judge`."""
     endpoint = ["--judge.model", "grader", "--judge.base-url", server.url, "--judge.attempts", "1"]
     return main(["judge", folder, *endpoint, *words])
