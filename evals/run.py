@@ -19,6 +19,7 @@ from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.survey import require
 from cli_ray.evals.judging.judge import ask_all
 from cli_ray.evals.judging.verdicts import Verdicts
+from cli_ray.evals.results.aggregate import is_official
 from cli_ray.evals.results.output import Output
 from cli_ray.evals.results.progress import Progress
 from cli_ray.evals.results.scorer import ItemSet, Scorer
@@ -43,7 +44,13 @@ def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = 
         RunFailedError: replicas die while they load the model, nothing succeeds, or a cluster that grows did not grow
             in time.
     """
-    locations = require(chosen(config.suite, config.benchmarks), config.data_root, config.miniature, config.limit)
+    locations = require(
+        chosen(config.suite, config.benchmarks),
+        config.data_root,
+        config.miniature,
+        config.limit,
+        allow_partial=config.allow_partial,
+    )
     tokens = image_tokens(config_of(config.model), processor_config_of(config.model))
     folder, revision = resolve(config.model)
     check_model(config, revision)
@@ -119,13 +126,15 @@ def judge(folder: str, config: JudgeConfig) -> Output:
     evaluated, model_hash = Output.settings(folder)
     evaluated = evaluated.model_copy(update={"output": folder, "judge": config})
     output = Output(evaluated, model_hash)
-    judged = [row.benchmark for row in output.rows if named(row.benchmark).judge]
+    judged = {row.benchmark: row for row in output.rows if named(row.benchmark).judge}
     if not judged:
         raise UserError(f"{folder} has nothing to judge: none of its benchmarks needs one")
     locations: dict[str, Location] = {}
-    for name in judged:
+    for name, row in judged.items():
         items = ItemSet.read(output.folder, name)
-        locations |= require([named(name)], items.data_root, items.miniature, items.limit)
+        locations |= require(
+            [named(name)], items.data_root, items.miniature, items.limit, allow_partial=not is_official(row)
+        )
     scorer = Scorer(evaluated, model_hash, locations)
     _judge(scorer)
     return scorer.output
