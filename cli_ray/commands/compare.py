@@ -14,9 +14,9 @@ class CompareArguments(Section):
     both hold, and the items whose score flipped."""
 
     a: Annotated[Uri, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
-    """Output folder of `cli-ray eval`, or the replies that another tool recorded: a file or folder of lmms-eval
-    (`DATE_samples_TASK.jsonl`) or VLMEvalKit (`MODEL_DATASET.xlsx`, .tsv or .json), which are scored by our rules. A path
-    or a pyarrow URI. The baseline."""
+    """Output folder of `cli-ray eval`, or what another tool recorded, whose replies are scored by our rules: a file or
+    folder of lmms-eval (`DATE_samples_TASK.jsonl`) or VLMEvalKit (`MODEL_DATASET.xlsx`, .tsv or .json). A path or a
+    pyarrow URI. The baseline."""
     b: Annotated[Uri, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
     """Another one; differences are B minus A."""
     data_root: Uri = ""

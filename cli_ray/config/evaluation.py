@@ -65,7 +65,7 @@ class SuiteConfig(Section):
     limit: int | None = Field(default=None, ge=1)
     """The first items of each benchmark only."""
     allow_partial: bool = False
-    """Evaluate what is there of a benchmark of which items are missing; its row says that it is not the official set."""
+    """Evaluate what is there of a benchmark that lacks items; its row says that it is not the official set."""
     data_root: Uri = ""
     """Folder or pyarrow URI with one folder a benchmark, of Parquet or JSONL files in the official columns; the
     Hugging Face hub when empty."""

@@ -97,7 +97,7 @@ class PartnerRecords:
     def __init__(self, partner: Partner, beside: OutputFolder | None, data_root: str) -> None:
         self.place, self.model, self.model_hash = partner.place, partner.model, ""
         self.titles: Mapping[str, str] = {name: named(name).title for name in partner.files}
-        self.notes = partner.notes
+        self.notes = (f"replies that {partner.tool} recorded, scored by our rules.", *partner.notes)
         self._partner, self._beside, self._data_root = partner, beside, data_root
         self._scored = cache(self._score)
 

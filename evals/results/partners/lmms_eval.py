@@ -30,7 +30,7 @@ def partner_in(folder: Folder) -> Partner | None:
     """
     names = folder.names("")
     if not any(_NAME.fullmatch(name) for name in names):
-        below = [name for name in names if any(map(_NAME.fullmatch, folder.names(name)))]
+        below = [name for name in folder.folders("") if any(map(_NAME.fullmatch, folder.names(name)))]
         if len(below) > 1:
             raise UserError(f"{folder.uri} has lmms-eval's samples of {', '.join(below)}: name the folder of one model")
         return partner_in(Folder(f"{folder.uri}/{below[0]}")) if below else None
@@ -84,7 +84,7 @@ def records(path: str) -> Iterator[TheirRecord]:
 
 def _record(path: str, number: int, line: bytes) -> TheirRecord:
     try:
-        values = json.loads(line)
+        values = json.loads(line.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise RecordsError(f"{path}: line {number:,} is no JSON, so the file was cut or edited: {error}") from error
     needed = ("doc_id", "input", "target", "filtered_resps")

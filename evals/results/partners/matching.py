@@ -5,9 +5,11 @@ record's own question and gold answer, and each pair is held to that. Otherwise 
 its own, if there is one. `scoring` calls `matched`.
 """
 
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from cli_ray.evals.benchmark import Benchmark, Doc
 from cli_ray.evals.results.partners.records import TheirRecord
@@ -18,8 +20,6 @@ FEW = 0.1
 """Of the items whose gold answers agree, where these are written in ways that cannot be compared."""
 _ASIDE = "please answer yes or no."
 """A sentence of questions that tools leave out."""
-_HEAD = 24
-"""Characters by which questions are looked up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +131,13 @@ def _by_texts(
     items: Sequence[OurItem], records: Sequence[TheirRecord], holds_prompts: bool, left_out: Counter[str]
 ) -> list[tuple[OurItem, TheirRecord]]:
     """Pairs of an item and a record that have their texts to themselves."""
-    by_head: dict[str, list[OurItem]] = defaultdict(list)
-    for item in items:
-        by_head[item.prompt if holds_prompts else item.question[:_HEAD]].append(item)
+    known = sorted(((item.prompt if holds_prompts else item.question), place) for place, item in enumerate(items))
     pairs: dict[str, list[tuple[OurItem, TheirRecord]]] = defaultdict(list)
     for record in records:
-        text = plain(record.question) if holds_prompts else _bare(record.question)[:_HEAD]
-        alike = [item for item in by_head.get(text, ()) if _asks(item, record, holds_prompts)]
+        text = plain(record.question) if holds_prompts else _bare(record.question)
+        places = range(bisect_left(known, (text, -1)), len(known))
+        begins = takewhile(lambda place: known[place][0].startswith(text), places)
+        alike = [item for item in (items[known[place][1]] for place in begins) if _asks(item, record, holds_prompts)]
         if len(alike) > 1:
             alike = [item for item in alike if _gold(record.gold) in item.golds]
         if len(alike) == 1:

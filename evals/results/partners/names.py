@@ -1,5 +1,7 @@
-"""What lmms-eval 0.7.3 and VLMEvalKit call our benchmarks. Their other tasks and datasets have other items or prompts of
-their own, and are left out by name."""
+"""What lmms-eval 0.7.3 and VLMEvalKit call our benchmarks.
+
+Their other tasks and datasets have other items, or prompts that ask for reasoning, and are left out by name.
+"""
 
 LMMS_EVAL = {
     "ai2d": "ai2d",

@@ -1,4 +1,4 @@
-"""The replies that another tool recorded, scored by our rules against our documents: a row and a side of a comparison."""
+"""The replies that another tool recorded, scored by our rules against our documents: one side of a comparison."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +16,7 @@ from cli_ray.evals.results.partners.matching import Matches, OurItem, item_of, m
 from cli_ray.evals.results.partners.records import Partner, RecordsError, TheirRecord
 from cli_ray.evals.score import score_one
 
-DECODING = "decoding unknown"
+DECODING = "unknown"
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa
@@ -37,16 +38,17 @@ def rows(path: str, needed: Sequence[str]) -> Iterator[dict[str, str]]:
     content = _content(path)
     suffix = path.rpartition(".")[2]
     table = {"xlsx": _xlsx, "tsv": _tsv, "csv": _csv, "json": _json}[suffix]
-    number = 0
-    for number, row in enumerate(table(path, content), start=1):
+    found = table(path, content)
+    first = next(found, None)
+    if first is None:
+        raise RecordsError(f"{path}: has no rows: give the file of predictions")
+    for row in chain([first], found):
         if lacking := [name for name in needed if name not in row]:
             raise RecordsError(
-                f"{path}: lacks the column {', '.join(lacking)}; it has {', '.join(list(row)[:30]) or 'none'}: give the "
-                "file of predictions, not one of scores"
+                f"{path}: lacks the column {', '.join(lacking)}; it has {', '.join(list(row)[:30])}: give the file of "
+                "predictions, not one of scores"
             )
         yield row
-    if not number:
-        raise RecordsError(f"{path}: has no rows: give the file of predictions")
 
 
 def _content(path: str) -> bytes:

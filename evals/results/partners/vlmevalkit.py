@@ -1,7 +1,7 @@
 """The predictions that VLMEvalKit writes: `outputs/MODEL/MODEL_DATASET.xlsx` (or .tsv, .json), a row for each item.
 
-Follows vlmeval/inference.py and vlmeval/smp/file.py: the columns of the dataset without images, and `prediction`. Newer
-versions put them into `outputs/MODEL/T20260101-120000/`. Its pickles are never opened: they run code when they are read.
+Follows vlmeval/inference.py and vlmeval/smp/file.py: the columns of the dataset without images, and `prediction`. Each
+call has its folder `outputs/MODEL/T20260101-120000/`. Pickles are never opened: they run code when they are read.
 """
 
 import re
@@ -30,7 +30,7 @@ def partner_in(folder: Folder) -> Partner | None:
         UserError: they are of several models.
     """
     called = folder.uri.split("/")[-2 if _RUN.fullmatch(folder.uri.rpartition("/")[2]) else -1]
-    runs = sorted((name for name in folder.names("") if _RUN.fullmatch(name)), reverse=True)
+    runs = sorted((name for name in folder.folders("") if _RUN.fullmatch(name)), reverse=True)
     files: dict[str, str] = {}
     models, unknown, pickles = (dict[str, None]() for _ in range(3))
     for place in (*(f"{run}/" for run in runs), ""):
@@ -72,8 +72,8 @@ def partner_of(path: str) -> Partner | None:
     dataset = _dataset(stem)
     if not dataset:
         raise UserError(
-            f"{path}: its name says no dataset that is a benchmark of ours: name it MODEL_DATASET.{suffix}, DATASET one "
-            f"of {', '.join(VLMEVALKIT)}"
+            f"{path}: its name says no dataset that is a benchmark of ours: name it MODEL_DATASET.{suffix}, DATASET "
+            f"one of {', '.join(VLMEVALKIT)}"
         )
     model = stem.removesuffix(f"_{dataset}")
     return Partner(TOOL, model, path, {VLMEVALKIT[dataset]: path}, records, holds_prompts=False)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from cli_ray.config import EvaluationConfig
+from cli_ray.evals import miniature
 from cli_ray.evals.benchmark import Profile, Reply
 from cli_ray.evals.items.sources import locate, read
 from cli_ray.evals.items.survey import scan
@@ -20,7 +21,11 @@ DECODING = "greedy"
 
 
 def write_ours(
-    folder: Path, evaluated: Mapping[str, Mapping[int, str]], *, data_root: str = "", profile: Profile = "lmms-eval/0.7.3"
+    folder: Path,
+    evaluated: Mapping[str, Mapping[int, str]],
+    *,
+    data_root: str = "",
+    profile: Profile = "lmms-eval/0.7.3",
 ) -> str:
     """An output folder of `cli-ray eval`.
 
@@ -59,3 +64,10 @@ def write_ours(
         rows.append(row(one, scored, len(docs), profile, where=location.where))
     (folder / "results.json").write_text(json.dumps(results(rows, "ours", "hash of ours")))
     return str(folder)
+
+
+def right(name: str) -> dict[int, str]:
+    """A right reply to each bundled item of a benchmark, by row; some reply where the answer is hidden."""
+    one = benchmark(name)
+    docs = enumerate(miniature.docs(name))
+    return {row: one.gold(doc).split(" | ")[0] or "a reply" for row, doc in docs if one.keep is None or one.keep(doc)}
