@@ -127,10 +127,10 @@ def aligned(a: Side, b: Side) -> Side:
     ids_a, ids_b = _ids_once(a), _ids_once(b)
     same = {name for name in a.items.keys() & b.items.keys() if a.items[name].question == b.items[name].question}
     moved = {ids_b[asked]: ids_a[asked] for asked in ids_a.keys() & ids_b.keys() if ids_b[asked] not in same}
-    taken = set(moved.values())
     items = {}
-    for name, item in b.items.items():
-        name = moved.get(name, name if name not in taken else f"{name} of B")
+    for number, item in b.items.items():
+        means_another = moved and number not in same and number in a.items
+        name = moved.get(number, f"{number} of B" if means_another else number)
         unit = name if item.sample.unit == item.sample.id else item.sample.unit
         items[name] = replace(item, sample=replace(item.sample, id=name, unit=unit))
     return Side(items, b.decodings)

@@ -7,9 +7,8 @@ its own, if there is one. `scoring` calls `matched`.
 
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 
 from cli_ray.evals.benchmark import Benchmark, Doc
 from cli_ray.evals.results.partners.records import TheirRecord
@@ -131,23 +130,28 @@ def _by_texts(
     items: Sequence[OurItem], records: Sequence[TheirRecord], holds_prompts: bool, left_out: Counter[str]
 ) -> list[tuple[OurItem, TheirRecord]]:
     """Pairs of an item and a record that have their texts to themselves."""
-    known = sorted(((item.prompt if holds_prompts else item.question), place) for place, item in enumerate(items))
+    known = sorted((item.prompt if holds_prompts else item.question, place) for place, item in enumerate(items))
     pairs: dict[str, list[tuple[OurItem, TheirRecord]]] = defaultdict(list)
     for record in records:
         text = plain(record.question) if holds_prompts else _bare(record.question)
-        places = range(bisect_left(known, (text, -1)), len(known))
-        begins = takewhile(lambda place: known[place][0].startswith(text), places)
-        alike = [item for item in (items[known[place][1]] for place in begins) if _asks(item, record, holds_prompts)]
-        if len(alike) > 1:
-            alike = [item for item in alike if _gold(record.gold) in item.golds]
-        if len(alike) == 1:
-            pairs[alike[0].id].append((alike[0], record))
+        alike = [items[place] for place in _beginning(known, text) if _asks(items[place], record, holds_prompts)]
+        sure = alike if len(alike) == 1 else [item for item in alike if _gold(record.gold) in item.golds]
+        if len(sure) == 1:
+            pairs[sure[0].id].append((sure[0], record))
         else:
             left_out["several items ask the same" if alike else "no item asks this"] += 1
     for several in pairs.values():
         if len(several) > 1:
             left_out["several records ask the same"] += len(several)
     return [several[0] for several in pairs.values() if len(several) == 1]
+
+
+def _beginning(known: Sequence[tuple[str, int]], text: str) -> Iterator[int]:
+    """The numbers of sorted texts that begin with a text."""
+    for place in range(bisect_left(known, (text, -1)), len(known)):
+        if not known[place][0].startswith(text):
+            return
+        yield known[place][1]
 
 
 def _with_equal_golds(

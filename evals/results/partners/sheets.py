@@ -78,12 +78,12 @@ def _xlsx(path: str, content: bytes) -> Iterator[dict[str, str]]:
         book = load_workbook(io.BytesIO(content), read_only=True)
         sheet = book.worksheets[0]
         sheet.reset_dimensions()  # what the file says of its size need not be true
-        lines = sheet.iter_rows(values_only=True, max_row=_ROWS, max_col=_COLUMNS)
-        head = [_text(cell) for cell in next(lines, ())]
-        for line in lines:
-            cells = [unescape(_text(cell)) for cell in line]
-            if any(cells):
-                yield dict(zip(head, cells + [""] * (len(head) - len(cells)), strict=False))
+        first = next(sheet.iter_rows(values_only=True, max_row=1), ())
+        head = [_text(cell) for cell in first[:_COLUMNS]]
+        for line in sheet.iter_rows(values_only=True, min_row=2, max_row=_ROWS, max_col=len(head)):
+            cells = {name: unescape(_text(cell)) for name, cell in zip(head, line, strict=True) if name}
+            if any(cells.values()):
+                yield cells
     except RecordsError:
         raise
     except Exception as error:  # whatever openpyxl raises on a file that is none, or damaged

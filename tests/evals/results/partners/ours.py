@@ -48,7 +48,6 @@ def write_ours(
         scored = []
         with samples_table(str(folder / "samples" / f"{name}.parquet"), profile) as add:
             for entry, (number, doc) in zip(asked, docs, strict=True):
-                hashes = {"prompt_hash": entry.prompt_hash, "image_hash": entry.image_hash}
                 record = ReplyRecord(
                     key=entry.key,
                     benchmark=name,
@@ -57,7 +56,8 @@ def write_ours(
                     model="ours",
                     reply=replies[number],
                     finish="stop",
-                    **hashes,
+                    prompt_hash=entry.prompt_hash,
+                    image_hash=entry.image_hash,
                 )
                 scored.append(score_one(one, doc, entry.id, Reply(record.reply), None, profile, entry.image_hash))
                 add(record, scored[-1], AskedItem())
