@@ -195,19 +195,20 @@ def _look(
         name, "there", items if miniature or benchmark.count is None else count, items, location.where
     )
     if items != finding.expected:
-        finding = _miscounted(benchmark, finding)
+        finding = _miscounted(benchmark, finding, allow_partial)
     if thorough and not finding.stands_in_the_way(allow_partial):
         finding = _scanned(benchmark, location, finding)
     return finding, location
 
 
-def _miscounted(benchmark: Benchmark, finding: DataFinding) -> DataFinding:
+def _miscounted(benchmark: Benchmark, finding: DataFinding, allow_partial: bool) -> DataFinding:
     """The finding about a part of the official set, or about other items than those."""
     detail = f"{benchmark.name}: expected {finding.expected:,} items, found {finding.found:,} in {finding.where}"
     official = f"a score of another set is not that of {benchmark.title}"
     if 0 < finding.found < finding.expected:
         fix = f"{official}: complete the files of {benchmark.source.hub_id}, or take the part with --allow-partial"
-        return replace(finding, state="partial", detail=detail, fix=fix)
+        says = "its row will say that it is not the official set"
+        return replace(finding, state="partial", detail=detail, fix=says if allow_partial else fix)
     what = "take out the files that are not of" if finding.found else "put in the files of"
     return replace(finding, state="miscounted", detail=detail, fix=f"{official}: {what} {benchmark.source.hub_id}")
 

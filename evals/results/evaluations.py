@@ -21,6 +21,7 @@ from cli_ray.evals.results.table import Results, read_results
 from cli_ray.evals.suite import benchmark as named
 from cli_ray.storage.files import resolve
 from cli_ray.storage.folder import Folder
+from cli_ray.text import printable
 
 
 class Evaluation(Protocol):
@@ -95,9 +96,12 @@ class PartnerRecords:
     """
 
     def __init__(self, partner: Partner, beside: OutputFolder | None, data_root: str) -> None:
-        self.place, self.model, self.model_hash = partner.place, partner.model, ""
+        self.place, self.model, self.model_hash = partner.place, printable(partner.model), ""
         self.titles: Mapping[str, str] = {name: named(name).title for name in partner.files}
-        self.notes = (f"replies that {partner.tool} recorded, scored by our rules.", *partner.notes)
+        self.notes = (
+            f"replies that {partner.tool} recorded, scored by our rules.",
+            *(printable(note) for note in partner.notes),
+        )
         self._partner, self._beside, self._data_root = partner, beside, data_root
         self._scored = cache(self._score)
 

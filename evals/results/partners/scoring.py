@@ -17,6 +17,7 @@ from cli_ray.evals.results.partners.records import Partner, RecordsError, TheirR
 from cli_ray.evals.score import score_one
 
 DECODING = "unknown"
+_TOGETHER = "the difference is of model and prompt together"
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,9 @@ def _notes(partner: Partner, items: list[OurItem], found: Matches) -> Iterator[s
     if partner.holds_prompts:
         other = sum(plain(record.question) != ours[name].prompt for name, record in found.records.items())
         if other:
-            yield f"{other:,} of {len(found.records):,} items asked in other words than ours: models and prompts differ"
+            yield f"{other:,} of {len(found.records):,} items asked in other words than ours: {_TOGETHER}"
     else:
-        yield f"what {partner.tool} asked is not recorded, and its wording is not ours: models and prompts differ"
+        yield f"what {partner.tool} asked is not recorded, and its wording is not ours: {_TOGETHER}"
     empty = sum(not record.reply for record in found.records.values())
     if empty:
         yield f"{empty:,} empty replies" + (

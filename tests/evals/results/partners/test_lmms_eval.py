@@ -133,7 +133,7 @@ def test_another_wording_is_said(tmp_path: Path) -> None:
     )
     (one,) = compare(ours, str(path)).contrasts
     assert one.left_out == {}
-    assert "B: 4 of 4 items asked in other words than ours: models and prompts differ" in one.notes
+    assert "B: 4 of 4 items asked in other words than ours: the difference is of model and prompt together" in one.notes
 
 
 def test_shuffled_numbers_are_not_believed(tmp_path: Path) -> None:
