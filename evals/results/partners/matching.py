@@ -148,7 +148,7 @@ def _by_texts(
 
 def _beginning(known: Sequence[tuple[str, int]], text: str) -> Iterator[int]:
     """The numbers of sorted texts that begin with a text."""
-    for place in range(bisect_left(known, (text, -1)), len(known)):
+    for place in range(bisect_left(known, (text, -1)), len(known) if text else 0):
         if not known[place][0].startswith(text):
             return
         yield known[place][1]

@@ -67,7 +67,7 @@ def score_partner(
             side[name] = SideItem(sample, (digest(benchmark.prompt(doc)), images), record.reply)
     samples = [item.sample for item in side.values()]
     result = row(benchmark, samples, len(items), profile, decoding=DECODING, where=path)
-    return Scored(result, Side(side, frozenset({DECODING})), tuple(_notes(partner, items, found)))
+    return Scored(result, Side(side, frozenset({DECODING})), tuple(_notes(partner, path, items, found)))
 
 
 def _docs(location: Location, columns: Sequence[str] | None) -> Iterator[tuple[int, Doc]]:
@@ -100,7 +100,7 @@ def _scored(
         return ScoredItem(name, None, "", rule, "error", unit=name, cluster=images or name)
 
 
-def _notes(partner: Partner, items: list[OurItem], found: Matches) -> Iterator[str]:
+def _notes(partner: Partner, path: str, items: list[OurItem], found: Matches) -> Iterator[str]:
     ours = {item.id: item for item in items}
     total = len(found.records) + sum(found.left_out.values())
     if found.left_out:
@@ -114,7 +114,7 @@ def _notes(partner: Partner, items: list[OurItem], found: Matches) -> Iterator[s
     empty = sum(not record.reply for record in found.records.values())
     if empty:
         yield f"{empty:,} empty replies" + (
-            "; xlsx leaves out texts that are too long" if not partner.holds_prompts else ""
+            "; xlsx leaves out texts that are too long" if path.endswith(".xlsx") else ""
         )
 
 

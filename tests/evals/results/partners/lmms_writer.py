@@ -19,13 +19,26 @@ from tests.evals import oracle
 TASKS = {
     "ai2d": "ai2d/ai2d.yaml",
     "chartqa": "chartqa/chartqa.yaml",
+    "cv_bench": "cv_bench/cv_bench.yaml",
     "docvqa_val": "docvqa/docvqa_val.yaml",
+    "gqa": "gqa/gqa.yaml",
+    "hallusion_bench_image": "hallusion_bench/hallusion_bench_image.yaml",
+    "mmbench_en_dev": "mmbench/mmbench_en_dev.yaml",
     "mme": "mme/mme.yaml",
+    "mmmu_val": "mmmu/mmmu_val.yaml",
     "mmstar": "mmstar/mmstar.yaml",
+    "mmvp": "mmvp/mmvp.yaml",
+    "ocrbench": "ocrbench/ocrbench.yaml",
     "pope": "pope/pope.yaml",
+    "realworldqa": "realworldqa/realworldqa.yaml",
+    "scienceqa_img": "scienceqa/scienceqa_img.yaml",
+    "seedbench": "seedbench/seedbench.yaml",
     "textvqa_val": "textvqa/textvqa_val.yaml",
+    "vizwiz_vqa_val": "vizwiz_vqa/vizwiz_vqa_val.yaml",
+    "vqav2_val": "vqav2/vqav2_val.yaml",
+    "vstar_bench": "vstar_bench/vstar_bench.yaml",
 }
-"""Task files, by task."""
+"""Task files, by task, of those that rules score."""
 DATE = "20261127_101500"
 
 
@@ -52,8 +65,7 @@ def write_samples(
 def _sample(path: str, row: int, doc: Doc, reply: str | list[str]) -> dict[str, Any]:
     """What its evaluator keeps of an item, after the filters of the task."""
     settings = oracle.settings(path)
-    call: Callable[..., Any] = _functions(path, settings["doc_to_text"])
-    prompt = call(dict(doc), oracle.kwargs(path))
+    prompt = _called(path, settings["doc_to_text"], doc, settings.get("lmms_eval_specific_kwargs"))
     filtered = _filtered(path, settings, reply, doc)
     request = SimpleNamespace(
         args=(prompt, dict(settings.get("generation_kwargs", {})), None, row, settings["task"], "test"),
@@ -66,7 +78,7 @@ def _sample(path: str, row: int, doc: Doc, reply: str | list[str]) -> dict[str, 
     task = SimpleNamespace(
         config=SimpleNamespace(repeats=1),
         process_results=lambda doc, results: {"score": 1.0},
-        doc_to_target=lambda doc: _target(path, settings["doc_to_target"], doc),
+        doc_to_target=lambda doc: _target(path, settings, doc),
     )
     process = _evaluator()["_process_document_results"]
     item = (row, doc, [request])
@@ -75,11 +87,20 @@ def _sample(path: str, row: int, doc: Doc, reply: str | list[str]) -> dict[str, 
     return dict(logged)
 
 
-def _target(path: str, target: str, doc: Doc) -> Any:
+def _target(path: str, settings: Mapping[str, Any], doc: Doc) -> Any:
     """As `doc_to_target` of its tasks: a column, a function, or else the text itself."""
+    target = settings["doc_to_target"]
     if target in doc:
         return doc[target]
-    return _functions(path, target)(doc, "mcq") if target.startswith("utils.") else target
+    if not target.startswith("utils."):
+        return target
+    return _called(path, target, doc, settings.get("model_specific_target_kwargs"))
+
+
+def _called(path: str, name: str, doc: Doc, settings: Mapping[str, Any] | None) -> Any:
+    """A function of a task, which takes the settings of a model only if the task has some."""
+    function: Callable[..., Any] = _functions(path, name)
+    return function(dict(doc)) if settings is None else function(dict(doc), settings.get("default"))
 
 
 def _filtered(path: str, settings: Mapping[str, Any], reply: str | list[str], doc: Doc) -> str | list[str]:

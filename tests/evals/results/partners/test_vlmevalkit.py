@@ -25,8 +25,9 @@ def ours(folder: Path, dataset: str, replies: Mapping[int, str] | None = None) -
     return write_ours(folder / "ours", {name: replies or right(name)})
 
 
-@pytest.mark.parametrize("dataset", DATASETS)
-@pytest.mark.parametrize("suffix", ["xlsx", "tsv", "json"])
+@pytest.mark.parametrize(
+    ("dataset", "suffix"), [*((name, "tsv") for name in DATASETS), ("MMBench_DEV_EN", "xlsx"), ("DocVQA_VAL", "json")]
+)
 def test_equal_replies_of_any_format_differ_by_nothing(tmp_path: Path, dataset: str, suffix: str) -> None:
     found = compare(ours(tmp_path, dataset), made(tmp_path, dataset, suffix))
     (one,) = found.contrasts
@@ -58,6 +59,7 @@ def test_failed_replies_are_errors_and_never_wrong(tmp_path: Path) -> None:
     assert one.left_out == {"error in B": 1}
 
 
+@pytest.mark.filterwarnings("ignore:Cell contents too long")
 def test_replies_that_xlsx_cut_are_left_out_and_empty_ones_are_said(tmp_path: Path) -> None:
     def cut(table: list[Columns]) -> list[Columns]:
         return [table[0] | {"prediction": "so " * 20_000}, table[1] | {"prediction": ""}, *table[2:]]
