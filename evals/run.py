@@ -16,6 +16,7 @@ from cli_ray.evals.items.survey import require
 from cli_ray.evals.judging.judge import ask_all
 from cli_ray.evals.judging.verdicts import Verdicts
 from cli_ray.evals.own.python import send_code
+from cli_ray.evals.results.aggregate import is_official
 from cli_ray.evals.results.definitions import Definitions
 from cli_ray.evals.results.output import Output
 from cli_ray.evals.results.progress import Progress
@@ -45,6 +46,7 @@ def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = 
         config.data_root,
         config.miniature,
         config.limit,
+        allow_partial=config.allow_partial,
     )
     send_code(location.benchmark for location in locations.values())
     backend = _backend(config, locations, spare_only=spare_only)
@@ -115,14 +117,15 @@ def judge(folder: str, config: JudgeConfig, files: Sequence[str] = ()) -> Output
     evaluated = evaluated.model_copy(update={"output": folder, "judge": config})
     output = Output(evaluated, model_hash)
     definitions = Definitions(output.folder, brought(files))
-    waiting = [row.benchmark for row in output.rows if row.unjudged or row.judge]
+    waiting = {row.benchmark: row for row in output.rows if row.unjudged or row.judge}
     judged = [benchmark for benchmark in map(definitions.needed, waiting) if benchmark.judge]
     if not judged:
         raise UserError(f"{folder} has nothing to judge: none of its benchmarks needs one")
     locations: dict[str, Location] = {}
     for benchmark in judged:
         items = ItemSet.read(output.folder, benchmark.name)
-        locations |= require([benchmark], items.data_root, items.miniature, items.limit)
+        partial = not is_official(waiting[benchmark.name])
+        locations |= require([benchmark], items.data_root, items.miniature, items.limit, allow_partial=partial)
     scorer = Scorer(evaluated, model_hash, locations)
     _judge(scorer)
     return scorer.output

@@ -1,4 +1,4 @@
-"""`cli-ray compare A B`: what differs between two evaluations, item by item, with intervals."""
+"""`cli-ray compare A B`: what differs between two evaluations, ours or another tool's, item by item, with intervals."""
 
 from typing import Annotated
 
@@ -14,9 +14,14 @@ class CompareArguments(Section):
     both hold, and the items whose score flipped."""
 
     a: Annotated[Uri, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
-    """Output folder of `cli-ray eval`: a path or a pyarrow URI. The baseline."""
+    """Output folder of `cli-ray eval`, or what another tool recorded, whose replies are scored by our rules: a file or
+    folder of lmms-eval (`DATE_samples_TASK.jsonl`) or VLMEvalKit (`MODEL_DATASET.xlsx`, .tsv or .json). A path or a
+    pyarrow URI. The baseline."""
     b: Annotated[Uri, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
     """Another one; differences are B minus A."""
+    data_root: Uri = ""
+    """Folder of the documents that replies of other tools are scored against, as for `cli-ray eval`; where an output
+    folder beside them says, or the Hugging Face hub, when empty."""
     output: Uri = ""
     """Folder for comparison.md, comparison.json and flips.jsonl; nothing is written when empty."""
     benchmark_file: Annotated[tuple[Uri, ...], tyro.conf.UseAppendAction] = ()
@@ -33,11 +38,12 @@ def main(words: list[str]) -> None:
 
     from cli_ray.evals.results.compare import compare, flip_lines, markdown, write
     from cli_ray.evals.suite import brought
-    from cli_ray.preflight import check_output
+    from cli_ray.preflight import check_data_root, check_output
 
     if settings.output:
         check_output("--output", settings.output)
-    comparison = compare(settings.a, settings.b, brought(settings.benchmark_file))
+    check_data_root(settings.data_root)
+    comparison = compare(settings.a, settings.b, settings.data_root, brought(settings.benchmark_file))
     if settings.output:
         write(comparison, settings.output)
     if settings.as_json:

@@ -61,9 +61,15 @@ def check(settings: EvalArguments) -> None:
     benchmarks = chosen(settings.suite, settings.benchmarks, settings.benchmark_file)
     findings = []
     for benchmark in benchmarks:
-        findings += survey([benchmark], settings.data_root, settings.miniature, thorough=True)
+        findings += survey(
+            [benchmark],
+            settings.data_root,
+            settings.miniature,
+            thorough=True,
+            allow_partial=settings.allow_partial,
+        )
         print(f"{findings[-1].state:<13} {findings[-1]}", flush=True)
-    bad = [finding.benchmark for finding in findings if finding.state != "there"]
+    bad = [finding.benchmark for finding in findings if finding.stands_in_the_way(settings.allow_partial)]
     if bad:
         raise UserError(
             f"the data of {len(bad)} of {len(findings)} benchmarks are not as they should be: {', '.join(bad)}"

@@ -79,7 +79,8 @@ def check(settings: PipelineArguments, run: RunConfig) -> None:
     if (settings.output / MODEL).exists() and (not source.exists() or json.loads(source.read_text())["run"] != uri):
         raise UserError(f"{settings.output / MODEL} is not the model of {uri}: name another --output")
     benchmarks = chosen(settings.suite, settings.benchmarks, settings.benchmark_file)
-    require(benchmarks, absolute(settings.data_root), settings.miniature, settings.limit)
+    data_root = absolute(settings.data_root)
+    require(benchmarks, data_root, settings.miniature, settings.limit, allow_partial=settings.allow_partial)
     check_attention(settings.replica.attention, "replica.attention")
     if folder.outcome(with_absolute_paths(run)) is None:
         check_start(with_absolute_paths(run), folder)

@@ -91,6 +91,8 @@ class SuiteConfig(Section):
     """TOML or Python files that define benchmarks, which are taken instead of a suite too."""
     limit: int | None = Field(default=None, ge=1)
     """The first items of each benchmark only."""
+    allow_partial: bool = False
+    """Evaluate what is there of a benchmark that lacks items; its row says that it is not the official set."""
     data_root: Uri = ""
     """Folder or pyarrow URI with one folder a benchmark, of Parquet or JSONL files in the official columns; the
     Hugging Face hub when empty."""

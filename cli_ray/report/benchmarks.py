@@ -101,7 +101,7 @@ def _compared(results: dict[str, Results], own: Mapping[str, Benchmark] | None) 
     for rival in rivals:
         names = {"model_a": results[baseline].model, "model_b": results[rival].model}
         try:
-            comparisons.append(compare(baseline, rival, own).model_copy(update=names))
+            comparisons.append(compare(baseline, rival, own=own).model_copy(update=names))
         except UserError as error:
             refused.append(f"{rival} cannot be compared with {baseline}: {error}")
     return corrected(comparisons), refused

@@ -34,7 +34,9 @@ class DataFinding:
     """The state of the data of a benchmark."""
 
     benchmark: str
-    state: Literal["there", "missing", "wrong columns", "miscounted", "unreadable", "duplicate ids", "bad items"]
+    state: Literal[
+        "there", "partial", "missing", "wrong columns", "miscounted", "unreadable", "duplicate ids", "bad items"
+    ]
     expected: int
     """Items."""
     found: int
@@ -48,6 +50,10 @@ class DataFinding:
     def __str__(self) -> str:
         text = self.detail or f"{self.benchmark}: {self.found:,} items in {self.where}"
         return f"{text}; {self.fix}" if self.fix else text
+
+    def stands_in_the_way(self, allow_partial: bool) -> bool:
+        """Whether the benchmark cannot be evaluated."""
+        return self.state != "there" and not (allow_partial and self.state == "partial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +83,12 @@ def listing(benchmarks: Iterable[Benchmark]) -> list[tuple[str, ...]]:
 
 
 def survey(
-    benchmarks: Iterable[Benchmark], data_root: str, miniature: bool, thorough: bool = False
+    benchmarks: Iterable[Benchmark],
+    data_root: str,
+    miniature: bool,
+    thorough: bool = False,
+    *,
+    allow_partial: bool = False,
 ) -> list[DataFinding]:
     """Looks at the data of benchmarks.
 
@@ -86,18 +97,35 @@ def survey(
         data_root: as for `cli_ray.evals.items.sources.locate`.
         miniature: as for `cli_ray.evals.items.sources.locate`.
         thorough: read every item, to find ids that occur twice and images that are missing or broken.
+        allow_partial: a part of an official set is looked at as the whole is.
     """
-    return [_look(benchmark, data_root, miniature, thorough)[0] for benchmark in benchmarks]
+    return [_look(benchmark, data_root, miniature, thorough, allow_partial)[0] for benchmark in benchmarks]
 
 
-def require(benchmarks: Iterable[Benchmark], data_root: str, miniature: bool, limit: int | None) -> dict[str, Location]:
+def require(
+    benchmarks: Iterable[Benchmark],
+    data_root: str,
+    miniature: bool,
+    limit: int | None,
+    *,
+    allow_partial: bool = False,
+) -> dict[str, Location]:
     """Where the benchmarks lie, each with no more than its first `limit` items.
+
+    Args:
+        benchmarks: which ones.
+        data_root: as for `cli_ray.evals.items.sources.locate`.
+        miniature: as for `cli_ray.evals.items.sources.locate`.
+        limit: items of each; all without.
+        allow_partial: take a part of an official set; more than the set, or nothing of it, is refused all the same.
 
     Raises:
         UserError: some are missing, lack columns or have another number of items than they should; names them all.
     """
-    looks = [(benchmark, *_look(benchmark, data_root, miniature, thorough=False)) for benchmark in benchmarks]
-    faults = [finding for _, finding, _ in looks if finding.state != "there"]
+    looks = [
+        (one, *_look(one, data_root, miniature, thorough=False, allow_partial=allow_partial)) for one in benchmarks
+    ]
+    faults = [finding for _, finding, _ in looks if finding.stands_in_the_way(allow_partial)]
     if faults:
         lines = "".join(f"\n- {finding}" for finding in faults)
         raise UserError(
@@ -151,7 +179,9 @@ def _listed(benchmark: Benchmark) -> tuple[str, ...]:
     return benchmark.name, benchmark.title, count, benchmark.headlines, scored_by, dataset, split
 
 
-def _look(benchmark: Benchmark, data_root: str, miniature: bool, thorough: bool) -> tuple[DataFinding, Location | None]:
+def _look(
+    benchmark: Benchmark, data_root: str, miniature: bool, thorough: bool, allow_partial: bool
+) -> tuple[DataFinding, Location | None]:
     """The finding about a benchmark, and where it lies if it can be read."""
     name, count, place = benchmark.name, benchmark.count or 0, benchmark.data or data_root or "hub"
     try:
@@ -173,12 +203,22 @@ def _look(benchmark: Benchmark, data_root: str, miniature: bool, thorough: bool)
         name, "there", items if miniature or benchmark.count is None else count, items, location.where
     )
     if items != finding.expected:
-        detail = f"{name}: expected {count:,} items, found {items:,} in {location.where}"
-        fix = (
-            f"a score of another set is not that of {benchmark.title}: complete the files of {benchmark.source.hub_id}"
-        )
-        return replace(finding, state="miscounted", detail=detail, fix=fix), location
-    return _scanned(benchmark, location, finding) if thorough else finding, location
+        finding = _miscounted(benchmark, finding, allow_partial)
+    if thorough and not finding.stands_in_the_way(allow_partial):
+        finding = _scanned(benchmark, location, finding)
+    return finding, location
+
+
+def _miscounted(benchmark: Benchmark, finding: DataFinding, allow_partial: bool) -> DataFinding:
+    """The finding about a part of the official set, or about other items than those."""
+    detail = f"{benchmark.name}: expected {finding.expected:,} items, found {finding.found:,} in {finding.where}"
+    official = f"a score of another set is not that of {benchmark.title}"
+    if 0 < finding.found < finding.expected:
+        fix = f"{official}: complete the files of {benchmark.source.hub_id}, or take the part with --allow-partial"
+        says = "its row will say that it is not the official set"
+        return replace(finding, state="partial", detail=detail, fix=says if allow_partial else fix)
+    what = "take out the files that are not of" if finding.found else "put in the files of"
+    return replace(finding, state="miscounted", detail=detail, fix=f"{official}: {what} {benchmark.source.hub_id}")
 
 
 def _scanned(benchmark: Benchmark, location: Location, finding: DataFinding) -> DataFinding:

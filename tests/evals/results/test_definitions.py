@@ -96,10 +96,10 @@ def test_code_in_a_folder_of_results_is_not_run(tmp_path: Path, capsys: pytest.C
     assert main(["compare", *folders]) == 1
     assert "pairs in " in (said := capsys.readouterr().err)
     assert "was defined in Python, and code in a folder of results is not run: name its file with" in said
-    [contrast] = compare(*folders, {"pairs": pairs}).contrasts
+    [contrast] = compare(*folders, own={"pairs": pairs}).contrasts
     assert contrast.metric == "all right"
     with pytest.raises(UserError, match="results of another benchmark 'pairs' than"):
-        compare(*folders, {"pairs": replace(pairs, origin=replace(IN_PYTHON, digest="cd"))})
+        compare(*folders, own={"pairs": replace(pairs, origin=replace(IN_PYTHON, digest="cd"))})
     assert "defined in Python" in json.dumps(told(document(folders)))
 
 
