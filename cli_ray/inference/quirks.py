@@ -1,4 +1,8 @@
-"""What is special to single families of other models; `foreign` looks here, and nothing else does."""
+"""What is special to single families of other models; `foreign` asks here, and so do counts of image tokens."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 PALIGEMMA = (
     "{%- if messages | length != 1 or messages[0]['role'] != 'user' -%}"
@@ -13,3 +17,16 @@ language (big_vision, configs/proj/paligemma/README.md). Its processor adds `<bo
 
 TEMPLATES = {"paligemma": PALIGEMMA}
 """Chat templates of families whose checkpoints have none, by model type."""
+
+
+def image_counter(processor: Any) -> Callable[..., Any] | None:
+    """What a processor has to count the tokens of images by their sizes; None if it has nothing.
+
+    SmolVLM lays images out as Idefics 3 does, whose count it lacks.
+    """
+    from transformers import Idefics3Processor, SmolVLMProcessor
+
+    if isinstance(processor, SmolVLMProcessor):
+        return partial(Idefics3Processor._get_num_multimodal_tokens, processor)
+    counter: Callable[..., Any] | None = getattr(processor, "_get_num_multimodal_tokens", None)
+    return counter
