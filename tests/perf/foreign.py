@@ -3,10 +3,10 @@
     python -m tests.perf.foreign [--families qwen3_vl gemma3] [--items 96] [--batch 16] [--tokens 16]
 
 The rival is the loop that the documentation of transformers shows: open the images of so many questions in turn, the
-processor's `apply_chat_template` with padding, `generate`, `batch_decode`. It has its documents in memory. Ours is what
-a replica does with planned batches: it reads their rows, prepares one batch while it generates another, and makes
-records; the driver's scan of the data is before that and not in it. Tiny random models, the same process, interleaved
-runs, medians; every reply has as many tokens as it may. `other replies` must be 0.
+processor's `apply_chat_template` with padding, `generate`, `batch_decode`. Ours is what a replica does with planned
+batches: it prepares one while it generates another, and makes records; the driver's scan of the data is before that and
+not in it. Both read the rows from their file. Tiny random models, the same process, interleaved runs, medians; every
+reply has as many tokens as it may. `other replies` must be 0.
 
 A reply of a tiny model takes 2 ms, so what stands around the model weighs here as it does nowhere else.
 """
@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 
@@ -38,11 +37,10 @@ from tests.inference.foreign_models import save_foreign
 from tests.perf.generation import rows_of
 
 
-def plain(
-    predictor: Predictor, docs: Sequence[tuple[int, Any]], location: Location, batch: int, tokens: int
-) -> dict[str, str]:
+def plain(predictor: Predictor, location: Location, batch: int, tokens: int) -> dict[str, str]:
     """The replies by a plain loop."""
     one, model, processor = location.benchmark, predictor._model, predictor._processor
+    docs = list(read(location, location.parts[0]))
     replies: dict[str, str] = {}
     for first in range(0, len(docs), batch):
         some = docs[first : first + batch]
@@ -97,9 +95,8 @@ def measure(family: str, items: int, batch: int, tokens: int, repeats: int) -> N
         predictor = Predictor(job_of(save_foreign(Path(folder) / "model", family), location, replica))
         predictor._model.generation_config.min_new_tokens = tokens
         batches = planned(predictor, location, tokens)
-        docs = list(read(location, location.parts[0]))
         ways = {
-            "rival": lambda: plain(predictor, docs, location, batch, tokens),
+            "rival": lambda: plain(predictor, location, batch, tokens),
             "ours": lambda: ours(predictor, batches),
         }
         wall: dict[str, list[float]] = {name: [] for name in ways}
