@@ -9,12 +9,13 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
-from transformers import ProcessorMixin
+from transformers import AutoProcessor, ProcessorMixin
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
 )
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers.utils import is_torchvision_available
 
 from cli_ray.data.chat_template import Chat
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message
@@ -67,7 +68,7 @@ def check_kind(model: str, values: Mapping[str, Any]) -> None:
 
 
 def foreign_processor(model: str, config: Any, revision: str | None) -> ProcessorMixin:
-    """The processor of a model of another family, without its video processor.
+    """The processor of a model of another family.
 
     Args:
         model: folder or hub id.
@@ -77,14 +78,15 @@ def foreign_processor(model: str, config: Any, revision: str | None) -> Processo
     Raises:
         UserError: it cannot be read, or has no chat template by which images are shown.
     """
-    if type(config) not in PROCESSOR_MAPPING:
-        raise UserError(f"{model} is a {config.model_type}, for which transformers has no processor")
     try:
-        kind = without_video(PROCESSOR_MAPPING[type(config)])
+        kind = PROCESSOR_MAPPING.get(type(config), AutoProcessor)
+        kind = kind if is_torchvision_available() else without_video(kind)
         processor: ProcessorMixin = kind.from_pretrained(model, revision=revision, trust_remote_code=False)
     except Exception as error:  # of any kind, for each family reads its files in code of its own
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"the processor of {model} cannot be read: {reason}") from error
+    if not isinstance(processor, ProcessorMixin):
+        raise UserError(f"{model} is a {config.model_type}, for which transformers has no processor")
     processor.chat_template = processor.chat_template or TEMPLATES.get(config.model_type)
     if not processor.chat_template:
         raise UserError(f"the model {model} has no chat template; put a chat_template.jinja into its folder")
@@ -94,10 +96,13 @@ def foreign_processor(model: str, config: Any, revision: str | None) -> Processo
     return processor
 
 
-def without_video(kind: type[ProcessorMixin]) -> type[ProcessorMixin]:
-    """A class of processors without its video processor, which needs torchvision even where no video is read."""
-    parts = kind.get_attributes()
-    if _VIDEO not in parts:
+def without_video(kind: Any) -> Any:
+    """A class of processors without its video processor, which needs torchvision even where no video is read.
+
+    Where that is not the last part, the class as it is, whose error then names torchvision.
+    """
+    parts = [] if kind is AutoProcessor else kind.get_attributes()
+    if parts[-1:] != [_VIDEO]:
         return kind
 
     class Processor(kind):  # type: ignore[misc]

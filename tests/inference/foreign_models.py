@@ -282,6 +282,47 @@ def _glm4v(tokenizer: "PreTrainedTokenizerFast") -> Any:
     return Glm4vForConditionalGeneration(config), (Glm4vProcessor, images, {})
 
 
+def _aya_vision(tokenizer: "PreTrainedTokenizerFast") -> Any:
+    from transformers import (
+        AyaVisionConfig,
+        AyaVisionForConditionalGeneration,
+        AyaVisionProcessor,
+        Cohere2Config,
+        SiglipVisionConfig,
+    )
+    from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+
+    config = AyaVisionConfig(
+        text_config=Cohere2Config(**_text(tokenizer, head_dim=16, sliding_window=24)),
+        vision_config=SiglipVisionConfig(**_vision(image_size=32, patch_size=8)),
+        image_token_index=tokenizer.convert_tokens_to_ids("<|IMG_PATCH|>"),
+        downsample_factor=2,
+        adapter_layer_norm_eps=1e-6,
+    )
+    images = GotOcr2ImageProcessorPil(crop_to_patches=True, max_patches=4, size={"height": 32, "width": 32})
+    fields = {"patch_size": 8, "img_size": 32, "downsample_factor": 2, "image_token": "<image>"}
+    return AyaVisionForConditionalGeneration(config), (AyaVisionProcessor, images, fields)
+
+
+def _mllama(tokenizer: "PreTrainedTokenizerFast") -> Any:
+    from transformers import MllamaConfig, MllamaForConditionalGeneration, MllamaProcessor
+    from transformers.models.mllama.image_processing_pil_mllama import MllamaImageProcessorPil
+
+    image = tokenizer.convert_tokens_to_ids("<|image|>")
+    vision = {
+        "hidden_size": WIDTH, "intermediate_size": 64, "num_hidden_layers": 2, "num_global_layers": 1,
+        "attention_heads": HEADS, "image_size": 32, "patch_size": 8, "max_num_tiles": 4,
+        "intermediate_layers_indices": [0], "vision_output_dim": 2 * WIDTH, "initializer_range": WIDTH**-0.5,
+    }  # fmt: skip
+    config = MllamaConfig(
+        text_config=_text(tokenizer, cross_attention_layers=[1], num_hidden_layers=3),
+        vision_config=vision,
+        image_token_index=image,
+    )
+    images = MllamaImageProcessorPil(size={"height": 32, "width": 32}, max_image_tiles=4)
+    return MllamaForConditionalGeneration(config), (MllamaProcessor, images, {})
+
+
 def _chat(image: str) -> str:
     return CHAT_ML.replace("IMAGE", image)
 
@@ -295,6 +336,8 @@ GEMMA = (
     "{% endif %}{% endfor %}<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
 IDEFICS_TOKENS = ("<fake_token_around_image>", "<image>", "<end_of_utterance>")
+AYA = ("<image>", "<|START_OF_IMG|>", "<|END_OF_IMG|>", "<|IMG_PATCH|>", "<|IMG_LINE_BREAK|>", "TILE_GLOBAL", "TILE_1",
+       "TILE_2", "TILE_3", "TILE_4")  # fmt: skip
 TILES = ("<global-img>", *(f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)))
 FOREIGN = {
     "qwen2_5_vl": Foreign(_qwen2_5_vl, QWEN, _chat(VISION)),
@@ -318,6 +361,15 @@ FOREIGN = {
     ),
     "paligemma": Foreign(_paligemma, ("<image>",), None, {"image_token": "<image>"}, bos=True),
     "llava_next": Foreign(_llava_next, ("<image>",), _chat("<image>\n"), bos=True),
+    "aya_vision": Foreign(
+        _aya_vision,
+        AYA,
+        _chat("<image>"),
+        bos=True,
+    ),
+    "mllama": Foreign(
+        _mllama, ("<|image|>", "<|python_tag|>"), _chat("<|image|>"), {"image_token": "<|image|>"}, bos=True
+    ),
     "glm4v": Foreign(
         _glm4v,
         ("<|image|>", "<|video|>", "<|begin_of_image|>", "<|end_of_image|>", "<|begin_of_video|>", "<|end_of_video|>"),

@@ -14,7 +14,7 @@ A reply of a tiny model takes 2 ms, so what stands around the model weighs here 
 import argparse
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
@@ -95,7 +95,7 @@ def measure(family: str, items: int, batch: int, tokens: int, repeats: int) -> N
         predictor = Predictor(job_of(save_foreign(Path(folder) / "model", family), location, replica))
         predictor._model.generation_config.min_new_tokens = tokens
         batches = planned(predictor, location, tokens)
-        ways = {
+        ways: dict[str, Callable[[], dict[str, str]]] = {
             "rival": lambda: plain(predictor, location, batch, tokens),
             "ours": lambda: ours(predictor, batches),
         }
