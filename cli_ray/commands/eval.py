@@ -20,8 +20,8 @@ class EvalArguments(EvaluationConfig):
     The same command again resumes."""
 
     model: str = ""
-    """Exported folder, run folder (its newest checkpoint is exported first) or hub id of a LLaVA or CLI model in
-    Hugging Face's format; or `openai:NAME`, a model behind an endpoint."""
+    """Exported folder, run folder (its newest checkpoint is exported first), folder or hub id of any image-text-to-text
+    model of transformers, or `openai:NAME`, a model behind an endpoint."""
     as_list: Annotated[bool, tyro.conf.arg(name="list")] = False
     """List the benchmarks and suites, and stop."""
     check: bool = False

@@ -112,8 +112,8 @@ class EvaluationConfig(SuiteConfig):
     """Evaluates a model on a suite of benchmarks. The same command again resumes."""
 
     model: str
-    """Exported folder, run folder (its newest checkpoint is exported first) or hub id of a LLaVA or CLI model in
-    Hugging Face's format; or `openai:NAME`, a model behind an endpoint."""
+    """Exported folder, run folder (its newest checkpoint is exported first), folder or hub id of any image-text-to-text
+    model of transformers, or `openai:NAME`, a model behind an endpoint."""
     endpoint: ModelEndpointConfig = ModelEndpointConfig()
     output: Uri = ""
     """Folder or pyarrow URI for records and results; `evals/` of a run folder, or `results/<model>`, when empty."""

@@ -2,6 +2,9 @@
 
 Several prompts often ask about one image. Those that stand in one batch share its way through the image processor and
 the vision tower. `inputs_of` works on the CPU, `encode` on the device.
+
+That is the way of our families. A model of another one gets what its own processor makes of the whole batch, and its
+images go through it inside of `generate`.
 """
 
 from collections.abc import Sequence
@@ -10,9 +13,10 @@ from itertools import accumulate
 from typing import Any
 
 from PIL import Image
-from transformers import ProcessorMixin
+from transformers import BatchFeature, ProcessorMixin
 
 from cli_ray.model.features import CliImageFeatures
+from cli_ray.model.processor import FamilyProcessor
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +34,12 @@ class Prompt:
 class ModelInputs:
     """A batch as tensors on the CPU."""
 
-    tokens: Any
-    """`input_ids` and `attention_mask`, Int64[B, T], padded on the left."""
+    tokens: BatchFeature
+    """`input_ids` and `attention_mask`, Int64[B, T], padded on the left; of another family also all else that its
+    processor gives to the model."""
     pixels: Any
-    """Arguments of `get_image_features` for the images of all prompts, each once; None without images."""
+    """Arguments of `get_image_features` for the images of all prompts, each once; None without images, and for another
+    family."""
     images: list[list[int]]
     """Of each prompt, which of those its images are."""
 
@@ -44,8 +50,29 @@ def inputs_of(processor: ProcessorMixin, prompts: Sequence[Prompt]) -> ModelInpu
     A prompt's images are shared together or not at all, for a tower may see several images otherwise than one.
 
     Raises:
-        ValueError: a text has other image tokens than images.
+        ValueError: a text has other image tokens than images. The processor of another family may raise any error.
     """
+    return (_shared if isinstance(processor, FamilyProcessor) else _whole)(processor, prompts)
+
+
+def _whole(processor: ProcessorMixin, prompts: Sequence[Prompt]) -> ModelInputs:
+    """By the processor's own call, as the chat of transformers makes it."""
+    texts, images = [prompt.text for prompt in prompts], [list(prompt.images) for prompt in prompts]
+    # A template that has begun the text leaves nothing to put in front of it (`ProcessorMixin.apply_chat_template`).
+    first = processor.tokenizer.bos_token
+    begun = {"add_special_tokens": False} if first and texts[0].startswith(first) else {}
+    tokens = processor(
+        images=images if any(images) else None,
+        text=texts,
+        padding=True,
+        padding_side="left",
+        return_tensors="pt",
+        **begun,
+    )
+    return ModelInputs(tokens, None, [[] for _ in prompts])
+
+
+def _shared(processor: ProcessorMixin, prompts: Sequence[Prompt]) -> ModelInputs:
     shown = [prompt for prompt in prompts if prompt.images]
     texts = [prompt.text for prompt in prompts]
     processor.validate_inputs(images=[list(prompt.images) for prompt in shown] or None, text=texts)
@@ -60,13 +87,13 @@ def inputs_of(processor: ProcessorMixin, prompts: Sequence[Prompt]) -> ModelInpu
     ]
     texts, _ = processor.get_text_with_replacements(texts, [marks[index] for images in order for index in images])
     tokens = processor.tokenizer(texts, padding=True, padding_side="left", return_tensors="pt")
-    return ModelInputs(tokens, pixels, order)
+    return ModelInputs(BatchFeature(dict(tokens)), pixels, order)
 
 
 def encode(model: Any, inputs: ModelInputs) -> dict[str, Any]:
     """Arguments of `generate` on the model's device: the tokens, and the features of their images."""
     images = [image for images in inputs.images for image in images]
-    tokens = dict(inputs.tokens.to(model.device))
+    tokens = dict(inputs.tokens.to(model.device, model.dtype))  # integers keep their type
     return tokens | ({"mm_encoder_outputs": features_of(model, inputs, images)} if images else {})
 
 

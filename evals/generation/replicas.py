@@ -1,6 +1,8 @@
 """A model that replicas on the Ray cluster load: its checks, its items read side by side, and its pool. A backend."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import ray
 from ray.exceptions import RayTaskError
@@ -10,15 +12,16 @@ from cli_ray.cluster import connect
 from cli_ray.config import EvaluationConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.generation.backend import Missing, OnRecords
-from cli_ray.evals.generation.fingerprint import config_of, fingerprint, processor_config_of, resolve
+from cli_ray.evals.generation.fingerprint import config_of, fingerprint, patterns_of, processor_config_of, resolve
 from cli_ray.evals.generation.job import Job, decoding
-from cli_ray.evals.generation.lengths import image_tokens
+from cli_ray.evals.generation.lengths import ImageTokens, counted_by, image_tokens
 from cli_ray.evals.generation.pool import run_pool
 from cli_ray.evals.generation.schedule import Queue, plan
 from cli_ray.evals.generation.size import no_room, place_of
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.survey import Entry, scan
 from cli_ray.evals.results.progress import Progress
+from cli_ray.inference.weights import check_weights
 
 
 class Replicas:
@@ -35,10 +38,12 @@ class Replicas:
 
     def __init__(self, config: EvaluationConfig, locations: Mapping[str, Location], *, spare_only: bool) -> None:
         self._spare_only = spare_only
-        self._tokens = image_tokens(config_of(config.model), processor_config_of(config.model))
-        folder, revision = resolve(config.model)
-        check_model(config, revision)
-        self._job = Job(config.model, fingerprint(str(folder)), config.replica, locations, revision, config.gates)
+        values = config_of(config.model)
+        patterns = patterns_of(values)
+        folder, revision = resolve(config.model, patterns)
+        self._tokens = check_model(config, values, folder, revision)
+        model_hash = fingerprint(str(folder), patterns)
+        self._job = Job(config.model, model_hash, config.replica, locations, revision, config.gates)
 
     @property
     def model_hash(self) -> str:
@@ -103,21 +108,32 @@ class Replicas:
             run_pool(queue, self._job, on_records, progress.replicas, spare_only=self._spare_only)
 
 
-def check_model(config: EvaluationConfig, revision: str) -> None:
+def check_model(config: EvaluationConfig, values: Mapping[str, Any], folder: Path, revision: str) -> ImageTokens:
     """Faults of model, processor and attention kernels that show before a replica is started.
 
     Args:
+        config: model and replicas.
+        values: the content of the model's config.json.
+        folder: where it lies on this machine.
         revision: commit of a hub model.
+
+    Returns:
+        How the model counts images.
 
     Raises:
         UserError: a replica could not load it.
     """
-    # Both import torch, which judging does without.
+    # They import torch, which judging does without.
+    from cli_ray.inference.foreign import is_foreign
     from cli_ray.inference.load import read_processor
     from cli_ray.model.attention import check_attention
 
     check_attention(config.replica.attention, "replica.attention")
-    loaded, _ = read_processor(config.model, revision)
+    check_weights(folder)
+    loaded, processor = read_processor(config.model, revision)
     injection = getattr(loaded, "injection", None)
     if config.gates and not (injection and injection.injected):
         raise UserError(f"gates is set, but {config.model} injects nothing into its decoder: leave --gates out")
+    if is_foreign(loaded.model_type):
+        return counted_by(processor)
+    return image_tokens(values, processor_config_of(config.model))
