@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from cli_ray.commands.asking import LONGEST_QUESTION, AskingArguments, engine_of, sampling_of, tell, text_of
+from cli_ray.commands.asking import LONGEST_QUESTION, AskingArguments, engine_of, sampling_of, shown, tell, text_of
 from cli_ray.config.load import arguments
 from cli_ray.errors import UserError
 from cli_ray.text import grid
@@ -37,14 +37,9 @@ class AskArguments(AskingArguments):
 def main(words: list[str]) -> None:
     """Asks, and writes the reply."""
     settings = arguments(AskArguments, words, "cli-ray ask")
-    from cli_ray.inference.pictures import all_encoded
-
     names, question = divided(settings.words)
-    images = all_encoded(names, allow_urls=settings.allow_urls)
-    question = question if question is not None else from_input()
-    if not question.strip():
-        raise UserError('the question is empty: write it last, as in cli-ray ask --model M photo.jpg "What is it?"')
-    answer, seconds = asked(settings, images, question)
+    images = tuple(shown(name, allow_urls=settings.allow_urls) for name in names)
+    answer, seconds = asked(settings, images, from_input() if question is None else question)
     if settings.gates_image:
         draw(settings.gates_image, images, answer.injected)
     if settings.as_json:

@@ -4,6 +4,7 @@ Called by `ask` and `chat`.
 """
 
 import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from cli_ray.inference.engine import Engine
     from cli_ray.inference.sampling import Sampling
 
+LONGEST_NAME = 200
+"""Characters of a picture's name that are shown."""
 LONGEST_QUESTION = 2**20
 """Bytes that are read of standard input; no context holds as much."""
 
@@ -55,7 +58,8 @@ def engine_of(settings: AskingArguments, verb: str) -> "Engine":
     quiet_warnings()
     from cli_ray.train.checkpoint.exported import exported_model
 
-    model = exported_model(settings.model)
+    with redirect_stdout(sys.stderr):  # libraries write to the one that is for replies
+        model = exported_model(settings.model)
     from cli_ray.inference.engine import Engine
     from cli_ray.inference.loaded import replica_here
 
@@ -64,6 +68,24 @@ def engine_of(settings: AskingArguments, verb: str) -> "Engine":
     where = f"{replica.gpus:g} GPU" if replica.gpus else "CPU"
     print(f"{printable(settings.model)} on {where} in {replica.dtype}", file=sys.stderr, flush=True)
     return engine
+
+
+def shown(name: str, *, allow_urls: bool) -> bytes:
+    """The encoded picture that a word names, which was decoded once: a fault is said at once, with the name.
+
+    Raises:
+        UserError: there is none.
+    """
+    from cli_ray.data.images import decode
+    from cli_ray.data.sample import BadDataError
+    from cli_ray.inference.pictures import LIMITS, encoded
+
+    content = encoded(name, allow_urls=allow_urls)
+    try:
+        decode(content, LIMITS)
+    except BadDataError as error:
+        raise UserError(f"{printable(name[:LONGEST_NAME])} cannot be shown: {error.detail}") from error
+    return content
 
 
 def sampling_of(settings: AskingArguments) -> "Sampling":

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from cli_ray.commands.asking import LONGEST_QUESTION, AskingArguments, engine_of, sampling_of, tell, text_of
+from cli_ray.commands.asking import LONGEST_QUESTION, AskingArguments, engine_of, sampling_of, shown, tell, text_of
 from cli_ray.config.load import arguments
 from cli_ray.errors import UserError
 from cli_ray.text import columns
@@ -86,24 +86,12 @@ class Talk:
             case "/system":
                 self._conversation.system = rest.strip()
             case "/image":
-                self._show(rest.strip())
+                if not rest.strip():
+                    raise UserError("/image needs the path of a picture")
+                self._shown.append(shown(rest.strip(), allow_urls=self._allow_urls))
             case _:
                 raise UserError(f"there is no command {command}: /help lists them")
         return True
-
-    def _show(self, name: str) -> None:
-        from cli_ray.data.images import decode
-        from cli_ray.data.sample import BadDataError
-        from cli_ray.inference.pictures import LIMITS, encoded
-
-        if not name:
-            raise UserError("/image needs the path of a picture")
-        content = encoded(name, allow_urls=self._allow_urls)
-        try:
-            decode(content, LIMITS)
-        except BadDataError as error:
-            raise UserError(f"{name} cannot be shown: {error.detail}") from error
-        self._shown.append(content)
 
     def _ask(self, question: str) -> None:
         if not question.strip():

@@ -60,12 +60,14 @@ def _read(pool: httpcore.ConnectionPool, url: str, limit_bytes: int) -> tuple[in
         named = {name.lower(): value for name, value in response.headers}
         if 300 <= response.status < 400 and b"location" in named:
             return response.status, named[b"location"].decode("latin-1"), b""
+        if response.status != 200:
+            return response.status, None, b""
         content = bytearray()
         for chunk in response.iter_stream():
             content += chunk
             if len(content) > limit_bytes:
                 raise _unread(url, f"it is above {limit_bytes / 2**20:g} MiB")
-        return response.status, None, bytes(content)
+        return 200, None, bytes(content)
 
 
 def _unread(url: str, why: str) -> BadRequestError:
