@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from cli_ray.data.images import Limits, decode
 from cli_ray.data.sample import BadDataError
-from cli_ray.evals.records import HeatMap
+from cli_ray.inference.injected import HeatMap
 
 SIDE = 160
 """Longest side of a picture in the sheet, pixels."""
