@@ -28,6 +28,8 @@ HEALTH_S = 2.0
 """Between two looks at a replica; one that is dead gets no request for longer."""
 SHUTDOWN_S = 30.0
 """Seconds that a replica which is to go has for the replies that it makes."""
+WAITING = 16
+"""Requests that wait in a replica at least, beside those of a batch."""
 LOST = (RayActorError, ReplicaUnavailableError)
 SECONDS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600]
 SIZES = [1, 2, 4, 8, 16, 32, 64, 128]
@@ -155,8 +157,9 @@ def application(config: ServeConfig, digest: bytes) -> serve.Application:
     replicas = serve.deployment(
         Replica,
         ray_actor_options={"num_cpus": replica.cpus, "num_gpus": replica.gpus},
-        # One batch is generated while the next one fills.
-        max_ongoing_requests=2 * batch,
+        # One batch is generated while the next one fills. Ray's router looks for room in a full replica only twice a
+        # second, so that small batches need more waiting in it.
+        max_ongoing_requests=2 * max(batch, WAITING),
         autoscaling_config={
             "min_replicas": config.min_replicas,
             "max_replicas": config.max_replicas,
