@@ -1,5 +1,5 @@
-"""Imports go one way: config <- storage <- costs <- data, model <- inference, train, plan, drill, doctor <- tune, evals,
-serve <- watch <- report <- demo, commands."""
+"""Imports go one way: config <- storage <- costs <- data, model <- inference, train, plan, drill, doctor
+<- tune, evals, serve <- watch <- report <- demo, commands."""
 
 import ast
 import subprocess

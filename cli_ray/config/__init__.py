@@ -11,6 +11,7 @@ from cli_ray.config.evaluation import (
 from cli_ray.config.injection import AgfConfig, AmpConfig, InjectionConfig, Layers, stored_injection
 from cli_ray.config.model import LoraConfig, ModelConfig
 from cli_ray.config.run import RunConfig
+from cli_ray.config.serving import LimitsConfig, ServeConfig
 from cli_ray.config.sweep import Domain, SweepConfig
 from cli_ray.config.train import (
     CheckpointConfig,
@@ -36,6 +37,7 @@ __all__ = [
     "InjectionConfig",
     "JudgeConfig",
     "Layers",
+    "LimitsConfig",
     "LogConfig",
     "LoraConfig",
     "ModelConfig",
@@ -44,6 +46,7 @@ __all__ = [
     "PartConfig",
     "ReplicaConfig",
     "RunConfig",
+    "ServeConfig",
     "SourceConfig",
     "SuiteConfig",
     "SweepConfig",

@@ -23,7 +23,7 @@ from cli_ray.serve.key import VARIABLE, key_digest
 from cli_ray.serve.refusal import RefusalError, lost
 
 NAME = "cli_ray"
-"""Of the application."""
+"""Of the application, unless a file for `serve deploy` names it otherwise."""
 HEALTH_S = 2.0
 """Between two looks at a replica; one that is dead gets no request for longer."""
 SHUTDOWN_S = 30.0
@@ -116,7 +116,7 @@ class RemoteModel:
 
 def running() -> int:
     """Replicas of the model that are ready."""
-    application = serve.status().applications.get(NAME)
+    application = serve.status().applications.get(serve.get_replica_context().app_name)
     return application.deployments["Replica"].replica_states.get("RUNNING", 0) if application else 0
 
 

@@ -1,6 +1,6 @@
 """lmms-eval 0.7.3's backend for OpenAI-compatible servers as a client, in a process of its own.
 
-`python -m tests.serve.lmms_client URL MODEL` reads questions from standard input and writes the replies, JSON both.
+`python -m tests.serve.lmms_client URL MODEL KEY` reads questions from standard input and writes the replies, JSON both.
 What it is given instead of two packages of lmms-eval's has no part in asking: one computes metrics, one time zones.
 """
 
@@ -36,22 +36,22 @@ def questions(location: Location, limit: int | None = None) -> dict[str, dict[st
     return dict([*found.items()][:limit])
 
 
-def asked_by_lmms_eval(url: str, model: str, asked: Sequence[dict[str, Any]]) -> list[str]:
+def asked_by_lmms_eval(url: str, model: str, asked: Sequence[dict[str, Any]], key: str) -> list[str]:
     """The replies of a server, in the order of the questions."""
-    command = [sys.executable, "-m", "tests.serve.lmms_client", url, model]
+    command = [sys.executable, "-m", "tests.serve.lmms_client", url, model, key]
     done = subprocess.run(command, input=json.dumps(asked), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     replies: list[str] = json.loads(done.stdout.splitlines()[-1])
     return replies
 
 
-def main(url: str, model: str) -> None:
+def main(url: str, model: str, key: str) -> None:
     """Asks."""
     sys.modules |= {"evaluate": MagicMock(), "pytz": MagicMock()}
     from lmms_eval.models.chat.openai import OpenAICompatible
 
     asked = json.load(sys.stdin)
-    client = OpenAICompatible(model_version=model, base_url=url, api_key="none", num_concurrent=8, timeout=120)
+    client = OpenAICompatible(model_version=model, base_url=url, api_key=key, num_concurrent=8, timeout=120)
     client.task_dict = {"ours": {"test": dict(enumerate(asked))}}
     requests = [
         SimpleNamespace(
