@@ -9,9 +9,11 @@ from ipaddress import ip_address
 import ray
 from ray import serve
 
+from cli_ray.capacity import await_room, node_resources
 from cli_ray.cluster import connect
 from cli_ray.config.serving import ServeConfig
 from cli_ray.errors import UserError
+from cli_ray.need import Need, describe
 from cli_ray.ray_private import serve_address
 from cli_ray.serve.app import NAME, application
 from cli_ray.serve.key import VARIABLE, key_digest
@@ -38,6 +40,8 @@ def keep_serving(config: ServeConfig, host: str, port: int) -> None:
         )
     say(f"loading {config.model}")
     connect(config.min_replicas * config.replica.cpus, log_to_driver=False)
+    need = Need(config.min_replicas, config.replica.cpus, config.replica.gpus)
+    await_room(need, _no_room(config, need))
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     found = serve_address()
     if found is None:
@@ -65,6 +69,14 @@ def _run(config: ServeConfig, digest: bytes) -> None:
         deployments = serve.status().applications[NAME].deployments
         faults = [one.message for one in deployments.values() if one.message]
         raise UserError(f"the model cannot be served: {last_line(faults[0]) if faults else error}") from error
+
+
+def _no_room(config: ServeConfig, need: Need) -> str:
+    return (
+        f"no room for min_replicas = {config.min_replicas}, which take {need}; the cluster's nodes have "
+        f"{describe(node_resources())}. Lower min_replicas, replica.gpus or replica.cpus, or add nodes; replica.gpus = "
+        "0 runs on CPU"
+    )
 
 
 def told(config: ServeConfig, host: str, port: int, *, has_key: bool) -> str:
