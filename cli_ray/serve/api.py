@@ -139,6 +139,9 @@ class Api:
                 await late.response()(scope, receive, watched)
         except ClientDisconnect:
             pass
+        except Exception:
+            status = 500  # `_fault` answers
+            raise
         finally:
             self._watcher.end(status, time.monotonic() - begun)
 
@@ -214,7 +217,8 @@ class Api:
                     size = max(size, len(body) + len(piece))
                     body += piece if size <= most else b""
         except TimeoutError:
-            raise RefusalError(408, f"the body did not arrive within {self._limits.upload_s:g} s") from None
+            if size <= most:
+                raise RefusalError(408, f"the body did not arrive within {self._limits.upload_s:g} s") from None
         if size > most:
             raise RefusalError(413, f"the body is too large, this server allows {self._limits.body_MiB:g} MiB")
         return bytes(body)

@@ -8,8 +8,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 
 from ray import serve
-from ray.exceptions import RayActorError, RayTaskError
-from ray.serve.exceptions import ReplicaUnavailableError
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 from ray.serve.metrics import Counter, Gauge, Histogram
 from starlette.applications import Starlette
@@ -30,7 +30,6 @@ SHUTDOWN_S = 30.0
 """Seconds that a replica which is to go has for the replies that it makes."""
 WAITING = 16
 """Requests that wait in a replica at least, beside those of a batch."""
-LOST = (RayActorError, ReplicaUnavailableError)
 SECONDS = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120, 300, 600]
 SIZES = [1, 2, 4, 8, 16, 32, 64, 128]
 
@@ -98,11 +97,11 @@ class RemoteModel:
                     was_sent = True
                     yield item
                 return
-            except LOST:
-                pass
             except RayTaskError as error:
                 if not isinstance(error.cause, EngineLostError):
                     raise RefusalError(500, "the model failed on this request", code="model_failed") from error
+            except (RayError, RayServeException):  # the process, the node or the whole deployment is gone
+                pass
             finally:
                 stream.cancel()
             if was_sent:

@@ -12,10 +12,11 @@ from ray import serve
 from cli_ray.capacity import await_room, node_resources
 from cli_ray.cluster import connect
 from cli_ray.config.serving import ServeConfig
+from cli_ray.console import is_verbose
 from cli_ray.errors import UserError
 from cli_ray.need import Need, describe
 from cli_ray.ray_private import serve_address
-from cli_ray.serve.app import NAME, application
+from cli_ray.serve.app import NAME, SHUTDOWN_S, application
 from cli_ray.serve.key import VARIABLE, key_digest
 from cli_ray.text import last_line, say
 
@@ -42,7 +43,8 @@ def keep_serving(config: ServeConfig, host: str, port: int) -> None:
     connect(config.min_replicas * config.replica.cpus, log_to_driver=False)
     need = Need(config.min_replicas, config.replica.cpus, config.replica.gpus)
     await_room(need, _no_room(config, need))
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    if not is_verbose():
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
     found = serve_address()
     if found is None:
         _check_port(host, port)
@@ -54,8 +56,10 @@ def keep_serving(config: ServeConfig, host: str, port: int) -> None:
         _run(config, digest)
         say(told(config, *(found or (host, port)), has_key=bool(digest)))
         threading.Event().wait()
+    except KeyboardInterrupt:
+        say(f"stopping: replies that are being made have {SHUTDOWN_S:.0f} s to end")
+        raise
     finally:
-        say("stopping: replies that are being made have 30 s to end")
         if found is None:
             serve.shutdown()
         else:

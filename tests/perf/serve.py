@@ -2,10 +2,10 @@
 
     python -m tests.perf.serve [--model DIR] [--requests 200] [--clients 16]
 
-A tiny random model answers questions on pictures, all different, so that no reply is another one's. First one client
-asks all of them alone, then 16 clients ask them of two replicas, every other one as a stream, while one replica is
-killed by SIGKILL. Each request must get its own reply or a clear error. Then one replica with batches of 16 and one
-without batches serve the same clients, three times in turn: requests/s as a ratio.
+A random model of width 256 answers questions on pictures, all different, so that no reply is another one's. First one
+client asks all of them alone, then 16 clients ask them of two replicas, every other one as a stream, while one replica
+is killed by SIGKILL. Each request must get its own reply or a clear error. Then one replica with batches of 16 and one
+without batches serve the same clients, three times in turn: requests/s as a ratio, replies of 32 tokens.
 """
 
 import argparse
@@ -32,16 +32,18 @@ from ray import serve
 
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.config.serving import ServeConfig
+from cli_ray.costs.tiny import TinySize
 from cli_ray.data.synthetic import synthesize
 from cli_ray.model import attach
-from cli_ray.model.tiny import build_tiny
+from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.serve.app import NAME, application
 from tests.evals.generation.charts import save_model
 from tests.model.batches import injection, open_gates
 from tests.ports import free_ports
 from tests.processes import descendants
 
-TOKENS = 16
+SIZE = TinySize(image_size=112, patch_size=14, vision_width=128, decoder_layers=8, decoder_width=256, heads=8)
+TOKENS = 32
 PATIENCE_S = 120.0
 """In which each request must end."""
 REPLICA = b"ray::ServeReplica:cli_ray:Replica"
@@ -174,9 +176,10 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if not (model := arguments.model):
-            tiny = attach(build_tiny("llava"), injection())
+            tiny = attach(build_tiny("llava", size=SIZE), injection())
             open_gates(tiny)
             model = save_model(Path(folder), "llava", tiny)
+            tiny_processor("llava", SIZE).save_pretrained(model)
         (port,) = free_ports(1)
         ray.init(address="local", num_cpus=4, logging_level="warning", log_to_driver=False)
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
