@@ -2,7 +2,6 @@
 
 from pydantic import Field
 
-from cli_ray.commands.eval import exported
 from cli_ray.config.load import arguments
 from cli_ray.config.serving import ServeConfig
 
@@ -24,8 +23,9 @@ def main(words: list[str]) -> None:
     settings = arguments(ServeArguments, words, "cli-ray serve")
 
     from cli_ray.serve.server import keep_serving
+    from cli_ray.train.checkpoint.exported import exported_model
 
-    model, _ = exported(settings.model)
+    model = exported_model(settings.model)
     name = settings.name or ServeConfig(model=settings.model).served_name
     config = ServeConfig(**settings.model_dump(exclude={"host", "port"}) | {"model": model, "name": name})
     keep_serving(config, settings.host, settings.port)

@@ -4,7 +4,13 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForImageTextToText, GenerationConfig, ProcessorMixin
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    GenerationConfig,
+    PretrainedConfig,
+    ProcessorMixin,
+)
 
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.console import is_verbose
@@ -62,15 +68,28 @@ def read_processor(model: str, revision: str = "") -> tuple[Any, ProcessorMixin]
         UserError: they cannot be read, are of another family, contradict each other, or there is no chat template.
     """
     try:
+        name = _family_name(model, revision or None)
         config = AutoConfig.from_pretrained(model, revision=revision or None)
-        name = name_of(config.model_type)
-        if name not in FAMILIES:
-            raise UserError(f"{model} is a {config.model_type}; only {' and '.join(FAMILIES)} can be evaluated")
         processor = _processor(model, family_named(name), revision or None)
     except (OSError, ImportError) as error:
         raise _unreadable(model, error) from error
     fit(processor, config, model)
     return config, processor
+
+
+def _family_name(model: str, revision: str | None) -> str:
+    values, _ = PretrainedConfig.get_config_dict(model, revision=revision)
+    if "mm_vision_tower" in values:
+        raise UserError(
+            f"{model} is in LLaVA's original format, which `cli-ray train` alone reads: take the export of a run on it "
+            "(cli-ray export), or its twin in Hugging Face's format, such as llava-hf/llava-1.5-7b-hf"
+        )
+    if "model_type" not in values:
+        raise UserError(f"{model} holds no model: it needs config.json and *.safetensors; export the run first")
+    name = name_of(values["model_type"])
+    if name not in FAMILIES:
+        raise UserError(f"{model} is a {values['model_type']!r}; only {' and '.join(FAMILIES)} can be loaded")
+    return name
 
 
 def _unreadable(model: str, error: Exception) -> UserError:

@@ -73,7 +73,7 @@ def _check_messages(messages: Sequence[Message]) -> None:
         said = f"{sorted(unknown)[0]!r}" if unknown else "none of the user at the end"
         raise BadRequestError(f"the roles of the messages are wrong, {said}: system, user, assistant, at last user")
     if not messages[-1].content.strip():
-        raise BadRequestError("the question is empty: write one")
+        raise BadRequestError("the question is empty: write it behind the images")
     for number, message in enumerate(messages, 1):
         if message.role != "user" and IMAGE_MARK in message.content:
             raise BadRequestError(

@@ -19,10 +19,10 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from cli_ray.config.serving import LimitsConfig, ServeConfig
-from cli_ray.inference.request import Answer, Request
+from cli_ray.inference.fetch import fetch
+from cli_ray.inference.request import Answer, BadRequestError, Request
 from cli_ray.serve.batcher import Refused, Said
 from cli_ray.serve.completion import Completion, event
-from cli_ray.serve.fetching import fetch
 from cli_ray.serve.key import VARIABLE, is_open
 from cli_ray.serve.merging import merged
 from cli_ray.serve.pictures import check_images, from_data_url, refused
@@ -32,6 +32,8 @@ from cli_ray.serve.seats import Seats
 
 DECODERS = 2
 """Threads of an ingress that decode images: each may hold the pixels of one."""
+FETCHERS = 16
+"""Threads of an ingress that fetch images; each waits for a stranger's server for 20 s at most."""
 JSON = "application/json"
 T = TypeVar("T")
 
@@ -83,6 +85,7 @@ class Api:
         self._limits: LimitsConfig = config.limits
         self._seats = Seats(self._limits.queue)
         self._decoders = ThreadPoolExecutor(DECODERS, "decoder")
+        self._fetchers = ThreadPoolExecutor(FETCHERS, "fetcher")
         self._started = int(time.time())
 
     def application(self) -> Starlette:
@@ -230,7 +233,7 @@ class Api:
             if scheme == "data":
                 content = from_data_url(url, where, self._limits)
             elif scheme in ("http", "https") and self._config.image_urls:
-                content = await fetch(url, where, self._limits)
+                content = await self._fetched(url, where)
             else:
                 taken = "a data URL, http or https address" if self._config.image_urls else "a data URL"
                 raise refused(where, f"the address of an image must be {taken}")
@@ -239,6 +242,14 @@ class Api:
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._decoders, check_images, images, self._limits)
         return tuple(content for _, content in images)
+
+    async def _fetched(self, url: str, where: str) -> bytes:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._fetchers, fetch, url, self._limits.image_bytes
+            )
+        except BadRequestError:  # which machines are there and answer is nothing to tell strangers
+            raise refused(where, "the image cannot be fetched from its address") from None
 
 
 NO_CACHE = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}

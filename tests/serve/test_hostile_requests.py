@@ -215,3 +215,13 @@ def test_a_fault_of_the_model_shows_nothing_of_it(served: Served) -> None:
     assert_refused(response, 500, None)
     assert "secret" not in response.text
     assert_alive(served)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:{port}/health", "http://[::1]/", "https://[::1", "http://nowhere.invalid/"]
+)
+def test_no_machine_within_is_asked_for_an_image_and_nothing_is_told_of_it(url: str) -> None:
+    with serving(config_of(image_urls=True)) as served:
+        response = served.client.post("/v1/chat/completions", json=asked_about(url.format(port=served.port)))
+        assert_refused(response, 400, "messages[0].content")
+        assert response.json()["error"]["message"] == "messages[0]: the image cannot be fetched from its address"
