@@ -45,6 +45,7 @@ NAMED = {
         "ray.experimental.internal_kv._internal_kv_del",
         "ray.experimental.internal_kv._internal_kv_get",
         "ray.experimental.internal_kv._internal_kv_put",
+        "ray.serve.context._get_global_client",
     },
     "ray_train.py": {
         "ray.train._internal.utils.get_address_and_port",

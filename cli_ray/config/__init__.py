@@ -13,6 +13,7 @@ from cli_ray.config.evaluation import (
 from cli_ray.config.injection import AgfConfig, AmpConfig, InjectionConfig, Layers, stored_injection
 from cli_ray.config.model import LoraConfig, ModelConfig
 from cli_ray.config.run import RunConfig
+from cli_ray.config.serving import LimitsConfig, ServeConfig
 from cli_ray.config.sweep import Domain, SweepConfig
 from cli_ray.config.train import (
     CheckpointConfig,
@@ -39,6 +40,7 @@ __all__ = [
     "InjectionConfig",
     "JudgeConfig",
     "Layers",
+    "LimitsConfig",
     "LogConfig",
     "LoraConfig",
     "ModelConfig",
@@ -48,6 +50,7 @@ __all__ = [
     "PartConfig",
     "ReplicaConfig",
     "RunConfig",
+    "ServeConfig",
     "SourceConfig",
     "SuiteConfig",
     "SweepConfig",
