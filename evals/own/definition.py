@@ -178,11 +178,12 @@ def read(path: str) -> Definition:
         UserError: there is no such file, it is no TOML, or it defines no benchmark; a line for each fault.
     """
     try:
-        content = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if len(content) > MOST_BYTES:
-        raise UserError(f"{path}: has {len(content):,} bytes, which no definition needs: is it the data?")
+        raise UserError(f"{path}: has more than {MOST_BYTES:,} bytes, which no definition needs: is it the data?")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:

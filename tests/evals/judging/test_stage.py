@@ -136,7 +136,8 @@ def test_an_own_benchmark_is_judged_by_the_definition_in_its_output(tmp_path: Pa
     with serving(lambda body, number: (200, "7, for it is a dog.", {})) as server:
         assert judged(folder, server) == 0
     (row,) = read_results(folder).rows
-    assert (row.value, row.unjudged, row.judge) == (pytest.approx(70), 0, "grader")
+    assert row.value == pytest.approx(70)
+    assert (row.unjudged, row.judge) == (0, "grader")
     asked = {body["messages"][0]["content"] for body in server.bodies}
     assert "Is A dog, 100. as right as A? From 0 to 10." in asked
 

@@ -107,7 +107,10 @@ TEXTS = {
     "nothing": (b"", "mine.toml: name: Field required"),
     "UTF-16": ('name = "a"'.encode("utf-16"), "mine.toml: is not UTF-8: save it as UTF-8"),
     "a million of brackets": (b"a = " + b"[" * 100_000, "mine.toml: not valid TOML: "),
-    "too large": (b"#" * (2 << 20), "mine.toml: has 2,097,152 bytes, which no definition needs: is it the data?"),
+    "too large": (
+        b"#" * (2 << 20),
+        "mine.toml: has more than 1,048,576 bytes, which no definition needs",
+    ),
 }
 
 
