@@ -44,6 +44,15 @@ DEFINITIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"prompt": "Which one?\nA } or B"},
         "mine.toml: prompt: line 2 has a single '}': write {column}, or }} for",
     ),
+    "no name in a place": ({"prompt": "{ }"}, "mine.toml: prompt: line 1 has a place without a name: write {column}"),
+    "image in a place": (
+        {"prompt": "{image}{question}"},
+        "mine.toml: prompt has {image}, a column of images, which",
+    ),
+    "no column of images": (
+        {"columns": {"image": [], "options": "A"}},
+        "mine.toml: columns.image: Tuple should have",
+    ),
     "letters without options": ({"columns": {}}, "mine.toml: scorer = 'letter' needs columns.options"),
     "pattern without its scorer": ({"pattern": "a"}, "mine.toml: pattern belongs to scorer = 'regex', which needs it"),
     "pattern that is none": (
@@ -58,6 +67,10 @@ DEFINITIONS: dict[str, tuple[dict[str, Any], str]] = {
     "judge without the reply": (
         SCORED | JUDGED | {"judge": {"prompt": "Is {answer} right?"}},
         "mine.toml: judge.prompt has no {reply}, so that the judge would not see what it grades",
+    ),
+    "judge with an open brace": (
+        SCORED | {"scorer": "judge", "judge": {"prompt": "{reply}\n{"}},
+        "mine.toml: judge.prompt: line 2 has a single '{': write {column}, or {{ for a brace",
     ),
     "nothing kept": ({"keep": {"category": "hot"}}, "colours.tsv has no item that `keep` takes"),
     "text for a number": ({"max_new_tokens": "8"}, "mine.toml: max_new_tokens: must be a number, without quotes"),

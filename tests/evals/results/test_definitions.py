@@ -53,7 +53,7 @@ def test_a_definition_is_kept_with_where_its_data_lies(tmp_path: Path) -> None:
 
 def test_the_same_definition_elsewhere_is_the_same_benchmark(tmp_path: Path) -> None:
     definitions = Definitions(Folder(evaluated(tmp_path / "a", made_of(tmp_path))))
-    definitions.keep(made_of(tmp_path / "moved"))
+    definitions.keep(made_of(tmp_path / "moved", title="Colours", notes=[], references={"Chance": 25}))
     assert definitions.needed("colours").data == f"{tmp_path}/moved/colours.tsv"
 
 
