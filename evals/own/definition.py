@@ -47,6 +47,16 @@ TemplateText = Annotated[str, AfterValidator(_template)]
 """Text of a `Template`."""
 
 
+def _line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one line without control characters")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_line)]
+"""Text in tables and under them."""
+
+
 class OwnSection(Section):
     """A section of such a file."""
 
@@ -85,7 +95,7 @@ class Definition(OwnSection):
 
     name: str
     """On the command line and in file names."""
-    title: str = ""
+    title: Line = ""
     """In tables; the name without one."""
     data: Uri
     """Table (Parquet, JSONL, CSV or TSV), glob of tables, or folder: a path relative to this file, or a pyarrow URI. Or
@@ -113,9 +123,9 @@ class Definition(OwnSection):
     """Column whose equal values mark items that are not independent; without one, equal images do."""
     max_new_tokens: int = Field(default=128, ge=1)
     """Of a reply."""
-    references: dict[str, float] = Field(default={})
+    references: dict[Line, float] = Field(default={})
     """Published headline numbers by model."""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Line, ...] = ()
     """For people, under the table."""
 
     @field_validator("name")
@@ -151,8 +161,8 @@ class Definition(OwnSection):
         for field, text in (("prompt", self.prompt), ("judge.prompt", self.judge.prompt)):
             if named := set(self.columns.image) & set(Template.parse(text).names):
                 raise ValueError(
-                    f"{field} has {{{named.pop()}}}, a column of images, which come first: leave it out, or write <image> "
-                    "where one belongs"
+                    f"{field} has {{{named.pop()}}}, a column of images, which come first: leave it out, or write "
+                    "<image> where one belongs"
                 )
         return self
 

@@ -28,6 +28,7 @@ DEFINITIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"name": "pope"},
         "mine.toml: name = 'pope' is that of a benchmark that comes along: take another",
     ),
+    "title of two lines": ({"title": "a\nb"}, "mine.toml: title: must be one line without control characters"),
     "empty data": ({"data": ""}, "mine.toml: data: names no table, folder or URI"),
     "absent data": ({"data": "no.tsv"}, "colours: data = '{folder}/no.tsv': there is no such file or folder"),
     "no table": ({"data": "mine.toml"}, "mine.toml is no table: its name must end in .parquet, .jsonl, .csv, .tsv"),
