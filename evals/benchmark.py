@@ -140,7 +140,7 @@ class Origin:
     place: str
     """The file or package, for people."""
     digest: str
-    """Of all that it defines but where its data lies: of another digest, it is another benchmark."""
+    """Of all that its scores depend on but where its data lies: of another digest, it is another benchmark."""
     toml: str = ""
     """Its definition, which outputs keep; empty of one in Python."""
     module: str = ""

@@ -36,12 +36,12 @@ class Delimited:
     """
 
     def __init__(self, path: str, file: Any) -> None:
-        self._path, self._file, self._size = path, file, int(file.size())
+        self._file, self._size = file, int(file.size())
         self._delimiter = next(mark for end, mark in DELIMITERS.items() if is_delimited(path, end))
         start = file.read_at(len(_BOM), 0)
         if start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             raise UserError("is UTF-16: save it as UTF-8")
-        begin, end = next(self._records(len(_BOM) if start == _BOM else 0), (0, 0))
+        begin, end = next(self.records(len(_BOM) if start == _BOM else 0), (0, 0))
         self.begin = end
         """Byte behind the head."""
         self.columns = tuple(self._cells(begin, end, "the head"))
@@ -49,8 +49,12 @@ class Delimited:
             raise UserError(f"has the column {twice[0]!r} more than once: rename one in its first line")
 
     def records(self, start: int) -> Iterator[tuple[int, int]]:
-        """Byte ranges of the records from one on, without blank lines."""
-        return self._records(start)
+        """Byte ranges of the records from the one that starts at a byte on, without blank lines."""
+        begin = start
+        for end in self._ends(start):
+            if end - begin > 2 or self._file.read_at(end - begin, begin).strip(b"\r\n"):
+                yield begin, end
+            begin = end
 
     def values(self, begin: int, end: int, number: int) -> dict[str, str]:
         """The cells of a record by column.
@@ -70,13 +74,6 @@ class Delimited:
                 f"{len(self.columns)} columns: quote cells that hold a delimiter, a quote or a line end"
             )
         return dict(zip(self.columns, cells, strict=True))
-
-    def _records(self, start: int) -> Iterator[tuple[int, int]]:
-        begin = start
-        for end in self._ends(start):
-            if end - begin > 2 or self._file.read_at(end - begin, begin).strip(b"\r\n"):
-                yield begin, end
-            begin = end
 
     def _ends(self, start: int) -> Iterator[int]:
         """One past the last byte of each record."""

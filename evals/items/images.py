@@ -93,7 +93,7 @@ def _referred(location: Location, cell: Any) -> tuple[Part, int] | None:
     column = location.benchmark.id_column
     if not column or not isinstance(cell, str) or len(cell) > _LONGEST_ID or posixpath.splitext(cell)[1]:
         return None
-    return None if _is_base64(cell) else _rows_by_id(location.parts, column).get(cell)
+    return None if _is_base64(cell) else _rows_by_id(location.images, column).get(cell)
 
 
 def _cells_at(name: str, part: Part, row: int) -> list[Any]:

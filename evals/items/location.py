@@ -41,7 +41,7 @@ class Location:
     """The folder, or the hub's dataset and revision, for people; images named in rows are relative to the folder."""
     parts: tuple[Part, ...]
     images: tuple[Part, ...] = ()
-    """Of the table that `Benchmark.images_from` says."""
+    """Of the table that `Benchmark.images_from` says, or of that whose rows `Benchmark.id_column` names."""
 
     @property
     def rows(self) -> int:

@@ -44,7 +44,8 @@ def find(data: str) -> tuple[Literal["folder", "hub"], str, list[str]]:
     if others := [path for path in paths if not _is_table(path)]:
         raise UserError(f"{others[0]} is no table: its name must end in {', '.join(SUFFIXES)}")
     base, query = split_query(data)
-    return "folder", _WILD.split(base)[0].rpartition("/")[0] + query, paths
+    above = base if paths == [data] else _WILD.split(base)[0]
+    return "folder", above.rpartition("/")[0] + query, paths
 
 
 def _in_folder(folder: str) -> str:

@@ -188,7 +188,8 @@ def _surveyed(
     # A benchmark with several columns of images leaves the later ones empty, or out.
     needed = benchmark.columns + benchmark.all_columns[len(benchmark.columns) :][:1]
     parts = _parts(benchmark, paths, needed)
-    return Location(benchmark, kind, where, parts, _parts(benchmark, images, SHARED_COLUMNS))
+    shared = parts if benchmark.id_column else _parts(benchmark, images, SHARED_COLUMNS)
+    return Location(benchmark, kind, where, parts, shared)
 
 
 def _parts(benchmark: Benchmark, paths: list[str], needed: Sequence[str]) -> tuple[Part, ...]:

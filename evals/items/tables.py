@@ -173,7 +173,8 @@ def _rows_of_delimited(
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     with _open(part.path) as file:
         table = Delimited(part.path, file)
-        for i, (begin, end) in zip(range(part.rows), table.records(part.offset), strict=False):
+        count = part.rows if wanted is None else min(part.rows, max(wanted) - part.first + 1)
+        for i, (begin, end) in zip(range(count), table.records(part.offset), strict=False):
             if wanted is None or part.first + i in wanted:
                 values = table.values(begin, end, part.start + i)
                 yield part.first + i, {name: values[name] for name in columns if name in values}

@@ -36,17 +36,15 @@ def build(definition: Definition, place: str) -> Benchmark:
         image_columns=columns.image,
         id_column=columns.id,
         keep=_kept(definition.keep) if definition.keep else None,
-        sample_id=_text(columns.id, "id") if columns.id else lambda doc, row: str(row),
-        prompt=lambda doc: prompt.fill(_values(definition, prompt, doc)),
+        sample_id=_id_in(columns.id) if columns.id else lambda doc, row: str(row),
+        prompt=_fill(definition, prompt),
         question=columns.question,
         gold=lambda doc: _gold(definition, doc),
         max_new_tokens=definition.max_new_tokens,
         score=score,
         strict=strict,
         stand_in="right answer contained in the reply" if grade else "",
-        judge=judge(definition.judge, lambda doc, reply: grade.fill(_values(definition, grade, doc) | {REPLY: reply}))
-        if grade
-        else None,
+        judge=judge(definition.judge, _fill(definition, grade)) if grade else None,
         facets=definition.facets,
         unit=_of_row(definition.unit) if definition.unit else None,
         cluster=_of_row(definition.cluster) if definition.cluster else None,
@@ -68,12 +66,16 @@ def _columns(definition: Definition, prompt: Template, grade: Template | None) -
     return tuple(dict.fromkeys(filter(None, names)))
 
 
-def _values(definition: Definition, template: Template, doc: Doc) -> dict[str, str]:
-    """What stands for the places of a template."""
-    values = {name: text_of(doc.get(name)) for name in template.names}
-    if definition.columns.options and OPTIONS in values:
-        values[OPTIONS] = choice.lines(options(definition, doc))
-    return values
+def _fill(definition: Definition, template: Template) -> Callable[..., str]:
+    """From a row, and from a reply where a judge is asked, to the text of a template."""
+
+    def fill(doc: Doc, reply: str | None = None) -> str:
+        values = {name: text_of(doc.get(name)) for name in template.names}
+        if definition.columns.options and OPTIONS in values:
+            values[OPTIONS] = choice.lines(options(definition, doc))
+        return template.fill(values if reply is None else values | {REPLY: reply})
+
+    return fill
 
 
 def _gold(definition: Definition, doc: Doc) -> str:
@@ -88,13 +90,13 @@ def _kept(wanted: Mapping[str, tuple[str, ...]]) -> Callable[[Doc], bool]:
     return lambda doc: all(text_of(doc[name]).casefold() in values for name, values in folded.items())
 
 
-def _text(column: str, what: str) -> Callable[[Doc, int], str]:
-    def text(doc: Doc, row: int) -> str:
+def _id_in(column: str) -> Callable[[Doc, int], str]:
+    def sample_id(doc: Doc, row: int) -> str:
         if not (value := text_of(doc[column]).strip()):
-            raise ValueError(f"the column {column!r}, its {what}, is empty")
+            raise ValueError(f"the column {column!r} is empty")
         return value
 
-    return text
+    return sample_id
 
 
 def _of_row(column: str) -> Callable[[Doc], str]:

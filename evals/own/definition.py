@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 import tomli_w
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from cli_ray.config.base import Section, Uri
 from cli_ray.config.load import validated
@@ -38,6 +38,25 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
 """One name or several."""
 
 
+def _template(text: str) -> str:
+    Template.parse(text)
+    return text
+
+
+TemplateText = Annotated[str, AfterValidator(_template)]
+"""Text of a `Template`."""
+
+
+def _line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("must be one line without control characters")
+    return text
+
+
+Line = Annotated[str, AfterValidator(_line)]
+"""Text in tables and under them."""
+
+
 class OwnSection(Section):
     """A section of such a file."""
 
@@ -49,7 +68,7 @@ class Columns(OwnSection):
 
     id: str = ""
     """What tells items apart; without one the number of the row does."""
-    image: Names = ("image",)
+    image: Names = Field(default=("image",), min_length=1)
     """Images, one column or several: bytes, base64, or paths relative to the folder of the table."""
     question: str = ""
     """The bare question, for people; the prompt without one."""
@@ -62,7 +81,7 @@ class Columns(OwnSection):
 class JudgePrompt(OwnSection):
     """How a judge grades replies."""
 
-    prompt: str = ""
+    prompt: TemplateText = ""
     """What it is asked: columns of the row in braces, and the reply as `{reply}`. Its answer has to begin with yes or
     no, or with a number."""
     points: float = Field(default=1.0, gt=0)
@@ -76,7 +95,7 @@ class Definition(OwnSection):
 
     name: str
     """On the command line and in file names."""
-    title: str = ""
+    title: Line = ""
     """In tables; the name without one."""
     data: Uri
     """Table (Parquet, JSONL, CSV or TSV), glob of tables, or folder: a path relative to this file, or a pyarrow URI. Or
@@ -85,7 +104,7 @@ class Definition(OwnSection):
     """Of a dataset of the hub."""
     config: str = ""
     """Of a dataset of the hub."""
-    prompt: str
+    prompt: TemplateText
     """What is asked: columns of the row in braces, and `{options}`; `{{` is a brace. Images come first, or where
     `<image>` stands."""
     columns: Columns = Columns()
@@ -104,9 +123,9 @@ class Definition(OwnSection):
     """Column whose equal values mark items that are not independent; without one, equal images do."""
     max_new_tokens: int = Field(default=128, ge=1)
     """Of a reply."""
-    references: dict[str, float] = Field(default={})
+    references: dict[Line, float] = Field(default={})
     """Published headline numbers by model."""
-    notes: tuple[str, ...] = ()
+    notes: tuple[Line, ...] = ()
     """For people, under the table."""
 
     @field_validator("name")
@@ -115,12 +134,6 @@ class Definition(OwnSection):
         if fault := fault_of_name(name):
             raise ValueError(fault)
         return name
-
-    @field_validator("prompt")
-    @classmethod
-    def _is_a_template(cls, text: str) -> str:
-        Template.parse(text)
-        return text
 
     @field_validator("data")
     @classmethod
@@ -144,6 +157,16 @@ class Definition(OwnSection):
         return self
 
     @model_validator(mode="after")
+    def _images_are_no_text(self) -> Self:
+        for field, text in (("prompt", self.prompt), ("judge.prompt", self.judge.prompt)):
+            if named := set(self.columns.image) & set(Template.parse(text).names):
+                raise ValueError(
+                    f"{field} has {{{named.pop()}}}, a column of images, which come first: leave it out, or write "
+                    "<image> where one belongs"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _judge_sees_the_reply(self) -> Self:
         if self.judge.prompt and REPLY not in Template.parse(self.judge.prompt).names:
             raise ValueError("judge.prompt has no {reply}, so that the judge would not see what it grades")
@@ -156,8 +179,8 @@ class Definition(OwnSection):
         return match[1] if match else ""
 
     def digest(self) -> str:
-        """Of all but where the data lies."""
-        return digest(self.model_dump_json(exclude={"data"}))
+        """Of what scores depend on, but for where the data lies."""
+        return digest(self.model_dump_json(exclude={"data", "title", "notes", "references"}, exclude_defaults=True))
 
     def toml(self) -> str:
         """The definition as a file."""
@@ -178,11 +201,12 @@ def read(path: str) -> Definition:
         UserError: there is no such file, it is no TOML, or it defines no benchmark; a line for each fault.
     """
     try:
-        content = Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if len(content) > MOST_BYTES:
-        raise UserError(f"{path}: has {len(content):,} bytes, which no definition needs: is it the data?")
+        raise UserError(f"{path}: has more than {MOST_BYTES:,} bytes, which no definition needs: is it the data?")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:

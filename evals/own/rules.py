@@ -17,6 +17,7 @@ from cli_ray.evals.scoring.text import anls, contained, exact, relaxed, relaxed_
 Rule = Callable[[str, str], Graded]
 """From a right answer and a reply."""
 _RULES: dict[str, Rule] = {"exact": exact, "relaxed": relaxed, "contains": contained}
+_MOST_OPTIONS = 26
 _YES, _NO = ("yes", "y", "true", "1"), ("no", "n", "false", "0")
 _VERDICT = re.compile(
     r"[^\w.\-\u2212]*(?:(?:score|grade|rating|verdict|correctness)\b[^\w.\-\u2212]*)?"
@@ -45,14 +46,18 @@ def scorers(definition: Definition) -> tuple[Scorer, Scorer | None]:
 
 
 def options(definition: Definition, doc: Doc) -> dict[str, str]:
-    """The options of a row by letter; a column that is empty has none, and the others keep their letters."""
-    names = definition.columns.options
-    if len(names) != 1:
-        texts = [text_of(doc[name]) for name in names]
-        return {letter: text for letter, text in choice.lettered(texts).items() if text.strip()}
-    cell = doc[names[0]]
-    several = listed(cell)
-    return choice.lettered([text_of(each) for each in ([cell] if several is None else several)])
+    """The options of a row by letter; one that is empty is left out, and the others keep their letters.
+
+    Raises:
+        ValueError: there are more than letters.
+    """
+    cells = [doc[name] for name in definition.columns.options]
+    if len(cells) == 1:
+        cells = several if (several := listed(cells[0])) is not None else cells
+    if len(cells) > _MOST_OPTIONS:
+        raise ValueError(f"{len(cells)} options, but there are {_MOST_OPTIONS} letters")
+    lettered = choice.lettered([text_of(cell) for cell in cells])
+    return {letter: text for letter, text in lettered.items() if text.strip()}
 
 
 def answers(definition: Definition, doc: Doc) -> list[str]:

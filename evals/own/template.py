@@ -28,16 +28,18 @@ class Template:
         parts, piece, at = [], "", 0
         for match in _PLACE.finditer(text):
             piece += text[at : match.start()]
-            at = match.end()
-            if match[1]:
-                parts.append((piece, match[1]))
+            at, name = match.end(), (match[1] or "").strip()
+            line = text.count("\n", 0, match.start()) + 1
+            if name:
+                parts.append((piece, name))
                 piece = ""
-            elif len(match[0]) == 2:
+            elif match[0] in ("{{", "}}"):
                 piece += match[0][0]
+            elif match[1]:
+                raise ValueError(f"line {line} has a place without a name: write {{column}}")
             else:
-                line = text.count("\n", 0, match.start()) + 1
                 raise ValueError(
-                    f"line {line} has a single {match[0]!r}: write {{column}}, or {match[0] * 2} for a brace"
+                    f"line {line} has a single {match[0]!r}: write {{column}}, or {2 * match[0]} for a brace"
                 )
         return cls((*parts, (piece + text[at:], "")))
 

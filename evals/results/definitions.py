@@ -14,6 +14,7 @@ from cli_ray.evals.results.aggregate import Row
 from cli_ray.evals.scoring.means import percent
 from cli_ray.evals.suite import BENCHMARKS, plugged_in
 from cli_ray.storage.folder import Folder
+from cli_ray.storage.lines import json_line
 
 FOLDER = "benchmarks"
 """Of an output folder: `NAME.toml` is a definition, `NAME.json` what is known of one in Python."""
@@ -56,8 +57,8 @@ class Definitions:
         """Of the definition that is kept; empty where none is."""
         if benchmark := self._kept(name):
             return benchmark.origin.digest if benchmark.origin else ""
-        known = json.loads(self.folder.read(f"{FOLDER}/{name}.json") or "{}")
-        return str(known.get("digest", "")) if isinstance(known, dict) else ""
+        known = json_line(self._read(f"{name}.json") or "") or {}
+        return str(known.get("digest", ""))
 
     def of(self, name: str) -> Benchmark | None:
         """The benchmark of a row; None of one in Python that the command was not told of.
@@ -68,7 +69,7 @@ class Definitions:
         if name in BENCHMARKS:
             return BENCHMARKS[name]
         found = self.given.get(name) or self._kept(name)
-        if found is None and self.folder.exists(f"{FOLDER}/{name}.json"):
+        if found is None and self._read(f"{name}.json"):
             found = plugged_in().get(name)
         if found and found.origin and self.digest(name) not in ("", found.origin.digest):
             raise UserError(
@@ -101,14 +102,17 @@ class Definitions:
         )
 
     def _kept(self, name: str) -> Benchmark | None:
-        path = f"{FOLDER}/{name}.toml"
-        if (text := self.folder.read(path)) is None:
+        if (text := self._read(f"{name}.toml")) is None:
             return None
         from cli_ray.evals.own.build import build  # which evaluations of our benchmarks do without
         from cli_ray.evals.own.definition import parse
 
-        place = self.folder.join(path)
+        place = self.folder.join(f"{FOLDER}/{name}.toml")
         return build(parse(text, place), place)
+
+    def _read(self, file: str) -> str | None:
+        """The text of a file; a name that leads out of the folder, as one of another's results may, is none."""
+        return None if "/" in file else self.folder.read(f"{FOLDER}/{file}")
 
 
 def _mean_of(row: Row) -> Benchmark:

@@ -81,3 +81,12 @@ def test_a_record_without_end_is_refused_before_it_fills_memory(
     path.write_bytes(b'id,x,y\n1,"' + b"a" * (9 << 20))
     with pytest.raises(UserError, match="the record at byte 7 has no end within 4 MiB: close its quote"):
         tables.survey(str(path), 0)
+
+
+def test_rows_that_are_wanted_are_read_alone(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("id,x,y\n" + "".join(f"{row},a,b\n" for row in range(300)) + "broken\n")
+    part = tables.survey(str(path), 1000).parts[2]
+    assert (part.first, part.rows) == (1256, 45)
+    found = tables.rows(part, ("y", "id", "absent"), {1258, 1299})
+    assert list(found) == [(1258, {"y": "b", "id": "258"}), (1299, {"y": "b", "id": "299"})]

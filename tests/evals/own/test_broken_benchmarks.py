@@ -28,6 +28,7 @@ DEFINITIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"name": "pope"},
         "mine.toml: name = 'pope' is that of a benchmark that comes along: take another",
     ),
+    "title of two lines": ({"title": "a\nb"}, "mine.toml: title: must be one line without control characters"),
     "empty data": ({"data": ""}, "mine.toml: data: names no table, folder or URI"),
     "absent data": ({"data": "no.tsv"}, "colours: data = '{folder}/no.tsv': there is no such file or folder"),
     "no table": ({"data": "mine.toml"}, "mine.toml is no table: its name must end in .parquet, .jsonl, .csv, .tsv"),
@@ -44,6 +45,15 @@ DEFINITIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"prompt": "Which one?\nA } or B"},
         "mine.toml: prompt: line 2 has a single '}': write {column}, or }} for",
     ),
+    "no name in a place": ({"prompt": "{ }"}, "mine.toml: prompt: line 1 has a place without a name: write {column}"),
+    "image in a place": (
+        {"prompt": "{image}{question}"},
+        "mine.toml: prompt has {image}, a column of images, which",
+    ),
+    "no column of images": (
+        {"columns": {"image": [], "options": "A"}},
+        "mine.toml: columns.image: Tuple should have",
+    ),
     "letters without options": ({"columns": {}}, "mine.toml: scorer = 'letter' needs columns.options"),
     "pattern without its scorer": ({"pattern": "a"}, "mine.toml: pattern belongs to scorer = 'regex', which needs it"),
     "pattern that is none": (
@@ -58,6 +68,10 @@ DEFINITIONS: dict[str, tuple[dict[str, Any], str]] = {
     "judge without the reply": (
         SCORED | JUDGED | {"judge": {"prompt": "Is {answer} right?"}},
         "mine.toml: judge.prompt has no {reply}, so that the judge would not see what it grades",
+    ),
+    "judge with an open brace": (
+        SCORED | {"scorer": "judge", "judge": {"prompt": "{reply}\n{"}},
+        "mine.toml: judge.prompt: line 2 has a single '{': write {column}, or {{ for a brace",
     ),
     "nothing kept": ({"keep": {"category": "hot"}}, "colours.tsv has no item that `keep` takes"),
     "text for a number": ({"max_new_tokens": "8"}, "mine.toml: max_new_tokens: must be a number, without quotes"),
@@ -107,7 +121,10 @@ TEXTS = {
     "nothing": (b"", "mine.toml: name: Field required"),
     "UTF-16": ('name = "a"'.encode("utf-16"), "mine.toml: is not UTF-8: save it as UTF-8"),
     "a million of brackets": (b"a = " + b"[" * 100_000, "mine.toml: not valid TOML: "),
-    "too large": (b"#" * (2 << 20), "mine.toml: has 2,097,152 bytes, which no definition needs: is it the data?"),
+    "too large": (
+        b"#" * (2 << 20),
+        "mine.toml: has more than 1,048,576 bytes, which no definition needs",
+    ),
 }
 
 

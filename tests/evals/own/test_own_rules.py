@@ -98,8 +98,8 @@ def test_a_judge_begins_with_a_word_or_a_number(answer: str, score: float | None
 
 def test_names_alone_are_substituted() -> None:
     template = Template.parse("{a.__class__} {b[0]} {c!r:>10} {{d}} {  e }")
-    assert template.names == ("a.__class__", "b[0]", "c!r:>10", "  e ")
-    assert template.fill({"a.__class__": "1", "b[0]": "2", "c!r:>10": "3", "  e ": "{a}"}) == "1 2 3 {d} {a}"
+    assert template.names == ("a.__class__", "b[0]", "c!r:>10", "e")
+    assert template.fill({"a.__class__": "1", "b[0]": "2", "c!r:>10": "3", "e": "{a}"}) == "1 2 3 {d} {a}"
 
 
 def test_facets_and_units_have_numbers_of_their_own(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from cli_ray.evals.results.output import Output
 from cli_ray.report.document import document
 from cli_ray.storage.folder import Folder
 from cli_ray.watch.results import read_results
-from tests.evals.own.pictures import made_of, write_tsv
+from tests.evals.own.pictures import LETTERS, made_of, write_toml, write_tsv
 from tests.evals.results.outputs import by_units, made, samples, write_output
 
 IN_PYTHON = Origin("mine.py", "ab", module="mine")
@@ -53,7 +53,7 @@ def test_a_definition_is_kept_with_where_its_data_lies(tmp_path: Path) -> None:
 
 def test_the_same_definition_elsewhere_is_the_same_benchmark(tmp_path: Path) -> None:
     definitions = Definitions(Folder(evaluated(tmp_path / "a", made_of(tmp_path))))
-    definitions.keep(made_of(tmp_path / "moved"))
+    definitions.keep(made_of(tmp_path / "moved", title="Colours", notes=[], references={"Chance": 25}))
     assert definitions.needed("colours").data == f"{tmp_path}/moved/colours.tsv"
 
 
@@ -101,6 +101,27 @@ def test_code_in_a_folder_of_results_is_not_run(tmp_path: Path, capsys: pytest.C
     with pytest.raises(UserError, match="results of another benchmark 'pairs' than"):
         compare(*folders, own={"pairs": replace(pairs, origin=replace(IN_PYTHON, digest="cd"))})
     assert "defined in Python" in json.dumps(told(document(folders)))
+
+
+def test_an_installed_package_is_asked_for_the_benchmarks_that_it_brought(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = by_units("pairs", origin=IN_PYTHON)
+    folders = both(tmp_path, pairs)
+    monkeypatch.setattr("cli_ray.evals.results.definitions.plugged_in", lambda: {"pairs": pairs})
+    [contrast] = compare(*folders).contrasts
+    assert contrast.metric == "all right"
+
+
+def test_what_a_folder_of_somebody_else_holds_harms_nothing(tmp_path: Path) -> None:
+    definitions = Definitions(Folder(evaluated(tmp_path / "a", made("lengths", origin=IN_PYTHON))))
+    for text in ("{", "[1]", '{"digest": 3}'):
+        (tmp_path / "a/benchmarks/lengths.json").write_text(text)
+        assert definitions.digest("lengths") in ("", "3")
+    write_toml(tmp_path, LETTERS, "colours.toml")
+    for name in ("../../colours", "a/b"):
+        with pytest.raises(UserError, match="code in a folder of results is not run"):
+            definitions.needed(name)
 
 
 def told(report: Any) -> list[str]:
