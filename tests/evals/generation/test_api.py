@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from cli_ray.config import EvaluationConfig
 from cli_ray.errors import RunFailedError, UserError
 from cli_ray.evals import miniature
 from cli_ray.evals.generation import api
+from cli_ray.evals.generation.messages import data_urls
 from cli_ray.evals.items.sources import locate
 from cli_ray.evals.items.survey import scan
 from cli_ray.evals.records import ReplyRecord, Store
@@ -25,9 +27,10 @@ from cli_ray.evals.results.samples import read_columns
 from cli_ray.evals.results.scorer import ItemSet, Scorer
 from cli_ray.evals.results.table import read_results
 from cli_ray.evals.run import evaluate
-from cli_ray.evals.suite import benchmark
+from cli_ray.evals.suite import BENCHMARKS, benchmark
 from cli_ray.watch.results import read_results as watched
 from tests.evals.endpoint.chat_server import Answer, ChatServer, serving
+from tests.evals.generation.charts import png, row, write_rows
 
 KEY = "sk-very-secret-0123"
 NAMES = ("gqa", "mmmu-val", "pope")
@@ -170,6 +173,22 @@ def test_questions_are_those_of_the_benchmark(tmp_path: Path) -> None:
         sum(doc[name] is not None for name in benchmark("blink-val").image_columns) for doc in docs
     )
     assert max(images) > 1
+
+
+def test_items_of_several_parts_are_asked_with_their_own_pictures_and_a_broken_one_alone_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row(seed) for seed in range(7)]
+    rows[4]["image"] = [{"bytes": png(4)[:60], "path": None}]
+    write_rows(tmp_path / "data", rows, group=3)
+    monkeypatch.setitem(BENCHMARKS, "chartqa", replace(BENCHMARKS["chartqa"], count=7))
+    source = {"benchmarks": ("chartqa",), "miniature": False, "data_root": str(tmp_path / "data")}
+    with serving(seer) as server:
+        (found,) = evaluate(config_of(server, tmp_path / "out", **source), live=False).rows
+    assert (found.n, found.n_scored, found.errors) == (7, 6, 1)
+    assert [one.error[:12] for one in records_of(tmp_path / "out", "chartqa") if one.error] == ["broken image"]
+    urls = {part["image_url"]["url"] for body in server.bodies for part in body["messages"][0]["content"][:1]}
+    assert urls == {url for seed in {*range(7)} - {4} for url in data_urls([png(10 * seed)])}
 
 
 @pytest.mark.parametrize(
