@@ -34,8 +34,6 @@ FRUITLESS = 50
 """Items that may get no answer one after the other before the call ends; none of them is recorded then."""
 _READERS = 8
 """Parts of a benchmark that are scanned at once."""
-_SHOWN = 200
-"""Characters of a refusal that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +95,14 @@ class Api:
             with self._endpoint:
                 for item, answer in as_answered(self._ask, self._items(missing), self._config.concurrency):
                     record = self._record(item, answer)
-                    if isinstance(answer, UnansweredError):  # is it the item or the endpoint?
+                    if isinstance(answer, UnansweredError):  # the fault of the item, or of the endpoint?
                         unanswered.append(record)
                         self._check_fruit(unanswered)
                         continue
-                    on_records([*unanswered, record])
-                    unanswered.clear()
+                    if isinstance(answer, Completion):
+                        on_records(unanswered)
+                        unanswered = []
+                    on_records([record])
                     progress.note(self._state())
         finally:
             self._stop.set()
@@ -195,9 +195,9 @@ def _fault(answer: Completion) -> str:
     """Why an answer is no reply; empty for one that is."""
     text = answer.text.strip()
     if answer.refusal and not text:
-        return f"refused: {' '.join(answer.refusal.split())[:_SHOWN]}"
+        return f"refused: {answer.refusal}"
     if answer.finish not in ("stop", "length", None):
-        return f"ended by {answer.finish[:_SHOWN]}"
+        return f"ended by {answer.finish}"
     if answer.cut and not text:
         return (
             f"no reply within {answer.usage.reply:,} tokens, {answer.usage.reasoning:,} of them reasoning: allow more "

@@ -192,7 +192,7 @@ def _answer(endpoint: Endpoint, question: Question) -> Completion:
 def _complete(endpoint: Endpoint, question: Question, max_tokens: int) -> Completion:
     answer = endpoint.complete(question.messages, max_tokens, question.temperature)
     if answer.refusal and not answer.text:
-        raise UnansweredError(f"refused: {answer.refusal[:_SHOWN]}")
+        raise UnansweredError(f"refused: {answer.refusal}")
     return answer
 
 
