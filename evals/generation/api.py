@@ -64,6 +64,8 @@ class Api:
         self._endpoint = Endpoint(MODEL, self._name, self._config, self._stop)
         self._usage = Usage()
         """Of this call."""
+        self._is_short = False
+        """Whether this call may use no more tokens, and has items left."""
 
     @property
     def model_hash(self) -> str:
@@ -91,9 +93,10 @@ class Api:
             RunFailedError: it answers nothing, or the tokens of this call are used up.
         """
         unanswered: list[ReplyRecord] = []
+        work = [*missing]  # all is scanned first: replies that come must not wait to be stored
         try:
             with self._endpoint:
-                for item, answer in as_answered(self._ask, self._items(missing), self._config.concurrency):
+                for item, answer in as_answered(self._ask, self._items(work), self._config.concurrency):
                     record = self._record(item, answer)
                     if isinstance(answer, UnansweredError):  # the fault of the item, or of the endpoint?
                         unanswered.append(record)
@@ -108,7 +111,7 @@ class Api:
             self._stop.set()
         if unanswered:
             on_records(unanswered)
-        if self._is_spent():
+        if self._is_short:
             raise RunFailedError(
                 f"endpoint.max_total_tokens = {self._config.max_total_tokens:,} are used up: {self._state()}. The same "
                 "command goes on"
@@ -120,7 +123,8 @@ class Api:
             for part, asked in one.by_part():
                 entries = {entry.row: entry for entry in asked}
                 for row, doc in read(one.location, part, rows=frozenset(entries)):
-                    if self._is_spent():
+                    if 0 < self._config.max_total_tokens <= self._usage.total:
+                        self._is_short = True
                         return
                     yield _Item(one.location, entries.pop(row), doc)
                 for entry in entries.values():
@@ -181,9 +185,6 @@ class Api:
                 f"the model {self._name!r} at {self._config.base_url} left {len(unanswered)} items one after the other "
                 f"unanswered; the last one: {unanswered[-1].error}. Once it answers, the same command goes on"
             )
-
-    def _is_spent(self) -> bool:
-        return 0 < self._config.max_total_tokens <= self._usage.total
 
     def _state(self) -> str:
         """What this call has used."""

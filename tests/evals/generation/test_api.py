@@ -155,6 +155,16 @@ def test_watching_and_samples_know_it(done: Output) -> None:
     assert "<image>" not in first["prompt"]
 
 
+def test_its_replies_can_be_judged(tmp_path: Path) -> None:
+    with serving(seer) as server, serving(lambda body, number: (200, "0.5", {})) as grader:
+        evaluate(config_of(server, tmp_path, benchmarks=("mm-vet",)), live=False)
+        assert main(["judge", str(tmp_path), "--judge.model", "grader", "--judge.base-url", grader.url]) == 0
+        assert (len(server.bodies), len(grader.bodies)) == (4, 4)
+    (row,) = read_results(str(tmp_path)).rows
+    assert (row.value, row.unjudged) == (50.0, 0)
+    assert "it calls itself seer-2026-11-20" in (tmp_path / "table.md").read_text()
+
+
 def test_the_key_is_in_no_file(done: Output) -> None:
     files = [path for path in Path(done.folder.path).rglob("*") if path.is_file()]
     assert len(files) > 10
@@ -291,6 +301,8 @@ def test_tokens_have_an_end(tmp_path: Path) -> None:
         with pytest.raises(RunFailedError, match=r"max_total_tokens = 309 are used up: 300 tokens of prompts"):
             evaluate(config, live=False)
         assert len(server.bodies) == 3
+        enough = {"concurrency": 1, "max_total_tokens": 103 * (ITEMS - 3)}
+        assert all(row.complete for row in evaluate(config_of(server, tmp_path, endpoint=enough), live=False).rows)
 
 
 def test_replies_of_several_models_behind_one_name_are_told(tmp_path: Path) -> None:
