@@ -12,9 +12,10 @@ from cli_ray.config import EvaluationConfig
 from cli_ray.data.sample import BadDataError
 from cli_ray.errors import RunFailedError, UserError
 from cli_ray.evals.benchmark import Doc
-from cli_ray.evals.endpoint.client import Endpoint, Role, UnansweredError, address_of
+from cli_ray.evals.endpoint.client import Endpoint, UnansweredError
 from cli_ray.evals.endpoint.completion import Completion
 from cli_ray.evals.endpoint.crowd import as_answered
+from cli_ray.evals.endpoint.role import Role
 from cli_ray.evals.endpoint.usage import Usage
 from cli_ray.evals.generation.backend import Missing, OnRecords
 from cli_ray.evals.generation.job import one_line, recorded
@@ -58,8 +59,8 @@ class Api:
 
     def __init__(self, config: EvaluationConfig) -> None:
         self._config, self._name = config.endpoint, config.served_name
-        address = address_of(MODEL, self._config.base_url)
-        self._model_hash = digest("endpoint", str(address).rstrip("/"), self._name)
+        address = str(MODEL.address(self._config.base_url)).rstrip("/")
+        self._model_hash = digest("endpoint", address, self._name)
         self._stop = threading.Event()
         self._endpoint = Endpoint(MODEL, self._name, self._config, self._stop)
         self._usage = Usage()
