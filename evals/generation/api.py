@@ -139,7 +139,8 @@ class Api:
             raise BadDataError("broken record", f"row {item.entry.row} is no longer in {item.location.where}")
         benchmark = item.location.benchmark
         message = message_of(benchmark.prompt(item.doc), images_of(item.location, item.doc))
-        return self._endpoint.complete([message], benchmark.max_new_tokens + self._config.reasoning_tokens, 0.0)
+        tokens = self._reply_tokens(benchmark.max_new_tokens) + self._config.reasoning_tokens
+        return self._endpoint.complete([message], tokens, 0.0)
 
     def _record(self, item: _Item, answer: Completion | Exception) -> ReplyRecord:
         """The record of an item.
@@ -176,9 +177,13 @@ class Api:
             ),
         )
 
+    def _reply_tokens(self, max_new_tokens: int) -> int:
+        return min(max_new_tokens, self._config.max_reply_tokens or max_new_tokens)
+
     def _decoding(self, max_new_tokens: int, temperature: str) -> str:
-        more = f", {self._config.reasoning_tokens:,} more to reason" if self._config.reasoning_tokens else ""
-        return f"{temperature}, {max_new_tokens} tokens{more}, API"
+        most, more = self._config.max_reply_tokens, self._config.reasoning_tokens
+        limits = (f", {most:,} at most" if most else "") + (f", {more:,} more to reason" if more else "")
+        return f"{temperature}, {self._reply_tokens(max_new_tokens)} tokens{limits}, API"
 
     def _check_fruit(self, unanswered: list[ReplyRecord]) -> None:
         if len(unanswered) > FRUITLESS:

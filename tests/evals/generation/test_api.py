@@ -170,11 +170,11 @@ def test_a_dialect_is_learnt_and_stands_in_the_table(tmp_path: Path) -> None:
         return (400, "'temperature' is unsupported", {}) if "temperature" in body else seer(body, number)
 
     with serving(reasoner) as server:
-        record = asked_once(server, tmp_path, endpoint={"reasoning_tokens": 2000})
-    assert server.bodies[-1]["max_completion_tokens"] == benchmark("gqa").max_new_tokens + 2000
-    decoding = "the endpoint's temperature, 16 tokens, 2,000 more to reason, API"
-    assert record.decoding == decoding
-    assert "Decoding: the endpoint's temperature, 2,000 more to reason, API." in (tmp_path / "table.md").read_text()
+        record = asked_once(server, tmp_path, endpoint={"reasoning_tokens": 2000, "max_reply_tokens": 12})
+    assert server.bodies[-1]["max_completion_tokens"] == 12 + 2000
+    assert record.decoding == "the endpoint's temperature, 12 tokens, 12 at most, 2,000 more to reason, API"
+    limits = "12 at most, 2,000 more to reason"
+    assert f"- Decoding: the endpoint's temperature, {limits}, API." in (tmp_path / "table.md").read_text()
 
 
 def test_replies_of_several_models_behind_one_name_are_told(tmp_path: Path) -> None:
