@@ -32,6 +32,8 @@ class ModelEndpointConfig(EndpointConfig):
     """Where `--model openai:NAME` is. Any OpenAI-compatible endpoint; its key is read from the environment variable
     CLI_RAY_MODEL_API_KEY alone."""
 
+    max_reply_tokens: int = Field(default=0, ge=0)
+    """Tokens of a reply where a benchmark allows more, for endpoints that refuse so many; 0 asks for what it allows."""
     reasoning_tokens: int = Field(default=0, ge=0)
     """Tokens that a reply may take beyond its benchmark's own, for models that reason before they answer."""
     max_total_tokens: int = Field(default=0, ge=0)

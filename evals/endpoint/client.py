@@ -5,9 +5,7 @@ no part in what makes up most of this: learning an endpoint's dialect and keepin
 """
 
 import json
-import os
 import random
-import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +16,6 @@ from types import TracebackType
 from typing import Any, NoReturn, Self
 
 import httpx
-from pydantic import SecretStr
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -35,6 +32,7 @@ from cli_ray.errors import UserError
 from cli_ray.evals.endpoint.completion import Completion, completion_of
 from cli_ray.evals.endpoint.dialect import Dialect
 from cli_ray.evals.endpoint.refusal import masked, message_of
+from cli_ray.evals.endpoint.role import Role
 
 FIRST_PAUSE_S = 1.0
 """Before the second try; it doubles from try to try; up to as much is added at random, so that
@@ -63,19 +61,6 @@ class _PassingError(UnansweredError):
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
-    """What an endpoint is asked for, in the words of its messages."""
-
-    title: str
-    """Such as `judge`."""
-    url_field: str
-    """Where the user has put its address."""
-    model_field: str
-    key_variable: str
-    """The environment variable of its key; without it none is sent."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Response:
     status: int
     retry_after: str
@@ -96,10 +81,7 @@ class Endpoint:
 
     def __init__(self, role: Role, model: str, config: EndpointConfig, stop: threading.Event) -> None:
         self._role, self._model, self._timeout_s, self._stop = role, model, config.timeout_s, stop
-        self._key = SecretStr(os.environ.get(role.key_variable, "").strip())
-        if not re.fullmatch(r"[!-~]*", self._key.get_secret_value()):
-            raise UserError(f"the key in {role.key_variable} holds characters that no key has; set it again")
-        address = address_of(role, config.base_url)
+        self._key, address = role.key(), role.address(config.base_url)
         self._name = f"the {role.title} {model!r} at {address}"
         self._dialect = Dialect()
         self._client = httpx.Client(
@@ -209,11 +191,7 @@ class Endpoint:
         if response.status in _OF_THE_QUESTION:
             raise UnansweredError(f"{status}{why}")
         self._stop.set()
-        role = self._role
-        fix = f"Check {role.url_field}, {role.model_field} and the key in the environment variable {role.key_variable}"
-        if not self._key:
-            fix = f"No key was sent: put it into the environment variable {role.key_variable} if the endpoint wants one"
-            fix += f", and check {role.url_field} and {role.model_field}"
+        fix = self._role.fix(has_key=bool(self._key))
         raise UserError(f"{self._name} refuses all questions ({status}{why}). {fix}")
 
     def _message(self, response: _Response) -> str:
@@ -221,21 +199,6 @@ class Endpoint:
 
     def _masked(self, text: str) -> str:
         return " ".join(masked(text, self._key.get_secret_value()).split())
-
-
-def address_of(role: Role, base_url: str) -> httpx.URL:
-    """The address of an endpoint.
-
-    Raises:
-        UserError: it is none.
-    """
-    try:
-        address = httpx.URL(base_url)
-    except httpx.InvalidURL as error:
-        raise UserError(f"{role.url_field} is no address: {error}") from None
-    if address.scheme not in ("http", "https") or not address.host:
-        raise UserError(f"{role.url_field} must begin with http:// or https:// and name a host")
-    return address
 
 
 def _pause(state: RetryCallState) -> float:

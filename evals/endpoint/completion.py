@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cli_ray.evals.endpoint.usage import Usage
+from cli_ray.text import printable
+
+_LONGEST = 200
+"""Characters of a name or a reason that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,9 +18,9 @@ class Completion:
     text: str
     """Without parts of reasoning; empty where there is none."""
     refusal: str
-    """Why there is no text, in the model's words; mostly empty."""
+    """Why there is no text, in the model's words, cut short; mostly empty."""
     finish: str | None
-    """Such as `stop`, `length` or `content_filter`."""
+    """Why it ends: such as `stop`, `length` or `content_filter`."""
     usage: Usage
     model: str
     """What the endpoint says that it ran; empty where it does not say."""
@@ -53,11 +57,11 @@ def completion_of(body: Any) -> Completion:
         raise ValueError("no answer") from error
     return Completion(
         _text(text),
-        _text(refusal),
-        None if finish is None else _text(finish),
+        _name(refusal),
+        None if finish is None else _name(finish),
         _usage(body.get("usage")),
-        _text(body.get("model") or ""),
-        _text(body.get("system_fingerprint") or ""),
+        _name(body.get("model") or ""),
+        _name(body.get("system_fingerprint") or ""),
     )
 
 
@@ -72,6 +76,11 @@ def _joined(content: Any) -> str:
 def _text(value: Any) -> str:
     """Text without halves of code points, which JSON may hold and files may not."""
     return str(value).encode(errors="replace").decode()
+
+
+def _name(value: Any) -> str:
+    """Text for people: short, in one line, and without what would steer a terminal."""
+    return printable(" ".join(_text(value).split()))[:_LONGEST]
 
 
 def _usage(value: Any) -> Usage:

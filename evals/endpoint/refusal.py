@@ -5,6 +5,8 @@ import re
 from typing import Any
 from urllib.parse import quote
 
+from cli_ray.text import printable
+
 _LONGEST = 300
 """Characters that are shown."""
 _READ = 4096
@@ -26,7 +28,7 @@ def message_of(body: str, key: str) -> str:
         key: that was sent; neither it nor a piece of it is in the message.
     """
     text = re.sub(r"<(?:style|script).*?</(?:style|script)>|<[^<>]*>", " ", _message(body)[:_READ], flags=re.DOTALL)
-    text = " ".join(_IDS.sub("...", masked(text, key)).split())
+    text = printable(" ".join(_IDS.sub("...", masked(text, key)).split()))
     return f": {text if len(text) <= _LONGEST else f'{text[:_LONGEST]}...'}" if text else ""
 
 

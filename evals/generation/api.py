@@ -12,9 +12,10 @@ from cli_ray.config import EvaluationConfig
 from cli_ray.data.sample import BadDataError
 from cli_ray.errors import RunFailedError, UserError
 from cli_ray.evals.benchmark import Doc
-from cli_ray.evals.endpoint.client import Endpoint, Role, UnansweredError, address_of
+from cli_ray.evals.endpoint.client import Endpoint, UnansweredError
 from cli_ray.evals.endpoint.completion import Completion
 from cli_ray.evals.endpoint.crowd import as_answered
+from cli_ray.evals.endpoint.role import Role
 from cli_ray.evals.endpoint.usage import Usage
 from cli_ray.evals.generation.backend import Missing, OnRecords
 from cli_ray.evals.generation.job import one_line, recorded
@@ -34,8 +35,6 @@ FRUITLESS = 50
 """Items that may get no answer one after the other before the call ends; none of them is recorded then."""
 _READERS = 8
 """Parts of a benchmark that are scanned at once."""
-_SHOWN = 200
-"""Characters of a refusal that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +59,14 @@ class Api:
 
     def __init__(self, config: EvaluationConfig) -> None:
         self._config, self._name = config.endpoint, config.served_name
-        address = address_of(MODEL, self._config.base_url)
-        self._model_hash = digest("endpoint", str(address).rstrip("/"), self._name)
+        address = str(MODEL.address(self._config.base_url)).rstrip("/")
+        self._model_hash = digest("endpoint", address, self._name)
         self._stop = threading.Event()
         self._endpoint = Endpoint(MODEL, self._name, self._config, self._stop)
         self._usage = Usage()
         """Of this call."""
+        self._is_short = False
+        """Whether this call may use no more tokens, and has items left."""
 
     @property
     def model_hash(self) -> str:
@@ -93,22 +94,25 @@ class Api:
             RunFailedError: it answers nothing, or the tokens of this call are used up.
         """
         unanswered: list[ReplyRecord] = []
+        work = [*missing]  # all is scanned first: replies that come must not wait to be stored
         try:
             with self._endpoint:
-                for item, answer in as_answered(self._ask, self._items(missing), self._config.concurrency):
+                for item, answer in as_answered(self._ask, self._items(work), self._config.concurrency):
                     record = self._record(item, answer)
-                    if isinstance(answer, UnansweredError):  # is it the item or the endpoint?
+                    if isinstance(answer, UnansweredError):  # the fault of the item, or of the endpoint?
                         unanswered.append(record)
                         self._check_fruit(unanswered)
                         continue
-                    on_records([*unanswered, record])
-                    unanswered.clear()
+                    if isinstance(answer, Completion):
+                        on_records(unanswered)
+                        unanswered = []
+                    on_records([record])
                     progress.note(self._state())
         finally:
             self._stop.set()
         if unanswered:
             on_records(unanswered)
-        if self._is_spent():
+        if self._is_short:
             raise RunFailedError(
                 f"endpoint.max_total_tokens = {self._config.max_total_tokens:,} are used up: {self._state()}. The same "
                 "command goes on"
@@ -120,7 +124,8 @@ class Api:
             for part, asked in one.by_part():
                 entries = {entry.row: entry for entry in asked}
                 for row, doc in read(one.location, part, rows=frozenset(entries)):
-                    if self._is_spent():
+                    if 0 < self._config.max_total_tokens <= self._usage.total:
+                        self._is_short = True
                         return
                     yield _Item(one.location, entries.pop(row), doc)
                 for entry in entries.values():
@@ -134,7 +139,8 @@ class Api:
             raise BadDataError("broken record", f"row {item.entry.row} is no longer in {item.location.where}")
         benchmark = item.location.benchmark
         message = message_of(benchmark.prompt(item.doc), images_of(item.location, item.doc))
-        return self._endpoint.complete([message], benchmark.max_new_tokens + self._config.reasoning_tokens, 0.0)
+        tokens = self._reply_tokens(benchmark.max_new_tokens) + self._config.reasoning_tokens
+        return self._endpoint.complete([message], tokens, 0.0)
 
     def _record(self, item: _Item, answer: Completion | Exception) -> ReplyRecord:
         """The record of an item.
@@ -171,9 +177,13 @@ class Api:
             ),
         )
 
+    def _reply_tokens(self, max_new_tokens: int) -> int:
+        return min(max_new_tokens, self._config.max_reply_tokens or max_new_tokens)
+
     def _decoding(self, max_new_tokens: int, temperature: str) -> str:
-        more = f", {self._config.reasoning_tokens:,} more to reason" if self._config.reasoning_tokens else ""
-        return f"{temperature}, {max_new_tokens} tokens{more}, API"
+        most, more = self._config.max_reply_tokens, self._config.reasoning_tokens
+        limits = (f", {most:,} at most" if most else "") + (f", {more:,} more to reason" if more else "")
+        return f"{temperature}, {self._reply_tokens(max_new_tokens)} tokens{limits}, API"
 
     def _check_fruit(self, unanswered: list[ReplyRecord]) -> None:
         if len(unanswered) > FRUITLESS:
@@ -181,9 +191,6 @@ class Api:
                 f"the model {self._name!r} at {self._config.base_url} left {len(unanswered)} items one after the other "
                 f"unanswered; the last one: {unanswered[-1].error}. Once it answers, the same command goes on"
             )
-
-    def _is_spent(self) -> bool:
-        return 0 < self._config.max_total_tokens <= self._usage.total
 
     def _state(self) -> str:
         """What this call has used."""
@@ -195,9 +202,9 @@ def _fault(answer: Completion) -> str:
     """Why an answer is no reply; empty for one that is."""
     text = answer.text.strip()
     if answer.refusal and not text:
-        return f"refused: {' '.join(answer.refusal.split())[:_SHOWN]}"
+        return f"refused: {answer.refusal}"
     if answer.finish not in ("stop", "length", None):
-        return f"ended by {answer.finish[:_SHOWN]}"
+        return f"ended by {answer.finish}"
     if answer.cut and not text:
         return (
             f"no reply within {answer.usage.reply:,} tokens, {answer.usage.reasoning:,} of them reasoning: allow more "

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from cli_ray.config.evaluation import JudgeConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Doc, Profile, Reply
-from cli_ray.evals.endpoint.client import Endpoint, Role, UnansweredError
+from cli_ray.evals.endpoint.client import Endpoint, UnansweredError
 from cli_ray.evals.endpoint.completion import Completion
 from cli_ray.evals.endpoint.crowd import as_answered
+from cli_ray.evals.endpoint.role import Role
 from cli_ray.evals.judging.verdicts import Question, Verdicts
 from cli_ray.evals.records import digest
 from cli_ray.evals.scoring.reasoning import without_reasoning
@@ -192,7 +193,7 @@ def _answer(endpoint: Endpoint, question: Question) -> Completion:
 def _complete(endpoint: Endpoint, question: Question, max_tokens: int) -> Completion:
     answer = endpoint.complete(question.messages, max_tokens, question.temperature)
     if answer.refusal and not answer.text:
-        raise UnansweredError(f"refused: {answer.refusal[:_SHOWN]}")
+        raise UnansweredError(f"refused: {answer.refusal}")
     return answer
 
 

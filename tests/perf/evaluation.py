@@ -44,6 +44,7 @@ from cli_ray.evals.items.sources import read
 from cli_ray.evals.records import ReplyRecord, Store
 from cli_ray.evals.results.scorer import Scorer
 from cli_ray.evals.suite import benchmark
+from tests.evals.generation.charts import save_model
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -115,11 +116,8 @@ def schema(pictures: list[bytes], draw: random.Random) -> pa.Schema:
 
 
 def make_model(folder: Path) -> None:
-    """As little as a fingerprint and a plan ask for; no replica loads it."""
-    folder.mkdir()
-    vision = '{"image_size": 336, "patch_size": 14}'
-    (folder / "config.json").write_text(f'{{"model_type": "llava", "vision_config": {vision}}}')
-    (folder / "model.safetensors").write_bytes(b"")
+    """A tiny one; no replica loads it."""
+    save_model(folder, "llava")
     (folder / "rss").mkdir()
 
 

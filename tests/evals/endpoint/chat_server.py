@@ -32,6 +32,11 @@ class ChatServer:
         return self.behave(body, number)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Silent, for clients may go away."""
+
+
 @contextmanager
 def serving(behave: Callable[[dict[str, Any], int], Answer]) -> Iterator[ChatServer]:
     """The server, until the end of the block."""
@@ -57,7 +62,7 @@ def serving(behave: Callable[[dict[str, Any], int], Answer]) -> Iterator[ChatSer
         def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
             """Silent."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", 0), Handler)
     chat.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()

@@ -7,7 +7,8 @@ import pytest
 
 from cli_ray.config import EndpointConfig
 from cli_ray.evals.endpoint import client
-from cli_ray.evals.endpoint.client import Endpoint, Role, UnansweredError
+from cli_ray.evals.endpoint.client import Endpoint, UnansweredError
+from cli_ray.evals.endpoint.role import Role
 from tests.evals.endpoint.chat_server import Answer, serving
 
 ROLE = Role("model", "endpoint.base_url", "model", "KEY_OF_A_TEST")

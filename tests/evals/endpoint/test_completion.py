@@ -35,6 +35,12 @@ def test_a_body_without_an_answer_is_none(body: Any) -> None:
         completion_of(body)
 
 
+def test_names_are_short_and_steer_no_terminal() -> None:
+    answer = completion_of(body_of({"content": "a", "refusal": "no\n\nway"}, model="\x1b[2Jm" + "x" * 1000))
+    assert answer.model.startswith("\\x1b[2Jmx")
+    assert (len(answer.model), answer.refusal) == (200, "no way")
+
+
 @pytest.mark.parametrize(
     ("usage", "counted"),
     [
