@@ -22,7 +22,7 @@ class CompareArguments(Section):
     folder of lmms-eval (`DATE_samples_TASK.jsonl`) or VLMEvalKit (`MODEL_DATASET.xlsx`, .tsv or .json). A path or a
     pyarrow URI. The baseline."""
     b: Annotated[tuple[Uri, ...], tyro.conf.Positional, tyro.conf.arg(metavar="B [B ...]")] = Field(min_length=1)
-    """Another one; differences are B minus A. Each of several is compared with A, and p-values are corrected for all."""
+    """Another one; differences are B minus A. Several are each compared with A, and p-values corrected for all."""
     data_root: Uri = ""
     """Folder of the documents that replies of other tools are scored against, as for `cli-ray eval`; where an output
     folder beside them says, or the Hugging Face hub, when empty."""
