@@ -213,12 +213,13 @@ def _miscounted(benchmark: Benchmark, finding: DataFinding, allow_partial: bool)
     """The finding about a part of the official set, or about other items than those."""
     detail = f"{benchmark.name}: expected {finding.expected:,} items, found {finding.found:,} in {finding.where}"
     official = f"a score of another set is not that of {benchmark.title}"
+    files = f"the files of {benchmark.source.hub_id or benchmark.title}"
     if 0 < finding.found < finding.expected:
-        fix = f"{official}: complete the files of {benchmark.source.hub_id}, or take the part with --allow-partial"
+        fix = f"{official}: complete {files}, or take the part with --allow-partial"
         says = "its row will say that it is not the official set"
         return replace(finding, state="partial", detail=detail, fix=says if allow_partial else fix)
-    what = "take out the files that are not of" if finding.found else "put in the files of"
-    return replace(finding, state="miscounted", detail=detail, fix=f"{official}: {what} {benchmark.source.hub_id}")
+    what = "take out what is not in" if finding.found else "put in"
+    return replace(finding, state="miscounted", detail=detail, fix=f"{official}: {what} {files}")
 
 
 def _scanned(benchmark: Benchmark, location: Location, finding: DataFinding) -> DataFinding:

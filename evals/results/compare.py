@@ -66,14 +66,10 @@ def compare(a: str, b: str, data_root: str = "", own: Mapping[str, Benchmark] | 
             whose headline is no mean, or no item counts on both sides.
     """
     evaluations = opened(a, b, data_root, own or {})
-    names = [name for name in evaluations[0].titles if name in evaluations[1].titles]
-    if not names:
-        there = " and ".join(", ".join(side.titles) or "nothing" for side in evaluations)
-        raise UserError(f"{a} and {b} have no benchmark in common: they hold {there}")
     notes: list[str] = []
     contrasts, flips = [], []
     compared: list[tuple[Row, Row]] = []
-    for name in names:
+    for name in _in_common(*evaluations):
         try:
             rows = evaluations[0].row(name), evaluations[1].row(name)
         except RecordsError as error:
@@ -186,6 +182,14 @@ def write(comparison: Comparison, folder: str) -> None:
     for name, text in files.items():
         with filesystem.open_output_stream(f"{inner.rstrip('/')}/{name}") as file:
             file.write(text.encode())
+
+
+def _in_common(a: Evaluation, b: Evaluation) -> list[str]:
+    names = [name for name in a.titles if name in b.titles]
+    if not names:
+        there = " and ".join(", ".join(side.titles) or "nothing" for side in (a, b))
+        raise UserError(f"{a.place} and {b.place} have no benchmark in common: they hold {there}")
+    return names
 
 
 def _check_alike(a: Row, b: Row) -> None:

@@ -59,7 +59,8 @@ def partner_of(path: str) -> Partner | None:
     if not match:
         return None
     if match["task"] not in LMMS_EVAL:
-        raise UserError(f"{path}: the task {match['task']} of lmms-eval is no benchmark of ours, only {_known()} are")
+        known = ", ".join(LMMS_EVAL)
+        raise UserError(f"{path}: the task {match['task']} of lmms-eval is no benchmark of ours, only {known} are")
     files = {LMMS_EVAL[match["task"]]: path}
     return Partner(TOOL, _model(Folder(folder or ".")), path, files, records, holds_prompts=True)
 
@@ -118,7 +119,3 @@ def _model(folder: Folder) -> str:
             if isinstance(values, dict) and isinstance(values.get("model_name"), str) and values["model_name"]:
                 return str(values["model_name"])
     return folder.uri.rpartition("/")[2]
-
-
-def _known() -> str:
-    return ", ".join(LMMS_EVAL)

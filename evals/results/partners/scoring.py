@@ -51,10 +51,8 @@ def score_partner(
     items = list(_items(location))
     found = matched(items, partner.read(path), partner.holds_prompts)
     if not found.records:
-        raise RecordsError(
-            f"{path}: no record is of an item in {location.where}: {_reasons(found) or 'it has none'}; are they of one "
-            "split?"
-        )
+        reasons = _reasons(found) or "it has none"
+        raise RecordsError(f"{path}: no record is known to be of an item in {location.where}: {reasons}")
     side = {}
     names = {int(item.row): item.id for item in items}
     reads_images = image_hashes is None and benchmark.cluster is None

@@ -19,7 +19,7 @@ from cli_ray.storage.files import open_file
 SUFFIXES = ("xlsx", "tsv", "csv", "json")
 CELL_CHARS = 32_767
 """What a cell of .xlsx can hold: writers cut longer texts, or leave them out."""
-FILE_BYTES = 1 << 28
+FILE_BYTES = 1 << 29
 """Of a file, and of what an .xlsx unpacks to."""
 _ROWS = 1_000_000
 _COLUMNS = 1_000

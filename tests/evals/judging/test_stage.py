@@ -17,6 +17,7 @@ from cli_ray.evals.results.scorer import ItemSet, Scorer
 from cli_ray.evals.results.table import read_results
 from cli_ray.evals.suite import benchmark, chosen
 from tests.evals.endpoint.chat_server import ChatServer, serving
+from tests.evals.items.hub_cache import png, write_jsonl
 from tests.evals.own.pictures import made_of, write_tsv
 
 IN_PYTHON = """
@@ -34,11 +35,20 @@ BENCHMARK = Benchmark(
 """
 
 
-def evaluated(folder: Path, name: str, profile: Profile = "lmms-eval/0.7.3", own: Benchmark | None = None) -> str:
-    """The output of an evaluation whose model sees a dog in every item, bundled ones if it is none's own."""
-    miniature = own is None
-    config = EvaluationConfig(model="m", output=str(folder), benchmarks=(name,), miniature=miniature, profile=profile)
-    location = locate(own or benchmark(name), "", miniature)
+def evaluated(
+    folder: Path,
+    name: str,
+    profile: Profile = "lmms-eval/0.7.3",
+    own: Benchmark | None = None,
+    data_root: str = "",
+) -> str:
+    """The output of an evaluation whose model sees a dog in every item; of the bundled ones if it is none's own and
+    there is no data root."""
+    miniature = own is None and not data_root
+    config = EvaluationConfig(
+        model="m", output=str(folder), benchmarks=(name,), data_root=data_root, miniature=miniature, profile=profile
+    )
+    location = locate(own or benchmark(name), data_root, miniature)
     scorer = Scorer(config, "hash", {name: location})
     (part,) = location.parts
     entries = scan(location, part, "greedy", "hash")
@@ -113,6 +123,17 @@ def test_labelled_points_are_read_strictly_and_flagged_where_upstream_reads_labe
     assert row.value == pytest.approx(value)
     assert row.doubtful == (value > 200)
     assert ("800.00 is beyond what replies can earn" in (tmp_path / "table.md").read_text()) == row.doubtful
+
+
+def test_a_part_of_a_set_is_judged_as_it_was_evaluated(tmp_path: Path) -> None:
+    rows = [{**doc, "image": "a.png"} for doc in miniature.docs("mm-vet")]
+    write_jsonl(tmp_path / "data/mm-vet/test.jsonl", rows)
+    (tmp_path / "data/mm-vet/a.png").write_bytes(png())
+    folder = evaluated(tmp_path / "out", "mm-vet", data_root=str(tmp_path / "data"))
+    with serving(lambda body, number: (200, "1", {})) as server:
+        assert judged(folder, server) == 0
+    (row,) = read_results(folder).rows
+    assert (row.value, row.n, row.official) == (100, len(rows), 218)
 
 
 def test_the_decoding_of_an_endpoint_that_takes_no_temperature_is_in_the_table(tmp_path: Path) -> None:
