@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "tune": BASE | CLUSTER | {"config", "storage", "costs", "data", "model", "train"},
     "doctor": BASE | CLUSTER | {"config", "storage", "data", "model", "signals"},
     "watch": BASE | {"config", "storage", "train"},
-    "report": BASE | {"config", "storage", "data", "train", "tune", "watch"},
+    "report": BASE | {"config", "storage", "data", "inference", "train", "tune", "watch"},
     "demo": BASE | {"cluster", "config", "costs", "storage", "data", "model", "report", "signals", "train"},
     "commands": BASE
     | {

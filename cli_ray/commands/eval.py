@@ -5,12 +5,12 @@ from typing import Annotated
 
 import tyro
 
-from cli_ray.commands.export import shown_export
 from cli_ray.config import EvaluationConfig
 from cli_ray.config.load import arguments
 from cli_ray.config.run import absolute
 from cli_ray.errors import UserError
 from cli_ray.text import grid
+from cli_ray.train.checkpoint.exported import exported_model, is_run
 
 
 class EvalArguments(EvaluationConfig):
@@ -78,8 +78,8 @@ def run(settings: EvalArguments) -> None:
 
     if not settings.model:
         raise UserError("name a model: cli-ray eval --model DIR_OR_RUN (--list shows the benchmarks)")
-    model, output = exported(settings.model)
-    output = settings.output or output
+    model = exported_model(settings.model)
+    output = settings.output or default_output(settings.model, model)
     check_output("--output", output)
     check_data_root(settings.data_root)
     fields = settings.model_dump(exclude={"as_list", "check", "model", "output", "data_root"})
@@ -87,23 +87,12 @@ def run(settings: EvalArguments) -> None:
     print(f"\n{result.table()}\nSamples, records and results are in {result.folder.uri}")
 
 
-def exported(model: str) -> tuple[str, str]:
-    """The model to load, and where its evaluation goes by default. The newest checkpoint of a run is exported, once.
+def default_output(named: str, model: str) -> str:
+    """Where an evaluation goes by default: into the folder of the run, or to `results/`.
 
     Args:
-        model: folder of a model or of a run, or a hub id.
+        named: as the command names the model.
+        model: that is loaded for it.
     """
-    folder = Path(model)
-    if not (folder / "checkpoints").is_dir():
-        return (absolute(model) if folder.is_dir() else model), f"results/{folder.name}"
-    from cli_ray.train.checkpoint.files import complete_checkpoints
-    from cli_ray.train.run_folder import RunFolder
-
-    complete = complete_checkpoints(RunFolder(model))
-    if not complete:
-        raise UserError(f"{model} has no complete checkpoint yet")
-    step = complete[-1].progress.step
-    target = folder.absolute() / "models" / f"step-{step:08d}"
-    if not target.exists():
-        shown_export(model, target, step)
-    return str(target), str(folder / "evals" / f"step-{step:08d}")
+    folder = Path(named)
+    return str(folder / "evals" / Path(model).name) if is_run(folder) else f"results/{folder.name}"

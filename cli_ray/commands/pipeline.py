@@ -6,7 +6,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from cli_ray.commands.export import shown_export
 from cli_ray.commands.live import live_run
 from cli_ray.config import EvaluationConfig, JudgeConfig, RunConfig
 from cli_ray.config.evaluation import SuiteConfig
@@ -15,6 +14,7 @@ from cli_ray.config.run import absolute, with_absolute_paths
 from cli_ray.config.table import help_text
 from cli_ray.errors import UserError
 from cli_ray.text import say
+from cli_ray.train.checkpoint.exported import shown_export
 
 if TYPE_CHECKING:
     from cli_ray.train.run_folder import RunFolder

@@ -6,6 +6,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jinja2
 from transformers import ProcessorMixin
@@ -57,14 +58,20 @@ class Chat:
         """
         if not messages:
             return ""
-        turns = [{"role": message.role, "content": self._content(message)} for message in messages]
         try:
             rendered = self._processor.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=add_generation_prompt, **self._variables
+                self.turns(messages),
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                **self._variables,
             )
         except (jinja2.TemplateError, TypeError) as error:
             raise BadDataError("chat template", str(error)) from error
         return str(rendered)
+
+    def turns(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """The messages as they go to the template."""
+        return [{"role": message.role, "content": self._content(message)} for message in messages]
 
     def texts(self, message: Message) -> list[str]:
         """The texts of a message as they go to the template."""

@@ -105,7 +105,7 @@ def without_video(kind: Any) -> Any:
     if parts[-1:] != [_VIDEO]:
         return kind
 
-    class Processor(kind):  # type: ignore[misc]
+    class Processor(kind):
         # SmolVLM's chat reads these without a video too.
         video_processor = SimpleNamespace(num_frames=None, fps=None)
 

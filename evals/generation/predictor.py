@@ -18,14 +18,15 @@ from PIL import Image
 from cli_ray.data.images import decode_all
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message
 from cli_ray.evals.generation.beginnings import can_share, share
-from cli_ray.evals.generation.injected import heat_map, injected, ranges
 from cli_ray.evals.generation.job import Batch, DeviceLostError, Job, record_of
 from cli_ray.evals.items.images import LIMITS, images_of
 from cli_ray.evals.items.pictures import is_shown
 from cli_ray.evals.items.sources import read
-from cli_ray.evals.records import Injected, ReplyRecord
+from cli_ray.evals.records import ReplyRecord
+from cli_ray.inference.injected import Injected
 from cli_ray.inference.inputs import ModelInputs, Prompt, encode, inputs_of
 from cli_ray.inference.load import chat_of, context_of, load
+from cli_ray.inference.traces import heat_map, injected, ranges
 from cli_ray.model.injection import InjectionTrace
 
 if TYPE_CHECKING:
