@@ -92,9 +92,8 @@ def _shared(processor: ProcessorMixin, prompts: Sequence[Prompt]) -> ModelInputs
         [first[prompt.image_hash] + index for index in range(len(prompt.images))] if prompt.images else []
         for prompt in prompts
     ]
-    texts, replaced = processor.get_text_with_replacements(
-        texts, [marks[index] for images in order for index in images]
-    )
+    given = [marks[index] for images in order for index in images]
+    texts, replaced = processor.get_text_with_replacements(texts, given)
     has_replies = any(prompt.replies for prompt in prompts)
     tokens = processor.tokenizer(
         texts, padding=True, padding_side="left", return_tensors="pt", return_offsets_mapping=has_replies

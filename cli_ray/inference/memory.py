@@ -43,9 +43,9 @@ class FeatureMemory:
         Returns:
             None without images, and where the model makes features of them itself.
         """
-        shown = {prompt.image_hash: prompt for prompt in prompts if prompt.images}
-        if not shown or inputs.pixels is None:
+        if not any(inputs.images):
             return None
+        shown = {prompt.image_hash: prompt for prompt in prompts if prompt.images}
         have = {image_hash: kept for image_hash in shown if (kept := self._get(image_hash))}
         lacking = {image_hash: prompt for image_hash, prompt in shown.items() if image_hash not in have}
         if lacking:

@@ -6,20 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from cli_ray.config import EvaluationConfig
 from cli_ray.errors import UserError
-from cli_ray.evals.generation.fingerprint import config_of, fingerprint, patterns_of
-from cli_ray.evals.generation.job import Job, decoding
+from cli_ray.evals.benchmark import Doc
+from cli_ray.evals.generation.fingerprint import config_of, fingerprint, patterns_of, resolve
+from cli_ray.evals.generation.job import Batch, Job, decoding
 from cli_ray.evals.generation.lengths import counted_by
 from cli_ray.evals.generation.predictor import Predictor
 from cli_ray.evals.generation.schedule import plan
+from cli_ray.evals.items.images import images_of
+from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.sources import locate
 from cli_ray.evals.items.survey import scan
 from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.run import evaluate
 from cli_ray.evals.suite import BENCHMARKS, benchmark
-from tests.evals.generation.charts import REPLICA
+from cli_ray.inference.load import load
+from tests.evals.generation.charts import REPLICA, entries_of, job_of, row, write_rows
 from tests.inference.foreign_models import RUNNABLE, save_foreign
 
 TEXT_ONLY = "about images alone"
@@ -64,6 +69,36 @@ def test_bundled_items_of_all_benchmarks_are_answered(family: str, tmp_path: Pat
     model = save_foreign(tmp_path, family)
     for name in BENCHMARKS:
         assert_answered(model, name)
+
+
+def test_what_a_family_cannot_be_asked_is_an_error_of_the_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def images(location: Location, doc: Doc) -> list[bytes]:
+        return images_of(location, doc) if doc["image"] else []
+
+    monkeypatch.setattr("cli_ray.evals.items.survey.images_of", images)
+    monkeypatch.setattr("cli_ray.evals.generation.predictor.images_of", images)
+    location = write_rows(tmp_path / "data", [row(0), row(1, images=0), row(2)])
+    predictor = Predictor(job_of(save_foreign(tmp_path / "model", "paligemma"), location))
+    batch = Batch(location.benchmark.name, location.parts[0], tuple(entries_of(location)), 4, 1.0)
+    records = {record.sample_id: record for some in predictor.predict(batch) for record in some}
+    assert [records[name].finish == "error" for name in ("0", "1", "2")] == [False, True, False]
+    assert records["1"].error == "chat template: PaliGemma answers questions about images alone"
+
+
+def test_a_model_of_the_hub_is_read_at_its_commit(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    commit, repo = "0" * 40, tmp_path / "models--some--model"
+    shutil.copytree(folder, repo / "snapshots" / commit)
+    (repo / "refs").mkdir()
+    (repo / "refs/main").write_text(commit)
+    patterns = patterns_of(config_of("some/model"))
+    assert resolve("some/model", patterns) == (repo / "snapshots" / commit, commit)
+    assert fingerprint("some/model", patterns) == hash_of(folder)
+    model, _ = load("some/model", REPLICA, commit)
+    assert model.config.model_type == "qwen3_vl"
 
 
 def rewrite(path: Path, **values: object) -> None:
