@@ -21,6 +21,7 @@ _STEP_S = 5.0
 """For one connection, or one piece of what it reads."""
 REDIRECTS = 3
 _HEADERS = [("Accept", "image/*"), ("Accept-Encoding", "identity"), ("User-Agent", "cli-ray"), ("Connection", "close")]
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 _SHOWN = 100
 """Characters of an address that are shown."""
 
@@ -94,7 +95,7 @@ class _Public(httpcore.NetworkBackend):
     ) -> httpcore.NetworkStream:
         found = {str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
         for address in found:
-            if not _is_public(address):
+            if not is_public(address):
                 raise BadRequestError(f"{host} is at {address}, which is no public address: give the picture as a file")
         stream = httpcore.SyncBackend().connect_tcp(min(found), port, _left(self._until), local_address, socket_options)
         return _Timed(stream, self._until)
@@ -138,8 +139,9 @@ def _left(until: float) -> float:
     return min(left, _STEP_S)
 
 
-def _is_public(address: str) -> bool:
+def is_public(address: str) -> bool:
+    """Whether an IP address is one of the public internet. Those of version 6 that carry one of version 4 are not."""
     ip = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address):
-        ip = ip.ipv4_mapped or ip.sixtofour or ip
+    if isinstance(ip, ipaddress.IPv6Address) and (ip.sixtofour or ip not in _GLOBAL_UNICAST):
+        return False
     return ip.is_global and not ip.is_multicast

@@ -88,7 +88,7 @@ def _family_name(model: str, revision: str | None) -> str:
         raise UserError(f"{model} holds no model: it needs config.json and *.safetensors; export the run first")
     name = name_of(values["model_type"])
     if name not in FAMILIES:
-        raise UserError(f"{model} is a {values['model_type']!r}; only {' and '.join(FAMILIES)} can be loaded")
+        raise UserError(f"{model} is a {values['model_type']}; only {' and '.join(FAMILIES)} can be loaded")
     return name
 
 

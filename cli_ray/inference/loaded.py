@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
@@ -73,7 +73,7 @@ class LoadedModel:
         *,
         system: str = "",
         sampling: Sampling | None = None,
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, None]:
         """As `ask`, piece by piece. The reply ends when nobody takes the next piece any more."""
         request = self._request(images, question, system, sampling)
         pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()

@@ -40,9 +40,9 @@ class FeatureMemory:
             inputs: made of them.
             inputs_of: makes such inputs.
         """
-        shown = {prompt.image_hash: prompt for prompt in prompts if prompt.images}
-        if not shown:
+        if not any(inputs.images):
             return None
+        shown = {prompt.image_hash: prompt for prompt in prompts if prompt.images}
         have = {image_hash: kept for image_hash in shown if (kept := self._get(image_hash))}
         lacking = {image_hash: prompt for image_hash, prompt in shown.items() if image_hash not in have}
         if lacking:

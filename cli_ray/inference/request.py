@@ -72,7 +72,7 @@ def _check_messages(messages: Sequence[Message]) -> None:
     if unknown or not messages or messages[-1].role != "user":
         said = f"{sorted(unknown)[0]!r}" if unknown else "none of the user at the end"
         raise BadRequestError(f"the roles of the messages are wrong, {said}: system, user, assistant, at last user")
-    if not messages[-1].content.strip():
+    if not messages[-1].content.replace(IMAGE_MARK, "").strip():
         raise BadRequestError("the question is empty: write it behind the images")
     for number, message in enumerate(messages, 1):
         if message.role != "user" and IMAGE_MARK in message.content:

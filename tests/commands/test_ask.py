@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cli_ray import load
-from cli_ray.commands import chat
+from cli_ray.commands import asking, chat
 from cli_ray.commands.main import main
 from cli_ray.inference.sampling import Sampling
 from tests.evals.generation.charts import png, save_model
@@ -149,5 +149,5 @@ def test_a_reply_does_not_steer_the_terminal(monkeypatch: pytest.MonkeyPatch) ->
 
     terminal: Any = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    chat.tell("a\x1b[2J\tb\n")
+    asking.tell("a\x1b[2J\tb\n")
     assert terminal.getvalue() == "a\\x1b[2J\tb\n"

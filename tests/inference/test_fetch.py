@@ -46,7 +46,8 @@ def site() -> Iterator[str]:
 
 PRIVATE = (
     "http://127.0.0.1/a", "http://localhost:8000/a", "http://2130706433/a", "http://169.254.169.254/latest/meta-data",
-    "http://10.0.0.1/", "http://[::1]/a", "http://[::ffff:192.168.0.1]/", "http://[2002:7f00:1::]/", "http://0.0.0.0/",
+    "http://10.0.0.1/", "http://[::1]/a", "http://[::ffff:192.168.0.1]/", "http://[2002:7f00:1::]/",
+    "http://[64:ff9b::7f00:1]/", "http://0.0.0.0/",
 )  # fmt: skip
 
 
@@ -57,7 +58,7 @@ def test_addresses_of_the_own_network_are_refused(url: str) -> None:
 
 
 def test_pictures_are_read_within_limits(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_is_public", lambda address: True)
+    monkeypatch.setattr(module, "is_public", lambda address: True)
     assert fetch(f"{site}/picture", 7) == b"picture"
     assert fetch(f"{site}/again/again/again/picture", 7) == b"picture"
     for path, reason in {
@@ -75,6 +76,6 @@ def test_pictures_are_read_within_limits(site: str, monkeypatch: pytest.MonkeyPa
 
 def test_a_redirect_into_the_own_network_is_refused(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     found = iter([True, False])
-    monkeypatch.setattr(module, "_is_public", lambda address: next(found))
+    monkeypatch.setattr(module, "is_public", lambda address: next(found))
     with pytest.raises(BadRequestError, match="no public address"):
         fetch(f"{site}/again/picture", 1000)

@@ -39,7 +39,7 @@ def test_all_ways_to_give_a_picture_give_the_same_pixels(image: Image.Image, tmp
 
 def test_what_is_no_picture_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "large.png").write_bytes(bytes(1000))
-    bad = {
+    bad: dict[str, Picture] = {
         "there is no picture": tmp_path / "none.png",
         "is a folder: name a picture in it": tmp_path,
         "image too large": tmp_path / "large.png",
