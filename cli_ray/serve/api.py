@@ -6,7 +6,6 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
@@ -19,22 +18,17 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from cli_ray.config.serving import LimitsConfig, ServeConfig
-from cli_ray.inference.fetch import fetch
-from cli_ray.inference.request import Answer, BadRequestError, Request
+from cli_ray.inference.request import Answer, Request
 from cli_ray.serve.batcher import Refused, Said
+from cli_ray.serve.body import read_body
 from cli_ray.serve.completion import Completion, event
 from cli_ray.serve.key import VARIABLE, is_open
 from cli_ray.serve.merging import merged
-from cli_ray.serve.pictures import check_images, from_data_url, refused
-from cli_ray.serve.question import Question, read_question
+from cli_ray.serve.pictures import Pictures
+from cli_ray.serve.question import read_question
 from cli_ray.serve.refusal import RETRY_AFTER, RefusalError
 from cli_ray.serve.seats import Seats
 
-DECODERS = 2
-"""Threads of an ingress that decode images: each may hold the pixels of one."""
-FETCHERS = 16
-"""Threads of an ingress that fetch images; each waits for a stranger's server for 20 s at most."""
-JSON = "application/json"
 T = TypeVar("T")
 
 
@@ -84,8 +78,7 @@ class Api:
         self._model, self._config, self._digest, self._watcher = model, config, digest, watcher
         self._limits: LimitsConfig = config.limits
         self._seats = Seats(self._limits.queue)
-        self._decoders = ThreadPoolExecutor(DECODERS, "decoder")
-        self._fetchers = ThreadPoolExecutor(FETCHERS, "fetcher")
+        self._pictures = Pictures(self._limits, are_fetched=config.image_urls)
         self._started = int(time.time())
 
     def application(self) -> Starlette:
@@ -149,11 +142,11 @@ class Api:
             self._watcher.end(status, time.monotonic() - begun)
 
     async def _answer(self, request: HttpRequest, send: Send) -> None:
-        question = read_question(await self._body(request), self._limits)
+        question = read_question(await read_body(request, self._limits), self._limits)
         self._check_model(question.model)
         samplings = question.samplings(self._limits)
         with self._seats.hold(len(samplings) - 1):
-            messages, images = question.spoken(), await self._images(question)
+            messages, images = question.spoken(), await self._pictures.read(question.urls)
             requests = [Request(messages, images, sampling) for sampling in samplings]
             completion = Completion(self._config.served_name, question.includes_usage)
             streams = bool(question.stream)
@@ -206,50 +199,6 @@ class Api:
 
     def _card(self) -> dict[str, Any]:
         return {"id": self._config.served_name, "object": "model", "created": self._started, "owned_by": "cli_ray"}
-
-    async def _body(self, request: HttpRequest) -> bytes:
-        if request.headers.get("Content-Type", "").partition(";")[0].strip().lower() != JSON:
-            raise RefusalError(415, f"the body must be JSON; send the header Content-Type: {JSON}")
-        most = self._limits.body_bytes
-        declared = request.headers.get("Content-Length", "")
-        body, size = bytearray(), int(declared[:20]) if declared.isdecimal() else 0
-        try:
-            async with asyncio.timeout(self._limits.upload_s):
-                # What is too large is read as well, for clients look for an answer when they have sent all.
-                async for piece in request.stream():
-                    size = max(size, len(body) + len(piece))
-                    body += piece if size <= most else b""
-        except TimeoutError:
-            if size <= most:
-                raise RefusalError(408, f"the body did not arrive within {self._limits.upload_s:g} s") from None
-        if size > most:
-            raise RefusalError(413, f"the body is too large, this server allows {self._limits.body_MiB:g} MiB")
-        return bytes(body)
-
-    async def _images(self, question: Question) -> tuple[bytes, ...]:
-        images = []
-        for where, url in question.urls:
-            scheme = url[:8].partition(":")[0].lower()
-            if scheme == "data":
-                content = from_data_url(url, where, self._limits)
-            elif scheme in ("http", "https") and self._config.image_urls:
-                content = await self._fetched(url, where)
-            else:
-                taken = "a data URL, http or https address" if self._config.image_urls else "a data URL"
-                raise refused(where, f"the address of an image must be {taken}")
-            images.append((where, content))
-        if images:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._decoders, check_images, images, self._limits)
-        return tuple(content for _, content in images)
-
-    async def _fetched(self, url: str, where: str) -> bytes:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(
-                self._fetchers, fetch, url, self._limits.image_bytes
-            )
-        except BadRequestError:  # which machines are there and answer is nothing to tell strangers
-            raise refused(where, "the image cannot be fetched from its address") from None
 
 
 NO_CACHE = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}

@@ -4,14 +4,23 @@ Ray keeps the arguments of deployments, and shows the environment of a job in it
 import hashlib
 import hmac
 import os
+import re
+
+from cli_ray.errors import UserError
 
 VARIABLE = "CLI_RAY_API_KEY"
 """Environment variable that holds the key."""
 
 
 def key_digest() -> bytes:
-    """The digest of the key in the environment; empty where there is none."""
+    """The digest of the key in the environment; empty where there is none.
+
+    Raises:
+        UserError: no header can carry it.
+    """
     key = os.environ.get(VARIABLE, "")
+    if not re.fullmatch(r"[!-~]*", key):
+        raise UserError(f"the key in {VARIABLE} holds characters that no key has; set it again")
     return hashlib.sha256(key.encode()).digest() if key else b""
 
 

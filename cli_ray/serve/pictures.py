@@ -1,19 +1,68 @@
 """The images of a request: from their addresses to bytes that were decoded once, so that what the model's process gets
-is an image within the limits.
-
-`api` calls it in threads, for decoding takes time.
+is an image within the limits. `api` calls it.
 """
 
+import asyncio
 import base64
 import binascii
 import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from cli_ray.config.serving import LimitsConfig
 from cli_ray.data.images import IMAGES_IN_FULL, Limits, decode
 from cli_ray.data.sample import BadDataError
+from cli_ray.inference.fetch import fetch
+from cli_ray.inference.request import BadRequestError
 from cli_ray.serve.refusal import RefusalError
 
+DECODERS = 2
+"""Threads that decode: each may hold the pixels of an image."""
+FETCHERS = 16
+"""Threads that fetch: each waits for a stranger's server for 20 s at most."""
 _DATA_URL = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
+
+
+class Pictures:
+    """Reads images, in threads of its own where that takes time.
+
+    Args:
+        limits: of the server.
+        are_fetched: whether `http` and `https` addresses are read, too.
+    """
+
+    def __init__(self, limits: LimitsConfig, *, are_fetched: bool) -> None:
+        self._limits, self._are_fetched = limits, are_fetched
+        self._decoders = ThreadPoolExecutor(DECODERS, "decoder")
+        self._fetchers = ThreadPoolExecutor(FETCHERS, "fetcher")
+
+    async def read(self, urls: Sequence[tuple[str, str]]) -> tuple[bytes, ...]:
+        """The encoded images.
+
+        Args:
+            urls: the message that each stands in, for errors, and its address.
+
+        Raises:
+            RefusalError: one is no image, cannot be had, or is too large, or all are together.
+        """
+        images = [(where, await self._one(url, where)) for where, url in urls]
+        if images:
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(self._decoders, check_images, images, self._limits)
+        return tuple(content for _, content in images)
+
+    async def _one(self, url: str, where: str) -> bytes:
+        scheme = url[:8].partition(":")[0].lower()
+        if scheme == "data":
+            return from_data_url(url, where, self._limits)
+        if scheme not in ("http", "https") or not self._are_fetched:
+            taken = "a data URL, http or https address" if self._are_fetched else "a data URL"
+            raise refused(where, f"the address of an image must be {taken}")
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._fetchers, fetch, url, self._limits.image_bytes)
+        except BadRequestError:  # which machines are there and answer is nothing to tell strangers
+            raise refused(where, "the image cannot be fetched from its address") from None
 
 
 def from_data_url(url: str, where: str, limits: LimitsConfig) -> bytes:
@@ -45,7 +94,7 @@ def check_size(size: int, where: str, limits: LimitsConfig) -> None:
         raise refused(where, detail, status=413)
 
 
-def check_images(images: list[tuple[str, bytes]], limits: LimitsConfig) -> None:
+def check_images(images: Sequence[tuple[str, bytes]], limits: LimitsConfig) -> None:
     """Decodes images one after the other and drops the pixels.
 
     Args:

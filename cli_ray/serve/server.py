@@ -12,7 +12,7 @@ from ray import serve
 from cli_ray.capacity import await_room, node_resources
 from cli_ray.cluster import connect
 from cli_ray.config.serving import ServeConfig
-from cli_ray.console import is_verbose
+from cli_ray.console import is_verbose, muted
 from cli_ray.errors import UserError
 from cli_ray.need import Need, describe
 from cli_ray.ray_private import serve_address
@@ -60,10 +60,11 @@ def keep_serving(config: ServeConfig, host: str, port: int) -> None:
         say(f"stopping: replies that are being made have {SHUTDOWN_S:.0f} s to end")
         raise
     finally:
-        if found is None:
-            serve.shutdown()
-        else:
-            serve.delete(NAME)
+        with muted():  # Ray tells in red that its controller ended
+            if found is None:
+                serve.shutdown()
+            else:
+                serve.delete(NAME)
 
 
 def _run(config: ServeConfig, digest: bytes) -> None:
