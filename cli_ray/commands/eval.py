@@ -18,8 +18,8 @@ class EvalArguments(EvaluationConfig):
     again resumes."""
 
     model: str = ""
-    """Exported folder, run folder (its newest checkpoint is exported first) or hub id of a LLaVA or CLI model in
-    Hugging Face's format."""
+    """Exported folder, run folder (its newest checkpoint is exported first), or folder or hub id of any
+    image-text-to-text model of transformers."""
     as_list: Annotated[bool, tyro.conf.arg(name="list")] = False
     """List the benchmarks and suites, and stop."""
     check: bool = False

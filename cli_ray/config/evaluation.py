@@ -83,8 +83,8 @@ class EvaluationConfig(SuiteConfig):
     """Evaluates a model on a suite of benchmarks. The same command again resumes."""
 
     model: str
-    """Exported folder, run folder (its newest checkpoint is exported first) or hub id of a LLaVA or CLI model in
-    Hugging Face's format."""
+    """Exported folder, run folder (its newest checkpoint is exported first), or folder or hub id of any
+    image-text-to-text model of transformers."""
     output: Uri = ""
     """Folder or pyarrow URI for records and results; `evals/` of a run folder, or `results/<model>`, when empty."""
     retry_errors: bool = False

@@ -34,10 +34,15 @@ class Chat:
     Text with its image marks in front is what the image parts and one text part are: the template puts between
     them what it puts there for everybody. Marks elsewhere stay in the text, since most templates put all images first.
     A template for strings alone gets strings.
+
+    Args:
+        processor: that has the template.
+        **variables: of the template, beside the messages.
     """
 
-    def __init__(self, processor: ProcessorMixin) -> None:
+    def __init__(self, processor: ProcessorMixin, **variables: bool) -> None:
         self._processor = processor
+        self._variables = variables
         self._takes_parts = True
         try:
             probe = self([Message("user", IMAGE_MARK + _PROBE)], False)
@@ -55,7 +60,10 @@ class Chat:
             return ""
         try:
             rendered = self._processor.apply_chat_template(
-                self.turns(messages), tokenize=False, add_generation_prompt=add_generation_prompt
+                self.turns(messages),
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                **self._variables,
             )
         except (jinja2.TemplateError, TypeError) as error:
             raise BadDataError("chat template", str(error)) from error

@@ -18,7 +18,7 @@ from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.inference.drawing import Draw
 from cli_ray.inference.injected import Injected
 from cli_ray.inference.inputs import ModelInputs, Prompt, encode, inputs_of
-from cli_ray.inference.load import load
+from cli_ray.inference.load import context_of, load
 from cli_ray.inference.memory import FeatureMemory
 from cli_ray.inference.prompts import Prompter
 from cli_ray.inference.reply import Replies, Reply, Vocabulary
@@ -88,7 +88,7 @@ class Engine:
 
     def __init__(self, model: str, replica: ReplicaConfig, revision: str = "") -> None:
         self._model, self._processor = load(model, replica, revision)
-        self.context: int = self._model.config.get_text_config().max_position_embeddings
+        self.context: int = context_of(self._model)
         """Tokens of a prompt and its reply together at most."""
         ends = self._model.generation_config.eos_token_id
         # A fast tokenizer must not be used by two threads at once: one for encoding, one for decoding.

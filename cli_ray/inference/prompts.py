@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 from transformers import ProcessorMixin
 
-from cli_ray.data.chat_template import Chat
 from cli_ray.data.images import decode_all
 from cli_ray.data.sample import BadDataError, Message
 from cli_ray.inference.inputs import Prompt
+from cli_ray.inference.load import chat_of
 from cli_ray.inference.pictures import LIMITS
 from cli_ray.inference.request import BadRequestError, Request, check_request
 from cli_ray.model.processor import FamilyProcessor
@@ -27,7 +27,7 @@ class Prompter:
 
     def __init__(self, processor: ProcessorMixin, context: int) -> None:
         self._processor = processor
-        self._chat = Chat(processor)
+        self._chat = chat_of(processor)
         self._context = context
         self._longest_token = max(map(len, processor.tokenizer.get_vocab()))
 

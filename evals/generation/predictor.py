@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
-from cli_ray.data.chat_template import Chat
 from cli_ray.data.images import decode_all
 from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message
 from cli_ray.evals.generation.beginnings import can_share, share
@@ -26,7 +25,7 @@ from cli_ray.evals.items.sources import read
 from cli_ray.evals.records import ReplyRecord
 from cli_ray.inference.injected import Injected
 from cli_ray.inference.inputs import ModelInputs, Prompt, encode, inputs_of
-from cli_ray.inference.load import load
+from cli_ray.inference.load import chat_of, context_of, load
 from cli_ray.inference.traces import heat_map, injected, ranges
 from cli_ray.model.injection import InjectionTrace
 
@@ -67,10 +66,10 @@ class Predictor:
         # A fast tokenizer must not be used by two threads at once: one for encoding, one for decoding.
         self._encoding = threading.Lock()
         self._decoder = copy.deepcopy(self._processor.tokenizer)
-        self._context: int = self._model.config.text_config.max_position_embeddings
+        self._context = context_of(self._model)
         ends = self._model.generation_config.eos_token_id
         self._ends = frozenset(ends if isinstance(ends, list) else [ends])
-        self._chat = Chat(self._processor)
+        self._chat = chat_of(self._processor)
         # A beginning that several items share leaves one trace.
         self._shares_beginnings = can_share(self._model) and not job.gates
         self._too_many: float = float("inf")

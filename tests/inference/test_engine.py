@@ -21,6 +21,7 @@ from cli_ray.inference.engine import Answer, BadRequestError, Engine, Request
 from cli_ray.inference.sampling import Sampling
 from cli_ray.model.tiny import build_tiny
 from tests.evals.generation.charts import NAME, entries_of, job_of, png, row, save_model, write_rows
+from tests.inference.foreign_models import save_foreign
 from tests.model.batches import cli_model
 from tests.model.chats import messages, tokenised
 
@@ -250,3 +251,12 @@ def test_gates_are_told_of_requests_that_want_them(family: str, tmp_path: Path) 
     assert second.injected.gate_mean == alone.gate_mean
     assert second.injected.heat is not None
     assert (second.injected.decoder_layers, second.injected.vision_layers) == ((0, 2, 4), (1, 3, 5))
+
+
+@pytest.mark.parametrize("name", ["qwen2_5_vl", "idefics3"])
+def test_models_of_other_families_are_asked_alike(name: str, tmp_path: Path) -> None:
+    engine = Engine(save_foreign(tmp_path, name), CPU)
+    requests = [asked(0), asked(1, 0), asked(2), asked(3, 2, temperature=1.0, seed=4)]
+    together = answered(engine, requests)
+    assert together == [answered(engine, [request])[0] for request in requests]
+    assert [engine.check(request) for request in requests] == [answer.prompt_tokens for answer in together]

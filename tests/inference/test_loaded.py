@@ -71,9 +71,9 @@ def test_what_is_no_model_is_told(tmp_path: Path) -> None:
         (tmp_path / name / "config.json").write_text(content)
     for name, reason in {
         "run": "has no complete checkpoint yet",
-        "other": "only llava and llava_onevision",
+        "other": "is a bert",
         "original": "LLaVA's original format",
-        "none": "holds no model",
+        "none": "names no model_type",
         "absent": "cannot be read, as a folder or from the hub",
     }.items():
         with pytest.raises(UserError, match=reason):
