@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
@@ -135,9 +136,12 @@ class Api:
                 await late.response()(scope, receive, watched)
         except ClientDisconnect:
             pass
-        except Exception:
-            status = 500  # `_fault` answers
-            raise
+        except (
+            Exception
+        ) as error:  # raised further, it would end the connection that the client keeps for its next chat
+            logging.getLogger(__name__).exception("a chat failed")
+            if status == 499:
+                await _fault(request, error)(scope, receive, watched)
         finally:
             self._watcher.end(status, time.monotonic() - begun)
 

@@ -137,7 +137,9 @@ def serving(config: ServeConfig, digest: bytes = b"") -> Iterator[Served]:
     engine, watched, port = Echo(), Watched(), free_ports(1)[0]
     model = LocalModel(engine, config)
     app = Api(model, config, digest, watched).application()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", lifespan="off"))
+    # A connection that a slow machine leaves idle must not be closed just as it is used again.
+    config_of_server = uvicorn.Config(app, port=port, log_level="critical", lifespan="off", timeout_keep_alive=600)
+    server = uvicorn.Server(config_of_server)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     until(lambda: server.started)
