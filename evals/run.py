@@ -43,7 +43,8 @@ def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = 
         RunFailedError: replicas die while they load the model, nothing succeeds, or a cluster that grows did not grow
             in time.
     """
-    locations = require(chosen(config.suite, config.benchmarks), config.data_root, config.miniature, config.limit)
+    benchmarks = chosen(config.suite, config.benchmarks, config.prompts)
+    locations = require(benchmarks, config.data_root, config.miniature, config.limit)
     tokens = image_tokens(config_of(config.model), processor_config_of(config.model))
     folder, revision = resolve(config.model)
     check_model(config, revision)

@@ -8,7 +8,8 @@ from difflib import get_close_matches
 from pkgutil import resolve_name
 
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark
+from cli_ray.evals.benchmark import Benchmark, Prompts
+from cli_ray.evals.vlmevalkit import VLMEVALKIT
 
 _LISTED = (
     "ai2d:AI2D",
@@ -61,15 +62,16 @@ LLAVA15 = (
 SUITES: dict[str, tuple[str, ...]] = {
     "paper18": tuple(BENCHMARKS)[:18],
     "llava15": LLAVA15,
+    "vlmevalkit": tuple(name for name, one in VLMEVALKIT.items() if one.submission is None),
     "all": tuple(one.name for one in _LOADED if one.submission is None and one.source.ids),
 }
 
 
-def benchmark(name: str) -> Benchmark:
-    """A benchmark by name.
+def benchmark(name: str, prompts: Prompts = "lmms-eval") -> Benchmark:
+    """A benchmark by name, with the prompts of a kit.
 
     Raises:
-        UserError: there is none; names the nearest.
+        UserError: there is none; names the nearest. Or it has no such prompts.
     """
     if name not in BENCHMARKS:
         near = get_close_matches(name, BENCHMARKS, n=3, cutoff=0.4)
@@ -78,15 +80,29 @@ def benchmark(name: str) -> Benchmark:
             + (f"; did you mean {' or '.join(near)}?" if near else "")
             + " `cli-ray eval --list` lists them"
         )
-    return BENCHMARKS[name]
+    if prompts not in prompts_of(name):
+        raise UserError(f"{name} has no prompts {prompts!r}; these have: {', '.join(VLMEVALKIT)}")
+    return VLMEVALKIT[name] if prompts == "vlmevalkit" else BENCHMARKS[name]
 
 
-def chosen(suite: str, names: Sequence[str] = ()) -> list[Benchmark]:
-    """The named benchmarks, or those of the suite when none is named; each once.
+def prompts_of(name: str) -> tuple[Prompts, ...]:
+    """The kits whose prompts a benchmark has."""
+    return ("lmms-eval", "vlmevalkit") if name in VLMEVALKIT else ("lmms-eval",)
+
+
+def chosen(suite: str, names: Sequence[str] = (), prompts: Prompts = "lmms-eval") -> list[Benchmark]:
+    """The named benchmarks, or those of the suite when none is named; each once, with the prompts of a kit.
 
     Raises:
-        UserError: there is no such benchmark or suite.
+        UserError: there is no such benchmark or suite, or some have no such prompts.
     """
     if not names and suite not in SUITES:
         raise UserError(f"there is no suite {suite!r}, only {', '.join(SUITES)}")
-    return [benchmark(name) for name in dict.fromkeys(names or SUITES[suite])]
+    found = [benchmark(name).name for name in dict.fromkeys(names or SUITES[suite])]
+    lacking = [name for name in found if prompts not in prompts_of(name)]
+    if lacking:
+        raise UserError(
+            f"prompts = {prompts!r}, which {', '.join(lacking)} do not have: take --suite vlmevalkit, or with "
+            f"--benchmarks some of {', '.join(VLMEVALKIT)}"
+        )
+    return [benchmark(name, prompts) for name in found]

@@ -12,7 +12,7 @@ from cli_ray.commands.main import MEANINGS
 from cli_ray.config.evaluation import EvaluationConfig
 from cli_ray.config.sweep import SweepConfig
 from cli_ray.config.table import table
-from cli_ray.evals.suite import BENCHMARKS
+from cli_ray.evals.suite import BENCHMARKS, prompts_of
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -66,11 +66,12 @@ def config_tables() -> str:
 
 def benchmarks() -> str:
     """A Markdown table of all benchmarks."""
-    lines = ["| name | benchmark | items | headline | scored by |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| name | benchmark | items | headline | scored by | prompts |", "| --- " * 6 + "|"]
     for one in BENCHMARKS.values():
         scored_by = "a judge" if one.judge else f"its server, {one.submission.server}" if one.submission else "rules"
         count = "any" if one.count is None else f"{one.count:,}"
-        lines.append(f"| `{one.name}` | {one.title} | {count} | {one.headlines} | {scored_by} |")
+        prompts = ", ".join(prompts_of(one.name))
+        lines.append(f"| `{one.name}` | {one.title} | {count} | {one.headlines} | {scored_by} | {prompts} |")
     return "\n".join(lines)
 
 

@@ -55,7 +55,7 @@ def check(settings: EvalArguments) -> None:
     from cli_ray.evals.items.survey import survey
     from cli_ray.evals.suite import chosen
 
-    benchmarks = chosen(settings.suite, settings.benchmarks)
+    benchmarks = chosen(settings.suite, settings.benchmarks, settings.prompts)
     findings = []
     for benchmark in benchmarks:
         findings += survey([benchmark], settings.data_root, settings.miniature, thorough=True)

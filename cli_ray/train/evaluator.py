@@ -46,7 +46,8 @@ class Evaluator:
             )
         if config.evaluation.every:
             settings = config.evaluation
-            require(chosen(settings.suite, settings.benchmarks), settings.data_root, settings.miniature, settings.limit)
+            benchmarks = chosen(settings.suite, settings.benchmarks, settings.prompts)
+            require(benchmarks, settings.data_root, settings.miniature, settings.limit)
         self._config, self._folder = config, folder
         self._over = threading.Event()
         self._failed: set[int] = set()

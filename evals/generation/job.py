@@ -77,6 +77,7 @@ def record_of(
         key=entry.key,
         benchmark=batch.benchmark,
         sample_id=entry.id,
+        prompts=job.locations[batch.benchmark].benchmark.prompts,
         prompt_hash=entry.prompt_hash,
         image_hash=entry.image_hash,
         decoding=decoding(batch.max_new_tokens, job.replica),

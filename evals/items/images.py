@@ -30,7 +30,7 @@ LIMITS = Limits(DataConfig.model_fields["max_image_pixels"].default, _MAX_BYTES)
 
 
 def images_of(location: Location, doc: Doc) -> list[bytes]:
-    """The encoded images of a document, in the order of their columns.
+    """The encoded images of a document, in the order in which it shows them.
 
     Raises:
         BadDataError: one is missing, cannot be read or lies outside the folder.
@@ -65,7 +65,7 @@ def places_of(location: Location, part: Part, row: int, doc: Doc) -> tuple[str, 
 
 def _cells(benchmark: Benchmark, doc: Doc) -> list[tuple[str, Any]]:
     """The cells with images of a document, and their columns."""
-    shown = [name for name in benchmark.image_columns if benchmark.shows is None or benchmark.shows(doc, name)]
+    shown = benchmark.shown(doc) if benchmark.shown else benchmark.image_columns
     values = [(name, doc.get(name)) for name in shown]
     cells = [(name, cell) for name, value in values for cell in (value if isinstance(value, list) else [value])]
     return [(name, cell) for name, cell in cells if cell is not None]

@@ -21,10 +21,10 @@ from cli_ray.evals.items.location import Location, Part
 from cli_ray.evals.items.pictures import Pictures, is_shown, thumbnail
 from cli_ray.evals.items.sources import WrongColumnsError, locate, read
 from cli_ray.evals.records import digest, key_of
-from cli_ray.evals.suite import BENCHMARKS
+from cli_ray.evals.suite import BENCHMARKS, prompts_of
 from cli_ray.text import NOTHING
 
-LISTING = ("benchmark", "title", "items", "metric", "scored by", "hub dataset", "split")
+LISTING = ("benchmark", "title", "items", "metric", "scored by", "prompts", "hub dataset", "split")
 """Heads of the columns of `listing`."""
 _NAMED = 3
 """Bad items that a finding names."""
@@ -148,7 +148,8 @@ def _listed(benchmark: Benchmark) -> tuple[str, ...]:
     scored_by = "judge" if benchmark.judge else "server" if benchmark.submission else "rules"
     count = "any" if benchmark.count is None else f"{benchmark.count:,}"
     hub_id = (source.hub_id or NOTHING) + (f" ({source.config})" if source.config else "")
-    return benchmark.name, benchmark.title, count, benchmark.headlines, scored_by, hub_id, source.split
+    prompts = ", ".join(prompts_of(benchmark.name))
+    return benchmark.name, benchmark.title, count, benchmark.headlines, scored_by, prompts, hub_id, source.split
 
 
 def _look(benchmark: Benchmark, data_root: str, miniature: bool, thorough: bool) -> tuple[DataFinding, Location | None]:

@@ -40,6 +40,7 @@ class Comparison(BaseModel):
     model_a: str
     """As the user named it in the evaluation."""
     model_b: str
+    prompts: str = "lmms-eval"
     profile: str
     contrasts: tuple[Contrast, ...]
     notes: tuple[str, ...]
@@ -51,7 +52,7 @@ def compare(a: str, b: str) -> Comparison:
     """Compares two output folders, local or pyarrow URIs, item by item.
 
     Raises:
-        UserError: a folder holds no results, profiles or judges differ, or no item counts on both sides.
+        UserError: a folder holds no results, prompts, profiles or judges differ, or no item counts on both sides.
     """
     results = read_results(a), read_results(b)
     rows_a, rows_b = ({row.benchmark: row for row in side.rows} for side in results)
@@ -70,7 +71,7 @@ def compare(a: str, b: str) -> Comparison:
             continue
         sides = [read_side(f"{folder.rstrip('/')}/samples/{name}.parquet") for folder in (a, b)]
         pairs = paired(*sides)
-        result = _contrast(named(name), pairs, sides, rows)
+        result = _contrast(named(name, rows[0].prompts), pairs, sides, rows)
         if result is None:
             notes.append(f"{name}: nothing to compare: {_counts(pairs)}")
             continue
@@ -83,6 +84,7 @@ def compare(a: str, b: str) -> Comparison:
         b=b,
         model_a=results[0].model,
         model_b=results[1].model,
+        prompts=rows_a[names[0]].prompts,
         profile=rows_a[names[0]].profile,
         contrasts=tuple(contrasts),
         notes=tuple(notes),
@@ -126,7 +128,7 @@ def markdown(comparison: Comparison) -> str:
     notes = [
         f"A: {comparison.model_a} ({comparison.a})",
         f"B: {comparison.model_b} ({comparison.b})",
-        f"Scoring profile {comparison.profile}; wins are items on which B scores higher.",
+        f"Prompts {comparison.prompts}, scoring profile {comparison.profile}; wins are items on which B scores higher.",
         *comparison.notes,
     ]
     for row in comparison.contrasts:
@@ -167,6 +169,11 @@ def write(comparison: Comparison, folder: str) -> None:
 
 def _check_alike(a: Row, b: Row) -> None:
     """Refuses scores that were made in different ways."""
+    if a.prompts != b.prompts:
+        raise UserError(
+            f"{a.benchmark}: asked with the prompts of {a.prompts} in A and of {b.prompts} in B, and the wording alone "
+            "moves scores: run `cli-ray eval` with the other --prompts and another --output on one of the models"
+        )
     if a.profile != b.profile:
         raise UserError(
             f"{a.benchmark}: scored under profile {a.profile} in A and {b.profile} in B: run `cli-ray eval` on one of "
