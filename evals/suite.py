@@ -80,8 +80,7 @@ def benchmark(name: str, prompts: Prompts = "lmms-eval") -> Benchmark:
             + (f"; did you mean {' or '.join(near)}?" if near else "")
             + " `cli-ray eval --list` lists them"
         )
-    if prompts not in prompts_of(name):
-        raise UserError(f"{name} has no prompts {prompts!r}; these have: {', '.join(VLMEVALKIT)}")
+    _require_prompts([name], prompts)
     return VLMEVALKIT[name] if prompts == "vlmevalkit" else BENCHMARKS[name]
 
 
@@ -99,10 +98,14 @@ def chosen(suite: str, names: Sequence[str] = (), prompts: Prompts = "lmms-eval"
     if not names and suite not in SUITES:
         raise UserError(f"there is no suite {suite!r}, only {', '.join(SUITES)}")
     found = [benchmark(name).name for name in dict.fromkeys(names or SUITES[suite])]
-    lacking = [name for name in found if prompts not in prompts_of(name)]
+    _require_prompts(found, prompts)
+    return [benchmark(name, prompts) for name in found]
+
+
+def _require_prompts(names: Sequence[str], prompts: Prompts) -> None:
+    lacking = [name for name in names if prompts not in prompts_of(name)]
     if lacking:
         raise UserError(
-            f"prompts = {prompts!r}, which {', '.join(lacking)} do not have: take --suite vlmevalkit, or with "
-            f"--benchmarks some of {', '.join(VLMEVALKIT)}"
+            f"there are no prompts {prompts!r} for {', '.join(lacking)}: take --suite vlmevalkit, or with --benchmarks "
+            f"some of {', '.join(VLMEVALKIT)}"
         )
-    return [benchmark(name, prompts) for name in found]

@@ -8,7 +8,6 @@ As `vlmeval/dataset/image_mcq.py` of August 2026 has them (`e8e78f05`, github.co
 import re
 from collections.abc import Mapping, Sequence
 
-from cli_ray.data.sample import IMAGE_MARK
 from cli_ray.evals.scoring.choice import lines
 
 SELECT = "Please select the correct answer from the options above. \n"
@@ -30,7 +29,7 @@ def choice(question: str, options: Mapping[str, str], hint: str = "") -> str:
 
 def with_images_between(text: str) -> str:
     """`MMMUDataset.split_MMMU`: an image mark wherever the text says `<image 1>` or so."""
-    return _NUMBERED.sub(IMAGE_MARK, text)
+    return _NUMBERED.sub("<image>", text)
 
 
 def images_named(text: str) -> list[str]:

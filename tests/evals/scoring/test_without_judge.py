@@ -48,6 +48,7 @@ def test_a_letter_of_no_option_is_none() -> None:
         ("Yes, there is a dog in the image.", "yes"),
         ("There is no dog.", "no"),
         ("Yes/no", ""),
+        ("**Yes**", ""),
         ("Yes, but no cat.", ""),
         ("I do not know", ""),
         ("There isn't one.", ""),
