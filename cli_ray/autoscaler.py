@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cli_ray import ray_private
+from cli_ray.text import counted
 
 READ_ONLY = "node_"
 """How version 1 begins the names of node types where it only mirrors a cluster that somebody else started."""
@@ -34,7 +35,7 @@ class Outlook:
     def __str__(self) -> str:
         if not self.seen:
             return "its autoscaler gives no sign of life (see monitor.log among the logs of the head)"
-        starting = f"its autoscaler is starting {self.starting or 'no'} node(s)"
+        starting = f"its autoscaler is starting {counted(self.starting, 'node') if self.starting else 'no node'}"
         return f"{starting}, and could not start some: {self.failure}" if self.failure else starting
 
 

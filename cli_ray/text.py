@@ -46,6 +46,15 @@ def duration(seconds: float) -> str:
     return f"{days} d {hours:02} h" if days else f"{hours} h {minutes:02} min"
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number with its noun: `1 shard`, `2,000 shards`.
+
+    Args:
+        plural: where it is not the noun with an s.
+    """
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def columns(lines: Sequence[tuple[str, str]]) -> list[str]:
     """Indented lines of two columns, the second of which begins where the longest first one has ended."""
     width = max(len(first) for first, _ in lines)

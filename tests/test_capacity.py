@@ -58,9 +58,9 @@ def test_what_an_autoscaler_does_is_said() -> None:
     outlooks = [said, said | {"starting": 0}, said | {"failure": "no capacity"}, said | {"seen": 0}]
     told = [str(Outlook(now=5, hopeless=frozenset(), hopeless_bundles=(), **one)) for one in outlooks]
     assert told == [
-        "its autoscaler is starting 2 node(s)",
-        "its autoscaler is starting no node(s)",
-        "its autoscaler is starting 2 node(s), and could not start some: no capacity",
+        "its autoscaler is starting 2 nodes",
+        "its autoscaler is starting no node",
+        "its autoscaler is starting 2 nodes, and could not start some: no capacity",
         "its autoscaler gives no sign of life (see monitor.log among the logs of the head)",
     ]
 

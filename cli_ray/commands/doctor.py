@@ -11,6 +11,7 @@ from cli_ray.config.base import Section, Uri
 from cli_ray.config.load import arguments, load
 from cli_ray.config.run import absolute, with_absolute_paths
 from cli_ray.errors import UserError
+from cli_ray.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,8 +53,10 @@ def main(words: list[str]) -> None:
         levels.append(finding.level)
     errors, warnings = levels.count("error"), levels.count("warning")
     if errors:
-        raise UserError(f"{errors} error(s) and {warnings} warning(s): a run would fail, each has its fix above")
-    print(f"no error, {warnings} warning(s)")
+        raise UserError(
+            f"{counted(errors, 'error')} and {counted(warnings, 'warning')}: a run would fail, each has its fix above"
+        )
+    print(f"no error, {counted(warnings, 'warning')}")
 
 
 def findings(config: RunConfig | None, settings: DoctorArguments) -> "Iterator[Finding]":

@@ -117,7 +117,7 @@ def _place(settings: PlanArguments, config: RunConfig) -> tuple[int, list[str], 
         nodes = described(cluster, settings.nodes or 1, settings.gpus_per_node, settings.cpus_per_node)
     need, fault = placed(cluster, nodes)
     if fault:
-        return cluster.min_workers, [f"placement: {fault}"], fault
+        return cluster.min_workers, [], fault
     return need.places, [f"placement: {spread(need, nodes)}"], ""
 
 

@@ -77,9 +77,10 @@ class RunConfig(Section):
         share = self.lanes * self.train.micro_batch_size
         if self.train.global_batch_size % share:
             raise ValueError(
-                f"train.global_batch_size = {self.train.global_batch_size} must be a multiple of lanes x "
-                f"train.micro_batch_size = {self.lanes} x {self.train.micro_batch_size} = {share}; a run that goes on "
-                "with another cluster.num_workers keeps its lanes, so give data.lanes those of its first start"
+                f"train.global_batch_size = {self.train.global_batch_size} must be a multiple of "
+                f"data.lanes x train.micro_batch_size = {self.lanes} x {self.train.micro_batch_size} = {share}; lanes "
+                "are the workers of a run's first start: with another cluster.num_workers it keeps them, so give "
+                "data.lanes their number"
             )
         if self.lanes < self.cluster.max_workers:
             raise ValueError(

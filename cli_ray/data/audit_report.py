@@ -4,6 +4,10 @@ from rich.console import Console
 from rich.markup import escape
 
 from cli_ray.data.audit import Distribution, SourceAudit, Verdict
+from cli_ray.text import counted
+
+_TITLES = {"messages": "JSON conversations", "llava": "JSON conversations"}
+"""Of formats whose names tell what people call their fields: both are read alike."""
 
 
 def print_report(audits: dict[str, SourceAudit], verdict: Verdict, max_bad_share: float, unit: str) -> None:
@@ -22,7 +26,9 @@ def print_report(audits: dict[str, SourceAudit], verdict: Verdict, max_bad_share
 
 
 def _print_source(console: Console, label: str, result: SourceAudit, unit: str) -> None:
-    console.print(f"\n[bold]{escape(label)}[/bold]: {result.format}, {result.shards} shards, {result.MiB:,.1f} MiB")
+    kind = _TITLES.get(result.format, result.format)
+    size = f"{counted(result.shards, 'shard')}, {result.MiB:,.1f} MiB"
+    console.print(f"\n[bold]{escape(label)}[/bold]: {kind}, {size}")
     good = result.samples - result.num_bad
     read = "samples" if result.is_whole else f"of {result.total:,} samples read"
     console.print(f"  {result.samples:,} {read}: {good:,} good, {result.num_bad:,} would be quarantined")

@@ -21,7 +21,7 @@ from cli_ray.doctor.finding import Finding
 from cli_ray.errors import UserError
 from cli_ray.need import lacking, need_of
 from cli_ray.signals import ray_connects
-from cli_ray.text import first_line, last_line
+from cli_ray.text import counted, first_line, last_line
 
 PATIENCE = "RAY_JOB_STOP_WAIT_TIME_S"
 """Variable by which Ray knows how long a job that is stopped may take to end."""
@@ -66,7 +66,7 @@ def join() -> Finding:
             what = f"the cluster at {address} cannot be joined: {first_line(error)}"
             return Finding("cluster", "error", what, "look at the logs of its head")
     have = ray.cluster_resources()
-    size = f"{len(node_names())} node(s), {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs"
+    size = f"{counted(len(node_names()), 'node')}, {have.get('CPU', 0):g} CPUs, {have.get('GPU', 0):g} GPUs"
     if autoscaler.version():
         size += ", and an autoscaler that adds nodes"
     return Finding("cluster", "ok", size)
@@ -149,7 +149,7 @@ def check_state_api() -> Finding:
         fix = "start the head with --include-dashboard=true and keep its dashboard port open between the nodes"
         what = f"the State API does not answer, workers of dead drivers keep their place: {first_line(error)}"
         return Finding("dashboard", "error", what, fix)
-    return Finding("dashboard", "ok", f"the State API answers and lists {len(nodes)} node(s)")
+    return Finding("dashboard", "ok", f"the State API answers and lists {counted(len(nodes), 'node')}")
 
 
 def check_patience(environment: dict[str, str]) -> Finding:

@@ -3,6 +3,7 @@
 from cli_ray.config import RunConfig
 from cli_ray.doctor.finding import Finding, Level
 from cli_ray.doctor.machine import Machine
+from cli_ray.text import counted
 
 BF16 = 8.0
 """Compute capability from which on tensor cores take bf16."""
@@ -58,7 +59,8 @@ def check_memory(machines: dict[str, Machine], stores: dict[str, float]) -> list
 def _check_build(name: str, machine: Machine) -> list[Finding]:
     """Whether torch, its CUDA and NCCL and the driver belong together."""
     if not machine.torch_cuda:
-        what = f"{name}: has {len(machine.gpus)} GPU(s), but torch {machine.versions['torch']} is a build for CPUs"
+        gpus = counted(len(machine.gpus), "GPU")
+        what = f"{name}: has {gpus}, but torch {machine.versions['torch']} is a build for CPUs"
         return [Finding("GPUs", "error", what, "install the CUDA build of torch (pip install torch from PyPI)")]
     findings = []
     if not machine.nccl:

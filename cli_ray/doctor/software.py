@@ -9,6 +9,7 @@ from packaging.requirements import Requirement
 
 from cli_ray.doctor.finding import Finding
 from cli_ray.doctor.machine import PACKAGES, TOOLS, Machine
+from cli_ray.text import counted
 
 FIX = "pip install --constraint constraints.txt . on every node, or start all of them from one image"
 STALE_S = 1800
@@ -31,7 +32,7 @@ def check_versions(machines: dict[str, Machine], ranges: dict[str, str]) -> list
     versions = ", ".join(f"{package} {first.versions[package]}" for package in PACKAGES)
     # Its metadata holds the ranges, and there is none where a job brings cli_ray in its working directory.
     unknown = "" if ranges else "; not held against the ranges that cli_ray needs, for it is not installed here"
-    return [Finding("versions", "ok", f"{versions}, the same on {len(machines)} node(s){unknown}")]
+    return [Finding("versions", "ok", f"{versions}, the same on {counted(len(machines), 'node')}{unknown}")]
 
 
 def needed_ranges() -> dict[str, str]:

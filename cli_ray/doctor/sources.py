@@ -14,7 +14,7 @@ from cli_ray.doctor.cluster import on_every_node, silent_nodes
 from cli_ray.doctor.finding import Finding
 from cli_ray.errors import UserError
 from cli_ray.storage.files import list_files
-from cli_ray.text import first_line
+from cli_ray.text import counted, first_line
 
 HUB_S = 10.0
 """Seconds in which the hub must answer."""
@@ -126,7 +126,8 @@ def _check_files(label: str, path: str, by_node: dict[str, dict[str, int | str]]
     if len(set(counts.values())) > 1:
         numbers = ", ".join(f"{count} on {name}" for name, count in counts.items())
         return [Finding("data", "error", f"{label}: nodes see different numbers of files in {path}: {numbers}", fix)]
-    return [Finding("data", "ok", f"{label}: {next(iter(counts.values()))} file(s) in {path}")] if counts else []
+    files = next(iter(counts.values()), None)
+    return [Finding("data", "ok", f"{label}: {counted(files, 'file')} in {path}")] if isinstance(files, int) else []
 
 
 def _check_loads(by_node: dict[str, str]) -> list[Finding]:
@@ -135,7 +136,7 @@ def _check_loads(by_node: dict[str, str]) -> list[Finding]:
         for name, fault in by_node.items()
         if fault
     ]
-    what = f"config, tokenizer and processor load on {len(by_node)} node(s)"
+    what = f"config, tokenizer and processor load on {counted(len(by_node), 'node')}"
     return faults or ([Finding("model", "ok", what)] if by_node else [])
 
 
@@ -149,4 +150,4 @@ def _check_model(model: str, by_node: dict[str, dict[str, str]]) -> list[Finding
         for name, answer in by_node.items()
         if answer[model]
     ]
-    return faults or [Finding("model", "ok", f"{model} is found by {len(by_node)} node(s)")]
+    return faults or [Finding("model", "ok", f"{model} is found by {counted(len(by_node), 'node')}")]

@@ -109,14 +109,18 @@ def describe(model: PreTrainedModel, run: RunConfig) -> str:
     parts = ", ".join(f"{name} {flops / spent.base_flops:.2%}" for name, flops in shares.items() if flops)
     batch = run.train.global_batch_size
     step = 3 * batch * (spent.base_flops + spent.added_flops)
-    return (
+    forward = (
+        f"the {spent.base_flops / 1e12:.3g} TFLOP of a forward pass over {sample.visual_tokens} image and "
+        f"{sample.text_tokens} text tokens"
+    )
+    adds = (
         f"injection ({config.injection.kind}) adds {spent.added_parameters / 1e6:.2f} M parameters "
         f"(AMP {spent.amp_parameters / 1e6:.2f} M, AGF {spent.agf_parameters / 1e6:.2f} M) and "
-        f"{spent.added_flops / spent.base_flops:.2%} to the {spent.base_flops / 1e12:.3g} TFLOP of a forward pass over "
-        f"{sample.visual_tokens} image and {sample.text_tokens} text tokens{': ' + parts if parts else ''}. A step of "
-        f"{batch} such samples is about {step / 1e12:.3g} TFLOP "
-        "when everything is trained."
+        f"{spent.added_flops / spent.base_flops:.2%} to {forward}{': ' + parts if parts else ''}"
     )
+    if config.injection.kind == "none":
+        adds = f"nothing is injected, and nothing added to {forward}"
+    return f"{adds}. A step of {batch} such samples is about {step / 1e12:.3g} TFLOP when everything is trained."
 
 
 def step_costs(config: Any, injection: InjectionConfig, run: RunConfig) -> dict[str, int]:

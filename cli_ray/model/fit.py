@@ -10,6 +10,7 @@ from transformers import ProcessorMixin
 
 from cli_ray.errors import UserError
 from cli_ray.model.families import family_of
+from cli_ray.text import counted
 
 _SHOWN = 5
 """Tokens that a message names."""
@@ -72,7 +73,7 @@ def _check_embeddings(tokenizer: Any, rows: int, where: str) -> None:
         shown = ", ".join(f"{token!r} ({i})" for i, token in beyond[:_SHOWN])
         more = f" and {len(beyond) - _SHOWN} more" if len(beyond) > _SHOWN else ""
         raise UserError(
-            f"{where}: the tokenizer has {len(beyond)} token(s) beyond the model's {rows:,} embeddings "
+            f"{where}: the tokenizer has {counted(len(beyond), 'token')} beyond the model's {rows:,} embeddings "
             f"(text_config.vocab_size in config.json): {shown}{more}; save a model with resized embeddings "
             "(resize_token_embeddings), or take the tokens out of the tokenizer"
         )

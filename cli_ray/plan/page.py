@@ -10,7 +10,7 @@ from typing import Any
 from cli_ray.data.sample import clean
 from cli_ray.plan.estimate import Estimate
 from cli_ray.plan.proposal import Proposal
-from cli_ray.text import NOTHING, grid
+from cli_ray.text import NOTHING, counted, grid
 
 GB = 1e9
 ROOMY = 0.9
@@ -26,7 +26,7 @@ def verdict(estimate: Estimate) -> str:
     if not estimate.config.packs:
         batch = f"micro-batches of {train.micro_batch_size} x {tokens // train.micro_batch_size:,} tokens"
     again = ", activation checkpointing" if train.activation_checkpointing else ""
-    return f"{word}: {size} at ZeRO {train.zero_stage}, {estimate.workers} workers, {batch}{again}"
+    return f"{word}: {size} at ZeRO {train.zero_stage}, {counted(estimate.workers, 'worker')}, {batch}{again}"
 
 
 def page(estimate: Estimate, price: float | None, placement: Sequence[str], changes: Sequence[Proposal]) -> str:
@@ -197,8 +197,8 @@ def _time(estimate: Estimate, price: float | None) -> Iterator[str]:
     adds = estimate.step_flops / estimate.plain_flops - 1
     samples = estimate.config.train.global_batch_size
     yield (
-        f"step: {_short(estimate.step_flops / 1e12)} TFLOP for {samples:,} samples in {estimate.passes} pass(es) of a "
-        f"worker; injection adds {adds:.2%}"
+        f"step: {_short(estimate.step_flops / 1e12)} TFLOP for {counted(samples, 'sample')} in "
+        f"{counted(estimate.passes, 'pass', 'passes')} of a worker; injection adds {adds:.2%}"
     )
     if estimate.step_seconds is None:
         yield "time: not known, for the peak of the device is not; give it by --peak in TFLOP/s"

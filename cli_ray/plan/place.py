@@ -6,6 +6,7 @@ Called by `cli-ray plan`; Ray is loaded for a live cluster alone.
 from cli_ray.config import ClusterConfig
 from cli_ray.errors import UserError
 from cli_ray.need import Need, Resources, held, lacking, need_of
+from cli_ray.text import counted
 
 
 def described(cluster: ClusterConfig, nodes: int, gpus: int, cpus: int) -> list[Resources]:
@@ -57,4 +58,5 @@ def spread(need: Need, nodes: list[Resources]) -> str:
         rest -= count
         counts.append(count)
     used = [count for count in counts if count]
-    return f"{', '.join(map(str, used))} workers on {len(used)} of {len(nodes)} node(s)"
+    workers = "1 worker" if used == [1] else f"{', '.join(map(str, used))} workers"
+    return f"{workers} on {len(used)} of {counted(len(nodes), 'node')}"

@@ -86,7 +86,7 @@ def benchmark_gates(folder: str) -> Section | None:
             "by that of the hidden state, up to the largest of the layer."
         )
         parts.append(cards[:SHOWN])
-    return Section(f"gates-{model}", f"Gates of {results.model} on benchmarks", parts)
+    return Section(f"gates-{model}", f"Gates of {results.model.rstrip('/').rpartition('/')[2]} on benchmarks", parts)
 
 
 def _thinned(history: RunHistory) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ one reaches the page or another figure, and the Content-Security-Policy allows t
 """
 
 import base64
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +12,7 @@ from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader
 
+from cli_ray.data.show.page import content_policy
 from cli_ray.report.section import Code, Figure, Section, Table, Tone
 from cli_ray.report.texts import clean
 
@@ -42,8 +42,7 @@ class Report:
 def render(report: Report) -> str:
     """The HTML of a report."""
     style = (files("cli_ray.report") / "page.css").read_text()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    policy = content_policy(style)
     return _environment().get_template("page.html").render(report=report, style=style, policy=policy)
 
 

@@ -83,7 +83,12 @@ def _data(times: StepTimes, config: RunConfig) -> Cause | None:
     ahead = config.data.prefetch_windows
     more = f"data.prefetch_windows = {2 * ahead} (now {ahead}) reads further ahead and evens out single slow reads"
     shards = slow_shards(times)
-    if shards:
+    waits = {after["step"]: after.get("data_wait_ms") or 0.0 for _, after in times.pairs}
+    longest = max(waits, key=lambda step: waits[step])
+    if waits[longest] > MOSTLY * sum(waits.values()):
+        finding += f"; nearly all of it is one wait, {duration(waits[longest] / 1e3)} at step {longest}"
+        advice = f"a longer run tells what its steps wait: the stream fills up once in an epoch; {more}"
+    elif shards:
         named = ", ".join(f"{path} ({ms:,.0f} ms a piece)" for path, ms in list(shards.items())[:SHOWN_SHARDS])
         finding += f"; the slowest shards: {named}, the mean piece takes {times.mean('read_ms'):,.0f} ms"
         advice = f"put these shards on storage as fast as that of the others, or make their images smaller; {more}"

@@ -50,7 +50,7 @@ def test_report(shard: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert check(shard) == 1
     text = capsys.readouterr().out
     for part in (
-        "x.tar: webdataset, 1 shards",
+        "x.tar: webdataset, 1 shard",
         "4 samples: 3 good, 1 would be quarantined",
         "broken image 1",
         f"x.tar#1:00001 ({shard}, bytes",

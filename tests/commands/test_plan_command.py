@@ -32,7 +32,7 @@ def test_the_page_begins_with_the_verdict(capsys: pytest.CaptureFixture[str]) ->
     text = "\n".join(rest)
     assert "5,195 steps" in text
     assert "at 2.5 a GPU-hour" in text
-    assert "placement: 8 workers on 1 of 1 node(s)" in text
+    assert "placement: 8 workers on 1 of 1 node" in text
 
 
 def test_json_has_the_numbers(capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,7 +63,7 @@ def test_shipped_configs_are_all_there() -> None:
         ({"data": {"sources": [{"path": "x/a"}, {"path": "y/a"}]}}, "distinct names"),
         ({"data": {"sources": [{"path": "a"}], "lanes": 1}, "cluster": {"num_workers": 2}},
          r"data\.lanes = 1 is below cluster\.num_workers = 2"),
-        ({"cluster": {"num_workers": [1, 3]}}, r"must be a multiple of .* = 3 x 4 = 12; a run that goes on"),
+        ({"cluster": {"num_workers": [1, 3]}}, r"must be a multiple of .* = 3 x 4 = 12; lanes are the workers"),
         ({"cluster": {"num_workers": [4, 2]}}, r"num_workers = \[4, 2\]: .* 1 <= min <= max"),
         ({"cluster": {"num_workers": [0, 2]}}, r"num_workers = \[0, 2\]"),
         ({"cluster": {"num_workers": 0}}, r"num_workers = 0: give a number above 0"),

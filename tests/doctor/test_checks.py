@@ -96,7 +96,7 @@ def test_gpus_are_read_from_nvidia_smi() -> None:
 @pytest.mark.parametrize(
     ("changes", "fields", "level", "what"),
     [
-        ({"torch_cuda": ""}, {}, "error", "a: has 8 GPU(s), but torch 1.2.3 is a build for CPUs"),
+        ({"torch_cuda": ""}, {}, "error", "a: has 8 GPUs, but torch 1.2.3 is a build for CPUs"),
         ({"nccl": False}, {}, "error", "a: torch 1.2.3 has no NCCL"),
         ({"driver_cuda": "11.4"}, {}, "error", "a: torch is built for CUDA 12.8, driver 570.86.15 runs up to 11.4"),
         ({"driver_cuda": "12.4"}, {}, "warning", "a: torch is built for CUDA 12.8, driver 570.86.15 runs up to 12.4"),

@@ -50,7 +50,7 @@ def test_a_cluster_is_looked_at_node_by_node(
     # The cluster of the tests has no dashboard, without which dead drivers keep their workers' place.
     assert lines["dashboard"] == "error"
     assert code == 1
-    assert error.splitlines()[-1].startswith("error: 1 error(s)")
+    assert error.splitlines()[-1].startswith("error: 1 error and ")
     assert PLANTED not in told + error
     assert "\r" not in told
     assert "\x1b" not in told

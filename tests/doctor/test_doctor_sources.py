@@ -40,9 +40,9 @@ def test_sources_and_models_that_are_there_are_told(tmp_path: Path) -> None:
     model = saved(tmp_path / "model")
     told = [(one.level, one.what) for one in check_sources(config(tmp_path / "data", checkpoint=str(model)), 60)]
     assert told == [
-        ("ok", f"mine: 1 file(s) in {tmp_path / 'data'}"),
-        ("ok", f"{model} is found by 1 node(s)"),
-        ("ok", "config, tokenizer and processor load on 1 node(s)"),
+        ("ok", f"mine: 1 file in {tmp_path / 'data'}"),
+        ("ok", f"{model} is found by 1 node"),
+        ("ok", "config, tokenizer and processor load on 1 node"),
     ]
 
 
@@ -61,7 +61,7 @@ def test_a_tokenizer_that_cannot_be_loaded_is_told_with_the_node(tmp_path: Path)
 
 def test_a_missing_source_is_told_with_its_fix(tmp_path: Path) -> None:
     found, read = check_sources(config(tmp_path / "absent"), 60)
-    assert read.what == "config, tokenizer and processor load on 1 node(s)"
+    assert read.what == "config, tokenizer and processor load on 1 node"
     assert found.level == "error"
     assert f"{tmp_path / 'absent'}: no such file" in found.what
     assert "data.sources" in found.fix

@@ -39,7 +39,7 @@ def test_jobs_end_with_their_reason(head: Head, tmp_path: Path) -> None:
     code, told = submit(head, sys.executable, "-m", "cli_ray", "doctor", "--runs-dir", runs)
     assert code == 0, told
     assert "`ray job stop` waits 120 s for a checkpoint" in told
-    assert "the State API answers and lists 1 node(s)" in told
+    assert "the State API answers and lists 1 node" in told
     assert f"{tmp_path / 'runs'} can be written, read and deleted" in told
     assert "\r" not in told
 

@@ -17,7 +17,7 @@ def test_workers_fill_one_node_after_the_other() -> None:
     nodes = described(cluster, nodes=3, gpus=8, cpus=32)
     need, fault = placed(cluster, nodes)
     assert fault == ""
-    assert spread(need, nodes) == "8, 4 workers on 2 of 3 node(s)"
+    assert spread(need, nodes) == "8, 4 workers on 2 of 3 nodes"
 
 
 def test_as_many_workers_are_placed_as_there_is_room_for() -> None:
@@ -39,4 +39,4 @@ def test_a_cluster_that_runs_is_asked_for_its_nodes(cluster: None) -> None:
     address = ray.get_runtime_context().gcs_address
     command = [sys.executable, "-m", "cli_ray", "plan", TINY, "--address", address]
     output = subprocess.check_output(command, text=True)
-    assert output.splitlines()[-1] == "placement: 2 workers on 1 of 4 node(s)"
+    assert output.splitlines()[-1] == "placement: 2 workers on 1 of 4 nodes"

@@ -62,6 +62,13 @@ def test_a_stream_that_is_slow_as_a_whole_wants_cpus(tmp_path: Path) -> None:
     assert "lower cluster.cpus_per_worker (now 1) or add nodes" in cause.advice
 
 
+def test_a_single_long_wait_is_not_what_steps_usually_wait(tmp_path: Path) -> None:
+    rows = [step(n, 2.0 * n, data_wait_ms=(0.0, 9000.0 if n == 3 else 10.0)) for n in range(1, 12)]
+    cause = cause_of(step_times(read_run(write_run(tmp_path, rows).uri)))
+    assert cause.finding.endswith("; nearly all of it is one wait, 9.0 s at step 3")
+    assert "cluster.cpus_per_worker" not in cause.advice
+
+
 def test_a_slow_rank_is_named(tmp_path: Path) -> None:
     cause = cause_of(times_of(tmp_path, seconds=1.5, compute_ms=(600.0, 1100.0)))
     assert (cause.name, cause.saved_ms) == ("slow rank", 500)
