@@ -4,6 +4,10 @@ from typing import Any
 
 import pytest
 
+from cli_ray.evals import miniature
+from cli_ray.evals.generation.predictor import with_marks
+from cli_ray.evals.items.images import images_of
+from cli_ray.evals.items.sources import locate
 from cli_ray.evals.prompts.vlmevalkit import on_lines, under_heading
 from cli_ray.evals.suite import benchmark
 
@@ -96,6 +100,18 @@ def test_mmmu_shows_images_in_the_order_of_the_text_as_often_as_it_names_them() 
     asked = MMMU | {"question": "Compare <image 3> with <image 1>.", "options": "['<image 3>', 'none']"}
     assert shown(asked) == ["image_3", "image_1", "image_3"]
     assert shown(MMMU | {"question": "Which?"}) == [f"image_{number}" for number in range(1, 8)]
+
+
+def test_the_images_of_mmmu_come_as_its_marks_do() -> None:
+    one = benchmark("mmmu-val", "vlmevalkit")
+    doc = next(doc for doc in miniature.docs("mmmu-val") if doc["image_2"])
+    location = locate(one, "", miniature=True)
+    asked = dict(doc) | {"question": "<image 2>, <image 1>, <image 2>?", "options": "['yes', 'no']"}
+    first, second = images_of(location, dict(doc) | {"question": "<image 1> <image 2>", "options": "['yes', 'no']"})
+    assert images_of(location, asked) == [second, first, second]
+    assert (
+        with_marks(one.prompt(asked), 3) == f"Question: <image>, <image>, <image>?\nOptions:\nA. yes\nB. no\n{SELECT}"
+    )
 
 
 @pytest.mark.parametrize(
