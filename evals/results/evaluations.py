@@ -112,7 +112,8 @@ class OutputFolder:
             data_root: where they lie now; where they lay then when empty.
         """
         items = ItemSet.read(Folder(self.place), name)
-        return locate(self._definitions.needed(name), data_root or items.data_root, items.miniature and not data_root)
+        benchmark = self._definitions.needed(name, self._rows[name].prompts)
+        return locate(benchmark, data_root or items.data_root, items.miniature and not data_root)
 
 
 class PartnerRecords:
