@@ -46,7 +46,7 @@ def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = 
             in time.
     """
     locations = require(
-        chosen(config.suite, config.benchmarks, config.benchmark_file),
+        chosen(config.suite, config.benchmarks, files=config.benchmark_file),
         config.data_root,
         config.miniature,
         config.limit,

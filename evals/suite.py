@@ -108,7 +108,7 @@ def brought(files: Sequence[str]) -> dict[str, Benchmark]:
     return _not_ours(one for file in dict.fromkeys(files) for one in benchmarks_of(file))
 
 
-def chosen(suite: str, names: Sequence[str] = (), files: Sequence[str] = ()) -> list[Benchmark]:
+def chosen(suite: str, names: Sequence[str] = (), *, files: Sequence[str] = ()) -> list[Benchmark]:
     """The named benchmarks and those of files, or those of the suite when neither is given; each once.
 
     Raises:

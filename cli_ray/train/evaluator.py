@@ -46,7 +46,7 @@ class Evaluator:
             )
         if config.evaluation.every:
             settings = config.evaluation
-            benchmarks = chosen(settings.suite, settings.benchmarks, settings.benchmark_file)
+            benchmarks = chosen(settings.suite, settings.benchmarks, files=settings.benchmark_file)
             require(benchmarks, settings.data_root, settings.miniature, settings.limit)
         self._config, self._folder = config, folder
         self._over = threading.Event()
