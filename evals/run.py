@@ -42,7 +42,7 @@ def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = 
             in time.
     """
     locations = require(
-        chosen(config.suite, config.benchmarks, config.benchmark_file, config.prompts),
+        chosen(config.suite, config.benchmarks, files=config.benchmark_file, prompts=config.prompts),
         config.data_root,
         config.miniature,
         config.limit,

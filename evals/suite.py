@@ -117,7 +117,7 @@ def brought(files: Sequence[str]) -> dict[str, Benchmark]:
 
 
 def chosen(
-    suite: str, names: Sequence[str] = (), files: Sequence[str] = (), prompts: Prompts = "lmms-eval"
+    suite: str, names: Sequence[str] = (), *, files: Sequence[str] = (), prompts: Prompts = "lmms-eval"
 ) -> list[Benchmark]:
     """The named benchmarks and those of files, or those of the suite when neither is given; each once.
 
