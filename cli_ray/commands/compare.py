@@ -45,7 +45,7 @@ def main(words: list[str]) -> None:
     if settings.output:
         check_output("--output", settings.output)
     check_data_root(settings.data_root)
-    comparisons = corrected([compare(settings.a, rival, settings.data_root) for rival in settings.b])
+    comparisons = corrected([compare(settings.a, rival, data_root=settings.data_root) for rival in settings.b])
     if settings.output:
         _write(comparisons, settings.output)
     if settings.as_json:
