@@ -52,7 +52,7 @@ class Comparison(BaseModel):
     flips: tuple[Flip, ...]
 
 
-def compare(a: str, b: str, data_root: str = "", own: Mapping[str, Benchmark] | None = None) -> Comparison:
+def compare(a: str, b: str, *, data_root: str = "", own: Mapping[str, Benchmark] | None = None) -> Comparison:
     """Compares two evaluations, local or at pyarrow URIs, item by item.
 
     Args:
