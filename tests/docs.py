@@ -13,6 +13,7 @@ from cli_ray.config.evaluation import EvaluationConfig
 from cli_ray.config.serving import ServeConfig
 from cli_ray.config.sweep import SweepConfig
 from cli_ray.config.table import table
+from cli_ray.evals.own.definition import Definition
 from cli_ray.evals.suite import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +45,7 @@ def renewed() -> dict[Path, str]:
         "config.md": ("config tables", config_tables()),
         "sweeps.md": ("sweep table", table(SweepConfig)),
         "evaluation.md": ("evaluation table", table(EvaluationConfig)),
+        "own_benchmarks.md": ("definition table", table(Definition)),
         "serving.md": ("serving table", table(ServeConfig)),
         "benchmarks.md": ("benchmarks", benchmarks()),
         "map.md": ("map", code_map()),

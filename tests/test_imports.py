@@ -80,7 +80,13 @@ USES_RAY = {
     "tune/sweep.py",
     "tune/trial.py",
 }
-EVALS_USE_RAY = {"generation/pool.py", "generation/replica.py", "generation/replies.py", "generation/size.py"}
+EVALS_USE_RAY = {
+    "generation/pool.py",
+    "generation/replica.py",
+    "generation/replicas.py",
+    "generation/size.py",
+    "own/python.py",
+}
 
 
 def imported(path: Path) -> set[str]:

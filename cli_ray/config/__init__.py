@@ -3,8 +3,10 @@
 from cli_ray.config.data import DataConfig, SourceConfig, stored_data
 from cli_ray.config.evaluation import (
     CheckpointEvaluationConfig,
+    EndpointConfig,
     EvaluationConfig,
     JudgeConfig,
+    ModelEndpointConfig,
     ReplicaConfig,
     SuiteConfig,
 )
@@ -33,6 +35,7 @@ __all__ = [
     "ClusterConfig",
     "DataConfig",
     "Domain",
+    "EndpointConfig",
     "EvaluationConfig",
     "InjectionConfig",
     "JudgeConfig",
@@ -41,6 +44,7 @@ __all__ = [
     "LogConfig",
     "LoraConfig",
     "ModelConfig",
+    "ModelEndpointConfig",
     "OptimConfig",
     "Part",
     "PartConfig",
