@@ -46,8 +46,13 @@ class Evaluator:
             )
         if config.evaluation.every:
             settings = config.evaluation
-            benchmarks = chosen(settings.suite, settings.benchmarks, settings.prompts)
-            require(benchmarks, settings.data_root, settings.miniature, settings.limit)
+            require(
+                chosen(settings.suite, settings.benchmarks, settings.benchmark_file, settings.prompts),
+                settings.data_root,
+                settings.miniature,
+                settings.limit,
+                allow_partial=settings.allow_partial,
+            )
         self._config, self._folder = config, folder
         self._over = threading.Event()
         self._failed: set[int] = set()

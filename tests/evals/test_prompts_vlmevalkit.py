@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from cli_ray.evals import miniature
-from cli_ray.evals.generation.predictor import with_marks
+from cli_ray.evals.generation.messages import with_marks
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.sources import locate
 from cli_ray.evals.prompts.vlmevalkit import on_lines, under_heading
