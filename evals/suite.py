@@ -73,9 +73,7 @@ def benchmark(name: str, prompts: Prompts = "lmms-eval") -> Benchmark:
     Raises:
         UserError: there is none; names the nearest. Or it has no such prompts.
     """
-    if name in BENCHMARKS:
-        return BENCHMARKS[name]
-    known = BENCHMARKS | plugged_in()
+    known = BENCHMARKS if name in BENCHMARKS else BENCHMARKS | plugged_in()
     if name not in known:
         near = get_close_matches(name, known, n=3, cutoff=0.4)
         raise UserError(

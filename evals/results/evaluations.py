@@ -144,8 +144,8 @@ class PartnerRecords:
         return self._scored(name).side
 
     def benchmark(self, name: str) -> Benchmark:
-        """One of ours: no other tool has own ones."""
-        return named(name)
+        """One of ours, as it was scored: no other tool has own ones."""
+        return named(name, self.row(name).prompts)
 
     def digest(self, name: str) -> str:
         """None."""

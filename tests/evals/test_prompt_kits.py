@@ -91,15 +91,15 @@ def test_the_items_are_the_same(name: str) -> None:
 
 
 def test_a_benchmark_without_such_prompts_is_refused_with_those_that_have_them() -> None:
-    assert [one.prompts for one in chosen("vlmevalkit", (), "vlmevalkit")] == ["vlmevalkit"] * 12
+    assert [one.prompts for one in chosen("vlmevalkit", prompts="vlmevalkit")] == ["vlmevalkit"] * 12
     assert [one.prompts for one in chosen("vlmevalkit")] == ["lmms-eval"] * 12
     lacking = "docvqa-val, infovqa-val, textvqa-val, mme, mathvista-testmini, mm-vet, gqa, llava-wild"
     with pytest.raises(UserError, match=f"for {lacking}: take --suite vlmevalkit, or with --benchmarks some of ai2d, "):
-        chosen("paper18", (), "vlmevalkit")
+        chosen("paper18", prompts="vlmevalkit")
     with pytest.raises(UserError, match="no prompts 'vlmevalkit' for gqa:"):
-        chosen("paper18", ("mmstar", "gqa"), "vlmevalkit")
+        chosen("paper18", ("mmstar", "gqa"), prompts="vlmevalkit")
     with pytest.raises(UserError, match="there is no benchmark 'mmstr'"):
-        chosen("paper18", ("mmstr",), "vlmevalkit")
+        chosen("paper18", ("mmstr",), prompts="vlmevalkit")
 
 
 def test_replies_are_read_as_their_kit_reads_them() -> None:
