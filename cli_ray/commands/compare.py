@@ -29,6 +29,8 @@ class CompareArguments(Section):
     output: Uri = ""
     """Folder for comparison.md, comparison.json and flips.jsonl, in `1`, `2` ... of several B; nothing is written when
     empty."""
+    benchmark_file: Annotated[tuple[Uri, ...], tyro.conf.UseAppendAction] = ()
+    """Files of own benchmarks in Python whose headline is no mean; the others need none."""
     flips: int = Field(default=5, ge=0)
     """Flips to print for each benchmark."""
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False
@@ -40,12 +42,14 @@ def main(words: list[str]) -> None:
     settings = arguments(CompareArguments, words, "cli-ray compare")
 
     from cli_ray.evals.results.compare import compare, corrected
+    from cli_ray.evals.suite import brought
     from cli_ray.preflight import check_data_root, check_output
 
     if settings.output:
         check_output("--output", settings.output)
     check_data_root(settings.data_root)
-    comparisons = corrected([compare(settings.a, rival, data_root=settings.data_root) for rival in settings.b])
+    own = brought(settings.benchmark_file)
+    comparisons = corrected([compare(settings.a, rival, settings.data_root, own) for rival in settings.b])
     if settings.output:
         _write(comparisons, settings.output)
     if settings.as_json:

@@ -47,7 +47,7 @@ class Evaluator:
         if config.evaluation.every:
             settings = config.evaluation
             require(
-                chosen(settings.suite, settings.benchmarks),
+                chosen(settings.suite, settings.benchmarks, settings.benchmark_file),
                 settings.data_root,
                 settings.miniature,
                 settings.limit,

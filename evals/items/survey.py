@@ -21,10 +21,9 @@ from cli_ray.evals.items.location import Location, Part
 from cli_ray.evals.items.pictures import Pictures, is_shown, thumbnail
 from cli_ray.evals.items.sources import WrongColumnsError, locate, read
 from cli_ray.evals.records import digest, key_of
-from cli_ray.evals.suite import BENCHMARKS
 from cli_ray.text import NOTHING
 
-LISTING = ("benchmark", "title", "items", "metric", "scored by", "hub dataset", "split")
+LISTING = ("benchmark", "title", "items", "metric", "scored by", "dataset", "split")
 """Heads of the columns of `listing`."""
 _NAMED = 3
 """Bad items that a finding names."""
@@ -78,9 +77,9 @@ class Entry:
     """For people; None where it is not known where they lie."""
 
 
-def listing() -> list[tuple[str, ...]]:
-    """All benchmarks, a row each, with the columns of `LISTING`."""
-    return [_listed(benchmark) for benchmark in BENCHMARKS.values()]
+def listing(benchmarks: Iterable[Benchmark]) -> list[tuple[str, ...]]:
+    """A row for each benchmark, with the columns of `LISTING`."""
+    return [_listed(benchmark) for benchmark in benchmarks]
 
 
 def survey(
@@ -175,22 +174,31 @@ def _listed(benchmark: Benchmark) -> tuple[str, ...]:
     source = benchmark.source
     scored_by = "judge" if benchmark.judge else "server" if benchmark.submission else "rules"
     count = "any" if benchmark.count is None else f"{benchmark.count:,}"
-    hub_id = (source.hub_id or NOTHING) + (f" ({source.config})" if source.config else "")
-    return benchmark.name, benchmark.title, count, benchmark.headlines, scored_by, hub_id, source.split
+    dataset = (source.hub_id or benchmark.data or NOTHING) + (f" ({source.config})" if source.config else "")
+    split = NOTHING if benchmark.data else source.split
+    return benchmark.name, benchmark.title, count, benchmark.headlines, scored_by, dataset, split
 
 
 def _look(
     benchmark: Benchmark, data_root: str, miniature: bool, thorough: bool, allow_partial: bool
 ) -> tuple[DataFinding, Location | None]:
     """The finding about a benchmark, and where it lies if it can be read."""
-    name, count = benchmark.name, benchmark.count or 0
+    name, count, place = benchmark.name, benchmark.count or 0, benchmark.data or data_root or "hub"
     try:
         location = locate(benchmark, data_root, miniature)
         items = sum(_kept(benchmark, location, part) for part in location.parts)
     except WrongColumnsError as error:
-        return DataFinding(name, "wrong columns", count, 0, data_root or "hub", str(error)), None
+        return DataFinding(name, "wrong columns", count, 0, place, str(error)), None
     except UserError as error:
-        return DataFinding(name, "missing", count, 0, data_root or "hub", str(error)), None
+        return DataFinding(name, "missing", count, 0, place, str(error)), None
+    if benchmark.origin and benchmark.count is None:
+        if not items:
+            detail = f"{name}: {benchmark.data or location.where} has no item" + " that `keep` takes" * bool(
+                benchmark.keep
+            )
+            return DataFinding(name, "missing", 0, 0, place, detail), None
+        # The whole of its data is the set that scores are of.
+        location = replace(location, benchmark=replace(benchmark, count=items))
     finding = DataFinding(
         name, "there", items if miniature or benchmark.count is None else count, items, location.where
     )

@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,7 +16,6 @@ from cli_ray.evals.results.paired import Contrast, Pairs, Side, aligned, contras
 from cli_ray.evals.results.partners.records import RecordsError
 from cli_ray.evals.results.statistics import holm
 from cli_ray.evals.results.table import decimals
-from cli_ray.evals.suite import benchmark as named
 from cli_ray.storage.files import resolve
 from cli_ray.text import grid
 
@@ -52,19 +51,21 @@ class Comparison(BaseModel):
     flips: tuple[Flip, ...]
 
 
-def compare(a: str, b: str, *, data_root: str = "") -> Comparison:
+def compare(a: str, b: str, data_root: str = "", own: Mapping[str, Benchmark] | None = None) -> Comparison:
     """Compares two evaluations, local or at pyarrow URIs, item by item.
 
     Args:
-        a: an output folder, or records of another tool, see `cli_ray.evals.results.evaluations`.
-        b: another.
+        a: the baseline: an output folder, or records of another tool, see `cli_ray.evals.results.evaluations`.
+        b: the other one.
         data_root: of the documents that records of other tools are scored against; those of the output folder beside
             them, or the hub's, when empty.
+        own: own benchmarks by name, for those in Python whose headline is no mean.
 
     Raises:
-        UserError: a folder holds no results, profiles or judges differ, or no item counts on both sides.
+        UserError: a folder holds no results, profiles, judges or definitions differ, a benchmark in Python is not given
+            whose headline is no mean, or no item counts on both sides.
     """
-    evaluations = opened(a, b, data_root)
+    evaluations = opened(a, b, data_root, own or {})
     notes: list[str] = []
     contrasts, flips = [], []
     compared: list[tuple[Row, Row]] = []
@@ -75,6 +76,7 @@ def compare(a: str, b: str, *, data_root: str = "") -> Comparison:
             notes.append(f"{name}: nothing to compare: {error}")
             continue
         _check_alike(*rows)
+        _check_defined_alike(name, *evaluations)
         compared.append(rows)
         waiting = " and ".join(side for side, row in zip("AB", rows, strict=True) if waits_for_judge(row))
         if waiting:
@@ -87,7 +89,7 @@ def compare(a: str, b: str, *, data_root: str = "") -> Comparison:
         of_sides = [
             f"{side}: {note}" for side, each in zip("AB", evaluations, strict=True) for note in each.notes_on(name)
         ]
-        result = _contrast(named(name), pairs, sides, rows, of_sides)
+        result = _contrast(evaluations[0].benchmark(name), pairs, sides, rows, of_sides)
         if result is None:
             notes.append(f"{name}: nothing to compare: {_counts(pairs)}")
             continue
@@ -201,6 +203,14 @@ def _check_alike(a: Row, b: Row) -> None:
     judges = [f"{row.judge} (prompt {row.judge_prompt[:8]})" for row in (a, b) if row.judge]
     if len(set(judges)) > 1:
         raise UserError(f"{a.benchmark}: judged by {judges[0]} in A and {judges[1]} in B: let one judge grade both")
+
+
+def _check_defined_alike(name: str, a: Evaluation, b: Evaluation) -> None:
+    if a.digest(name) != b.digest(name):
+        raise UserError(
+            f"{name}: A and B were evaluated on different definitions of that name: run `cli-ray eval` on one of them "
+            "again with the --benchmark-file of the other"
+        )
 
 
 def _contrast(

@@ -9,9 +9,11 @@ from functools import cache
 from typing import Protocol
 
 from cli_ray.errors import UserError
+from cli_ray.evals.benchmark import Benchmark
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.sources import locate
 from cli_ray.evals.results.aggregate import Row
+from cli_ray.evals.results.definitions import Definitions
 from cli_ray.evals.results.paired import Side, read_side
 from cli_ray.evals.results.partners import lmms_eval, vlmevalkit
 from cli_ray.evals.results.partners.records import Partner, RecordsError
@@ -49,16 +51,35 @@ class Evaluation(Protocol):
         """Its items."""
         ...
 
+    def benchmark(self, name: str) -> Benchmark:
+        """A benchmark, as far as a comparison needs it.
+
+        Raises:
+            UserError: it is defined in Python, which the command was not told of.
+        """
+        ...
+
+    def digest(self, name: str) -> str:
+        """Of the definition of an own benchmark; empty for another one."""
+        ...
+
     def notes_on(self, name: str) -> tuple[str, ...]:
         """What the reader must know of a benchmark."""
         ...
 
 
 class OutputFolder:
-    """An output folder of ours."""
+    """An output folder of ours.
 
-    def __init__(self, place: str, results: Results) -> None:
+    Args:
+        place: of the folder.
+        results: that it holds.
+        own: own benchmarks by name that the command was told of.
+    """
+
+    def __init__(self, place: str, results: Results, own: Mapping[str, Benchmark]) -> None:
         self.place, self.model, self.model_hash = place, results.model, results.model_hash
+        self._definitions = Definitions(Folder(place), own)
         self._rows = {row.benchmark: row for row in results.rows}
         self.titles: Mapping[str, str] = {name: row.title for name, row in self._rows.items()}
         self.notes: tuple[str, ...] = ()
@@ -70,6 +91,14 @@ class OutputFolder:
     def side(self, name: str) -> Side:
         """As it is stored."""
         return read_side(f"{self.place.rstrip('/')}/samples/{name}.parquet")
+
+    def benchmark(self, name: str) -> Benchmark:
+        """By its definition in the folder, or by what the row says."""
+        return self._definitions.comparable(self._rows[name])
+
+    def digest(self, name: str) -> str:
+        """As it is stored."""
+        return self._definitions.digest(name)
 
     def notes_on(self, name: str) -> tuple[str, ...]:
         """None: the row has them."""
@@ -83,7 +112,7 @@ class OutputFolder:
             data_root: where they lie now; where they lay then when empty.
         """
         items = ItemSet.read(Folder(self.place), name)
-        return locate(named(name), data_root or items.data_root, items.miniature and not data_root)
+        return locate(self._definitions.needed(name), data_root or items.data_root, items.miniature and not data_root)
 
 
 class PartnerRecords:
@@ -113,6 +142,14 @@ class PartnerRecords:
         """Of their replies by our rules."""
         return self._scored(name).side
 
+    def benchmark(self, name: str) -> Benchmark:
+        """One of ours: no other tool has own ones."""
+        return named(name)
+
+    def digest(self, name: str) -> str:
+        """None."""
+        return ""
+
     def notes_on(self, name: str) -> tuple[str, ...]:
         """Which records are left out, and why, and what was asked."""
         return self._scored(name).notes
@@ -131,20 +168,21 @@ class PartnerRecords:
             raise RecordsError(f"its documents are needed to score replies of {self._partner.tool}: {error}") from error
 
 
-def opened(a: str, b: str, data_root: str) -> tuple[Evaluation, Evaluation]:
+def opened(a: str, b: str, data_root: str, own: Mapping[str, Benchmark]) -> tuple[Evaluation, Evaluation]:
     """The two sides of a comparison.
 
     Args:
         a: folder or file.
         b: another.
         data_root: of the documents that records of other tools are scored against.
+        own: own benchmarks by name that the command was told of.
 
     Raises:
         UserError: one is neither an output folder nor the records of a tool that is known.
     """
-    found = [partner_at(place) or OutputFolder(place, read_results(place)) for place in (a, b)]
-    own = next((side for side in found if isinstance(side, OutputFolder)), None)
-    first, second = (PartnerRecords(side, own, data_root) if isinstance(side, Partner) else side for side in found)
+    found = [partner_at(place) or OutputFolder(place, read_results(place), own) for place in (a, b)]
+    ours = next((side for side in found if isinstance(side, OutputFolder)), None)
+    first, second = (PartnerRecords(side, ours, data_root) if isinstance(side, Partner) else side for side in found)
     return first, second
 
 
