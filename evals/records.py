@@ -28,6 +28,23 @@ FLUSH_SECONDS = 5.0
 """Between files on object stores, which cannot append."""
 
 
+class Served(BaseModel):
+    """What the endpoint of a model says beside its reply."""
+
+    model_config = RECORD
+
+    model: str
+    """That it ran, as it calls it; empty where it does not say."""
+    fingerprint: str
+    """Of its system; most say none."""
+    date: str
+    """Of the reply, in UTC, such as `2026-11-27`."""
+    cached_tokens: int
+    """Of the prompt's."""
+    reasoning_tokens: int
+    """Of the reply's."""
+
+
 class ReplyRecord(BaseModel):
     """A reply and all that it depends on."""
 
@@ -42,7 +59,7 @@ class ReplyRecord(BaseModel):
     decoding: str
     """Such as `greedy, 16 tokens, bf16, sdpa`."""
     model: str
-    """Hash of the weights and configs."""
+    """Hash of the weights and configs, or of an endpoint and its name for the model."""
     reply: str
     finish: Literal["stop", "length", "error"]
     error: str = ""
@@ -54,6 +71,8 @@ class ReplyRecord(BaseModel):
     """Of its batch, divided by the samples in it."""
     injected: Injected | None = None
     """Where it was asked for and something was injected."""
+    served: Served | None = None
+    """Of a model behind an endpoint."""
 
     def as_reply(self) -> Reply:
         """The reply as scorers take it."""

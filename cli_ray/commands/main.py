@@ -38,6 +38,7 @@ VERBS = {
     "eval": "cli_ray.commands.eval",
     "judge": "cli_ray.commands.judge",
     "pipeline": "cli_ray.commands.pipeline",
+    "serve": "cli_ray.commands.serve",
     "compare": "cli_ray.commands.compare",
     "report": "cli_ray.commands.report",
 }
@@ -61,11 +62,12 @@ MEANINGS = {
     "eval": "evaluate a model on benchmarks; the same command resumes",
     "judge": "put the stored replies of an evaluation to a judge",
     "pipeline": "train, export and evaluate in one; the same command goes on with what is not complete",
+    "serve": "serve a model on Ray Serve with an OpenAI-compatible API, until it is stopped",
     "compare": "the paired difference of two evaluated models, with intervals",
     "report": "write one HTML file on runs, sweeps and results: curves, gates, scores, samples that flipped",
 }
 
-VERBOSE_VERBS = ("train", "tune", "eval", "export", "data check", "pipeline")
+VERBOSE_VERBS = ("train", "tune", "eval", "export", "data check", "pipeline", "serve")
 """Verbs that take `--verbose`."""
 VERBOSE_HELP = f"--verbose of {', '.join(VERBOSE_VERBS)}: print all that Ray and other libraries say, too."
 

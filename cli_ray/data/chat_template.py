@@ -60,10 +60,7 @@ class Chat:
             return ""
         try:
             rendered = self._processor.apply_chat_template(
-                self.turns(messages),
-                tokenize=False,
-                add_generation_prompt=add_generation_prompt,
-                **self._variables,
+                self.turns(messages), tokenize=False, add_generation_prompt=add_generation_prompt, **self._variables
             )
         except (jinja2.TemplateError, TypeError) as error:
             raise BadDataError("chat template", str(error)) from error

@@ -52,7 +52,7 @@ def check_kind(model: str, values: Mapping[str, Any]) -> None:
         )
     kind = values.get("model_type")
     if not kind:
-        raise UserError(f"{model} names no model_type in its config.json: it is no model of transformers")
+        raise UserError(f"{model} holds no model: its config.json names no model_type")
     if not is_foreign(kind) or (kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and not _reads_apart(values)):
         return
     if kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES:

@@ -39,6 +39,9 @@ class FeatureMemory:
             prompts: of the batch.
             inputs: made of them.
             inputs_of: makes such inputs.
+
+        Returns:
+            None without images, and where the model makes features of them itself.
         """
         if not any(inputs.images):
             return None

@@ -16,9 +16,10 @@ import torch
 from PIL import Image
 
 from cli_ray.data.images import decode_all
-from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message
+from cli_ray.data.sample import BadDataError, Message
 from cli_ray.evals.generation.beginnings import can_share, share
-from cli_ray.evals.generation.job import Batch, DeviceLostError, Job, record_of
+from cli_ray.evals.generation.job import Batch, DeviceLostError, Job, one_line, record_of
+from cli_ray.evals.generation.messages import with_marks
 from cli_ray.evals.items.images import LIMITS, images_of
 from cli_ray.evals.items.pictures import is_shown
 from cli_ray.evals.items.sources import read
@@ -234,23 +235,6 @@ class Predictor:
     def _tokenised(self, items: Sequence[PreparedItem]) -> ModelInputs:
         with self._encoding:
             return inputs_of(self._processor, [item.prompt for item in items])
-
-
-def with_marks(prompt: str, images: int) -> str:
-    """The prompt with as many image marks as images: where it has them itself, else all in front.
-
-    Marks that stand for nothing are taken out.
-    """
-    if prompt.count(IMAGE_MARK) == images:
-        return prompt
-    prompt = prompt.replace(IMAGE_MARK, "")
-    return f"{' '.join([IMAGE_MARK] * images)}\n{prompt}" if images else prompt
-
-
-def one_line(error: Exception) -> str:
-    """An error in one line of at most 500 characters."""
-    text = f"{error.reason}: {error.detail}" if isinstance(error, BadDataError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())[:500]
 
 
 def _free() -> None:

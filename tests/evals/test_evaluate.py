@@ -30,8 +30,8 @@ from cli_ray.evals.run import evaluate, judge
 from cli_ray.evals.suite import BENCHMARKS
 from cli_ray.model.tiny import build_tiny
 from cli_ray.storage.folder import Folder
+from tests.evals.endpoint.chat_server import serving
 from tests.evals.generation.charts import REPLICA, row, save_model, write_rows
-from tests.evals.judging.judge_server import serving
 from tests.inference.foreign_models import save_foreign
 from tests.model.batches import cli_model
 

@@ -165,7 +165,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 def test_what_cannot_be_evaluated_is_refused_before_a_replica_starts(
     fault: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cli_ray.evals.run.connect", lambda cpus: pytest.fail("a cluster was asked"))
+    monkeypatch.setattr("cli_ray.evals.generation.replicas.connect", lambda cpus: pytest.fail("a cluster was asked"))
     model = tmp_path / "model"
     shutil.copytree(folder, model)
     spoil, message = FAULTS[fault]

@@ -13,7 +13,8 @@ from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.data.sample import IMAGE_MARK, Message
 from cli_ray.evals.benchmark import Doc
 from cli_ray.evals.generation.job import Batch
-from cli_ray.evals.generation.predictor import Predictor, with_marks
+from cli_ray.evals.generation.messages import with_marks
+from cli_ray.evals.generation.predictor import Predictor
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.sources import read

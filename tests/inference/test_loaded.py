@@ -71,7 +71,7 @@ def test_what_is_no_model_is_told(tmp_path: Path) -> None:
         (tmp_path / name / "config.json").write_text(content)
     for name, reason in {
         "run": "has no complete checkpoint yet",
-        "other": "is a bert",
+        "other": "a language model that sees no images",
         "original": "LLaVA's original format",
         "none": "names no model_type",
         "absent": "cannot be read, as a folder or from the hub",
