@@ -66,9 +66,7 @@ def score_partner(
     samples = [item.sample for item in side.values()]
     result = row(benchmark, samples, len(items), profile, decoding=DECODING, where=path)
     return Scored(
-        result,
-        Side(side, frozenset({DECODING})),
-        tuple(_notes(partner, path, location.benchmark.prompts, items, found)),
+        result, Side(side, frozenset({DECODING})), tuple(_notes(partner, benchmark.prompts, path, items, found))
     )
 
 
@@ -102,7 +100,7 @@ def _scored(
         return ScoredItem(name, None, "", rule, "error", unit=name, cluster=images or name)
 
 
-def _notes(partner: Partner, path: str, prompts: Prompts, items: list[OurItem], found: Matches) -> Iterator[str]:
+def _notes(partner: Partner, prompts: Prompts, path: str, items: list[OurItem], found: Matches) -> Iterator[str]:
     ours = {item.id: item for item in items}
     total = len(found.records) + sum(found.left_out.values())
     if found.left_out:
@@ -112,9 +110,7 @@ def _notes(partner: Partner, path: str, prompts: Prompts, items: list[OurItem], 
         if other:
             yield f"{other:,} of {len(found.records):,} items asked in other words than ours: {_TOGETHER}"
     else:
-        wording = "may differ from ours, for some of its models have their own"
-        if prompts != "vlmevalkit":
-            wording = "is not that of ours, whose prompts are lmms-eval's (--prompts vlmevalkit asks in its words)"
+        wording = "may be that of the model's wrapper" if prompts == "vlmevalkit" else "is not ours"
         yield f"what {partner.tool} asked is not recorded, and its wording {wording}: {_TOGETHER}"
     empty = sum(not record.reply for record in found.records.values())
     if empty:
