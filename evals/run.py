@@ -12,7 +12,7 @@ from cli_ray.errors import UserError
 from cli_ray.evals.generation.backend import Backend
 from cli_ray.evals.generation.replies import Replies
 from cli_ray.evals.items.location import Location
-from cli_ray.evals.items.survey import require
+from cli_ray.evals.items.survey import located, require
 from cli_ray.evals.judging.judge import ask_all
 from cli_ray.evals.judging.verdicts import Verdicts
 from cli_ray.evals.own.python import send_code
@@ -21,7 +21,7 @@ from cli_ray.evals.results.definitions import Definitions
 from cli_ray.evals.results.output import Output
 from cli_ray.evals.results.progress import Progress
 from cli_ray.evals.results.scorer import ItemSet, Scorer
-from cli_ray.evals.suite import brought, chosen
+from cli_ray.evals.suite import brought
 from cli_ray.text import say
 
 
@@ -41,13 +41,7 @@ def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = 
         RunFailedError: replicas die while they load the model, nothing succeeds, or a cluster that grows did not grow
             in time.
     """
-    locations = require(
-        chosen(config.suite, config.benchmarks, files=config.benchmark_file, prompts=config.prompts),
-        config.data_root,
-        config.miniature,
-        config.limit,
-        allow_partial=config.allow_partial,
-    )
+    locations = located(config)
     send_code(location.benchmark for location in locations.values())
     backend = _backend(config, locations, spare_only=spare_only)
     scorer = Scorer(config, backend.model_hash, locations)

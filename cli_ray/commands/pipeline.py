@@ -64,8 +64,7 @@ def check(settings: PipelineArguments, run: RunConfig) -> None:
         UserError: folders cannot be written or hold something else, benchmarks or their data are not there, or the
             model does not fit its config.
     """
-    from cli_ray.evals.items.survey import require
-    from cli_ray.evals.suite import chosen
+    from cli_ray.evals.items.survey import located
     from cli_ray.model.attention import check_attention
     from cli_ray.preflight import check_data_root, check_output, check_run
     from cli_ray.train.checks import check_start
@@ -78,9 +77,7 @@ def check(settings: PipelineArguments, run: RunConfig) -> None:
     source, uri = settings.output / SOURCE, folder.uri
     if (settings.output / MODEL).exists() and (not source.exists() or json.loads(source.read_text())["run"] != uri):
         raise UserError(f"{settings.output / MODEL} is not the model of {uri}: name another --output")
-    benchmarks = chosen(settings.suite, settings.benchmarks, files=settings.benchmark_file, prompts=settings.prompts)
-    data_root = absolute(settings.data_root)
-    require(benchmarks, data_root, settings.miniature, settings.limit, allow_partial=settings.allow_partial)
+    located(settings.model_copy(update={"data_root": absolute(settings.data_root)}))
     check_attention(settings.replica.attention, "replica.attention")
     if folder.outcome(with_absolute_paths(run)) is None:
         check_start(with_absolute_paths(run), folder)

@@ -14,9 +14,8 @@ import ray
 
 from cli_ray.config import EvaluationConfig, RunConfig
 from cli_ray.errors import UserError
-from cli_ray.evals.items.survey import require
+from cli_ray.evals.items.survey import located
 from cli_ray.evals.run import evaluate
-from cli_ray.evals.suite import chosen
 from cli_ray.text import NOTHING, duration, say
 from cli_ray.train.callbacks.evaluations import COMPLETE, is_due, join_results, name_of, scores_of
 from cli_ray.train.checkpoint.export import export
@@ -45,14 +44,7 @@ class Evaluator:
                 f"{folder.uri}: set evaluation.every = 0 and run `cli-ray eval` on exported checkpoints"
             )
         if config.evaluation.every:
-            settings = config.evaluation
-            require(
-                chosen(settings.suite, settings.benchmarks, files=settings.benchmark_file, prompts=settings.prompts),
-                settings.data_root,
-                settings.miniature,
-                settings.limit,
-                allow_partial=settings.allow_partial,
-            )
+            located(config.evaluation)
         self._config, self._folder = config, folder
         self._over = threading.Event()
         self._failed: set[int] = set()

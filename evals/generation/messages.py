@@ -12,7 +12,7 @@ from PIL import ExifTags, Image
 
 from cli_ray.data.images import FORMATS, decode_all
 from cli_ray.data.sample import IMAGE_MARK
-from cli_ray.evals.items.images import LIMITS
+from cli_ray.inference.pictures import LIMITS
 
 _MIME = {"JPEG": "image/jpeg", "MPO": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 """Formats that every API takes, by Pillow's name; an MPO is a JPEG with more pictures behind it. GIF is none of them,

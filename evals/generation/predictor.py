@@ -20,13 +20,14 @@ from cli_ray.data.sample import BadDataError, Message
 from cli_ray.evals.generation.beginnings import can_share, share
 from cli_ray.evals.generation.job import Batch, DeviceLostError, Job, one_line, record_of
 from cli_ray.evals.generation.messages import with_marks
-from cli_ray.evals.items.images import LIMITS, images_of
+from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.pictures import is_shown
 from cli_ray.evals.items.sources import read
 from cli_ray.evals.records import ReplyRecord
 from cli_ray.inference.injected import Injected
 from cli_ray.inference.inputs import ModelInputs, Prompt, encode, inputs_of
 from cli_ray.inference.load import chat_of, context_of, load
+from cli_ray.inference.pictures import LIMITS
 from cli_ray.inference.traces import heat_map, injected, ranges
 from cli_ray.model.injection import InjectionTrace
 

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from cli_ray.config import DataConfig
-from cli_ray.data.images import Limits, join_inside, read_small
+from cli_ray.data.images import join_inside, read_small
 from cli_ray.data.sample import BadDataError
 from cli_ray.evals import miniature
 from cli_ray.evals.benchmark import Doc
 from cli_ray.evals.items import tables
 from cli_ray.evals.items.cells import listed
 from cli_ray.evals.items.location import MINIATURE, Location, Part, split_query
+from cli_ray.inference.pictures import LIMITS
 
 SHARED_COLUMNS = ("id", "image")
 """Of a table of images that items share."""
@@ -28,9 +28,6 @@ _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b
 """What encoded images begin with."""
 _SHOWN = 200
 """Characters of a name that are shown."""
-_MAX_BYTES = int(DataConfig.model_fields["max_image_MiB"].default * 2**20)
-LIMITS = Limits(DataConfig.model_fields["max_image_pixels"].default, _MAX_BYTES)
-"""What an image may cost: the defaults of training."""
 
 
 def images_of(location: Location, doc: Doc) -> list[bytes]:
@@ -124,7 +121,7 @@ def _image(location: Location, name: str, cell: Any) -> bytes:
         raise BadDataError("missing image", f"{name}: no bytes and no file name")
     try:
         folder, query = split_query(location.where)
-        return read_small(join_inside(folder, path) + query, _MAX_BYTES)
+        return read_small(join_inside(folder, path) + query, LIMITS.max_bytes)
     except OSError as error:
         raise BadDataError("missing image", f"{name}: {path[:_SHOWN]!r} is not in {location.where}") from error
 

@@ -12,16 +12,18 @@ from typing import Literal
 
 from PIL import Image
 
+from cli_ray.config import SuiteConfig
 from cli_ray.data.images import FORMATS, decode
 from cli_ray.data.sample import BadDataError
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Doc
-from cli_ray.evals.items.images import LIMITS, images_of, places_of
+from cli_ray.evals.items.images import images_of, places_of
 from cli_ray.evals.items.location import Location, Part
 from cli_ray.evals.items.pictures import Pictures, is_shown, thumbnail
 from cli_ray.evals.items.sources import WrongColumnsError, locate, read
 from cli_ray.evals.records import digest, key_of
-from cli_ray.evals.suite import prompts_of
+from cli_ray.evals.suite import chosen, prompts_of
+from cli_ray.inference.pictures import LIMITS
 from cli_ray.text import NOTHING
 
 LISTING = ("benchmark", "title", "items", "metric", "scored by", "prompts", "dataset", "split")
@@ -138,6 +140,17 @@ def require(
         for benchmark, _, location in looks
         if location
     }
+
+
+def located(settings: SuiteConfig) -> dict[str, Location]:
+    """Where the benchmarks lie that a config names, as `require` finds them.
+
+    Raises:
+        UserError: there is no such benchmark, or what `require` raises.
+    """
+    benchmarks = chosen(settings.suite, settings.benchmarks, files=settings.benchmark_file, prompts=settings.prompts)
+    limits = settings.miniature, settings.limit
+    return require(benchmarks, settings.data_root, *limits, allow_partial=settings.allow_partial)
 
 
 def scan(location: Location, part: Part, decoding: str, model: str) -> list[Entry]:

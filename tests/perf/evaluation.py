@@ -201,7 +201,7 @@ def call(root: Path, rows: int, cpus: int, replica: ReplicaConfig, decode: bool)
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="warning")
     phases.of("cluster", lambda: None)()
     for owner, attribute, name in (
-        (run, "require", "check"), (replicas.Replicas, "scan", "scan"), (Store, "keys", "what is done"),
+        (run, "located", "check"), (replicas.Replicas, "scan", "scan"), (Store, "keys", "what is done"),
         (replicas, "plan", "plan"), (Scorer, "score", "scores, tables"),
     ):  # fmt: skip
         phases.watch(owner, attribute, name, getattr(owner, attribute))

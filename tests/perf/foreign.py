@@ -27,11 +27,12 @@ from cli_ray.evals.generation.job import Batch, decoding
 from cli_ray.evals.generation.lengths import counted_by
 from cli_ray.evals.generation.predictor import Predictor
 from cli_ray.evals.generation.schedule import plan
-from cli_ray.evals.items.images import LIMITS, images_of
+from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.sources import read
 from cli_ray.evals.items.survey import scan
 from cli_ray.evals.records import ReplyRecord
+from cli_ray.inference.pictures import LIMITS
 from tests.evals.generation.charts import job_of, write_rows
 from tests.inference.foreign_models import save_foreign
 from tests.perf.generation import rows_of

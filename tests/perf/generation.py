@@ -38,12 +38,13 @@ from cli_ray.evals.generation.lengths import image_tokens
 from cli_ray.evals.generation.messages import with_marks
 from cli_ray.evals.generation.predictor import Predictor
 from cli_ray.evals.generation.schedule import plan
-from cli_ray.evals.items.images import LIMITS, images_of
+from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.sources import locate, read
 from cli_ray.evals.items.survey import scan
 from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.suite import benchmark
+from cli_ray.inference.pictures import LIMITS
 from cli_ray.model import attach
 from cli_ray.model.tiny import build_tiny, tiny_processor
 from cli_ray.registry import FAMILIES

@@ -11,7 +11,7 @@ from PIL import Image
 from cli_ray.data.images import decode
 from cli_ray.data.sample import BadDataError
 from cli_ray.evals.generation.messages import data_urls, message_of
-from cli_ray.evals.items.images import LIMITS
+from cli_ray.inference.pictures import LIMITS
 
 
 def encoded(name: str, mode: str = "RGB", **settings: Any) -> bytes:
