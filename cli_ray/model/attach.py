@@ -31,7 +31,7 @@ def attach(model: PreTrainedModel, injection: InjectionConfig, seed: int = 0) ->
     inner.install()
     for name in ("_no_split_modules", "_skip_keys_device_placement"):
         getattr(model, name).update(getattr(inner, name))
-    reference = inner.multi_modal_projector.linear_1.weight
+    reference = next(inner.projector.parameters())
     for module in inner.injected_modules():
         module.to(device=reference.device, dtype=reference.dtype)
     inner.draw(seed)

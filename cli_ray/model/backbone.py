@@ -1,15 +1,17 @@
-"""What the inner CLI models share: vision features in, injected language model out.
+"""The inner CLI model of every family: the family's own passes, with features of the tower's layers injected between.
 
-The mixin of each family's inner model; `generation` has that of the outer one.
+A mixin in front of a family's inner model; `generation` has that of the outer one. The tower is run by the family's own
+`get_image_features`, and text with its images by the family's own `forward`, which hands the state of the injection to
+the decoder layers. What a family says beside that, from `tower` to `dummy_images`, is its *adapter*.
 
 Shapes: B samples or packs of them, T positions, S positions with those in the cache before them, D width of the
-language model, N tapped vision layers, R visual rows.
+language model, N tapped vision layers, C width of the tower, P patches and R visual rows of all images.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,15 +24,15 @@ from cli_ray.model.agf import Agf, FoldedGates
 from cli_ray.model.amp import Amp
 from cli_ray.model.context import contexts_of, turns_or_default
 from cli_ray.model.features import CliImageFeatures, ImageFeatures
-from cli_ray.model.injection import UPGRADES, Injection, InjectionTrace, upgrade_layers
+from cli_ray.model.injection import KNOWN, Injection, InjectionTrace, upgrade_layers
 from cli_ray.model.memory import ContextMemory, memory_layers
 from cli_ray.model.parameters import is_partitioned, whole
 from cli_ray.model.rivals import ExternalWeights, fixed_gates, widen_projector
 from cli_ray.model.rows import lay_out, lay_out_dummy
 from cli_ray.model.segments import check_packed, packed_arguments
 
-UNCUT = {kind.__name__ for kind in (*UPGRADES.values(), Amp, Agf)}
-"""Modules that stay on one device when a model is spread over several, beside the widened projector."""
+PASSED_ON = ("last_hidden_state", "past_key_values", "hidden_states", "attentions")
+"""What of the plain model's output is that of the CLI model."""
 FIXED_ARGUMENTS = ("vision_feature_layer", "vision_feature_select_strategy", "vision_aspect_ratio")
 
 
@@ -54,18 +56,78 @@ class InitializesInjection(PreTrainedModel):
 
 
 class CliModel(InitializesInjection):
-    """Mixin of the inner models, before the plain model's class.
+    """Mixin of the inner models, before the plain model's class. The defaults are those of a LLaVA.
 
     Video is refused: `pixel_values_videos` raises ValueError.
     """
 
-    external_projector_class: type[nn.Module]
-    """The family's projector over joined layers."""
+    projector_path: ClassVar[str] = "multi_modal_projector"
+    """Of the module that brings the tower's patches to the width of the language model."""
+    decoder_path: ClassVar[str] = "language_model"
+    """Of the language model without its head."""
+    decoder_layers: ClassVar[Sequence[str]] = KNOWN
+    """Classes of its layers."""
+    image_arguments: ClassVar[tuple[str, ...]] = ("pixel_values",)
+    """What of a batch the plain `get_image_features` takes."""
+    stacks_images: ClassVar[bool] = False
+    """Whether the plain `forward` wants the features of images in one tensor."""
+    packs_rows: ClassVar[bool] = True
+    """Whether positions of packed rows are known to start anew in each sample."""
+    external_projector_class: ClassVar[type[nn.Module] | None] = None
+    """The projector over joined layers; None where the family has none that takes them."""
     amp: Amp | None
     agf: Agf | None
     _traces: list[InjectionTrace] | None = None
     _no_split_modules: set[str]
     _skip_keys_device_placement: set[str]
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.install()
+        self.post_init()
+
+    @property
+    def projector(self) -> nn.Module:
+        """See `projector_path`."""
+        return self.get_submodule(self.projector_path)
+
+    @property
+    def decoder(self) -> Any:
+        """See `decoder_path`."""
+        return self.get_submodule(self.decoder_path)
+
+    @property
+    def patches_per_token(self) -> int:
+        """Patches that the projector makes one token of."""
+        return 1
+
+    def patches(self, hidden: Tensor) -> Tensor:
+        """What of a tapped layer's output goes to the projector, after the norm that the tower has behind its last
+        block."""
+        return hidden
+
+    def group(self, v_NPC: Tensor) -> Tensor:
+        """The patches of each token side by side as channels, Float[N, tokens, patches of a token x C]."""
+        return v_NPC
+
+    def projection(self) -> Callable[[Tensor], Tensor]:
+        """From Float[N, P, C] to Float[N, tokens, D], all layers at once; by the family's own modules."""
+        return self.projector
+
+    def arrange(self, v_hat_NRD: Tensor, images: dict[str, Any]) -> Tensor:
+        """The tokens of all images in the order of the text, Float[N, R, D]."""
+        return v_hat_NRD
+
+    def split(self, base: Any) -> Sequence[Tensor]:
+        """The base features by images, as the plain `get_image_features` gives them; an image is what has gates of its
+        own."""
+        features: Sequence[Tensor] = list(base) if isinstance(base, Tensor) else base
+        return features
+
+    def dummy_images(self) -> dict[str, Any]:
+        """Arguments of `encode` for one black image."""
+        side = self.config.vision_config.image_size
+        return {"pixel_values": torch.zeros(1, 3, side, side, device=self.device, dtype=self.dtype)}
 
     def install(self) -> None:
         """Add the modules of `config.injection` to a freshly built or loaded plain model."""
@@ -73,17 +135,20 @@ class CliModel(InitializesInjection):
         self.injection: InjectionConfig = config.injection
         config.store(self.injection)
         if self.injection.traits.at_projector:
-            widen_projector(self.multi_modal_projector, self.external_projector_class, len(self.injection.tapped))
+            widen_projector(self.projector, self.external_projector_class, len(self.injection.tapped))
         self.amp, self.agf = self._new_modules()
+        # Modules that stay on one device when a model is spread over several.
+        uncut = {Amp.__name__, Agf.__name__, type(self.projector).__name__}
         if self.amp is not None:
-            upgrade_layers(self.language_model, self.injection.injected)
-        self._no_split_modules = {*self._no_split_modules, *UNCUT, self.external_projector_class.__name__}
+            uncut.update(upgrade_layers(self.decoder, self.injection.injected, self.decoder_layers))
+        self._no_split_modules = {*(self._no_split_modules or ()), *uncut}
         self._skip_keys_device_placement = {*self._skip_keys_device_placement, "projector"}
 
     def _new_modules(self) -> tuple[Amp | None, Agf | None]:
         injection, vision, text = self.injection, self.config.vision_config, self.config.text_config
         traits, taps = injection.traits, len(injection.tapped)
-        amp = Amp(injection.amp, taps, vision.hidden_size, text.hidden_size) if traits.injects else None
+        sizes = (taps, vision.hidden_size, text.hidden_size, self.patches_per_token)
+        amp = Amp(injection.amp, *sizes) if traits.injects else None
         learned = traits.gates == "learned"
         return amp, Agf(injection.agf, taps, len(injection.injected), text.hidden_size) if learned else None
 
@@ -98,7 +163,7 @@ class CliModel(InitializesInjection):
                     with whole([*module.parameters()]):
                         module.load_state_dict(drawn.state_dict())
         if self.injection.traits.at_projector:
-            external = self.multi_modal_projector.external
+            external = self.projector.external
             with whole([external.weight]):
                 external.initialize()
         self._copy_projector()
@@ -106,33 +171,30 @@ class CliModel(InitializesInjection):
     def _copy_projector(self) -> None:
         """Start full projectors, where the model has them, as copies of the shared one."""
         if self.amp is not None and self.injection.amp.projector == "full":
-            shared, projectors = self.multi_modal_projector, self.amp.projectors
+            shared, projectors = self.projector, self.amp.projectors
             with whole([*shared.parameters(), *projectors.parameters()]):
                 projectors.copy_from(shared)
 
     def tap_arguments(self) -> dict[str, Any]:
         """Arguments of the plain `get_image_features` that make one tower pass keep the tapped layers."""
-        traits, layers = self.injection.traits, [self.config.vision_feature_layer, *self.injection.tapped]
+        traits, base = self.injection.traits, getattr(self.config, "vision_feature_layer", None)
         if not traits.taps:
             return {}
+        layers = [*([] if base is None else [base]), *self.injection.tapped]
         return {"vision_feature_layer" if traits.at_projector else "output_hidden_states": layers}
 
-    def project_taps(self, outputs: Any) -> Tensor | None:
-        """AMP over the tapped layers of a tower pass, CLS left out as for the base layer: Float[N, R, D].
-
-        None where the injection has no AMP.
-        """
+    def project_taps(self, outputs: Any, images: dict[str, Any]) -> Tensor | None:
+        """AMP over the tapped layers of a tower pass: Float[N, R, D]; None where the injection has no AMP."""
         if self.amp is None:
             return None
-        first = 1 if self.config.vision_feature_select_strategy == "default" else 0
-        layers = [outputs.hidden_states[layer][:, first:] for layer in self.injection.tapped]
+        layers = [self.patches(outputs.hidden_states[layer]) for layer in self.injection.tapped]
         # By its name, which accelerate is told to leave where it is.
-        v_hat_NRD: Tensor = self.amp(layers, projector=self.multi_modal_projector)
-        return v_hat_NRD
+        v_hat_NRD: Tensor = self.amp(layers, projector=self.projection(), group=self.group)
+        return self.arrange(v_hat_NRD, images)
 
     def injected_modules(self) -> list[nn.Module]:
         """The modules that a plain model does not have."""
-        modules = [self.amp, self.agf, getattr(self.multi_modal_projector, "external", None)]
+        modules = [self.amp, self.agf, getattr(self.projector, "external", None)]
         return [module for module in modules if module is not None]
 
     @contextmanager
@@ -145,20 +207,36 @@ class CliModel(InitializesInjection):
             self._traces = None
 
     def encode(
-        self, pixel_values: Tensor, image_sizes: Tensor | None = None, batch_num_images: Tensor | None = None
+        self,
+        pixel_values: Tensor,
+        image_sizes: Tensor | None = None,
+        batch_num_images: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        pixel_attention_mask: Tensor | None = None,
     ) -> ImageFeatures:
         """Run the vision tower once; project the base layer as the plain model does, and the tapped ones."""
-        raise NotImplementedError
-
-    def dummy_images(self) -> dict[str, Any]:
-        """Arguments of `encode` for one black image."""
-        raise NotImplementedError
+        given = {
+            "pixel_values": pixel_values,
+            "image_sizes": image_sizes,
+            "batch_num_images": batch_num_images,
+            "image_grid_thw": image_grid_thw,
+            "pixel_attention_mask": pixel_attention_mask,
+        }
+        images = {name: given[name] for name in self.image_arguments}
+        outputs = super().get_image_features(**images, return_dict=True, **self.tap_arguments())
+        return ImageFeatures(
+            self.split(outputs.pooler_output),
+            self.project_taps(outputs, images),
+            deepstack=getattr(outputs, "deepstack_features", None),
+        )
 
     def get_image_features(
         self,
         pixel_values: Tensor,
         image_sizes: Tensor | None = None,
         batch_num_images: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        pixel_attention_mask: Tensor | None = None,
         **kwargs: Any,
     ) -> CliImageFeatures:
         """Base features per image and the projected tapped layers, as `generate` hands them back to `forward`.
@@ -167,7 +245,9 @@ class CliModel(InitializesInjection):
             ValueError: a setting of the vision features that differs from the config's.
         """
         self._check_fixed(kwargs)
-        return self.encode(pixel_values, image_sizes, batch_num_images).to_output()
+        return self.encode(
+            pixel_values, image_sizes, batch_num_images, image_grid_thw, pixel_attention_mask
+        ).to_output()
 
     def forward(
         self,
@@ -179,6 +259,8 @@ class CliModel(InitializesInjection):
         pixel_values_videos: Tensor | None = None,
         image_sizes: Tensor | None = None,
         batch_num_images: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        pixel_attention_mask: Tensor | None = None,
         mm_encoder_outputs: dict[str, Any] | None = None,
         turn_ids: Tensor | None = None,
         segment_ids: Tensor | None = None,
@@ -200,34 +282,53 @@ class CliModel(InitializesInjection):
             raise ValueError("video input is not supported by CLI models: pass images only")
         self._check_fixed(kwargs)
         if segment_ids is not None:
+            if not self.packs_rows:
+                raise ValueError(f"{type(self).__name__} takes no packed rows (segment_ids): give each sample its row")
             check_packed(kwargs | {"attention_mask": attention_mask, "past_key_values": past_key_values}, turn_ids)
             # The kernel that the layers will ask for; transformers 5.23 tells it nowhere else.
-            kwargs |= packed_arguments(segment_ids, self.language_model.config._attn_implementation)
+            kwargs |= packed_arguments(segment_ids, self.decoder.config._attn_implementation)
             attention_mask = kwargs.pop("attention_mask", None)
         if pixel_values is not None:
-            images: ImageFeatures | None = self.encode(pixel_values, image_sizes, batch_num_images)
+            images: ImageFeatures | None = self.encode(
+                pixel_values, image_sizes, batch_num_images, image_grid_thw, pixel_attention_mask
+            )
         else:
             images = self._given_images(given, past_key_values)
         past_key_values = self._cache(past_key_values, kwargs.get("use_cache"))
         kept = self._kept(past_key_values) if keep_context else None
-        h_BTD = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
         injection: Injection | ContextMemory | None = None
         if images is not None:
-            placeholder_BT = self._placeholders(input_ids, inputs_embeds).to(h_BTD.device)
-            h_BTD = images.merge_into(h_BTD, placeholder_BT)
+            placeholder_BT = self._placeholders(input_ids, inputs_embeds)
+            if not images.dummy:
+                images.check_places(placeholder_BT)
             past = 0 if past_key_values is None else int(past_key_values.get_seq_length())
-            turn_BS = turns_or_default(turn_ids, attention_mask, len(h_BTD), past + h_BTD.shape[1], h_BTD.device)
+            batch, length = placeholder_BT.shape
+            turn_BS = turns_or_default(turn_ids, attention_mask, batch, past + length, placeholder_BT.device)
             injection = self._injection(images, placeholder_BT, turn_BS, segment_ids, past, kept)
         elif kept is not None and self.agf is not None:
             injection = ContextMemory(kept, FoldedGates(self.injection.agf, *self.agf(None, None)))
-        outputs = self.language_model(
+        if injection is not None:
+            kwargs["injection"] = injection
+        if image_grid_thw is not None:
+            kwargs["image_grid_thw"] = image_grid_thw
+        if images is not None and images.dummy:
+            inputs_embeds = images.add_nothing(
+                self.get_input_embeddings()(input_ids) if input_ids is not None else inputs_embeds
+            )
+            input_ids = None
+            # Families that make positions of the tokens would make them of the batch before, seeing none.
+            kwargs.setdefault("position_ids", torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device)[None])
+        elif images is not None:
+            kwargs["mm_encoder_outputs"] = {"image": images.to_plain(self.stacks_images)}
+        outputs = super().forward(
+            input_ids=input_ids,
             attention_mask=attention_mask,
             past_key_values=past_key_values,
-            inputs_embeds=h_BTD,
-            **({} if injection is None else {"injection": injection}),
+            inputs_embeds=inputs_embeds,
+            return_dict=True,
             **kwargs,
         )
-        output = CliModelOutput(**outputs)
+        output = CliModelOutput(**{name: outputs.get(name) for name in PASSED_ON})
         if images is not None and not images.dummy:
             output.image_hidden_states = torch.cat(tuple(images.base))
             output.gates = injection.applied_gates() if isinstance(injection, Injection) else None
@@ -248,12 +349,16 @@ class CliModel(InitializesInjection):
     def _given_images(self, given: dict[str, Any], cache: Any) -> ImageFeatures | None:
         """What `generate` encoded before, a dummy where one is due, else None."""
         if given.get("image") is not None:
-            return ImageFeatures.from_output(given["image"])
+            images = ImageFeatures.from_output(given["image"])
+            if self.amp is not None and images.features_NRD is None:
+                raise ValueError(
+                    "mm_encoder_outputs holds the base features of images alone: give what get_image_features of this "
+                    "model returns, its injected_features with it"
+                )
+            return images
         # Ranks must agree on the parameters they touch (training) and gather (ZeRO-3), whatever their
         # batches hold: one black image goes through every part and counts nothing.
-        gathers = is_partitioned(self.multi_modal_projector.linear_1.weight) and (
-            cache is None or cache.get_seq_length() == 0
-        )
+        gathers = is_partitioned(next(self.projector.parameters())) and (cache is None or cache.get_seq_length() == 0)
         if not self.training and not gathers:
             return None
         return self.encode(**self.dummy_images()).as_dummy()

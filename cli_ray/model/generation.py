@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import GenerationMixin
+from transformers import GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from cli_ray.model.backbone import InitializesInjection
@@ -38,6 +38,15 @@ class CliOutput(CausalLMOutputWithPast):
 
 class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
     """Mixin of the outer models, before the plain model's class."""
+
+    inner_class: type[PreTrainedModel]
+
+    def __init__(self, config: Any) -> None:
+        # Past the plain model's, which would build an inner model of its own.
+        PreTrainedModel.__init__(self, config)
+        self.model = self.inner_class(config)
+        self.lm_head = Head(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.post_init()
 
     def forward(
         self,
@@ -147,6 +156,20 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
             unknown = ("turn_ids", "keep_context")
             model_kwargs = {name: value for name, value in model_kwargs.items() if name not in unknown}
         return super()._get_candidate_generator(*args, model_kwargs=model_kwargs, **kwargs)
+
+    def _expand_multimodal_outputs(
+        self, input_ids: Tensor, mm_encoder_output: dict[str, Any], expand_size: int = 1, inputs_embeds: Any = None
+    ) -> dict[str, Any]:
+        """As in transformers, which knows no features but its own: it repeats numbers, and we take the images."""
+        images = mm_encoder_output.get("image")
+        if images is None:
+            return mm_encoder_output
+        numbers = [torch.full((len(image),), i) for i, image in enumerate(images.pooler_output)]
+        expanded = super()._expand_multimodal_outputs(
+            input_ids, {"image": CliImageFeatures(pooler_output=numbers)}, expand_size, inputs_embeds
+        )
+        order = [int(number[0]) for number in expanded["image"].pooler_output]
+        return mm_encoder_output | {"image": images.take(order)}
 
     def prepare_inputs_for_generation(
         self,
