@@ -134,6 +134,7 @@ class CliModel(InitializesInjection):
         config = self.config
         self.injection: InjectionConfig = config.injection
         config.store(self.injection)
+        self._check_projector()
         if self.injection.traits.at_projector:
             widen_projector(self.projector, self.external_projector_class, len(self.injection.tapped))
         self.amp, self.agf = self._new_modules()
@@ -143,6 +144,15 @@ class CliModel(InitializesInjection):
             uncut.update(upgrade_layers(self.decoder, self.injection.injected, self.decoder_layers))
         self._no_split_modules = {*(self._no_split_modules or ()), *uncut}
         self._skip_keys_device_placement = {*self._skip_keys_device_placement, "projector"}
+
+    def _check_projector(self) -> None:
+        kind = "external" if self.injection.traits.at_projector else self.injection.amp.projector
+        if self.external_projector_class is None and kind in ("external", "full"):
+            field = "injection.kind" if kind == "external" else "injection.amp.projector"
+            raise ValueError(
+                f"{field} = {kind!r} needs a projector of two layers that takes each patch by itself, which a "
+                f"{self.config.model_type.removeprefix('cli_')} does not have: take another"
+            )
 
     def _new_modules(self) -> tuple[Amp | None, Agf | None]:
         injection, vision, text = self.injection, self.config.vision_config, self.config.text_config
@@ -312,12 +322,11 @@ class CliModel(InitializesInjection):
         if image_grid_thw is not None:
             kwargs["image_grid_thw"] = image_grid_thw
         if images is not None and images.dummy:
-            inputs_embeds = images.add_nothing(
-                self.get_input_embeddings()(input_ids) if input_ids is not None else inputs_embeds
-            )
-            input_ids = None
-            # Families that make positions of the tokens would make them of the batch before, seeing none.
-            kwargs.setdefault("position_ids", torch.arange(inputs_embeds.shape[1], device=inputs_embeds.device)[None])
+            embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
+            input_ids, inputs_embeds = None, images.add_nothing(embeds)
+            if kwargs.get("position_ids") is None:
+                # A family that makes positions of tokens would go on with those of the batch before.
+                kwargs["position_ids"] = torch.arange(embeds.shape[1], device=embeds.device).unsqueeze(0)
         elif images is not None:
             kwargs["mm_encoder_outputs"] = {"image": images.to_plain(self.stacks_images)}
         outputs = super().forward(

@@ -60,6 +60,10 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
         logits_to_keep: int | Tensor = 0,
         image_sizes: Tensor | None = None,
         batch_num_images: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        pixel_attention_mask: Tensor | None = None,
+        mm_token_type_ids: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
         mm_encoder_outputs: dict[str, Any] | None = None,
         turn_ids: Tensor | None = None,
         segment_ids: Tensor | None = None,
@@ -68,7 +72,7 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> CliOutput | tuple[Any, ...]:
-        """As the plain model's.
+        """As the plain model's; each family gives of the arguments of images what its processor makes.
 
         Args:
             turn_ids: Int64[B, S], how many replies have begun at each position (or any number that grows where one
@@ -88,6 +92,12 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
         """
         if turn_ids is None and segment_ids is None and labels is not None:
             turn_ids = turns_of_labels(labels)
+        own = {
+            "image_grid_thw": image_grid_thw,
+            "pixel_attention_mask": pixel_attention_mask,
+            "mm_token_type_ids": mm_token_type_ids,
+            "token_type_ids": token_type_ids,
+        }
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,
@@ -101,6 +111,7 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
             turn_ids=turn_ids,
             segment_ids=segment_ids,
             keep_context=keep_context,
+            **{name: value for name, value in own.items() if value is not None},
             **kwargs,
         )
         kept = _keep(outputs.last_hidden_state, logits_to_keep)
