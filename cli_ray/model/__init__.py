@@ -14,8 +14,8 @@ from transformers.conversion_mapping import (
     register_checkpoint_conversion_mapping,
 )
 
+from cli_ray.model.adapter import InitializesInjection
 from cli_ray.model.attach import attach
-from cli_ray.model.backbone import InitializesInjection
 from cli_ray.model.families import all_families, cli_classes
 
 __all__ = ["attach"]

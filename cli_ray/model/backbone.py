@@ -2,32 +2,33 @@
 
 A mixin in front of a family's inner model; `generation` has that of the outer one. The tower is run by the family's own
 `get_image_features`, and text with its images by the family's own `forward`, which hands the state of the injection to
-the decoder layers. What a family says beside that, from `tower` to `dummy_images`, is its *adapter*.
+the decoder layers. What else there is to say of a family is its `adapter`.
 
 Shapes: B samples or packs of them, T positions, S positions with those in the cache before them, D width of the
-language model, N tapped vision layers, C width of the tower, P patches and R visual rows of all images.
+language model, N tapped vision layers, R visual rows.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from cli_ray.config import InjectionConfig
+from cli_ray.model.adapter import Adapter
 from cli_ray.model.agf import Agf, FoldedGates
 from cli_ray.model.amp import Amp
 from cli_ray.model.context import contexts_of, turns_or_default
 from cli_ray.model.features import CliImageFeatures, ImageFeatures
-from cli_ray.model.injection import KNOWN, Injection, InjectionTrace, upgrade_layers
+from cli_ray.model.injection import Injection, InjectionTrace, upgrade_layers
 from cli_ray.model.memory import ContextMemory, memory_layers
 from cli_ray.model.parameters import is_partitioned, whole
-from cli_ray.model.rivals import ExternalWeights, fixed_gates, widen_projector
+from cli_ray.model.rivals import fixed_gates, widen_projector
 from cli_ray.model.rows import lay_out, lay_out_dummy
 from cli_ray.model.segments import check_packed, packed_arguments
 
@@ -46,35 +47,12 @@ class CliModelOutput(BaseModelOutputWithPast):
     """Float32[M decoder layers, I images, N vision layers], detached."""
 
 
-class InitializesInjection(PreTrainedModel):
-    """Initial weights of the new modules, for every class that transformers initialises through."""
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, Amp | Agf | ExternalWeights):
-            module.initialize()
-
-
-class CliModel(InitializesInjection):
-    """Mixin of the inner models, before the plain model's class. The defaults are those of a LLaVA.
+class CliModel(Adapter):
+    """Mixin of the inner models, before the plain model's class.
 
     Video is refused: `pixel_values_videos` raises ValueError.
     """
 
-    projector_path: ClassVar[str] = "multi_modal_projector"
-    """Of the module that brings the tower's patches to the width of the language model."""
-    decoder_path: ClassVar[str] = "language_model"
-    """Of the language model without its head."""
-    decoder_layers: ClassVar[Sequence[str]] = KNOWN
-    """Classes of its layers."""
-    image_arguments: ClassVar[tuple[str, ...]] = ("pixel_values",)
-    """What of a batch the plain `get_image_features` takes."""
-    stacks_images: ClassVar[bool] = False
-    """Whether the plain `forward` wants the features of images in one tensor."""
-    packs_rows: ClassVar[bool] = True
-    """Whether positions of packed rows are known to start anew in each sample."""
-    external_projector_class: ClassVar[type[nn.Module] | None] = None
-    """The projector over joined layers; None where the family has none that takes them."""
     amp: Amp | None
     agf: Agf | None
     _traces: list[InjectionTrace] | None = None
@@ -85,49 +63,6 @@ class CliModel(InitializesInjection):
         super().__init__(config)
         self.install()
         self.post_init()
-
-    @property
-    def projector(self) -> nn.Module:
-        """See `projector_path`."""
-        return self.get_submodule(self.projector_path)
-
-    @property
-    def decoder(self) -> Any:
-        """See `decoder_path`."""
-        return self.get_submodule(self.decoder_path)
-
-    @property
-    def patches_per_token(self) -> int:
-        """Patches that the projector makes one token of."""
-        return 1
-
-    def patches(self, hidden: Tensor) -> Tensor:
-        """What of a tapped layer's output goes to the projector, after the norm that the tower has behind its last
-        block."""
-        return hidden
-
-    def group(self, v_NPC: Tensor) -> Tensor:
-        """The patches of each token side by side as channels, Float[N, tokens, patches of a token x C]."""
-        return v_NPC
-
-    def projection(self) -> Callable[[Tensor], Tensor]:
-        """From Float[N, P, C] to Float[N, tokens, D], all layers at once; by the family's own modules."""
-        return self.projector
-
-    def arrange(self, v_hat_NRD: Tensor, images: dict[str, Any]) -> Tensor:
-        """The tokens of all images in the order of the text, Float[N, R, D]."""
-        return v_hat_NRD
-
-    def split(self, base: Any) -> Sequence[Tensor]:
-        """The base features by images, as the plain `get_image_features` gives them; an image is what has gates of its
-        own."""
-        features: Sequence[Tensor] = list(base) if isinstance(base, Tensor) else base
-        return features
-
-    def dummy_images(self) -> dict[str, Any]:
-        """Arguments of `encode` for one black image."""
-        side = self.config.vision_config.image_size
-        return {"pixel_values": torch.zeros(1, 3, side, side, device=self.device, dtype=self.dtype)}
 
     def install(self) -> None:
         """Add the modules of `config.injection` to a freshly built or loaded plain model."""
@@ -287,8 +222,8 @@ class CliModel(InitializesInjection):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
-        given = mm_encoder_outputs or {}
-        if pixel_values_videos is not None or given.get("video") is not None:
+        encoded = mm_encoder_outputs or {}
+        if pixel_values_videos is not None or encoded.get("video") is not None:
             raise ValueError("video input is not supported by CLI models: pass images only")
         self._check_fixed(kwargs)
         if segment_ids is not None:
@@ -303,47 +238,58 @@ class CliModel(InitializesInjection):
                 pixel_values, image_sizes, batch_num_images, image_grid_thw, pixel_attention_mask
             )
         else:
-            images = self._given_images(given, past_key_values)
+            images = self._given_images(encoded, past_key_values)
         past_key_values = self._cache(past_key_values, kwargs.get("use_cache"))
+        past = 0 if past_key_values is None else int(past_key_values.get_seq_length())
         kept = self._kept(past_key_values) if keep_context else None
+        given = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "image_grid_thw": image_grid_thw}
         injection: Injection | ContextMemory | None = None
         if images is not None:
             placeholder_BT = self._placeholders(input_ids, inputs_embeds)
-            if not images.dummy:
-                images.check_places(placeholder_BT)
-            past = 0 if past_key_values is None else int(past_key_values.get_seq_length())
             batch, length = placeholder_BT.shape
             turn_BS = turns_or_default(turn_ids, attention_mask, batch, past + length, placeholder_BT.device)
+            given |= self._with_images(images, placeholder_BT, input_ids, inputs_embeds, kwargs.get("position_ids"))
             injection = self._injection(images, placeholder_BT, turn_BS, segment_ids, past, kept)
         elif kept is not None and self.agf is not None:
             injection = ContextMemory(kept, FoldedGates(self.injection.agf, *self.agf(None, None)))
-        if injection is not None:
-            kwargs["injection"] = injection
-        if image_grid_thw is not None:
-            kwargs["image_grid_thw"] = image_grid_thw
-        if images is not None and images.dummy:
-            embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
-            input_ids, inputs_embeds = None, images.add_nothing(embeds)
-            if kwargs.get("position_ids") is None:
-                # A family that makes positions of tokens would go on with those of the batch before.
-                kwargs["position_ids"] = torch.arange(embeds.shape[1], device=embeds.device).unsqueeze(0)
-        elif images is not None:
-            kwargs["mm_encoder_outputs"] = {"image": images.to_plain(self.stacks_images)}
         outputs = super().forward(
-            input_ids=input_ids,
             attention_mask=attention_mask,
             past_key_values=past_key_values,
-            inputs_embeds=inputs_embeds,
             return_dict=True,
-            **kwargs,
+            **kwargs | {name: value for name, value in given.items() if value is not None},
+            **({} if injection is None else {"injection": injection}),
         )
+        output = self._output(outputs, images, injection)
+        return output.to_tuple() if return_dict is False else output
+
+    def _with_images(
+        self,
+        images: ImageFeatures,
+        placeholder_BT: Tensor,
+        input_ids: Any,
+        inputs_embeds: Tensor | None,
+        position_ids: Tensor | None,
+    ) -> dict[str, Any]:
+        """Arguments of the plain `forward` that change where there are images."""
+        if not images.dummy:
+            images.check_places(placeholder_BT)
+            return {"mm_encoder_outputs": {"image": images.to_plain(self.stacks_images)}}
+        embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
+        if position_ids is None:
+            # A family that makes positions of tokens would, given none, go on with those of the batch before.
+            position_ids = torch.arange(embeds.shape[1], device=embeds.device).unsqueeze(0)
+        return {"input_ids": None, "inputs_embeds": images.add_nothing(embeds), "position_ids": position_ids}
+
+    def _output(
+        self, outputs: Any, images: ImageFeatures | None, injection: Injection | ContextMemory | None
+    ) -> CliModelOutput:
         output = CliModelOutput(**{name: outputs.get(name) for name in PASSED_ON})
         if images is not None and not images.dummy:
             output.image_hidden_states = torch.cat(tuple(images.base))
             output.gates = injection.applied_gates() if isinstance(injection, Injection) else None
             if self._traces is not None and isinstance(injection, Injection):
                 self._traces.append(injection.trace())
-        return output.to_tuple() if return_dict is False else output
+        return output
 
     def _check_fixed(self, kwargs: dict[str, Any]) -> None:
         """Takes settings out of `kwargs` that the injection is built for; they may only repeat the config's."""

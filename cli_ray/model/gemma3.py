@@ -38,7 +38,7 @@ class CliGemma3Model(CliModel, Gemma3Model):
     packs_rows = False
 
     def patches(self, hidden: Tensor) -> Tensor:
-        """See `CliModel`."""
+        """See `Adapter`."""
         normed: Tensor = self.vision_tower.post_layernorm(hidden)
         return normed
 

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from transformers import GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from cli_ray.model.backbone import InitializesInjection
+from cli_ray.model.adapter import InitializesInjection
 from cli_ray.model.context import IGNORED, PADDING, turns_of_labels
 from cli_ray.model.features import CliImageFeatures
 from cli_ray.model.loss import Head

@@ -158,8 +158,9 @@ def upgrade_layers(decoder: PreTrainedModel, decoder_layers: Sequence[int], know
     """
     slots = {layer: slot for slot, layer in enumerate(decoder_layers)}
     for index, layer in enumerate(decoder.layers):
-        if type(layer).__name__ not in known:
-            raise ValueError(f"text model with {type(layer).__name__}: injection knows the layers {', '.join(known)}")
-        layer.__class__ = injected(type(layer))
+        kind: Any = type(layer)
+        if kind.__name__ not in known:
+            raise ValueError(f"text model with {kind.__name__}: injection knows the layers {', '.join(known)}")
+        layer.__class__ = injected(kind)
         layer.slot = slots.get(index)
     return sorted({type(layer).__name__ for layer in decoder.layers})

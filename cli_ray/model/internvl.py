@@ -36,8 +36,8 @@ class CliInternVLModel(CliModel, InternVLModel):
 
     @property
     def patches_per_token(self) -> int:
-        """See `CliModel`."""
-        return round(1 / self.config.downsample_ratio) ** 2
+        """See `Adapter`."""
+        return int(round(1 / self.config.downsample_ratio) ** 2)
 
     def patches(self, hidden: Tensor) -> Tensor:
         """Normed as the base layer is, which is not where it is another than the last."""
@@ -55,7 +55,7 @@ class CliInternVLModel(CliModel, InternVLModel):
         return shuffled.reshape(len(v_NPC), -1, shuffled.shape[-1])
 
     def projection(self) -> Callable[[Tensor], Tensor]:
-        """See `CliModel`."""
+        """See `Adapter`."""
         return lambda v_NPC: self.projector(self.group(v_NPC))
 
     def dummy_images(self) -> dict[str, Any]:

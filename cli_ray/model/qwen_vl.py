@@ -36,12 +36,12 @@ class QwenVlTower(CliModel):
 
     @property
     def patches_per_token(self) -> int:
-        """See `CliModel`."""
+        """See `Adapter`."""
         return int(self.config.vision_config.spatial_merge_size**2)
 
     def group(self, v_NPC: Tensor) -> Tensor:
         """The patches of a token follow each other in the tower."""
-        return v_NPC.unflatten(1, (-1, self.patches_per_token)).flatten(2)
+        return v_NPC.reshape(len(v_NPC), -1, self.patches_per_token * v_NPC.shape[-1])
 
     def projection(self) -> Callable[[Tensor], Tensor]:
         """The merger, which takes patches in one row."""

@@ -40,11 +40,11 @@ class CliSmolVLMModel(CliModel, SmolVLMModel):
 
     @property
     def patches_per_token(self) -> int:
-        """See `CliModel`."""
+        """See `Adapter`."""
         return int(self.config.scale_factor**2)
 
     def patches(self, hidden: Tensor) -> Tensor:
-        """See `CliModel`."""
+        """See `Adapter`."""
         normed: Tensor = self.vision_model.post_layernorm(hidden)
         return normed
 
@@ -55,12 +55,13 @@ class CliSmolVLMModel(CliModel, SmolVLMModel):
         return shuffled.reshape(len(v_NPC), -1, shuffled.shape[-1])
 
     def projection(self) -> Callable[[Tensor], Tensor]:
-        """See `CliModel`."""
+        """See `Adapter`."""
         return lambda v_NPC: self.connector.modality_projection(self.group(v_NPC))
 
     def split(self, base: Any) -> Sequence[Tensor]:
         """The plain model has those of a sample in one tensor."""
-        return torch.cat(tuple(base)).split(self.image_seq_len)
+        tiles: Sequence[Tensor] = torch.cat(tuple(base)).split(self.image_seq_len)
+        return tiles
 
     def dummy_images(self) -> dict[str, Any]:
         """One tile."""

@@ -70,7 +70,7 @@ def features(kind: str, inputs: dict[str, Tensor], block: int, *, projected: boo
     """Of all images after that many blocks, Float[rows of all images, D or channels]."""
     inner: Any = plain(kind).model
     layers = inner.get_submodule(BLOCKS[kind])
-    given = {name: inputs[name] for name in IMAGES if name in inputs}
+    given: dict[str, Any] = {name: inputs[name] for name in IMAGES if name in inputs}
     if kind.startswith("llava"):
         given["vision_feature_layer"] = block
     else:
