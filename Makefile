@@ -50,6 +50,7 @@ perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.loop
 	$(BIN)/python -m tests.perf.sweep
 	$(BIN)/python -m tests.perf.start
+	$(BIN)/python -m tests.perf.serve
 
 drill: $(INSTALLED)
 	$(BIN)/python -m pytest -m long

@@ -1,6 +1,7 @@
 """Everything private of Ray that this package uses, beside Ray Train's (see `train/ray_train.py`).
 
-Called by `cluster` (which cluster is there, can it be joined?), `autoscaler`, `train/ray_train` and `drill/site`.
+Called by `cluster` (which cluster is there, can it be joined?), `autoscaler`, `train/ray_train`, `drill/site`
+and `serve/server`.
 Written against Ray 2.60. To move to another version of Ray, read this file first: each function says why the public
 interface does not do, and when it can go.
 """
@@ -187,3 +188,15 @@ def _gcs_client() -> Any:
 @lru_cache(maxsize=1)
 def _client_of(address: str) -> Any:
     return _raylet.GcsClient(address=address)
+
+
+def serve_address() -> tuple[str, int] | None:
+    """Host and port that Ray Serve listens at on the joined cluster; None where it does not run.
+
+    Why: `serve.start` keeps to the address of a Serve that runs, and only warns when it was asked for another.
+    Goes: when `serve.status` tells the address.
+    """
+    from ray.serve.context import _get_global_client
+
+    client = _get_global_client(raise_if_no_controller_running=False)
+    return None if client is None else (client.http_config.host, client.http_config.port)

@@ -133,6 +133,20 @@ class Submission:
     """Where to hand it in."""
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who brought a benchmark that is none of ours; see `cli_ray.evals.own`."""
+
+    place: str
+    """The file or package, for people."""
+    digest: str
+    """Of all that its scores depend on but where its data lies: of another digest, it is another benchmark."""
+    toml: str = ""
+    """Its definition, which outputs keep; empty of one in Python."""
+    module: str = ""
+    """Of Python: the module or package whose code goes along to nodes that do not have it."""
+
+
 def _answers(doc: Doc) -> str:
     """The column `answer` or `answers`, each answer of a list once."""
     value = doc.get("answer", doc.get("answers"))
@@ -150,12 +164,19 @@ class Benchmark:
     title: str
     """In tables, such as `DocVQA val`."""
     source: Source
+    data: str = ""
+    """Table, glob of tables, or folder: a path or URI. Else the items are where `source` says."""
+    origin: Origin | None = None
+    """Of one that is none of ours."""
     count: int | None
     """Items to expect after `keep`; None where there is no official set of them."""
     columns: tuple[str, ...]
     """Columns that are needed beside those of images."""
     image_columns: tuple[str, ...] = ("image",)
     """Columns of images; a column may hold one or a list of them, or nothing."""
+    id_column: str = ""
+    """Whose values name rows: a cell of images that holds one of them stands for the images of that row, as in tables
+    of VLMEvalKit."""
     shows: Callable[[Doc, str], bool] | None = None
     """Whether a document shows what is in a column of images; every column that is not empty without."""
     images_from: Source | None = None

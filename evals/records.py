@@ -17,9 +17,10 @@ from itertools import count
 from typing import Literal
 
 from pyarrow import fs
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from cli_ray.evals.benchmark import Reply
+from cli_ray.inference.injected import RECORD, Injected
 from cli_ray.storage.folder import Folder
 from cli_ray.storage.lines import json_lines, split_lines
 
@@ -27,50 +28,27 @@ FLUSH_SECONDS = 5.0
 """Between files on object stores, which cannot append."""
 
 
-_JSON = ConfigDict(
-    frozen=True, extra="forbid", ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants"
-)
+class Served(BaseModel):
+    """What the endpoint of a model says beside its reply."""
 
+    model_config = RECORD
 
-class HeatMap(BaseModel):
-    """Where in a picture injection changed the hidden states how much: norm of what was added by norm before it."""
-
-    model_config = _JSON
-
-    grid: tuple[int, int]
-    """Patches, height and width."""
-    area: tuple[float, float, float, float]
-    """Of the picture: left, top, right, bottom in its widths and heights; beyond 0 and 1 where it was padded."""
-    top: float
-    """The largest change, which 255 stands for."""
-    values: bytes
-    """UInt8[injected decoder layers, height, width]."""
-
-
-class Injected(BaseModel):
-    """What was injected into the decoder for the images of a sample. M injected decoder layers, N tapped vision
-    layers."""
-
-    model_config = _JSON
-
-    decoder_layers: tuple[int, ...]
-    """The first is 0."""
-    vision_layers: tuple[int, ...]
-    """The first is 1."""
-    gate_mean: tuple[tuple[float, ...], ...]
-    """[M, N] over the images."""
-    gate_max: tuple[tuple[float, ...], ...]
-    """[M, N], the largest magnitude."""
-    share: tuple[float, ...]
-    """[M], norm of all that was added by the norm of the hidden states there before it."""
-    heat: HeatMap | None = None
-    """Of the first image; None of samples that are not shown."""
+    model: str
+    """That it ran, as it calls it; empty where it does not say."""
+    fingerprint: str
+    """Of its system; most say none."""
+    date: str
+    """Of the reply, in UTC, such as `2026-11-27`."""
+    cached_tokens: int
+    """Of the prompt's."""
+    reasoning_tokens: int
+    """Of the reply's."""
 
 
 class ReplyRecord(BaseModel):
     """A reply and all that it depends on."""
 
-    model_config = _JSON
+    model_config = RECORD
 
     key: str
     """Of content: equal for equal benchmark, sample, prompt, images, decoding and model."""
@@ -81,7 +59,7 @@ class ReplyRecord(BaseModel):
     decoding: str
     """Such as `greedy, 16 tokens, bf16, sdpa`."""
     model: str
-    """Hash of the weights and configs."""
+    """Hash of the weights and configs, or of an endpoint and its name for the model."""
     reply: str
     finish: Literal["stop", "length", "error"]
     error: str = ""
@@ -93,6 +71,8 @@ class ReplyRecord(BaseModel):
     """Of its batch, divided by the samples in it."""
     injected: Injected | None = None
     """Where it was asked for and something was injected."""
+    served: Served | None = None
+    """Of a model behind an endpoint."""
 
     def as_reply(self) -> Reply:
         """The reply as scorers take it."""

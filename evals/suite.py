@@ -1,9 +1,9 @@
 """The benchmarks by name, and suites of them. Everybody looks benchmarks up here.
 
-A new benchmark is a file in `evals/benchmarks` and a line in `_LISTED`.
+A new benchmark is a file in `evals/benchmarks` and a line in `_LISTED`. Those that users bring come from `evals/own`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pkgutil import resolve_name
 
@@ -66,27 +66,69 @@ SUITES: dict[str, tuple[str, ...]] = {
 
 
 def benchmark(name: str) -> Benchmark:
-    """A benchmark by name.
+    """A benchmark by name, ours or that of an installed package.
 
     Raises:
         UserError: there is none; names the nearest.
     """
-    if name not in BENCHMARKS:
-        near = get_close_matches(name, BENCHMARKS, n=3, cutoff=0.4)
+    if name in BENCHMARKS:
+        return BENCHMARKS[name]
+    known = BENCHMARKS | plugged_in()
+    if name not in known:
+        near = get_close_matches(name, known, n=3, cutoff=0.4)
         raise UserError(
             f"there is no benchmark {name!r}"
             + (f"; did you mean {' or '.join(near)}?" if near else "")
             + " `cli-ray eval --list` lists them"
         )
-    return BENCHMARKS[name]
+    return known[name]
 
 
-def chosen(suite: str, names: Sequence[str] = ()) -> list[Benchmark]:
-    """The named benchmarks, or those of the suite when none is named; each once.
+def plugged_in() -> dict[str, Benchmark]:
+    """The benchmarks of installed packages.
 
     Raises:
-        UserError: there is no such benchmark or suite.
+        UserError: a package fails, or its benchmark has the name of one of ours.
     """
-    if not names and suite not in SUITES:
-        raise UserError(f"there is no suite {suite!r}, only {', '.join(SUITES)}")
-    return [benchmark(name) for name in dict.fromkeys(names or SUITES[suite])]
+    from cli_ray.evals.own.python import plug_ins  # which scores alone do without
+
+    return _not_ours(plug_ins())
+
+
+def brought(files: Sequence[str]) -> dict[str, Benchmark]:
+    """The benchmarks that TOML and Python files define, by name.
+
+    Raises:
+        UserError: a file defines none, or a name is given twice.
+    """
+    if not files:
+        return {}
+    from cli_ray.evals.own.files import benchmarks_of
+
+    return _not_ours(one for file in dict.fromkeys(files) for one in benchmarks_of(file))
+
+
+def chosen(suite: str, names: Sequence[str] = (), files: Sequence[str] = ()) -> list[Benchmark]:
+    """The named benchmarks and those of files, or those of the suite when neither is given; each once.
+
+    Raises:
+        UserError: there is no such benchmark or suite, or a file defines none.
+    """
+    own = brought(files)
+    if not names and not files:
+        if suite not in SUITES:
+            raise UserError(f"there is no suite {suite!r}, only {', '.join(SUITES)}")
+        names = SUITES[suite]
+    return list(({name: own.get(name) or benchmark(name) for name in names} | own).values())
+
+
+def _not_ours(found: Iterable[Benchmark]) -> dict[str, Benchmark]:
+    own: dict[str, Benchmark] = {}
+    for one in found:
+        place = one.origin.place if one.origin else one.name
+        if one.name in BENCHMARKS:
+            raise UserError(f"{place}: name = {one.name!r} is that of a benchmark that comes along: take another")
+        if one.name in own:
+            raise UserError(f"{place}: name = {one.name!r} is defined twice: take another")
+        own[one.name] = one
+    return own

@@ -38,6 +38,7 @@ RAY_MODULES = {
     "test_pool.py",
     "test_reading.py",
     "test_reaper.py",
+    "test_served_model.py",
     "test_capacity.py",
     "test_spare.py",
     "test_sweep.py",

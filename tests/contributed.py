@@ -30,6 +30,7 @@ from cli_ray.evals import miniature
 from cli_ray.evals.generation.lengths import image_tokens
 from cli_ray.evals.items.survey import listing
 from cli_ray.evals.score import score
+from cli_ray.evals.suite import BENCHMARKS
 from cli_ray.inference.load import load
 from cli_ray.model.build import build_model, load_processor, resolve_injection
 from cli_ray.model.cost import typical_sample
@@ -136,7 +137,7 @@ def test_the_copy_is_imported() -> None:
 
 
 def test_a_benchmark_is_listed_and_scores_replies() -> None:
-    assert "vqa-rad" in [row[0] for row in listing()]
+    assert "vqa-rad" in [row[0] for row in listing(BENCHMARKS.values())]
     docs = miniature.docs("vqa-rad")
     replies = [f"{doc['answer'].title()}." for doc in docs]
     assert score("vqa-rad", docs, replies).metrics == {"accuracy": 100.0}

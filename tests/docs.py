@@ -10,8 +10,10 @@ from typing import Any
 
 from cli_ray.commands.main import MEANINGS
 from cli_ray.config.evaluation import EvaluationConfig
+from cli_ray.config.serving import ServeConfig
 from cli_ray.config.sweep import SweepConfig
 from cli_ray.config.table import table
+from cli_ray.evals.own.definition import Definition
 from cli_ray.evals.suite import BENCHMARKS
 
 ROOT = Path(__file__).parents[1]
@@ -21,10 +23,11 @@ REST = {
     "jobs/tune.py": "a sweep as a Ray job",
     "jobs/evaluate.py": "evaluation as a Ray job",
     "jobs/pipeline.py": "training, export and evaluation as a Ray job",
+    "jobs/serve.yaml": "a server, for `serve deploy`",
     "jobs/runtime_env.yaml": "environment variables of all jobs",
     "jobs/configs/": "recipes: tiny, the demo's, LLaVA-1.5 7B (stage 1, stage 2, LoRA), LLaVA-OneVision 0.5B and 7B",
     "jobs/sweeps/": "the ablations of the method, and a search over sizes and rates",
-    "cluster/kuberay/": "RayCluster, and a RayJob for each job script",
+    "cluster/kuberay/": "RayCluster, a RayJob for each job script, and a RayService",
     "cluster/vm/": "launcher files for AWS and Google Cloud",
     "cluster/slurm/": "the batch script",
     "cluster/docker/": "the image of the nodes",
@@ -42,6 +45,8 @@ def renewed() -> dict[Path, str]:
         "config.md": ("config tables", config_tables()),
         "sweeps.md": ("sweep table", table(SweepConfig)),
         "evaluation.md": ("evaluation table", table(EvaluationConfig)),
+        "own_benchmarks.md": ("definition table", table(Definition)),
+        "serving.md": ("serving table", table(ServeConfig)),
         "benchmarks.md": ("benchmarks", benchmarks()),
         "map.md": ("map", code_map()),
     }

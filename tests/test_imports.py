@@ -1,5 +1,5 @@
-"""Imports go one way: config <- storage <- costs <- data, model <- inference, train, plan, drill, doctor <- tune, evals
-<- watch <- report <- demo, commands."""
+"""Imports go one way: config <- storage <- costs <- data, model <- inference, train, plan, drill, doctor
+<- tune, evals, serve <- watch <- report <- demo, commands."""
 
 import ast
 import subprocess
@@ -22,10 +22,11 @@ MAY_IMPORT = {
     "plan": BASE | CLUSTER | {"config", "storage", "costs", "data", "model", "tiles"},
     "train": BASE | CLUSTER | {"config", "storage", "costs", "data", "model"},
     "drill": BASE | {"config", "ray_private", "storage"},
+    "serve": BASE | CLUSTER | {"config", "data", "inference"},
     "tune": BASE | CLUSTER | {"config", "storage", "costs", "data", "model", "train"},
     "doctor": BASE | CLUSTER | {"config", "storage", "data", "model", "signals"},
     "watch": BASE | {"config", "storage", "train"},
-    "report": BASE | {"config", "storage", "data", "train", "tune", "watch"},
+    "report": BASE | {"config", "storage", "data", "inference", "train", "tune", "watch"},
     "demo": BASE | {"cluster", "config", "costs", "storage", "data", "model", "report", "signals", "train"},
     "commands": BASE
     | {
@@ -44,6 +45,7 @@ MAY_IMPORT = {
         "plan",
         "preflight",
         "report",
+        "serve",
         "signals",
         "train",
         "tune",
@@ -59,6 +61,8 @@ USES_RAY = {
     "doctor/examination.py",
     "drill/site.py",
     "ray_private.py",
+    "serve/app.py",
+    "serve/server.py",
     "capacity.py",
     "train/callbacks/pauser.py",
     "train/environment.py",
@@ -76,7 +80,13 @@ USES_RAY = {
     "tune/sweep.py",
     "tune/trial.py",
 }
-EVALS_USE_RAY = {"generation/pool.py", "generation/replica.py", "generation/replies.py", "generation/size.py"}
+EVALS_USE_RAY = {
+    "generation/pool.py",
+    "generation/replica.py",
+    "generation/replicas.py",
+    "generation/size.py",
+    "own/python.py",
+}
 
 
 def imported(path: Path) -> set[str]:

@@ -45,7 +45,9 @@ NAMED = {
         "ray.experimental.internal_kv._internal_kv_del",
         "ray.experimental.internal_kv._internal_kv_get",
         "ray.experimental.internal_kv._internal_kv_put",
+        "ray.serve.context._get_global_client",
     },
+    "quirks.py": {"._get_num_multimodal_tokens"},
     "ray_train.py": {
         "ray.train._internal.utils.get_address_and_port",
         "ray.train.torch.config._set_torch_distributed_env_vars",

@@ -87,7 +87,7 @@ def test_all_is_printed_where_it_is_to_be_verbose(monkeypatch: pytest.MonkeyPatc
     assert not [name for name, _ in dispatcher.handlers if name == "ray_print_logs"]
 
 
-@pytest.mark.parametrize("verb", ["train", "tune", "eval", "export", "data check", "pipeline"])
+@pytest.mark.parametrize("verb", ["train", "tune", "eval", "export", "data check", "pipeline", "serve"])
 def test_each_verb_that_takes_verbose_says_so(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with suppress(SystemExit):
         main([*verb.split(), "--help"])

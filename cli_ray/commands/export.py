@@ -8,8 +8,8 @@ import tyro
 
 from cli_ray.config.base import Section, Uri
 from cli_ray.config.load import arguments
-from cli_ray.console import progress_bar
 from cli_ray.text import duration
+from cli_ray.train.checkpoint.exported import shown_export
 
 
 class ExportArguments(Section):
@@ -39,18 +39,3 @@ def main(words: list[str]) -> None:
     begun = time.monotonic()
     name = shown_export(settings.run, settings.output, settings.step, best=settings.best, keep_lora=settings.keep_lora)
     print(f"{settings.run}/{name} is exported to {settings.output}, which took {duration(time.monotonic() - begun)}")
-
-
-def shown_export(run: str, output: Path, step: int | None, *, best: bool = False, keep_lora: bool = False) -> str:
-    """`train.checkpoint.export.export`, with its stages on a terminal."""
-    from cli_ray.train.checkpoint.export import STAGES, export
-
-    with progress_bar() as bar:
-        task = bar.add_task("export", total=len(STAGES))
-
-        def on_stage(stage: str) -> None:
-            bar.update(task, completed=STAGES.index(stage), description=stage)
-
-        name = export(run, output, step, best=best, keep_lora=keep_lora, on_stage=on_stage)
-        bar.update(task, completed=len(STAGES), description="exported")
-    return name

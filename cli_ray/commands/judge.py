@@ -17,6 +17,8 @@ class JudgeArguments(Section):
     """The --output of a `cli-ray eval`."""
     judge: JudgeConfig
     """Who judges."""
+    benchmark_file: Annotated[tuple[Uri, ...], tyro.conf.UseAppendAction] = ()
+    """Files of own benchmarks in Python that are to be judged; definitions in TOML lie in the output."""
 
 
 def main(words: list[str]) -> None:
@@ -25,4 +27,4 @@ def main(words: list[str]) -> None:
 
     from cli_ray.evals.run import judge
 
-    print(f"\n{judge(settings.output, settings.judge).table()}")
+    print(f"\n{judge(settings.output, settings.judge, settings.benchmark_file).table()}")

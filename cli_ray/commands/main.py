@@ -33,9 +33,12 @@ VERBS = {
     "data show": "cli_ray.commands.data_show",
     "data verify": "cli_ray.commands.data_verify",
     "export": "cli_ray.commands.export",
+    "ask": "cli_ray.commands.ask",
+    "chat": "cli_ray.commands.chat",
     "eval": "cli_ray.commands.eval",
     "judge": "cli_ray.commands.judge",
     "pipeline": "cli_ray.commands.pipeline",
+    "serve": "cli_ray.commands.serve",
     "compare": "cli_ray.commands.compare",
     "report": "cli_ray.commands.report",
 }
@@ -54,14 +57,17 @@ MEANINGS = {
     "data show": "show samples as the model sees them: the chat, what is supervised, the pictures",
     "data verify": "prove from a run's record that no sample came twice and none is missing",
     "export": "write a run's checkpoint as a Hugging Face folder",
+    "ask": "put a question about images to a model",
+    "chat": "talk to a model about images, in turns",
     "eval": "evaluate a model on benchmarks; the same command resumes",
     "judge": "put the stored replies of an evaluation to a judge",
     "pipeline": "train, export and evaluate in one; the same command goes on with what is not complete",
+    "serve": "serve a model on Ray Serve with an OpenAI-compatible API, until it is stopped",
     "compare": "the paired difference of two evaluated models, with intervals",
     "report": "write one HTML file on runs, sweeps and results: curves, gates, scores, samples that flipped",
 }
 
-VERBOSE_VERBS = ("train", "tune", "eval", "export", "data check", "pipeline")
+VERBOSE_VERBS = ("train", "tune", "eval", "export", "data check", "pipeline", "serve")
 """Verbs that take `--verbose`."""
 VERBOSE_HELP = f"--verbose of {', '.join(VERBOSE_VERBS)}: print all that Ray and other libraries say, too."
 

@@ -6,7 +6,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from cli_ray.commands.export import shown_export
 from cli_ray.commands.live import live_run
 from cli_ray.config import EvaluationConfig, JudgeConfig, RunConfig
 from cli_ray.config.evaluation import SuiteConfig
@@ -15,6 +14,7 @@ from cli_ray.config.run import absolute, with_absolute_paths
 from cli_ray.config.table import help_text
 from cli_ray.errors import UserError
 from cli_ray.text import say
+from cli_ray.train.checkpoint.exported import shown_export
 
 if TYPE_CHECKING:
     from cli_ray.train.run_folder import RunFolder
@@ -78,8 +78,9 @@ def check(settings: PipelineArguments, run: RunConfig) -> None:
     source, uri = settings.output / SOURCE, folder.uri
     if (settings.output / MODEL).exists() and (not source.exists() or json.loads(source.read_text())["run"] != uri):
         raise UserError(f"{settings.output / MODEL} is not the model of {uri}: name another --output")
-    benchmarks = chosen(settings.suite, settings.benchmarks)
-    require(benchmarks, absolute(settings.data_root), settings.miniature, settings.limit)
+    benchmarks = chosen(settings.suite, settings.benchmarks, settings.benchmark_file)
+    data_root = absolute(settings.data_root)
+    require(benchmarks, data_root, settings.miniature, settings.limit, allow_partial=settings.allow_partial)
     check_attention(settings.replica.attention, "replica.attention")
     if folder.outcome(with_absolute_paths(run)) is None:
         check_start(with_absolute_paths(run), folder)

@@ -3,14 +3,17 @@
 from cli_ray.config.data import DataConfig, SourceConfig, stored_data
 from cli_ray.config.evaluation import (
     CheckpointEvaluationConfig,
+    EndpointConfig,
     EvaluationConfig,
     JudgeConfig,
+    ModelEndpointConfig,
     ReplicaConfig,
     SuiteConfig,
 )
 from cli_ray.config.injection import AgfConfig, AmpConfig, InjectionConfig, Layers, stored_injection
 from cli_ray.config.model import LoraConfig, ModelConfig
 from cli_ray.config.run import RunConfig
+from cli_ray.config.serving import LimitsConfig, ServeConfig
 from cli_ray.config.sweep import Domain, SweepConfig
 from cli_ray.config.train import (
     CheckpointConfig,
@@ -32,18 +35,22 @@ __all__ = [
     "ClusterConfig",
     "DataConfig",
     "Domain",
+    "EndpointConfig",
     "EvaluationConfig",
     "InjectionConfig",
     "JudgeConfig",
     "Layers",
+    "LimitsConfig",
     "LogConfig",
     "LoraConfig",
     "ModelConfig",
+    "ModelEndpointConfig",
     "OptimConfig",
     "Part",
     "PartConfig",
     "ReplicaConfig",
     "RunConfig",
+    "ServeConfig",
     "SourceConfig",
     "SuiteConfig",
     "SweepConfig",

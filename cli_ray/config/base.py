@@ -4,7 +4,7 @@ Called by all modules that define a section. A config is stored beside its resul
 """
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
@@ -47,6 +47,9 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
+    lists_fields: ClassVar[str] = "`cli-ray train --help`"
+    """What lists the fields, for the message about an unknown one."""
+
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema: CoreSchema = _guarded(handler(source))
@@ -75,7 +78,7 @@ def _without_key(url: str) -> str:
     if re.search(r"[@?#]", url):
         raise ValueError(
             "holds a login or a query, which would be stored with the results: give the bare address and put the "
-            "key into the environment variable CLI_RAY_JUDGE_API_KEY"
+            "key into the environment variable CLI_RAY_MODEL_API_KEY, that of a judge into CLI_RAY_JUDGE_API_KEY"
         )
     return url
 

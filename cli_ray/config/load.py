@@ -19,7 +19,6 @@ from tyro.constructors import (
 
 from cli_ray.config.base import Section
 from cli_ray.config.run import RunConfig
-from cli_ray.config.sweep import SweepConfig
 from cli_ray.config.table import fields_of
 from cli_ray.errors import UserError
 
@@ -136,7 +135,7 @@ def _faults(error: ValidationError, section: type[Section]) -> list[tuple[list[s
         # Where a field takes one of several types, the path names each that was tried.
         path = tuple(str(part) for part in fault["loc"] if not _TYPES.match(str(part)))
         if fault["type"] == "extra_forbidden":
-            message = f"unknown field{_guess(path, section)}; `{_help_of(section)}` lists them all"
+            message = f"unknown field{_guess(path, section)}; {section.lists_fields} lists them all"
         faults.setdefault(path, message)
     return [(list(path), message) for path, message in faults.items()]
 
@@ -153,10 +152,6 @@ def _guess(path: tuple[str, ...], section: type[Section]) -> str:
         return f", perhaps {alike[0]!r} is meant"
     elsewhere = [field for field in known if field.rpartition(".")[2] == name]
     return f", perhaps {elsewhere[0]!r} is meant" if len(elsewhere) == 1 else ""
-
-
-def _help_of(section: type[Section]) -> str:
-    return "cli-ray tune --help" if section is SweepConfig else "cli-ray train --help"
 
 
 def _argument(section: type[Section], path: list[str]) -> str:

@@ -143,7 +143,7 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
         folders = {"image_folder": absolute(source.image_folder), "image_roots": roots}
         return source.model_copy(update={"path": absolute(source.path), "name": source.label, **folders})
 
-    model = config.model
+    model, evaluation = config.model, config.evaluation
     parts = {name: getattr(model, name) for name in ("checkpoint", "vision_tower", "language_model")}
     local = {name: absolute(path) for name, path in parts.items() if path and Path(path).is_dir()}
     return config.model_copy(
@@ -153,6 +153,12 @@ def with_absolute_paths(config: RunConfig) -> RunConfig:
             "data": config.data.model_copy(update={"sources": tuple(map(moved, config.data.sources))}),
             "validation": config.validation.model_copy(
                 update={"sources": tuple(map(moved, config.validation.sources))}
+            ),
+            "evaluation": evaluation.model_copy(
+                update={
+                    "data_root": absolute(evaluation.data_root),
+                    "benchmark_file": tuple(map(absolute, evaluation.benchmark_file)),
+                }
             ),
         }
     )

@@ -5,7 +5,7 @@ Read by `cli-ray tune`.
 
 import json
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tyro
 from pydantic import Field, model_validator
@@ -83,6 +83,8 @@ class PbtConfig(Section):
 
 class SweepConfig(Section):
     """A sweep over hyperparameters of a run. The same command again resumes it."""
+
+    lists_fields: ClassVar[str] = "`cli-ray tune --help`"
 
     name: str
     """Name of the sweep's folder below `sweeps_dir`."""

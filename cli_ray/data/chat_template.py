@@ -6,6 +6,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jinja2
 from transformers import ProcessorMixin
@@ -33,10 +34,15 @@ class Chat:
     Text with its image marks in front is what the image parts and one text part are: the template puts between
     them what it puts there for everybody. Marks elsewhere stay in the text, since most templates put all images first.
     A template for strings alone gets strings.
+
+    Args:
+        processor: that has the template.
+        **variables: of the template, beside the messages.
     """
 
-    def __init__(self, processor: ProcessorMixin) -> None:
+    def __init__(self, processor: ProcessorMixin, **variables: bool) -> None:
         self._processor = processor
+        self._variables = variables
         self._takes_parts = True
         try:
             probe = self([Message("user", IMAGE_MARK + _PROBE)], False)
@@ -52,14 +58,17 @@ class Chat:
         """
         if not messages:
             return ""
-        turns = [{"role": message.role, "content": self._content(message)} for message in messages]
         try:
             rendered = self._processor.apply_chat_template(
-                turns, tokenize=False, add_generation_prompt=add_generation_prompt
+                self.turns(messages), tokenize=False, add_generation_prompt=add_generation_prompt, **self._variables
             )
         except (jinja2.TemplateError, TypeError) as error:
             raise BadDataError("chat template", str(error)) from error
         return str(rendered)
+
+    def turns(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        """The messages as they go to the template."""
+        return [{"role": message.role, "content": self._content(message)} for message in messages]
 
     def texts(self, message: Message) -> list[str]:
         """The texts of a message as they go to the template."""

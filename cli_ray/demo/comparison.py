@@ -206,7 +206,8 @@ def summary(settings: DemoArguments, held_out: Sequence[SyntheticSample], chance
     folders = [str(settings.output / name) for name in INJECTIONS]
     folders += [str(results_of(settings, name)) for name in INJECTIONS]
     write_page(document(folders), str(settings.output / "report.html"), folders[0])
-    (difference,) = compare(*(str(results_of(settings, name)) for name in INJECTIONS)).contrasts
+    plain, rival = (str(results_of(settings, name)) for name in INJECTIONS)
+    (difference,) = compare(plain, rival).contrasts
     return "\n".join(
         [
             table(held_out, chance, scores),

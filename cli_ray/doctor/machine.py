@@ -15,7 +15,14 @@ from cli_ray.packages import version_of
 PACKAGES = ("cli_ray", "ray", "deepspeed", "torch", "transformers", "peft", "pyarrow")
 """Whose versions must be the same on all nodes."""
 TOOLS = ("g++", "ninja", "nvcc")
-SECRETS = ("HF_TOKEN", "WANDB_API_KEY", "CLI_RAY_JUDGE_API_KEY", "AWS_SECRET_ACCESS_KEY", "RAY_AUTH_TOKEN")
+SECRETS = (
+    "HF_TOKEN",
+    "WANDB_API_KEY",
+    "CLI_RAY_JUDGE_API_KEY",
+    "CLI_RAY_MODEL_API_KEY",
+    "AWS_SECRET_ACCESS_KEY",
+    "RAY_AUTH_TOKEN",
+)
 """Environment variables of which only the names are shown, and whether they are set."""
 SMI = ("nvidia-smi", "--query-gpu=name,driver_version,compute_cap", "--format=csv,noheader")
 """Sees all GPUs, where CUDA hides them from a task that asked for none."""

@@ -75,7 +75,7 @@ class FamilyProcessor(ProcessorMixin):
         has_replies = any(message["role"] == "assistant" for chat in chats for message in chat)
         if not (kwargs.get("tokenize") and kwargs.get("return_dict") and has_replies):
             return super().apply_chat_template(conversation, chat_template, **kwargs)
-        replies = [self._replies(chat, chat_template, kwargs) for chat in chats]
+        replies = [self.replies(chat, chat_template, **kwargs) for chat in chats]
         offsets = {"return_offsets_mapping": True, "return_text_replacement_offsets": True}
         changed = {
             "return_assistant_tokens_mask": False,
@@ -89,10 +89,19 @@ class FamilyProcessor(ProcessorMixin):
             inputs["assistant_masks"] = again["assistant_masks"]
         return inputs
 
-    def _replies(
-        self, chat: Sequence[Mapping[str, Any]], chat_template: str | None, kwargs: Mapping[str, Any]
+    def replies(
+        self, chat: Sequence[Mapping[str, Any]], chat_template: str | None = None, **kwargs: Any
     ) -> list[tuple[int, int]]:
-        """First and last-plus-one character of each turn of the assistant, without its header."""
+        """First and last-plus-one character of each turn of the assistant, without its header.
+
+        Args:
+            chat: of which `apply_chat_template` makes a text.
+            chat_template: in place of the processor's own.
+            kwargs: as for `apply_chat_template`.
+
+        Raises:
+            ValueError: the template does not render message by message, so that nothing tells where a reply begins.
+        """
         own = {key: value for key, value in kwargs.items() if key not in _OF_TOKENS}
         inner = {key: value for key, value in own.items() if key not in _OF_THE_END}
 

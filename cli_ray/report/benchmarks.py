@@ -3,9 +3,10 @@
 Of one output folder of `cli-ray eval`, or of a baseline with its rivals, compared item by item.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from cli_ray.errors import UserError
+from cli_ray.evals.benchmark import Benchmark
 from cli_ray.evals.results.aggregate import Row, is_official
 from cli_ray.evals.results.compare import Comparison, compare, corrected
 from cli_ray.evals.results.paired import Contrast
@@ -27,11 +28,12 @@ _Z = 1.96
 """Standard errors in a 95 percent interval."""
 
 
-def benchmarks(folders: Sequence[str]) -> Section:
+def benchmarks(folders: Sequence[str], own: Mapping[str, Benchmark] | None = None) -> Section:
     """The section on the benchmarks of one output folder, or of several, the first of which is the baseline.
 
     Args:
         folders: paths or pyarrow URIs.
+        own: own benchmarks by name, see `cli_ray.evals.results.compare`.
 
     Raises:
         UserError: the first holds no results.
@@ -43,7 +45,7 @@ def benchmarks(folders: Sequence[str]) -> Section:
         except UserError as error:
             unread.append(str(error))
     results = _renamed(results)
-    comparisons, refused = _compared(results)
+    comparisons, refused = _compared(results, own)
     parts: list[Part] = [*unread]
     for folder, each in results.items():
         parts += _scores(folder, each)
@@ -93,13 +95,13 @@ def _renamed(results: dict[str, Results]) -> dict[str, Results]:
     return {folder: each.model_copy(update={"model": name}) for (folder, each), name in named}
 
 
-def _compared(results: dict[str, Results]) -> tuple[list[Comparison], list[str]]:
+def _compared(results: dict[str, Results], own: Mapping[str, Benchmark] | None) -> tuple[list[Comparison], list[str]]:
     """The baseline with each rival, p-values corrected for all of them; and why others cannot be compared."""
     (baseline, *rivals), comparisons, refused = results, list[Comparison](), list[str]()
     for rival in rivals:
         names = {"model_a": results[baseline].model, "model_b": results[rival].model}
         try:
-            comparisons.append(compare(baseline, rival).model_copy(update=names))
+            comparisons.append(compare(baseline, rival, own=own).model_copy(update=names))
         except UserError as error:
             refused.append(f"{rival} cannot be compared with {baseline}: {error}")
     return corrected(comparisons), refused

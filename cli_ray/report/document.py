@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import cli_ray
+from cli_ray.evals.benchmark import Benchmark
 from cli_ray.report import run as run_sections
 from cli_ray.report.benchmarks import benchmarks
 from cli_ray.report.gates import benchmark_gates, training_gates
@@ -26,11 +27,12 @@ FEW = 4
 LONGEST_TITLE = 120
 
 
-def document(folders: Sequence[str]) -> Report:
+def document(folders: Sequence[str], own: Mapping[str, Benchmark] | None = None) -> Report:
     """The report on runs, sweeps and results, in any mixture and number.
 
     Args:
         folders: paths or pyarrow URIs. The first results are the baseline of the others.
+        own: own benchmarks by name, see `cli_ray.evals.results.compare`.
 
     Raises:
         UserError: a folder is none of the three.
@@ -40,7 +42,7 @@ def document(folders: Sequence[str]) -> Report:
         of_kind[kind_of(folder)].append(folder)
     runs = _named(of_kind["run"])
     curves = {name: read_trends(run.metrics()) for name, run in runs.items()}
-    sections = [*_runs(runs, curves), *_sweeps(of_kind["sweep"]), *_results(of_kind["results"])]
+    sections = [*_runs(runs, curves), *_sweeps(of_kind["sweep"]), *_results(of_kind["results"], own)]
     verdict = [*_outcomes(runs, curves), *(section.summary for section in sections if section.summary)]
     others = [folder.rstrip("/").rpartition("/")[2] for folder in (*of_kind["sweep"], *of_kind["results"])]
     title = ", ".join(dict.fromkeys([*runs, *others]))
@@ -94,9 +96,9 @@ def _sweep(folder: str) -> Section:
     return sweep_section(read_sweep(folder))
 
 
-def _results(folders: Sequence[str]) -> Iterator[Section]:
+def _results(folders: Sequence[str], own: Mapping[str, Benchmark] | None = None) -> Iterator[Section]:
     if folders:
-        yield from _made(("Benchmarks", lambda: benchmarks(folders)))
+        yield from _made(("Benchmarks", lambda: benchmarks(folders, own)))
     for folder in folders:
         yield from _made((f"Gates of {folder}", partial(benchmark_gates, folder)))
 

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageOps
 
 from cli_ray.data.images import Limits, decode
 from cli_ray.data.sample import BadDataError
-from cli_ray.evals.records import HeatMap
+from cli_ray.inference.injected import HeatMap
 
 SIDE = 160
 """Longest side of a picture in the sheet, pixels."""
@@ -37,6 +37,19 @@ def sheet(thumbnail: bytes, heat: HeatMap, layers: Sequence[int]) -> bytes | Non
         picture = decode(thumbnail, _LIMITS)
     except BadDataError:
         return None
+    file = io.BytesIO()
+    drawn(picture, heat, layers).save(file, "WEBP", quality=60)
+    return file.getvalue()
+
+
+def drawn(picture: Image.Image, heat: HeatMap, layers: Sequence[int]) -> Image.Image:
+    """The sheet itself.
+
+    Args:
+        picture: RGB; made small in place.
+        heat: of its sample.
+        layers: the decoder layers of the heat.
+    """
     picture.thumbnail((SIDE, SIDE))
     heat_MHW = np.frombuffer(heat.values, np.uint8).reshape(len(layers), *heat.grid)
     shown = [picture, *(_heated(picture, heat_HW, heat.area) for heat_HW in heat_MHW)]
@@ -48,9 +61,7 @@ def sheet(thumbnail: bytes, heat: HeatMap, layers: Sequence[int]) -> bytes | Non
         left, top = number % COLUMNS * width, number // COLUMNS * height
         page.paste(each, (left, top + _LINE))
         draw.text((left, top + 1), label, fill="black")
-    file = io.BytesIO()
-    page.save(file, "WEBP", quality=60)
-    return file.getvalue()
+    return page
 
 
 def _heated(picture: Image.Image, heat_HW: NDArray[np.uint8], area: Sequence[float]) -> Image.Image:

@@ -36,6 +36,11 @@ class Folder:
         infos = self.fs.get_file_info(fs.FileSelector(self.join(name), allow_not_found=True))
         return sorted(info.base_name for info in infos)
 
+    def folders(self, name: str) -> list[str]:
+        """Base names of the folders in folder `name`, sorted; empty when it is absent."""
+        infos = self.fs.get_file_info(fs.FileSelector(self.join(name), allow_not_found=True))
+        return sorted(info.base_name for info in infos if info.type == fs.FileType.Directory)
+
     def read(self, name: str) -> str | None:
         """Text of a file, or None when it is absent."""
         try:

@@ -46,7 +46,13 @@ class Evaluator:
             )
         if config.evaluation.every:
             settings = config.evaluation
-            require(chosen(settings.suite, settings.benchmarks), settings.data_root, settings.miniature, settings.limit)
+            require(
+                chosen(settings.suite, settings.benchmarks, settings.benchmark_file),
+                settings.data_root,
+                settings.miniature,
+                settings.limit,
+                allow_partial=settings.allow_partial,
+            )
         self._config, self._folder = config, folder
         self._over = threading.Event()
         self._failed: set[int] = set()

@@ -5,6 +5,7 @@ those that ended. Read by the views and the lists.
 """
 
 import json
+import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,8 +13,7 @@ from typing import Any, Literal
 
 from pyarrow import fs
 
-from cli_ray.errors import UserError
-from cli_ray.evals.suite import chosen
+from cli_ray.evals.suite import SUITES
 from cli_ray.storage.folder import Folder
 
 QUIET_S = 600.0
@@ -113,8 +113,11 @@ def read_results(uri: str, counts: Counts | None = None) -> ResultsHistory:
     """
     folder, counts = Folder(uri), counts or Counts()
     config = _object(folder, "config.json")
-    asked, rows = _files(folder, "asked"), _files(folder, "rows")
-    names = _names(config, [info.base_name.removesuffix(".json") for info in (*asked, *rows)])
+    # Beside its items in JSON, a benchmark has a table of their pictures.
+    asked = [info for info in _files(folder, "asked") if info.base_name.endswith(".json")]
+    rows = _files(folder, "rows")
+    files = *folder.names("benchmarks"), *(info.base_name for info in (*asked, *rows))
+    names = _names(config, [posixpath.splitext(file)[0] for file in files])
     records = {name: _files(folder, f"records/{name}") for name in names}
     benchmarks = [_benchmark(folder, name, asked, records[name], counts) for name in names]
     newest = max((info.mtime for infos in (asked, rows, *records.values()) for info in infos), default=None)
@@ -126,9 +129,10 @@ def read_results(uri: str, counts: Counts | None = None) -> ResultsHistory:
 def _names(config: dict[str, Any], present: Sequence[str]) -> list[str]:
     """The benchmarks that the last command named, and those that are there."""
     try:
-        named = [benchmark.name for benchmark in chosen(config["suite"], config["benchmarks"])]
-    except (KeyError, UserError):  # a half-written folder, or one of another version
-        named = []
+        is_suite = not config["benchmarks"] and not config.get("benchmark_file")
+        named = SUITES[config["suite"]] if is_suite else tuple(map(str, config["benchmarks"]))
+    except (KeyError, TypeError):  # a half-written folder, or one of another version
+        named = ()
     return list(dict.fromkeys([*named, *present]))
 
 

@@ -13,11 +13,14 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from cli_ray.inference.foreign import is_foreign
 from cli_ray.inference.inputs import ModelInputs, features_of
 
 
 def can_share(model: Any) -> bool:
-    """Whether what the model makes of an image does not depend on the question."""
+    """Whether what the model makes of an image does not depend on the question. Of another family nothing is known."""
+    if is_foreign(model.config.model_type):
+        return False
     inner = model.base_model
     learned = getattr(inner, "agf", None) is not None
     return not learned or inner.injection.agf.context == "visual"

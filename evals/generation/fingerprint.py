@@ -5,15 +5,15 @@ An evaluation begins with it: it downloads a model of the hub, and names the com
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from cli_ray.cluster import copy_note
 from cli_ray.errors import UserError
 from cli_ray.evals.records import digest
+from cli_ray.inference.weights import no_model
 
 PATTERNS = (
     "*.safetensors", "*.safetensors.index.json", "*.jinja", "*.model", "added_tokens.json", "chat_template.json",
@@ -21,6 +21,8 @@ PATTERNS = (
     "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json",
 )  # fmt: skip
 """Files that decide what a model answers."""
+MORE_PATTERNS = ("additional_chat_templates/*.jinja", "tekken.json", "video_preprocessor_config.json", "vocab.txt")
+"""Others of models of other families than ours."""
 _PIECE_BYTES = 256 * 2**20
 _READ_BYTES = 4 * 2**20
 _THREADS = 8
@@ -33,16 +35,35 @@ def config_of(model: str) -> dict[str, Any]:
         model: folder or hub id.
 
     Raises:
-        UserError: there is no such folder and no such model on the hub, or it has no config.
+        UserError: there is no such folder and no such model on the hub, it has no config that can be read, or is no
+            model that is evaluated.
     """
+    # Imports torch, which judging does without.
+    from cli_ray.inference.foreign import check_kind
+
     if Path(model).is_dir():
         path = Path(model) / "config.json"
         if not path.is_file():
-            raise UserError(f"{model} holds no model: it needs config.json and *.safetensors; export the run first")
+            raise no_model(Path(model))
     else:
         path = _of_hub(model, ["config.json"]) / "config.json"
-    values: dict[str, Any] = json.loads(path.read_text())
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read, it may be half a download: {error}") from error
+    check_kind(model, values)
     return values
+
+
+def patterns_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the files that decide what a model answers.
+
+    Args:
+        config: the content of its config.json.
+    """
+    from cli_ray.inference.foreign import is_foreign
+
+    return PATTERNS + MORE_PATTERNS if is_foreign(config.get("model_type")) else PATTERNS
 
 
 def processor_config_of(model: str) -> dict[str, Any] | None:
@@ -59,11 +80,12 @@ def processor_config_of(model: str) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def resolve(model: str) -> tuple[Path, str]:
+def resolve(model: str, patterns: Sequence[str] = PATTERNS) -> tuple[Path, str]:
     """Where a model lies on this machine, and which state of it; one on the hub is downloaded first, or found cached.
 
     Args:
         model: folder or hub id.
+        patterns: files of one on the hub.
 
     Returns:
         The folder, and the commit of a hub model, which loads the same files on other machines; "" for a folder.
@@ -73,23 +95,24 @@ def resolve(model: str) -> tuple[Path, str]:
     """
     if Path(model).is_dir():
         return Path(model), ""
-    folder = _of_hub(model, PATTERNS)
+    folder = _of_hub(model, patterns)
     return folder, folder.name
 
 
-def fingerprint(model: str) -> str:
+def fingerprint(model: str, patterns: Sequence[str] = PATTERNS) -> str:
     """Hash of the weights, configs, tokenizer and chat template of a model. Only names and contents count.
 
     Args:
         model: folder or hub id.
+        patterns: files that count.
 
     Raises:
         UserError: there is no such model, or it has no weights or no config.
     """
-    folder, _ = resolve(model)
-    files = sorted(path for path in _inside(folder) if path.is_file())
+    folder, _ = resolve(model, patterns)
+    files = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
     if "config.json" not in {path.name for path in files} or ".safetensors" not in {path.suffix for path in files}:
-        raise UserError(f"{folder} holds no model: it needs config.json and *.safetensors; export the run first")
+        raise no_model(folder)
     pieces = [(path, start) for path in files for start in range(0, max(1, path.stat().st_size), _PIECE_BYTES)]
     with ThreadPoolExecutor(_THREADS) as pool:
         hashes = list(pool.map(lambda piece: _hash(*piece), pieces))
@@ -109,10 +132,6 @@ def _of_hub(model: str, patterns: Sequence[str]) -> Path:
         raise UserError(
             f"model = {model!r} is neither a folder nor a model that the hub gives: {error}{note}"
         ) from error
-
-
-def _inside(folder: Path) -> Iterable[Path]:
-    return (path for path in folder.iterdir() if any(fnmatchcase(path.name, pattern) for pattern in PATTERNS))
 
 
 def _hash(path: Path, start: int) -> bytes:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cli_ray.config.evaluation import ReplicaConfig
+from cli_ray.data.sample import BadDataError
 from cli_ray.evals.records import ReplyRecord
 
 if TYPE_CHECKING:
@@ -70,17 +71,31 @@ def decoding(max_new_tokens: int, replica: ReplicaConfig) -> str:
 def record_of(
     batch: Batch, entry: "Entry", job: Job, *, error: str = "", reply: str = "", **values: Any
 ) -> ReplyRecord:
+    """The record of an entry of a batch, see `recorded`."""
+    decoded = decoding(batch.max_new_tokens, job.replica)
+    return recorded(batch.benchmark, entry, decoded, job.model_hash, error=error, reply=reply, **values)
+
+
+def recorded(
+    benchmark: str, entry: "Entry", decoded: str, model_hash: str, *, error: str = "", reply: str = "", **values: Any
+) -> ReplyRecord:
     """The record of an entry; with `error`, of one that has no reply."""
     if error:
         values |= {"finish": "error", "error": error}
     return ReplyRecord(
         key=entry.key,
-        benchmark=batch.benchmark,
+        benchmark=benchmark,
         sample_id=entry.id,
         prompt_hash=entry.prompt_hash,
         image_hash=entry.image_hash,
-        decoding=decoding(batch.max_new_tokens, job.replica),
-        model=job.model_hash,
+        decoding=decoded,
+        model=model_hash,
         reply=reply,
         **values,
     )
+
+
+def one_line(error: Exception) -> str:
+    """An error in one line of at most 500 characters."""
+    text = f"{error.reason}: {error.detail}" if isinstance(error, BadDataError) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())[:500]

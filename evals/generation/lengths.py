@@ -1,11 +1,11 @@
 """How many tokens a prompt will take, from sizes alone: what batches are made by before any image is decoded."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from math import ceil
 from typing import Any
 
-from cli_ray.errors import UserError
-from cli_ray.registry import FAMILIES
+from PIL import Image
 
 Size = tuple[int, int]
 """Width and height in pixels."""
@@ -16,6 +16,8 @@ CHARACTERS_PER_TOKEN = 3
 """Fewer than in English prose, so that estimates of mixed text err on the long side."""
 TEMPLATE_TOKENS = 48
 """What a chat template puts around a prompt, generously."""
+STRIDE = 16
+"""Pixels by which sides are rounded up before a picture is measured, so that few sizes are."""
 
 
 def text_tokens(characters: int) -> int:
@@ -23,29 +25,42 @@ def text_tokens(characters: int) -> int:
     return TEMPLATE_TOKENS + ceil(characters / CHARACTERS_PER_TOKEN)
 
 
-def image_tokens(config: Mapping[str, Any], processor: Mapping[str, Any] | None = None) -> ImageTokens:
-    """How a model counts images.
+def image_tokens(config: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> ImageTokens:
+    """How a model of our families counts images.
 
     Args:
         config: the content of its `config.json`.
-        processor: the content of its `processor_config.json`, which may hold an image budget; None if it has none.
-
-    Raises:
-        UserError: it is of none of the families that are read, or in LLaVA's original format.
+        settings: the content of its `processor_config.json`, which may hold an image budget; None if it has none.
     """
-    if "mm_vision_tower" in config:
-        raise UserError(
-            "model is in LLaVA's original format, which `cli-ray train` reads and evaluation does not: evaluate the "
-            "export of a run on it (cli-ray export), or its twin in Hugging Face's format, such as "
-            "llava-hf/llava-1.5-7b-hf"
-        )
     # The families import torch, which judging and planning do without.
     from cli_ray.model.families import family_named, name_of
     from cli_ray.tiles import Budget
 
-    name = name_of(config.get("model_type"))
-    if name not in FAMILIES:
-        raise UserError(f"model is a {config.get('model_type')!r}; only {' and '.join(FAMILIES)} can be evaluated")
-    settings = processor or {}
-    budget = Budget(settings.get("max_tiles"), settings.get("max_image_tokens"))
-    return family_named(name).image_counter(config, budget)
+    values = settings or {}
+    budget = Budget(values.get("max_tiles"), values.get("max_image_tokens"))
+    return family_named(name_of(config.get("model_type"))).image_counter(config, budget)
+
+
+def counted_by(processor: Any) -> ImageTokens:
+    """How a model of another family counts images: as its processor says, or else makes of a blank picture.
+
+    Args:
+        processor: of the model.
+    """
+    from cli_ray.inference.quirks import image_counter  # of transformers, which judging and planning do without
+
+    told = image_counter(processor)
+
+    @cache
+    def one(size: Size) -> int:
+        if told is None:
+            return measured(*(ceil(side / STRIDE) * STRIDE for side in size))
+        (count,) = told(image_sizes=[(size[1], size[0])])["num_image_tokens"]
+        return int(count)
+
+    @cache
+    def measured(width: int, height: int) -> int:
+        blank = Image.new("RGB", (width, height))
+        return len(processor(images=[[blank]], text=[processor.image_token])["input_ids"][0])
+
+    return lambda sizes: sum(map(one, sizes))

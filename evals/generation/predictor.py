@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
-from cli_ray.data.chat_template import Chat
 from cli_ray.data.images import decode_all
-from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message
+from cli_ray.data.sample import BadDataError, Message
 from cli_ray.evals.generation.beginnings import can_share, share
-from cli_ray.evals.generation.injected import heat_map, injected, ranges
-from cli_ray.evals.generation.job import Batch, DeviceLostError, Job, record_of
+from cli_ray.evals.generation.job import Batch, DeviceLostError, Job, one_line, record_of
+from cli_ray.evals.generation.messages import with_marks
 from cli_ray.evals.items.images import LIMITS, images_of
 from cli_ray.evals.items.pictures import is_shown
 from cli_ray.evals.items.sources import read
-from cli_ray.evals.records import Injected, ReplyRecord
+from cli_ray.evals.records import ReplyRecord
+from cli_ray.inference.injected import Injected
 from cli_ray.inference.inputs import ModelInputs, Prompt, encode, inputs_of
-from cli_ray.inference.load import load
+from cli_ray.inference.load import chat_of, context_of, load
+from cli_ray.inference.traces import heat_map, injected, ranges
 from cli_ray.model.injection import InjectionTrace
 
 if TYPE_CHECKING:
@@ -66,10 +67,10 @@ class Predictor:
         # A fast tokenizer must not be used by two threads at once: one for encoding, one for decoding.
         self._encoding = threading.Lock()
         self._decoder = copy.deepcopy(self._processor.tokenizer)
-        self._context: int = self._model.config.text_config.max_position_embeddings
+        self._context = context_of(self._model)
         ends = self._model.generation_config.eos_token_id
         self._ends = frozenset(ends if isinstance(ends, list) else [ends])
-        self._chat = Chat(self._processor)
+        self._chat = chat_of(self._processor)
         # A beginning that several items share leaves one trace.
         self._shares_beginnings = can_share(self._model) and not job.gates
         self._too_many: float = float("inf")
@@ -234,23 +235,6 @@ class Predictor:
     def _tokenised(self, items: Sequence[PreparedItem]) -> ModelInputs:
         with self._encoding:
             return inputs_of(self._processor, [item.prompt for item in items])
-
-
-def with_marks(prompt: str, images: int) -> str:
-    """The prompt with as many image marks as images: where it has them itself, else all in front.
-
-    Marks that stand for nothing are taken out.
-    """
-    if prompt.count(IMAGE_MARK) == images:
-        return prompt
-    prompt = prompt.replace(IMAGE_MARK, "")
-    return f"{' '.join([IMAGE_MARK] * images)}\n{prompt}" if images else prompt
-
-
-def one_line(error: Exception) -> str:
-    """An error in one line of at most 500 characters."""
-    text = f"{error.reason}: {error.detail}" if isinstance(error, BadDataError) else f"{type(error).__name__}: {error}"
-    return " ".join(text.split())[:500]
 
 
 def _free() -> None:

@@ -81,6 +81,26 @@ def open_remote(path: str) -> Any:
         return HfFileSystem().open(f"datasets/{repo}@{revision}/{name}", "rb", block_size=1 << 20)
 
 
+def pinned(path: str) -> str:
+    """The path of a file of the hub with the commit that its revision, the main branch without one, names now.
+
+    Raises:
+        UserError: it is no path of a file, or the hub has no such file.
+    """
+    match = re.fullmatch(rf"{re.escape(SCHEME)}([^/@]+/[^/@]+)(?:@([^/]+))?/(.+)", path)
+    if match is None:
+        raise UserError(f"give {SCHEME}OWNER/NAME/FILE or {SCHEME}OWNER/NAME@REVISION/FILE")
+    repo, revision, name = match.groups()
+    try:
+        local_file = Path(hf_hub_download(repo, name, repo_type="dataset", revision=revision))
+    except Exception as error:  # of the hub's own, of its HTTP library, of the network: all mean it is not there
+        raise UserError(
+            f"not in the Hugging Face cache, and not to be had from the hub: {first_line(error)}"
+        ) from error
+    # .../snapshots/COMMIT/FILE
+    return f"{SCHEME}{repo}@{local_file.parents[name.count('/')].name}/{name}"
+
+
 def files_of(names: Iterable[str], config: str, split: str, card: str = "", without: Sequence[str] = ()) -> list[str]:
     """The files of a split, sorted: those that the dataset's card says, else those that are named like it.
 

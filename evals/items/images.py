@@ -4,6 +4,7 @@ Asked when items are scanned, for hashes and sizes, and when they are generated,
 """
 
 import base64
+import posixpath
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -12,12 +13,15 @@ from cli_ray.config import DataConfig
 from cli_ray.data.images import Limits, join_inside, read_small
 from cli_ray.data.sample import BadDataError
 from cli_ray.evals import miniature
-from cli_ray.evals.benchmark import Benchmark, Doc
+from cli_ray.evals.benchmark import Doc
 from cli_ray.evals.items import tables
+from cli_ray.evals.items.cells import listed
 from cli_ray.evals.items.location import MINIATURE, Location, Part, split_query
 
 SHARED_COLUMNS = ("id", "image")
 """Of a table of images that items share."""
+_LONGEST_ID = 64
+"""Characters of a text that may stand for another row, as in VLMEvalKit."""
 _LONGEST_PATH = 4096
 """Characters, of Linux."""
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
@@ -39,7 +43,7 @@ def images_of(location: Location, doc: Doc) -> list[bytes]:
     if benchmark.images_from:
         key = str(doc[benchmark.image_key])
         return [_image(location, f"image {key}", _shared_image(location, key))]
-    images = [_image(location, name, cell) for name, cell in _cells(benchmark, doc)]
+    images = [_image(location, name, cell) for name, cell, _ in _cells(location, doc)]
     if not images:  # asked blind, it would be scored as if it had been seen
         raise BadDataError("missing image", f"nothing in {', '.join(benchmark.image_columns)}")
     return images
@@ -57,18 +61,43 @@ def places_of(location: Location, part: Part, row: int, doc: Doc) -> tuple[str, 
         key = str(doc[benchmark.image_key])
         shared = None if location.kind == MINIATURE else _index_of_images(location.images).get(key)
         return (f"{shared.path if shared else MINIATURE}#id={key}&column={SHARED_COLUMNS[1]}",)
-    within = part.first_in_file + row - part.first
-    return tuple(
-        _file_of(location, cell) or f"{part.path}#row={within}&column={name}" for name, cell in _cells(benchmark, doc)
-    )
+    places = []
+    for name, cell, other in _cells(location, doc):
+        table, number = other or (part, row)
+        within = table.first_in_file + number - table.first
+        places.append(_file_of(location, cell) or f"{table.path}#row={within}&column={name}")
+    return tuple(places)
 
 
-def _cells(benchmark: Benchmark, doc: Doc) -> list[tuple[str, Any]]:
-    """The cells with images of a document, and their columns."""
-    shown = [name for name in benchmark.image_columns if benchmark.shows is None or benchmark.shows(doc, name)]
-    values = [(name, doc.get(name)) for name in shown]
-    cells = [(name, cell) for name, value in values for cell in (value if isinstance(value, list) else [value])]
-    return [(name, cell) for name, cell in cells if cell is not None]
+def _cells(location: Location, doc: Doc) -> list[tuple[str, Any, tuple[Part, int] | None]]:
+    """The cells with images of a document, their columns, and the part and number of the row that holds them, where
+    that is another one."""
+    benchmark = location.benchmark
+    cells: list[tuple[str, Any, tuple[Part, int] | None]] = []
+    for name in benchmark.image_columns:
+        if benchmark.shows is None or benchmark.shows(doc, name):
+            for cell in _several(doc.get(name)):
+                other = _referred(location, cell)
+                cells += [(name, each, other) for each in (_cells_at(name, *other) if other else [cell])]
+    return cells
+
+
+def _several(value: Any) -> list[Any]:
+    """The images of a cell, which may hold none, one, or a list of them."""
+    cells = listed(value)
+    return [cell for cell in ([value] if cells is None else cells) if cell is not None and cell != ""]
+
+
+def _referred(location: Location, cell: Any) -> tuple[Part, int] | None:
+    """The row whose images a cell stands for, by its id; None where it is no id, or the name of a file."""
+    column = location.benchmark.id_column
+    if not column or not isinstance(cell, str) or len(cell) > _LONGEST_ID or posixpath.splitext(cell)[1]:
+        return None
+    return None if _is_base64(cell) else _rows_by_id(location.images, column).get(cell)
+
+
+def _cells_at(name: str, part: Part, row: int) -> list[Any]:
+    return [cell for _, doc in tables.rows(part, (name,), {row}) for cell in _several(doc.get(name))]
 
 
 def _file_of(location: Location, cell: Any) -> str:
@@ -134,6 +163,12 @@ def _shared_image(location: Location, key: str) -> Any:
     if part is None:
         raise BadDataError("missing image", f"no image {key!r} in {location.images[0].path if location.images else ''}")
     return _cells_of(part)[key]
+
+
+@lru_cache(maxsize=2)
+def _rows_by_id(parts: tuple[Part, ...], column: str) -> dict[str, tuple[Part, int]]:
+    """The part and the number of each row; only ids are read."""
+    return {str(row.get(column)): (part, number) for part in parts for number, row in tables.rows(part, (column,))}
 
 
 @lru_cache(maxsize=2)

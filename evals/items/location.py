@@ -14,7 +14,8 @@ class Part:
     """Rows that are read together."""
 
     path: str
-    """Local path, pyarrow URI, `hf://datasets/OWNER/NAME@REVISION/FILE`, or `miniature`."""
+    """Local path, pyarrow URI, `hf://datasets/OWNER/NAME@REVISION/FILE`, or `miniature`; of a file, or of a folder that
+    has a folder for each class."""
     group: int
     """Row group of a Parquet file; 0 elsewhere."""
     start: int
@@ -23,9 +24,11 @@ class Part:
     first: int
     """Number of its first row in the split."""
     offset: int = 0
-    """Byte of a JSONL file at which the first row starts; 0 elsewhere."""
+    """Byte of a JSONL, CSV or TSV file at which the first row starts; 0 elsewhere."""
     first_in_file: int = 0
     """Number of its first row in the file."""
+    files: tuple[str, ...] = ()
+    """The pictures that are its rows, where there is no table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Location:
     """The folder, or the hub's dataset and revision, for people; images named in rows are relative to the folder."""
     parts: tuple[Part, ...]
     images: tuple[Part, ...] = ()
-    """Of the table that `Benchmark.images_from` says."""
+    """Of the table that `Benchmark.images_from` says, or of that whose rows `Benchmark.id_column` names."""
 
     @property
     def rows(self) -> int:

@@ -1,4 +1,4 @@
-"""Where the items of benchmarks lie and how they are read: a data root, the hub or the bundled miniatures.
+"""Where the items of benchmarks lie and how they are read: a data root, the hub, the bundled miniatures or own data.
 
 `locate` once for each benchmark, `read` wherever its documents are needed: to scan, to ask and to score them. Nothing
 is unpickled, and no script of a dataset is run.
@@ -14,7 +14,7 @@ from cli_ray.data.images import read_small
 from cli_ray.errors import UserError
 from cli_ray.evals import miniature
 from cli_ray.evals.benchmark import Benchmark, Doc
-from cli_ray.evals.items import hub, tables
+from cli_ray.evals.items import hub, own_data, tables
 from cli_ray.evals.items.images import SHARED_COLUMNS, images_of
 from cli_ray.evals.items.location import MINIATURE, Location, Part, split_query
 from cli_ray.storage.files import Shard, list_files, resolve
@@ -35,7 +35,7 @@ class WrongColumnsError(UserError):
 
 
 def locate(benchmark: Benchmark, data_root: str, miniature: bool) -> Location:
-    """Finds the items of a benchmark: bundled ones, below a data root, or on the hub. Reads no rows.
+    """Finds the items of a benchmark: bundled ones, its own, below a data root, or on the hub. Reads no rows.
 
     Args:
         benchmark: which one.
@@ -49,6 +49,8 @@ def locate(benchmark: Benchmark, data_root: str, miniature: bool) -> Location:
     """
     if miniature:
         return _bundled(benchmark)
+    if benchmark.data:
+        return _own(benchmark)
     if data_root:
         return _in_folder(benchmark, data_root)
     return _on_hub(benchmark)
@@ -103,6 +105,14 @@ def _rows(
 def _bundled(benchmark: Benchmark) -> Location:
     docs = miniature.docs(benchmark.name)
     return Location(benchmark, "miniature", "bundled items", (Part(MINIATURE, 0, 0, len(docs), 0),))
+
+
+def _own(benchmark: Benchmark) -> Location:
+    try:
+        kind, where, paths = own_data.find(benchmark.data)
+    except UserError as error:
+        raise MissingError(f"{benchmark.name}: data = {benchmark.data!r}: {error}") from error
+    return _surveyed(benchmark, kind, where, paths, [])
 
 
 def _in_folder(benchmark: Benchmark, data_root: str) -> Location:
@@ -178,7 +188,8 @@ def _surveyed(
     # A benchmark with several columns of images leaves the later ones empty, or out.
     needed = benchmark.columns + benchmark.all_columns[len(benchmark.columns) :][:1]
     parts = _parts(benchmark, paths, needed)
-    return Location(benchmark, kind, where, parts, _parts(benchmark, images, SHARED_COLUMNS))
+    shared = parts if benchmark.id_column else _parts(benchmark, images, SHARED_COLUMNS)
+    return Location(benchmark, kind, where, parts, shared)
 
 
 def _parts(benchmark: Benchmark, paths: list[str], needed: Sequence[str]) -> tuple[Part, ...]:
@@ -190,10 +201,16 @@ def _parts(benchmark: Benchmark, paths: list[str], needed: Sequence[str]) -> tup
             raise MissingError(f"{benchmark.name}: {error}") from error
         lacking = [name for name in needed if name not in table.columns]
         if table.parts and lacking:
+            named, there = f"{_plural('column', lacking)} {', '.join(lacking)}", ", ".join(table.columns)
+            if benchmark.origin:
+                raise WrongColumnsError(
+                    f"{benchmark.name}: {path} lacks {named}; it has {there}. Name those that are there in "
+                    f"{benchmark.origin.place}"
+                )
             official = benchmark.source.hub_id or benchmark.title
             raise WrongColumnsError(
-                f"{benchmark.name}: {path} lacks {_plural('column', lacking)} {', '.join(lacking)}; it has "
-                f"{', '.join(table.columns)}. Give the files in the official columns of {official}"
+                f"{benchmark.name}: {path} lacks {named}; it has {there}. Give the files in the official columns of "
+                f"{official}"
             )
         parts += table.parts
     return tuple(parts)

@@ -21,10 +21,9 @@ from cli_ray.evals.items.location import Location, Part
 from cli_ray.evals.items.pictures import Pictures, is_shown, thumbnail
 from cli_ray.evals.items.sources import WrongColumnsError, locate, read
 from cli_ray.evals.records import digest, key_of
-from cli_ray.evals.suite import BENCHMARKS
 from cli_ray.text import NOTHING
 
-LISTING = ("benchmark", "title", "items", "metric", "scored by", "hub dataset", "split")
+LISTING = ("benchmark", "title", "items", "metric", "scored by", "dataset", "split")
 """Heads of the columns of `listing`."""
 _NAMED = 3
 """Bad items that a finding names."""
@@ -35,7 +34,9 @@ class DataFinding:
     """The state of the data of a benchmark."""
 
     benchmark: str
-    state: Literal["there", "missing", "wrong columns", "miscounted", "unreadable", "duplicate ids", "bad items"]
+    state: Literal[
+        "there", "partial", "missing", "wrong columns", "miscounted", "unreadable", "duplicate ids", "bad items"
+    ]
     expected: int
     """Items."""
     found: int
@@ -49,6 +50,10 @@ class DataFinding:
     def __str__(self) -> str:
         text = self.detail or f"{self.benchmark}: {self.found:,} items in {self.where}"
         return f"{text}; {self.fix}" if self.fix else text
+
+    def stands_in_the_way(self, allow_partial: bool) -> bool:
+        """Whether the benchmark cannot be evaluated."""
+        return self.state != "there" and not (allow_partial and self.state == "partial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +77,18 @@ class Entry:
     """For people; None where it is not known where they lie."""
 
 
-def listing() -> list[tuple[str, ...]]:
-    """All benchmarks, a row each, with the columns of `LISTING`."""
-    return [_listed(benchmark) for benchmark in BENCHMARKS.values()]
+def listing(benchmarks: Iterable[Benchmark]) -> list[tuple[str, ...]]:
+    """A row for each benchmark, with the columns of `LISTING`."""
+    return [_listed(benchmark) for benchmark in benchmarks]
 
 
 def survey(
-    benchmarks: Iterable[Benchmark], data_root: str, miniature: bool, thorough: bool = False
+    benchmarks: Iterable[Benchmark],
+    data_root: str,
+    miniature: bool,
+    thorough: bool = False,
+    *,
+    allow_partial: bool = False,
 ) -> list[DataFinding]:
     """Looks at the data of benchmarks.
 
@@ -87,18 +97,35 @@ def survey(
         data_root: as for `cli_ray.evals.items.sources.locate`.
         miniature: as for `cli_ray.evals.items.sources.locate`.
         thorough: read every item, to find ids that occur twice and images that are missing or broken.
+        allow_partial: a part of an official set is looked at as the whole is.
     """
-    return [_look(benchmark, data_root, miniature, thorough)[0] for benchmark in benchmarks]
+    return [_look(benchmark, data_root, miniature, thorough, allow_partial)[0] for benchmark in benchmarks]
 
 
-def require(benchmarks: Iterable[Benchmark], data_root: str, miniature: bool, limit: int | None) -> dict[str, Location]:
+def require(
+    benchmarks: Iterable[Benchmark],
+    data_root: str,
+    miniature: bool,
+    limit: int | None,
+    *,
+    allow_partial: bool = False,
+) -> dict[str, Location]:
     """Where the benchmarks lie, each with no more than its first `limit` items.
+
+    Args:
+        benchmarks: which ones.
+        data_root: as for `cli_ray.evals.items.sources.locate`.
+        miniature: as for `cli_ray.evals.items.sources.locate`.
+        limit: items of each; all without.
+        allow_partial: take a part of an official set; more than the set, or nothing of it, is refused all the same.
 
     Raises:
         UserError: some are missing, lack columns or have another number of items than they should; names them all.
     """
-    looks = [(benchmark, *_look(benchmark, data_root, miniature, thorough=False)) for benchmark in benchmarks]
-    faults = [finding for _, finding, _ in looks if finding.state != "there"]
+    looks = [
+        (one, *_look(one, data_root, miniature, thorough=False, allow_partial=allow_partial)) for one in benchmarks
+    ]
+    faults = [finding for _, finding, _ in looks if finding.stands_in_the_way(allow_partial)]
     if faults:
         lines = "".join(f"\n- {finding}" for finding in faults)
         raise UserError(
@@ -147,30 +174,52 @@ def _listed(benchmark: Benchmark) -> tuple[str, ...]:
     source = benchmark.source
     scored_by = "judge" if benchmark.judge else "server" if benchmark.submission else "rules"
     count = "any" if benchmark.count is None else f"{benchmark.count:,}"
-    hub_id = (source.hub_id or NOTHING) + (f" ({source.config})" if source.config else "")
-    return benchmark.name, benchmark.title, count, benchmark.headlines, scored_by, hub_id, source.split
+    dataset = (source.hub_id or benchmark.data or NOTHING) + (f" ({source.config})" if source.config else "")
+    split = NOTHING if benchmark.data else source.split
+    return benchmark.name, benchmark.title, count, benchmark.headlines, scored_by, dataset, split
 
 
-def _look(benchmark: Benchmark, data_root: str, miniature: bool, thorough: bool) -> tuple[DataFinding, Location | None]:
+def _look(
+    benchmark: Benchmark, data_root: str, miniature: bool, thorough: bool, allow_partial: bool
+) -> tuple[DataFinding, Location | None]:
     """The finding about a benchmark, and where it lies if it can be read."""
-    name, count = benchmark.name, benchmark.count or 0
+    name, count, place = benchmark.name, benchmark.count or 0, benchmark.data or data_root or "hub"
     try:
         location = locate(benchmark, data_root, miniature)
         items = sum(_kept(benchmark, location, part) for part in location.parts)
     except WrongColumnsError as error:
-        return DataFinding(name, "wrong columns", count, 0, data_root or "hub", str(error)), None
+        return DataFinding(name, "wrong columns", count, 0, place, str(error)), None
     except UserError as error:
-        return DataFinding(name, "missing", count, 0, data_root or "hub", str(error)), None
+        return DataFinding(name, "missing", count, 0, place, str(error)), None
+    if benchmark.origin and benchmark.count is None:
+        if not items:
+            detail = f"{name}: {benchmark.data or location.where} has no item" + " that `keep` takes" * bool(
+                benchmark.keep
+            )
+            return DataFinding(name, "missing", 0, 0, place, detail), None
+        # The whole of its data is the set that scores are of.
+        location = replace(location, benchmark=replace(benchmark, count=items))
     finding = DataFinding(
         name, "there", items if miniature or benchmark.count is None else count, items, location.where
     )
     if items != finding.expected:
-        detail = f"{name}: expected {count:,} items, found {items:,} in {location.where}"
-        fix = (
-            f"a score of another set is not that of {benchmark.title}: complete the files of {benchmark.source.hub_id}"
-        )
-        return replace(finding, state="miscounted", detail=detail, fix=fix), location
-    return _scanned(benchmark, location, finding) if thorough else finding, location
+        finding = _miscounted(benchmark, finding, allow_partial)
+    if thorough and not finding.stands_in_the_way(allow_partial):
+        finding = _scanned(benchmark, location, finding)
+    return finding, location
+
+
+def _miscounted(benchmark: Benchmark, finding: DataFinding, allow_partial: bool) -> DataFinding:
+    """The finding about a part of the official set, or about other items than those."""
+    detail = f"{benchmark.name}: expected {finding.expected:,} items, found {finding.found:,} in {finding.where}"
+    official = f"a score of another set is not that of {benchmark.title}"
+    files = f"the files of {benchmark.source.hub_id or benchmark.title}"
+    if 0 < finding.found < finding.expected:
+        fix = f"{official}: complete {files}, or take the part with --allow-partial"
+        says = "its row will say that it is not the official set"
+        return replace(finding, state="partial", detail=detail, fix=says if allow_partial else fix)
+    what = "take out what is not in" if finding.found else "put in"
+    return replace(finding, state="miscounted", detail=detail, fix=f"{official}: {what} {files}")
 
 
 def _scanned(benchmark: Benchmark, location: Location, finding: DataFinding) -> DataFinding:

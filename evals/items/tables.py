@@ -1,7 +1,8 @@
-"""Rows of Parquet and JSONL files, a part at a time and in flat memory. `sources` and `images` read through it."""
+"""Rows of Parquet, JSONL, CSV and TSV files and of folders of pictures, a part at a time and in flat memory. `sources`
+and `images` read through it."""
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,10 +12,13 @@ import pyarrow.parquet as pq
 
 from cli_ray.data.readers.json_records import lines
 from cli_ray.errors import UserError
-from cli_ray.evals.items import hub
+from cli_ray.evals.items import class_folders, hub
+from cli_ray.evals.items.delimited import DELIMITERS, Delimited, is_delimited
 from cli_ray.evals.items.location import Part, split_query
 from cli_ray.storage.files import open_file
 
+SUFFIXES = (*hub.SUFFIXES, *DELIMITERS)
+"""Of files that are read."""
 PART_ROWS = 128
 """Rows of a part at most."""
 _BATCH_ROWS = 16
@@ -33,16 +37,23 @@ class Table:
 
 
 def survey(path: str, first: int) -> Table:
-    """The columns and parts of a file. Of Parquet only the footer is read, of JSONL where its lines end.
+    """The columns and parts of a file. Of Parquet only the footer is read, of JSONL, CSV and TSV where records end.
 
     Args:
+        path: of the file; a folder of pictures ends in a slash.
         first: number of the file's first row in the split.
 
     Raises:
         UserError: it cannot be read.
     """
     try:
+        if _is_folder(path):
+            return Table(class_folders.COLUMNS, tuple(class_folders.survey(path, first, PART_ROWS)))
+        if is_delimited(path):
+            return _survey_delimited(path, first)
         return _survey_jsonl(path, first) if _is_jsonl(path) else _survey_parquet(path, first)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     except Exception as error:  # of Arrow, of a filesystem, or of the HTTP library of the hub
         raise UserError(f"{path}: cannot be read: {error}; replace the file") from error
 
@@ -56,16 +67,15 @@ def rows(
         wanted: numbers of the rows to give; all without.
 
     Raises:
-        UserError: the file cannot be read or a line is no JSON object.
+        UserError: the file cannot be read, a line is no JSON object, or a record has not as many cells as the head.
     """
     if wanted is not None and not any(part.first <= number < part.first + part.rows for number in wanted):
         return
-    read = _rows_of_jsonl if _is_jsonl(part.path) else _rows_of_parquet
     try:
-        yield from read(part, columns, wanted)
+        yield from _reader(part.path)(part, columns, wanted)
+    except UserError as error:
+        raise UserError(f"{part.path}: {error}") from error
     except (pa.ArrowException, OSError, ValueError) as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"{part.path}: rows from {part.start} on cannot be read: {error}; replace the file") from error
 
 
@@ -85,21 +95,32 @@ def _survey_parquet(path: str, first: int) -> Table:
 
 def _survey_jsonl(path: str, first: int) -> Table:
     columns: tuple[str, ...] = ()
-    parts: list[Part] = []
     with _open(path) as file:
-        row = offset = 0
-        for row, (begin, end) in enumerate(lines(file, 0, file.size()), start=1):
-            if row == 1:
-                columns = tuple(_object(path, 0, file.read_at(end - begin, begin)))
-            if row % PART_ROWS == 1:
-                offset = begin
-            if row % PART_ROWS == 0:
-                begins = row - PART_ROWS
-                parts.append(Part(path, 0, begins, PART_ROWS, first + begins, offset, begins))
+        if head := next(lines(file, 0, file.size()), None):
+            columns = tuple(_object(0, file.read_at(head[1] - head[0], head[0])))
+        return Table(columns, _parts(path, first, lines(file, 0, file.size())))
+
+
+def _survey_delimited(path: str, first: int) -> Table:
+    with _open(path) as file:
+        table = Delimited(path, file)
+        return Table(table.columns, _parts(path, first, table.records(table.begin)))
+
+
+def _parts(path: str, first: int, records: Iterator[tuple[int, int]]) -> tuple[Part, ...]:
+    """The parts of a file of records, of which byte ranges are given."""
+    parts: list[Part] = []
+    row = offset = 0
+    for row, (begin, _) in enumerate(records, start=1):
+        if row % PART_ROWS == 1:
+            offset = begin
+        if row % PART_ROWS == 0:
+            begins = row - PART_ROWS
+            parts.append(Part(path, 0, begins, PART_ROWS, first + begins, offset, begins))
     rest = row % PART_ROWS
     if rest:
         parts.append(Part(path, 0, row - rest, rest, first + row - rest, offset, row - rest))
-    return Table(columns, tuple(parts))
+    return tuple(parts)
 
 
 def _rows_of_parquet(
@@ -143,21 +164,45 @@ def _rows_of_jsonl(
         spans = lines(file, part.offset, file.size())
         for i, (begin, end) in zip(range(part.rows), spans, strict=False):
             if wanted is None or part.first + i in wanted:
-                values = _object(part.path, part.start + i, file.read_at(end - begin, begin))
+                values = _object(part.start + i, file.read_at(end - begin, begin))
                 yield part.first + i, {name: values[name] for name in columns if name in values}
 
 
+def _rows_of_delimited(
+    part: Part, columns: Sequence[str], wanted: Collection[int] | None
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    with _open(part.path) as file:
+        table = Delimited(part.path, file)
+        count = part.rows if wanted is None else min(part.rows, max(wanted) - part.first + 1)
+        for i, (begin, end) in zip(range(count), table.records(part.offset), strict=False):
+            if wanted is None or part.first + i in wanted:
+                values = table.values(begin, end, part.start + i)
+                yield part.first + i, {name: values[name] for name in columns if name in values}
+
+
+def _reader(path: str) -> Callable[..., Iterator[tuple[int, dict[str, Any]]]]:
+    if _is_folder(path):
+        return class_folders.rows
+    if is_delimited(path):
+        return _rows_of_delimited
+    return _rows_of_jsonl if _is_jsonl(path) else _rows_of_parquet
+
+
+def _is_folder(path: str) -> bool:
+    return split_query(path)[0].endswith("/")
+
+
 def _is_jsonl(path: str) -> bool:
-    return split_query(path)[0].endswith(".jsonl")
+    return split_query(path)[0].lower().endswith(".jsonl")
 
 
-def _object(path: str, row: int, line: bytes) -> dict[str, Any]:
+def _object(row: int, line: bytes) -> dict[str, Any]:
     try:
         values = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: record {row} is no JSON: {error}") from error
+        raise UserError(f"record {row} is no JSON: {error}") from error
     if not isinstance(values, dict):
-        raise UserError(f"{path}: record {row} is no JSON object")
+        raise UserError(f"record {row} is no JSON object")
     return values
 
 

@@ -1,1 +1,1 @@
-"""Verdicts of a language model on replies that rules cannot score: the stage, its endpoint, what is kept."""
+"""Verdicts of a language model on replies that rules cannot score: the stage, and what is kept."""

@@ -3,26 +3,29 @@
 The scorer makes the questions with `question_about`, `cli_ray.evals.run` has them answered with `ask_all`.
 """
 
-import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-
-from pydantic import SecretStr
 
 from cli_ray.config.evaluation import JudgeConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Doc, Profile, Reply
-from cli_ray.evals.judging.endpoint import Answer, Endpoint, UnansweredError
+from cli_ray.evals.endpoint.client import Endpoint, UnansweredError
+from cli_ray.evals.endpoint.completion import Completion
+from cli_ray.evals.endpoint.crowd import as_answered
+from cli_ray.evals.endpoint.role import Role
 from cli_ray.evals.judging.verdicts import Question, Verdicts
 from cli_ray.evals.records import digest
 from cli_ray.evals.scoring.reasoning import without_reasoning
 
 KEY_VARIABLE = "CLI_RAY_JUDGE_API_KEY"
 """The environment variable that holds the key of the endpoint; without it none is sent."""
+JUDGE = Role("judge", "judge.base_url", "judge.model", KEY_VARIABLE)
+
+ROOM = 8192
+"""Tokens beyond its own that a question gets whose answer was cut: judges may reason before they answer."""
 
 PAUSE_S = 10.0
 """Seconds between lines of progress at least."""
@@ -107,7 +110,7 @@ def ask_all(
 ) -> Tally:
     """Asks what has no verdict yet, and keeps each answer as it comes.
 
-    A judge that has answered nothing while as many questions failed as may be in flight is given up: the others count
+    A judge that has answered nothing while more questions failed than may be in flight is given up: the others count
     as failed, too.
 
     Args:
@@ -128,21 +131,19 @@ def ask_all(
     tally.asked = len(missing)
     progress = progress or progress_lines()
     stop = threading.Event()
-    key = SecretStr(os.environ.get(KEY_VARIABLE, "").strip())
-    with Endpoint(config, key, KEY_VARIABLE, stop) as endpoint:
-        pool = ThreadPoolExecutor(config.concurrency, "judge")
+    with Endpoint(JUDGE, config.model, config, stop) as endpoint:
+
+        def ask(question: Question) -> Completion:
+            return _asked(endpoint, question, config.attempts)
+
         try:
-            futures = {
-                pool.submit(_ask, endpoint, question, config.attempts): question for question in missing.values()
-            }
-            for future in as_completed(futures):
-                _count(tally, futures[future], future.result, verdicts)
-                if tally.failed >= config.concurrency and not tally.answered + tally.nonsense:
+            for question, answer in as_answered(ask, missing.values(), config.concurrency):
+                _count(tally, question, answer, verdicts)
+                if tally.failed > config.concurrency and not tally.answered + tally.nonsense:
                     stop.set()
                 progress(tally)
         finally:
             stop.set()
-            pool.shutdown(cancel_futures=True)
             verdicts.flush()
     return tally
 
@@ -165,24 +166,44 @@ def progress_lines(pause_s: float = PAUSE_S, clock: Callable[[], float] = time.m
     return show
 
 
-def _ask(endpoint: Endpoint, question: Question, attempts: int) -> Answer:
+def _asked(endpoint: Endpoint, question: Question, attempts: int) -> Completion:
     """The answer of the judge; nonsense is asked for again where another answer may come."""
-    answer = endpoint.answer(question)
+    answer = _answer(endpoint, question)
     for _ in range(attempts - 1):
         drawn = question.temperature > 0 or endpoint.draws
         if not drawn or question.is_read_from(answer.text, cut=answer.cut):
             break
-        answer = endpoint.answer(question)
+        answer = _answer(endpoint, question)
     return answer
 
 
-def _count(tally: Tally, question: Question, result: Callable[[], Answer], verdicts: Verdicts) -> None:
-    try:
-        answer = result()
-    except UnansweredError as error:
+def _answer(endpoint: Endpoint, question: Question) -> Completion:
+    """What the judge answers. One that is cut before its verdict is asked for once more, with room to reason.
+
+    Raises:
+        UnansweredError: it did not answer in as many tries as are allowed, or refused to.
+        UserError: it refuses all questions.
+    """
+    answer = _complete(endpoint, question, question.max_tokens)
+    if question.is_read_from(answer.text, cut=answer.cut) or not answer.cut:
+        return answer
+    return _complete(endpoint, question, question.max_tokens + ROOM)
+
+
+def _complete(endpoint: Endpoint, question: Question, max_tokens: int) -> Completion:
+    answer = endpoint.complete(question.messages, max_tokens, question.temperature)
+    if answer.refusal and not answer.text:
+        raise UnansweredError(f"refused: {answer.refusal}")
+    return answer
+
+
+def _count(tally: Tally, question: Question, answer: Completion | Exception, verdicts: Verdicts) -> None:
+    if isinstance(answer, UnansweredError):
         tally.failed += 1
-        tally.reasons[str(error)] += 1
+        tally.reasons[str(answer)] += 1
         return
+    if isinstance(answer, Exception):
+        raise answer
     if verdicts.add(question, answer.text, answer.decoding, cut=answer.cut):
         tally.answered += 1
         return

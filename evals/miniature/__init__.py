@@ -38,7 +38,8 @@ def _rows(filename: str) -> list[dict[str, Any]]:
     file = files("cli_ray.evals.miniature") / "items" / filename
     if not file.is_file():
         raise UserError(
-            f"there are no bundled items for {filename.removesuffix('.jsonl')}; leave it out of --benchmarks"
+            f"there are no bundled items for {filename.removesuffix('.jsonl')}, as for no own benchmark: leave the "
+            "benchmark or --miniature out"
         )
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark, Profile, ScoredItem
+from cli_ray.evals.results.service import Service
 from cli_ray.evals.results.statistics import Headline, blocks, clustered_error, resampled, scores
 from cli_ray.evals.score import countable
 from cli_ray.evals.scoring.means import percent
@@ -45,6 +46,8 @@ class Row(BaseModel):
     """In the units of the value; None when fewer than two independent samples are scored."""
     full_marks: float
     """What the headline can reach."""
+    linear: bool = False
+    """Whether the headline is 100 times the mean score, so that rows compare without the benchmark."""
     official: int
     """Items of the official set; a row of fewer is of a part of it, or of other items."""
     where: str
@@ -77,6 +80,8 @@ class Row(BaseModel):
     """Whether the headline is beyond what it can honestly be."""
     notes: tuple[str, ...] = ()
     """How the protocol departs from the authors'."""
+    service: Service | None = None
+    """Of a model behind an endpoint."""
 
 
 def row(
@@ -90,6 +95,7 @@ def row(
     judge_decoding: str = "",
     decoding: str = "",
     where: str = "",
+    service: Service | None = None,
 ) -> Row:
     """The row of a benchmark; the order of the samples does not matter.
 
@@ -100,6 +106,7 @@ def row(
         judge_decoding: how its answers were drawn.
         decoding: of the replies.
         where: the items lie.
+        service: that gave the replies, of a model behind an endpoint.
 
     Raises:
         UserError: a sample id occurs twice, or there are more samples than items.
@@ -118,9 +125,10 @@ def row(
         value=value,
         standard_error=standard_error(benchmark, counted, profile),
         full_marks=benchmark.full_marks,
+        linear=benchmark.is_linear(profile),
         official=expected if benchmark.count is None else benchmark.count,
         where=where,
-        decoding=decoding,
+        decoding=service.decoding if service else decoding,
         n=expected,
         n_found=len(samples),
         n_scored=len(counted),
@@ -138,6 +146,7 @@ def row(
         complete=len(samples) == expected and not states["error"],
         doubtful=value is not None and benchmark.doubtful_above is not None and value > benchmark.doubtful_above,
         notes=benchmark.notes_of(profile),
+        service=service,
     )
 
 

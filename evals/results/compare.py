@@ -1,17 +1,21 @@
-"""Two models on the benchmarks that both were evaluated on, for `cli-ray compare A B` and the demo."""
+"""Two models on the benchmarks that both were evaluated on, for `cli-ray compare A B` and the demo.
+
+`evaluations` says what a side can be, `paired` takes the difference of one benchmark.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark
 from cli_ray.evals.results.aggregate import Row, is_official, waits_for_judge
-from cli_ray.evals.results.paired import Contrast, Pairs, Side, contrast, paired, read_side
+from cli_ray.evals.results.evaluations import Evaluation, opened
+from cli_ray.evals.results.paired import Contrast, Pairs, Side, aligned, contrast, paired
+from cli_ray.evals.results.partners.records import RecordsError
 from cli_ray.evals.results.statistics import holm
-from cli_ray.evals.results.table import Results, decimals, read_results
-from cli_ray.evals.suite import benchmark as named
+from cli_ray.evals.results.table import decimals
 from cli_ray.storage.files import resolve
 from cli_ray.text import grid
 
@@ -47,30 +51,45 @@ class Comparison(BaseModel):
     flips: tuple[Flip, ...]
 
 
-def compare(a: str, b: str) -> Comparison:
-    """Compares two output folders, local or pyarrow URIs, item by item.
+def compare(a: str, b: str, data_root: str = "", own: Mapping[str, Benchmark] | None = None) -> Comparison:
+    """Compares two evaluations, local or at pyarrow URIs, item by item.
+
+    Args:
+        a: the baseline: an output folder, or records of another tool, see `cli_ray.evals.results.evaluations`.
+        b: the other one.
+        data_root: of the documents that records of other tools are scored against; those of the output folder beside
+            them, or the hub's, when empty.
+        own: own benchmarks by name, for those in Python whose headline is no mean.
 
     Raises:
-        UserError: a folder holds no results, profiles or judges differ, or no item counts on both sides.
+        UserError: a folder holds no results, profiles, judges or definitions differ, a benchmark in Python is not given
+            whose headline is no mean, or no item counts on both sides.
     """
-    results = read_results(a), read_results(b)
-    rows_a, rows_b = ({row.benchmark: row for row in side.rows} for side in results)
-    names = [name for name in rows_a if name in rows_b]
-    if not names:
-        there = " and ".join(", ".join(rows) or "nothing" for rows in (rows_a, rows_b))
-        raise UserError(f"{a} and {b} have no benchmark in common: they hold {there}")
-    notes = _notes(results)
+    evaluations = opened(a, b, data_root, own or {})
+    notes: list[str] = []
     contrasts, flips = [], []
-    for name in names:
-        rows = rows_a[name], rows_b[name]
+    compared: list[tuple[Row, Row]] = []
+    for name in _in_common(*evaluations):
+        try:
+            rows = evaluations[0].row(name), evaluations[1].row(name)
+        except RecordsError as error:
+            notes.append(f"{name}: nothing to compare: {error}")
+            continue
         _check_alike(*rows)
+        _check_defined_alike(name, *evaluations)
+        compared.append(rows)
         waiting = " and ".join(side for side, row in zip("AB", rows, strict=True) if waits_for_judge(row))
         if waiting:
             notes.append(f"{name}: nothing to compare: no judge was asked in {waiting}")
             continue
-        sides = [read_side(f"{folder.rstrip('/')}/samples/{name}.parquet") for folder in (a, b)]
+        sides = [side.side(name) for side in evaluations]
+        if not all(map(is_official, rows)):
+            sides[1] = aligned(*sides)
         pairs = paired(*sides)
-        result = _contrast(named(name), pairs, sides, rows)
+        of_sides = [
+            f"{side}: {note}" for side, each in zip("AB", evaluations, strict=True) for note in each.notes_on(name)
+        ]
+        result = _contrast(evaluations[0].benchmark(name), pairs, sides, rows, of_sides)
         if result is None:
             notes.append(f"{name}: nothing to compare: {_counts(pairs)}")
             continue
@@ -81,11 +100,11 @@ def compare(a: str, b: str) -> Comparison:
     comparison = Comparison(
         a=a,
         b=b,
-        model_a=results[0].model,
-        model_b=results[1].model,
-        profile=rows_a[names[0]].profile,
+        model_a=evaluations[0].model,
+        model_b=evaluations[1].model,
+        profile=compared[0][0].profile,
         contrasts=tuple(contrasts),
-        notes=tuple(notes),
+        notes=(*_notes(evaluations, compared), *notes),
         flips=tuple(flips),
     )
     return corrected([comparison])[0]
@@ -165,6 +184,14 @@ def write(comparison: Comparison, folder: str) -> None:
             file.write(text.encode())
 
 
+def _in_common(a: Evaluation, b: Evaluation) -> list[str]:
+    names = [name for name in a.titles if name in b.titles]
+    if not names:
+        there = " and ".join(", ".join(side.titles) or "nothing" for side in (a, b))
+        raise UserError(f"{a.place} and {b.place} have no benchmark in common: they hold {there}")
+    return names
+
+
 def _check_alike(a: Row, b: Row) -> None:
     """Refuses scores that were made in different ways."""
     if a.profile != b.profile:
@@ -178,8 +205,19 @@ def _check_alike(a: Row, b: Row) -> None:
         raise UserError(f"{a.benchmark}: judged by {judges[0]} in A and {judges[1]} in B: let one judge grade both")
 
 
-def _contrast(benchmark: Benchmark, pairs: Pairs, sides: Sequence[Side], rows: Sequence[Row]) -> Contrast | None:
-    notes = [f"{name} is incomplete" for name, row in zip("AB", rows, strict=True) if not row.complete]
+def _check_defined_alike(name: str, a: Evaluation, b: Evaluation) -> None:
+    if a.digest(name) != b.digest(name):
+        raise UserError(
+            f"{name}: A and B were evaluated on different definitions of that name: run `cli-ray eval` on one of them "
+            "again with the --benchmark-file of the other"
+        )
+
+
+def _contrast(
+    benchmark: Benchmark, pairs: Pairs, sides: Sequence[Side], rows: Sequence[Row], of_sides: Sequence[str]
+) -> Contrast | None:
+    notes = [*of_sides]
+    notes += [f"{name} is incomplete" for name, row in zip("AB", rows, strict=True) if not row.complete]
     notes += [f"{name} is doubtful" for name, row in zip("AB", rows, strict=True) if row.doubtful]
     if rows[0].judge_decoding != rows[1].judge_decoding:
         drawn = [row.judge_decoding or "unknown" for row in rows]
@@ -193,15 +231,15 @@ def _contrast(benchmark: Benchmark, pairs: Pairs, sides: Sequence[Side], rows: S
     return contrast(benchmark, pairs, rows[0].profile, notes) if pairs.a else None
 
 
-def _notes(results: tuple[Results, Results]) -> list[str]:
-    notes = []
-    if results[0].model_hash == results[1].model_hash:
+def _notes(evaluations: tuple[Evaluation, Evaluation], compared: Sequence[tuple[Row, Row]]) -> list[str]:
+    a, b = evaluations
+    notes = [f"{name}: {note}" for name, side in (("A", a), ("B", b)) for note in side.notes]
+    if a.model_hash == b.model_hash != "":
         notes.append("A and B are of the same model: differences come from numerics or decoding alone.")
-    for name, side, other in (("A", results[0], results[1]), ("B", results[1], results[0])):
-        there = {row.benchmark for row in other.rows}
-        alone = [row.title for row in side.rows if row.benchmark not in there]
+    for name, side, other in (("A", a, b), ("B", b, a)):
+        alone = [title for benchmark, title in side.titles.items() if benchmark not in other.titles]
         notes += [f"Only in {name}: {', '.join(alone)}."] if alone else []
-    parts = [", ".join(row.title for row in side.rows if not is_official(row)) for side in results]
+    parts = [", ".join(rows[side].title for rows in compared if not is_official(rows[side])) for side in (0, 1)]
     if parts[0] == parts[1]:
         notes += [f"Not the official set: {parts[0]}."] if parts[0] else []
     else:

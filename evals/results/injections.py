@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from cli_ray.evals.records import HeatMap, Injected, ReplyRecord
+from cli_ray.evals.records import ReplyRecord
+from cli_ray.inference.injected import HeatMap, Injected
 from cli_ray.storage.files import write_aside
 from cli_ray.storage.folder import Folder
 

@@ -50,8 +50,11 @@ class Output:
 
     @property
     def rows(self) -> list[Row]:
-        """Of all benchmarks that were ever completed here, in the order of the list of benchmarks."""
-        return [row for row in map(self.row, BENCHMARKS) if row]
+        """Of all benchmarks that were ever completed here, in the order of the list of benchmarks, own ones last."""
+        places = {name: place for place, name in enumerate(BENCHMARKS)}
+        there = [name.removesuffix(".json") for name in self.folder.names("rows") if name.endswith(".json")]
+        there.sort(key=lambda name: (places.get(name, len(places)), name))
+        return [row for row in map(self.row, there) if row]
 
     def row(self, name: str) -> Row | None:
         """The row of a benchmark, or None as long as there is none."""

@@ -3,8 +3,9 @@
 `cli_ray.evals.results.compare` reads both sides, pairs their items and takes the `Contrast` of each benchmark.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -117,6 +118,24 @@ def read_side(path: str) -> Side:
     return Side(items, frozenset(decodings))
 
 
+def aligned(a: Side, b: Side) -> Side:
+    """B with the ids of A: where ids are numbers of rows, a part of a set numbers its items anew.
+
+    An item of B whose id means another item in A, or none, is the item of A with the same prompt and images, if these
+    occur once on both sides.
+    """
+    ids_a, ids_b = _ids_once(a), _ids_once(b)
+    same = {name for name in a.items.keys() & b.items.keys() if a.items[name].question == b.items[name].question}
+    moved = {ids_b[asked]: ids_a[asked] for asked in ids_a.keys() & ids_b.keys() if ids_b[asked] not in same}
+    items = {}
+    for number, item in b.items.items():
+        means_another = moved and number not in same and number in a.items
+        name = moved.get(number, f"{number} of B" if means_another else number)
+        unit = name if item.sample.unit == item.sample.id else item.sample.unit
+        items[name] = replace(item, sample=replace(item.sample, id=name, unit=unit))
+    return Side(items, b.decodings)
+
+
 def paired(a: Side, b: Side) -> Pairs:
     """The items that both sides have been asked alike and that count on both; the rest by reasons."""
     pairs = Pairs()
@@ -181,6 +200,12 @@ def _reason(a: SideItem | None, b: SideItem | None) -> str:
         if sides:
             return f"{state} in {' and '.join(sides)}"
     return "no score" if a.sample.score is None or b.sample.score is None else ""
+
+
+def _ids_once(side: Side) -> dict[tuple[str, str], str]:
+    """The ids of items by prompt and images, which no other item has."""
+    times = Counter(item.question for item in side.items.values())
+    return {item.question: name for name, item in side.items.items() if times[item.question] == 1}
 
 
 def _units(side: Side, ids: Iterable[str]) -> set[str]:

@@ -80,6 +80,8 @@ class Progress:
         stream = stream or sys.stdout
         self.counts: dict[str, Count] = {}
         self.pool: PoolState | None = None
+        self.used = ""
+        """What the work has used so far, for people."""
         self.lock = RLock()
         self.clock = clock
         self._display: Display = _LiveTable(self, stream) if live and is_terminal(stream) else _Lines(self, stream)
@@ -103,6 +105,11 @@ class Progress:
         with self.lock:
             self._display.pooled(pool)
             self.pool = pool
+
+    def note(self, used: str) -> None:
+        """Says what the work has used so far, such as tokens; shown with the next figures."""
+        with self.lock:
+            self.used = used
 
     def finish(self, row: Row) -> None:
         """It is complete."""
@@ -164,13 +171,12 @@ class _Lines:
             for name, count in self._progress.counts.items()
             if count.begun_s is not None and count.row is None
         ]
-        return " | ".join(
-            [
-                f"evaluation {everything.done:,}/{everything.total:,} samples",
-                *_speed(everything, now_s),
-                ", ".join(running),
-            ]
-        )
+        parts = [
+            f"evaluation {everything.done:,}/{everything.total:,} samples",
+            *_speed(everything, now_s),
+            ", ".join(running),
+        ]
+        return " | ".join(parts + [self._progress.used] * bool(self._progress.used))
 
     def _say(self, text: str) -> None:
         # A run of hours must not end because its reader has gone.
@@ -218,6 +224,8 @@ class _LiveTable:
             now, everything = self._progress.clock(), self._progress.sum()
             if self._progress.pool and everything.done < everything.total:
                 table.caption = _pooled(self._progress.pool)
+            if self._progress.used:
+                table.caption = self._progress.used
             for name, count in self._progress.counts.items():
                 table.add_row(
                     count.row.title if count.row else name, *_cells(count, now), score(count.row) if count.row else ""

@@ -161,7 +161,7 @@ def _columns(record: ReplyRecord, sample: ScoredItem, asked: AskedItem) -> dict[
             "truncated": sample.truncated,
             "stand_in": sample.stand_in,
             "parts": json.dumps(dict(sample.parts)),
-            "facets": json.dumps(dict(sample.facets)),
+            "facets": json.dumps(dict(sample.facets), default=str),
             "unit": sample.unit,
             "cluster": sample.cluster,
             "reply": _storable(record.reply),

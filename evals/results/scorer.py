@@ -20,9 +20,11 @@ from cli_ray.evals.judging.judge import prompt_hash, question_about
 from cli_ray.evals.judging.verdicts import Question, Verdicts
 from cli_ray.evals.records import Records, ReplyRecord, Store
 from cli_ray.evals.results.aggregate import Row, row
+from cli_ray.evals.results.definitions import Definitions
 from cli_ray.evals.results.injections import write_injections
 from cli_ray.evals.results.output import Output
 from cli_ray.evals.results.samples import AskedItem, samples_table
+from cli_ray.evals.results.service import Service
 from cli_ray.evals.score import AskJudge, score_one
 from cli_ray.storage.folder import Folder
 
@@ -93,13 +95,16 @@ class Scorer:
     """Scores the benchmarks of one evaluation, in one output folder.
 
     Raises:
-        UserError: at construction, when the folder holds the evaluation of another model.
+        UserError: at construction, when the folder holds the evaluation of another model, or of another benchmark under
+            the name of an own one.
     """
 
     def __init__(self, config: EvaluationConfig, model_hash: str, locations: Mapping[str, Location]) -> None:
         self.config, self.locations = config, locations
         self.output = Output(config, model_hash)
         self.store = Store(self.output.folder.uri)
+        for location in locations.values():
+            Definitions(self.output.folder).keep(location.benchmark)
 
     def score(self, name: str) -> Row:
         """Scores a benchmark from its stored replies, and writes samples, row and table."""
@@ -123,6 +128,7 @@ class Scorer:
                 judge_decoding=grader.judge_decoding,
                 decoding=items.decoding,
                 where=items.where,
+                service=Service.of(self.config, records.values()) if self.config.served_name else None,
             )
         if self.config.gates:
             self._write_injections(name, records)

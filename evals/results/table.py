@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cli_ray.errors import UserError
 from cli_ray.evals.results.aggregate import Row, is_official
+from cli_ray.evals.results.service import service_notes
 from cli_ray.storage.files import resolve
 from cli_ray.text import NOTHING, grid
 
@@ -162,6 +163,7 @@ def notes(rows: Sequence[Row]) -> list[str]:
     if any(row.decoding for row in rows):
         # The longest reply is the benchmark's own; the rest of the decoding is this evaluation's.
         notes.append(f"Decoding: {_named(rows, lambda row: re.sub(r', [0-9]+ tokens', '', row.decoding))}.")
+    notes += service_notes([row.service for row in rows if row.service])
     part = [row.title for row in rows if not is_official(row)]
     if part:
         notes.append(f"Not the official set, so not comparable with published numbers: {', '.join(part)}.")

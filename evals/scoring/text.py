@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from rapidfuzz.distance import LCSseq, Levenshtein
 
 from cli_ray.evals.benchmark import Graded
+from cli_ray.evals.scoring.option_text import bounded, spaced
 
 THRESHOLD = 0.5
 """Similarity below which ANLS is 0."""
@@ -66,6 +67,12 @@ def relaxed_as_written(gold: str, reply: str) -> Graded:
         pairs.append((given, 100 * wanted) if text.endswith("%") else (100 * given, wanted))
     near = any(abs(number - target) <= TOLERANCE * abs(target) for number, target in pairs)
     return Graded(float(near), text, "number")
+
+
+def contained(gold: str, reply: str) -> Graded:
+    """1 if the gold text stands in the reply as whole words, whatever its case. Ours, for own benchmarks."""
+    found = gold.strip() and re.search(bounded(gold), spaced(reply), re.IGNORECASE)
+    return Graded(float(bool(found)), reply, "contains", "ok" if reply else "unparsed")
 
 
 def rouge_l(reference: str, reply: str) -> float:

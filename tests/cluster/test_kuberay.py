@@ -1,5 +1,6 @@
 """The manifests fit KubeRay's own schema and start what is promised."""
 
+import importlib.util
 import shutil
 import subprocess
 from copy import deepcopy
@@ -8,8 +9,10 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from ray.serve.schema import ServeDeploySchema
 
-from tests.cluster.manifests import CLUSTER, JOBS, documents, load, pinned
+from cli_ray.config.serving import ServeConfig
+from tests.cluster.manifests import CLUSTER, JOBS, ROOT, documents, load, pinned
 from tests.shared import SHARED, needs
 
 CRDS = SHARED / "data" / "kuberay"
@@ -118,6 +121,29 @@ def test_a_failed_job_runs_again_and_a_stopped_one_gets_time(name: str, rendered
     assert spec["backoffLimit"] > 0
     assert spec["shutdownAfterJobFinishes"] is True
     assert int(yaml.safe_load(spec["runtimeEnvYAML"])["env_vars"]["RAY_JOB_STOP_WAIT_TIME_S"]) > RAY_DRAIN_S
+
+
+@needs_crds
+@needs_kubectl
+def test_a_server_has_the_cluster_of_the_folder_and_the_application_of_the_jobs(validators: Validators) -> None:
+    (service,), (cluster,) = render("serve"), render("raycluster")
+    assert (service["apiVersion"], service["kind"]) == ("ray.io/v1", "RayService")
+    assert service["spec"].keys() == {"rayClusterConfig", "serveConfigV2"}
+    assert service["spec"]["rayClusterConfig"] == cluster["spec"]
+    validators["RayCluster"].validate({**cluster, "spec": service["spec"]["rayClusterConfig"]})
+    assert yaml.safe_load(service["spec"]["serveConfigV2"]) == yaml.safe_load((ROOT / "jobs/serve.yaml").read_text())
+
+
+def test_the_application_of_the_jobs_can_be_built(manifest: dict[str, Any]) -> None:
+    """Its fields are those of Ray Serve and of our config, and the head opens its port."""
+    deployed = ServeDeploySchema.model_validate(yaml.safe_load((ROOT / "jobs/serve.yaml").read_text()))
+    (application,) = deployed.applications
+    assert ServeConfig.model_validate(application.args).max_replicas > 1
+    module, _, builder = application.import_path.partition(":")
+    assert importlib.util.find_spec(module)
+    assert f"def {builder}(" in (ROOT / f"{module.replace('.', '/')}.py").read_text()
+    (head, *_) = containers(manifest["spec"])
+    assert {"name": "serve", "containerPort": deployed.http_options.port} in head["ports"]
 
 
 @needs_kubectl

@@ -1,17 +1,15 @@
 """The scripts of cluster/local start Ray nodes, and end all of what they started."""
 
-import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.cluster.local import Local, scripts
 from tests.cluster.manifests import CLUSTER
-from tests.ports import free_ports
 
 SMALL = ("--num-cpus", "1", "--object-store-memory", str(80 * 1024**2))
 JOB = """
@@ -24,39 +22,10 @@ print("nodes:", len(nodes), "working directories:", len(folders | {os.getcwd()})
 """
 
 
-class Local:
-    """The scripts with ports and a folder of their own."""
-
-    def __init__(self, folder: Path) -> None:
-        port, self.dashboard_port = free_ports(2)
-        self.folder = folder
-        self.environment = os.environ | {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-            "CLI_RAY_PORT": str(port),
-            "CLI_RAY_DASHBOARD_PORT": str(self.dashboard_port),
-            "CLI_RAY_FOLDER": str(folder),
-        }
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True)
-
-    def script(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.run("bash", str(CLUSTER / "local" / name), *arguments)
-
-    def processes(self) -> list[str]:
-        """All processes that name the folder or this cluster's port."""
-        listed = self.run("pgrep", "--full", f"{self.folder}|127.0.0.1:{self.environment['CLI_RAY_PORT']}")
-        return listed.stdout.split()
-
-
 @pytest.fixture
 def local() -> Iterator[Local]:
-    # Short, because the paths of sockets are at most 107 bytes long.
-    folder = Path(tempfile.mkdtemp(prefix="cl", dir="/tmp"))
-    one = Local(folder)
-    yield one
-    one.script("stop.sh")
-    shutil.rmtree(folder, ignore_errors=True)
+    with scripts() as one:
+        yield one
 
 
 @pytest.mark.long
@@ -64,9 +33,8 @@ def test_nodes_start_take_a_job_and_end(local: Local, tmp_path: Path) -> None:
     for script in (("start.sh", *SMALL), ("nodes.sh", "2", *SMALL)):
         started = local.script(*script)
         assert started.returncode == 0, started.stderr
-    address = f"http://127.0.0.1:{local.dashboard_port}"
     (tmp_path / "job.py").write_text(JOB)
-    submit = ("ray", "job", "submit", "--address", address, "--working-dir", str(tmp_path))
+    submit = ("ray", "job", "submit", "--address", local.address, "--working-dir", str(tmp_path))
     job = local.run(*submit, "--", sys.executable, "job.py")
     assert job.returncode == 0, job.stdout + job.stderr
     assert "nodes: 3 working directories: 3" in job.stdout.splitlines()

@@ -37,6 +37,22 @@ def test_prints_json_and_writes_files(outputs: list[str], tmp_path: Path, capsys
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"comparison.md", "comparison.json", "flips.jsonl"}
 
 
+def test_several_are_compared_with_the_first(
+    outputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "c").mkdir()
+    write_output(tmp_path / "c", "c", {"toy": (made(), samples([0.0, 0, 0, 0]))})
+    words = [*outputs, str(tmp_path / "c"), "--output", str(tmp_path / "new")]
+    main(words)
+    assert "B: b (" in (shown := capsys.readouterr().out)
+    assert "B: c (" in shown
+    main([*words, "--json"])
+    printed = json.loads(capsys.readouterr().out)
+    assert [each["model_b"] for each in printed] == ["b", "c"]
+    assert [each["contrasts"][0]["p_holm"] for each in printed] == [1, 1]
+    assert json.loads((tmp_path / "new" / "2" / "comparison.json").read_text()) == printed[1]
+
+
 def test_a_folder_without_results(outputs: list[str], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no results"):
         main([outputs[0], str(tmp_path)])

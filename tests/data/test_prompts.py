@@ -11,7 +11,7 @@ from cli_ray.data.chat_template import Chat
 from cli_ray.data.conversation import Conversation, read_conversation
 from cli_ray.data.encoder import Encoder
 from cli_ray.data.sample import IGNORED, Encoded, Message, Sample
-from cli_ray.evals.generation.predictor import with_marks
+from cli_ray.evals.generation.messages import with_marks
 from cli_ray.model.families import family_named
 from tests.data.shards import data_config, picture
 from tests.data.test_chat_template import CHATML, HUB_LLAVA, HUB_ONEVISION, with_template

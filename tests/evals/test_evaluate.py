@@ -30,8 +30,9 @@ from cli_ray.evals.run import evaluate, judge
 from cli_ray.evals.suite import BENCHMARKS
 from cli_ray.model.tiny import build_tiny
 from cli_ray.storage.folder import Folder
+from tests.evals.endpoint.chat_server import serving
 from tests.evals.generation.charts import REPLICA, row, save_model, write_rows
-from tests.evals.judging.judge_server import serving
+from tests.inference.foreign_models import save_foreign
 from tests.model.batches import cli_model
 
 NAMES = ("chartqa", "gqa", "mm-vet", "pope")
@@ -74,6 +75,21 @@ def assert_equal_but_for_attempts(one: Path, other: Path) -> None:
         assert scored(one, name) == scored(other, name)
 
 
+def kill_driver(model: str, output: Path) -> set[str]:
+    """Kills an evaluation as soon as it has stored a reply; the keys of those that are stored."""
+    arguments = ["--model", model, "--output", str(output), "--miniature", "--benchmarks", ",".join(NAMES)]
+    replica = ["--replica.gpus", "0", "--replica.dtype", "fp32", "--replica.count", "1", "--replica.batch-size", "1"]
+    command = [sys.executable, "-m", "cli_ray", "eval", *arguments, *replica]
+    address = ray.get_runtime_context().gcs_address
+    driver = subprocess.Popen(command, env=os.environ | {"RAY_ADDRESS": address}, stdout=subprocess.DEVNULL)
+    while not any(Store(str(output)).keys(name) for name in NAMES):
+        assert driver.poll() is None, "the evaluation ended before it could be killed"
+        time.sleep(0.01)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    return {key for name in NAMES for key in Store(str(output)).keys(name)}
+
+
 def test_an_evaluation_leaves_what_it_promises(done: Path) -> None:
     rows = {row.benchmark: row for row in read_results(str(done)).rows}
     assert {name: row.n_scored for name, row in rows.items()} == {"chartqa": 6, "gqa": 5, "mm-vet": 0, "pope": 6}
@@ -109,17 +125,7 @@ def test_records_that_were_lost_are_made_again(done: Path, model: str, tmp_path:
 @pytest.mark.slow
 def test_a_killed_driver_loses_nothing_that_was_finished(done: Path, model: str, tmp_path: Path) -> None:
     output = tmp_path / "killed"
-    arguments = ["--model", model, "--output", str(output), "--miniature", "--benchmarks", ",".join(NAMES)]
-    replica = ["--replica.gpus", "0", "--replica.dtype", "fp32", "--replica.count", "1", "--replica.batch-size", "1"]
-    command = [sys.executable, "-m", "cli_ray", "eval", *arguments, *replica]
-    address = ray.get_runtime_context().gcs_address
-    driver = subprocess.Popen(command, env=os.environ | {"RAY_ADDRESS": address}, stdout=subprocess.DEVNULL)
-    while not any(Store(str(output)).keys(name) for name in NAMES):
-        assert driver.poll() is None, "the evaluation ended before it could be killed"
-        time.sleep(0.01)
-    driver.send_signal(signal.SIGKILL)
-    driver.wait()
-    finished = {key for name in NAMES for key in Store(str(output)).keys(name)}
+    finished = kill_driver(model, output)
 
     evaluate(config_of(model, output))
 
@@ -128,6 +134,23 @@ def test_a_killed_driver_loses_nothing_that_was_finished(done: Path, model: str,
     assert len(made) == 21
     assert len({record.key for record in made}) == 21
     assert finished <= {record.key for record in made}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["qwen2_5_vl", "qwen3_vl", "idefics3", "internvl", "gemma3", "paligemma"])
+def test_a_model_of_another_family_is_killed_resumed_and_compared(done: Path, family: str, tmp_path: Path) -> None:
+    other, output, undisturbed = save_foreign(tmp_path / "model", family), tmp_path / "killed", tmp_path / "whole"
+    finished = kill_driver(other, output)
+    evaluate(config_of(other, output))
+    evaluate(config_of(other, undisturbed))
+    assert_equal_but_for_attempts(undisturbed, output)
+    made = [record.key for name in NAMES for record in _all_records(output / "records" / name)]
+    assert len(made) == len(set(made)) == 21
+    assert finished <= {*made}
+    assert main(["compare", str(done), str(output)]) == 0
+    page = tmp_path / "report.html"
+    assert main(["report", str(done), str(output), "--output", str(page)]) == 0
+    assert str(other) in page.read_text() or output.name in page.read_text()
 
 
 def _all_records(folder: Path) -> list[ReplyRecord]:

@@ -35,7 +35,7 @@ from cli_ray.config import EvaluationConfig
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.data.images import Limits, decode_all
 from cli_ray.evals import run, suite
-from cli_ray.evals.generation import replies
+from cli_ray.evals.generation import replicas
 from cli_ray.evals.generation.job import Batch, record_of
 from cli_ray.evals.generation.pool import run_pool
 from cli_ray.evals.generation.replica import Replica
@@ -44,6 +44,7 @@ from cli_ray.evals.items.sources import read
 from cli_ray.evals.records import ReplyRecord, Store
 from cli_ray.evals.results.scorer import Scorer
 from cli_ray.evals.suite import benchmark
+from tests.evals.generation.charts import save_model
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -115,11 +116,8 @@ def schema(pictures: list[bytes], draw: random.Random) -> pa.Schema:
 
 
 def make_model(folder: Path) -> None:
-    """As little as a fingerprint and a plan ask for; no replica loads it."""
-    folder.mkdir()
-    vision = '{"image_size": 336, "patch_size": 14}'
-    (folder / "config.json").write_text(f'{{"model_type": "llava", "vision_config": {vision}}}')
-    (folder / "model.safetensors").write_bytes(b"")
+    """A tiny one; no replica loads it."""
+    save_model(folder, "llava")
     (folder / "rss").mkdir()
 
 
@@ -203,11 +201,11 @@ def call(root: Path, rows: int, cpus: int, replica: ReplicaConfig, decode: bool)
     ray.init(address="local", num_cpus=cpus, include_dashboard=False, log_to_driver=False, logging_level="warning")
     phases.of("cluster", lambda: None)()
     for owner, attribute, name in (
-        (run, "require", "check"), (replies, "scan_parts", "scan"), (Store, "keys", "what is done"),
-        (replies, "plan", "plan"), (Scorer, "score", "scores, tables"),
+        (run, "require", "check"), (replicas.Replicas, "scan", "scan"), (Store, "keys", "what is done"),
+        (replicas, "plan", "plan"), (Scorer, "score", "scores, tables"),
     ):  # fmt: skip
         phases.watch(owner, attribute, name, getattr(owner, attribute))
-    phases.watch(replies, "run_pool", "pool", partial(run_pool, replica_class=Decoding if decode else Instant))
+    phases.watch(replicas, "run_pool", "pool", partial(run_pool, replica_class=Decoding if decode else Instant))
     config = EvaluationConfig(
         model=str(root / "model"),
         output=str(root / "output"),

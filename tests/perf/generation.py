@@ -35,7 +35,8 @@ from cli_ray.costs.tiny import TINY, TinySize
 from cli_ray.data.images import decode_all
 from cli_ray.evals.generation.job import decoding
 from cli_ray.evals.generation.lengths import image_tokens
-from cli_ray.evals.generation.predictor import Predictor, with_marks
+from cli_ray.evals.generation.messages import with_marks
+from cli_ray.evals.generation.predictor import Predictor
 from cli_ray.evals.generation.schedule import plan
 from cli_ray.evals.items.images import LIMITS, images_of
 from cli_ray.evals.items.location import Location

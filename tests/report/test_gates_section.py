@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from cli_ray.evals.items.pictures import thumbnail
-from cli_ray.evals.records import HeatMap, Injected
 from cli_ray.evals.results.injections import summary, write_injections
 from cli_ray.evals.results.samples import AskedItem
 from cli_ray.evals.suite import BENCHMARKS
+from cli_ray.inference.injected import HeatMap, Injected
 from cli_ray.report.figures import MOST_POINTS
 from cli_ray.report.gates import benchmark_gates, training_gates
 from cli_ray.report.heat import SIDE, sheet

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from cli_ray.evals.generation.injected import MOST_PATCHES, heat_map, injected, ranges
 from cli_ray.evals.generation.job import Batch
 from cli_ray.evals.generation.predictor import Predictor
-from cli_ray.evals.records import Injected, ReplyRecord
+from cli_ray.evals.records import ReplyRecord
 from cli_ray.evals.results.injections import read_injections, write_injections
+from cli_ray.inference.injected import Injected
+from cli_ray.inference.traces import MOST_PATCHES, heat_map, injected, ranges
 from cli_ray.model.injection import InjectionTrace
 from cli_ray.storage.folder import Folder
 from cli_ray.tiles import View

@@ -5,7 +5,6 @@ import random
 import pytest
 from transformers import PreTrainedModel, ProcessorMixin
 
-from cli_ray.errors import UserError
 from cli_ray.evals.generation.lengths import image_tokens, text_tokens
 
 
@@ -51,13 +50,3 @@ def test_published_onevision_counts() -> None:
 def test_text_is_estimated_on_the_long_side() -> None:
     assert text_tokens(0) < text_tokens(300)
     assert text_tokens(300) >= 100
-
-
-def test_another_family_is_refused() -> None:
-    with pytest.raises(UserError, match="'qwen2_vl'"):
-        image_tokens({"model_type": "qwen2_vl"})
-
-
-def test_an_original_checkpoint_is_told_to_be_exported_first() -> None:
-    with pytest.raises(UserError, match="original format, which `cli-ray train` reads and evaluation does not"):
-        image_tokens({"model_type": "llava", "mm_vision_tower": "openai/clip-vit-large-patch14-336"})

@@ -11,8 +11,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from cli_ray.config.evaluation import ReplicaConfig
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Doc
-from cli_ray.evals.generation.job import Batch, DeviceLostError
-from cli_ray.evals.generation.predictor import Predictor, one_line, with_marks
+from cli_ray.evals.generation.job import Batch, DeviceLostError, one_line
+from cli_ray.evals.generation.messages import with_marks
+from cli_ray.evals.generation.predictor import Predictor
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.survey import Entry

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cli_ray.commands.eval import main as eval_main
 from cli_ray.errors import UserError
 from cli_ray.evals.benchmark import Benchmark
 from cli_ray.evals.items.sources import read
@@ -23,9 +24,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Benchmark:
 
 
 def test_the_listing_has_every_benchmark() -> None:
-    rows = {row[0]: dict(zip(LISTING, row, strict=True)) for row in listing()}
+    rows = {row[0]: dict(zip(LISTING, row, strict=True)) for row in listing(BENCHMARKS.values())}
     assert set(rows) == set(BENCHMARKS)
-    assert rows["infovqa-val"]["hub dataset"] == "lmms-lab-encoder/DocVQA (InfographicVQA)"
+    assert rows["infovqa-val"]["dataset"] == "lmms-lab-encoder/DocVQA (InfographicVQA)"
     assert rows["vqav2-val"]["items"] == "214,354"
     scored_by = {name: rows[name]["scored by"] for name in ("mm-vet", "docvqa-test", "pope")}
     assert scored_by == {"mm-vet": "judge", "docvqa-test": "server", "pope": "rules"}
@@ -51,7 +52,7 @@ def test_counts_are_those_after_leaving_rows_out(tmp_path: Path) -> None:
     rows = [texts | {"data_type": kind, "image": [png()]} for kind in ("image", "video", "image")]
     write_parquet(tmp_path / "seed-image/a.parquet", rows)
     (finding,) = survey([one], str(tmp_path), miniature=False)
-    assert (finding.state, finding.expected, finding.found) == ("miscounted", 14233, 2)
+    assert (finding.state, finding.expected, finding.found) == ("partial", 14233, 2)
 
 
 def test_all_faults_come_in_one_error(tmp_path: Path, small: Benchmark) -> None:
@@ -71,6 +72,51 @@ def test_a_wrong_count_is_an_error_with_a_limit_too(tmp_path: Path, small: Bench
     write_parquet(tmp_path / "chartqa/a.parquet", charts(199))
     with pytest.raises(UserError, match="expected 200 items, found 199"):
         require([small], str(tmp_path), miniature=False, limit=5)
+
+
+def test_a_part_of_a_set_is_taken_where_it_is_allowed(tmp_path: Path, small: Benchmark) -> None:
+    write_parquet(tmp_path / "chartqa/a.parquet", charts(150))
+    (finding,) = survey([small], str(tmp_path), miniature=False)
+    assert (finding.state, finding.stands_in_the_way(allow_partial=False)) == ("partial", True)
+    assert str(finding).endswith(
+        "complete the files of lmms-lab-encoder/ChartQA, or take the part with --allow-partial"
+    )
+    assert not finding.stands_in_the_way(allow_partial=True)
+    located = require([small], str(tmp_path), miniature=False, limit=140, allow_partial=True)
+    assert sum(part.rows for part in located["chartqa"].parts) == 140
+
+
+@pytest.mark.parametrize(("count", "fix"), [(201, "take out what is not in"), (0, "put in")])
+def test_more_than_a_set_or_nothing_of_it_is_no_part(tmp_path: Path, small: Benchmark, count: int, fix: str) -> None:
+    write_jsonl(tmp_path / "chartqa/a.jsonl", charts(count, image="a.png"))
+    with pytest.raises(
+        UserError, match=f"expected 200 items, found {count} in .*: {fix} the files of lmms-lab-encoder"
+    ):
+        require([small], str(tmp_path), miniature=False, limit=None, allow_partial=True)
+
+
+def test_a_thorough_look_at_a_part_finds_what_is_wrong_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = replace(benchmark("chartqa"), count=9, sample_id=lambda doc, row: str(doc["answer"]))
+    monkeypatch.setitem(BENCHMARKS, "chartqa", one)
+    write_parquet(tmp_path / "chartqa/a.parquet", charts(4))
+    looks = {"data_root": str(tmp_path), "miniature": False, "thorough": True, "allow_partial": True}
+    assert survey([one], **looks)[0].state == "partial"  # type: ignore[arg-type]
+    write_parquet(tmp_path / "chartqa/b.parquet", charts(4))
+    (finding,) = survey([one], **looks)  # type: ignore[arg-type]
+    assert finding.state == "duplicate ids"
+    assert finding.stands_in_the_way(allow_partial=True)
+
+
+def test_the_check_says_what_a_part_is_and_how_it_is_taken(
+    tmp_path: Path, small: Benchmark, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_parquet(tmp_path / "chartqa/a.parquet", charts(150))
+    words = ["--check", "--benchmarks", "chartqa", "--data-root", str(tmp_path)]
+    with pytest.raises(UserError, match="the data of 1 of 1 benchmarks are not as they should be: chartqa"):
+        eval_main(words)
+    assert capsys.readouterr().out.startswith("partial       chartqa: expected 200 items, found 150 in ")
+    eval_main([*words, "--allow-partial"])
+    assert capsys.readouterr().out.endswith("chartqa; its row will say that it is not the official set\n")
 
 
 @pytest.mark.parametrize(

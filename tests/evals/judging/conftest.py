@@ -2,13 +2,7 @@
 
 import pytest
 
-from cli_ray.evals.judging import endpoint
-from cli_ray.evals.judging.judge import KEY_VARIABLE
-
 
 @pytest.fixture(autouse=True)
-def brief_and_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def brief_and_alone(no_pauses: None) -> None:
     """No pauses between tries, no key of the user, no proxy."""
-    monkeypatch.setattr(endpoint, "FIRST_PAUSE_S", 0.001)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv(KEY_VARIABLE, raising=False)

@@ -6,7 +6,7 @@ from typing import Any
 from cli_ray.config.evaluation import JudgeConfig
 from cli_ray.evals.judging.verdicts import Question, Verdicts
 from cli_ray.storage.folder import Folder
-from tests.evals.judging.judge_server import Answer
+from tests.evals.endpoint.chat_server import Answer
 
 KEY = "sk-very-secret-0123"
 LLAVA = {"question_id": 1, "question": "What is it?", "gpt_answer": "a dog", "caption": "a dog", "category": "conv"}

@@ -7,13 +7,13 @@ import pytest
 
 from cli_ray.evals import score
 from cli_ray.evals.benchmark import Reply
-from cli_ray.evals.judging import endpoint
 from cli_ray.evals.judging.judge import (
+    ROOM,
     ask_all,
     question_about,
 )
 from cli_ray.evals.suite import benchmark
-from tests.evals.judging.judge_server import Answer, serving
+from tests.evals.endpoint.chat_server import Answer, serving
 from tests.evals.judging.questions import LLAVA, a_config, a_question, good, kept
 
 
@@ -78,7 +78,7 @@ def test_an_answer_that_is_cut_is_asked_for_with_room_to_reason(tmp_path: Path) 
 
     with serving(reasons) as server:
         assert ask_all(a_config(server.url), [a_question(1)], kept(tmp_path)).answered == 1
-        assert [body["max_tokens"] for body in server.bodies] == [16, 16 + endpoint.ROOM]
+        assert [body["max_tokens"] for body in server.bodies] == [16, 16 + ROOM]
         server.behave = lambda body, number: cut("answer, as")
         tally = ask_all(a_config(server.url), [a_question(2)], kept(tmp_path))
     assert (tally.nonsense, tally.example) == (1, "'answer, as' about set/2, cut at its longest")

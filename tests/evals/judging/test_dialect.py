@@ -4,16 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from cli_ray.config.evaluation import JudgeConfig
 from cli_ray.errors import UserError
+from cli_ray.evals.endpoint.refusal import masked, message_of
 from cli_ray.evals.judging.judge import KEY_VARIABLE, Tally, ask_all
-from cli_ray.evals.judging.refusal import masked, message_of
 from cli_ray.evals.judging.verdicts import Verdicts
 from cli_ray.storage.folder import Folder
-from tests.evals.judging.judge_server import Answer, serving
+from tests.evals.endpoint.chat_server import Answer, serving
 from tests.evals.judging.questions import KEY, a_question, good
 
 
@@ -159,4 +158,4 @@ def test_no_piece_of_a_key_is_shown() -> None:
     ],
 )
 def test_a_body_is_a_line(body: str, shown: str) -> None:
-    assert message_of(httpx.Response(400, text=body), KEY) == shown
+    assert message_of(body, KEY) == shown

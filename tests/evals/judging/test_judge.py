@@ -20,7 +20,7 @@ from cli_ray.evals.judging.judge import (
     question_about,
 )
 from cli_ray.evals.suite import benchmark
-from tests.evals.judging.judge_server import Answer, serving
+from tests.evals.endpoint.chat_server import Answer, serving
 from tests.evals.judging.questions import LLAVA, a_config, a_question, good, kept
 
 

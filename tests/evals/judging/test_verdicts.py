@@ -15,7 +15,7 @@ from cli_ray.evals.judging.judge import (
 from cli_ray.evals.judging.verdicts import Verdicts
 from cli_ray.evals.suite import benchmark
 from cli_ray.storage.folder import Folder
-from tests.evals.judging.judge_server import Answer, serving
+from tests.evals.endpoint.chat_server import Answer, serving
 from tests.evals.judging.questions import a_config, a_question, good, kept
 
 

@@ -85,6 +85,7 @@ def write_output(
     profile: Profile = "lmms-eval/0.7.3",
     judge: str = "",
     expected: int | None = None,
+    official: int | None = None,
     asked: AskedItem = UNKNOWN,
     **changes: Any,
 ) -> list[Row]:
@@ -93,7 +94,7 @@ def write_output(
     rows = []
     for name, (benchmark, found) in evaluated.items():
         items = len(found) if expected is None else expected
-        one = row(replace(benchmark, count=items), found, items, profile, judge, "ab" * 8)
+        one = row(replace(benchmark, count=official or items), found, items, profile, judge, "ab" * 8)
         rows.append(one)
         with samples_table(str(folder / "samples" / f"{name}.parquet"), profile, one.judge, one.judge_prompt) as add:
             for sample in found:

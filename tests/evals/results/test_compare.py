@@ -138,6 +138,20 @@ def test_units_that_lost_an_item_are_left_out(tmp_path: Path) -> None:
     assert one.left_out == {"error in B": 1, "other items of its unit are left out": 1}
 
 
+def test_a_part_whose_rows_are_numbered_anew_is_compared_where_both_have_an_item(tmp_path: Path) -> None:
+    a = samples([1, 0, 1, 1, 0])
+    b = [sample(number, 0.0, cluster=f"image {number + 3}") for number in range(4)]
+    for name, found in (("a", a), ("b", b)):
+        (tmp_path / name).mkdir()
+        write_output(tmp_path / name, name, {"toy": (TOY, found)}, official=5)
+    (one,) = compare(str(tmp_path / "a"), str(tmp_path / "b")).contrasts
+    assert (one.n, one.losses) == (2, 1)
+    assert one.left_out == {"only in A": 3, "only in B": 2}
+    back = compare(str(tmp_path / "b"), str(tmp_path / "a"))
+    assert (back.contrasts[0].n, back.contrasts[0].wins) == (2, 1)
+    assert "Not the official set in A: TOY." in back.notes
+
+
 def test_flips(tmp_path: Path) -> None:
     a, b = samples([1, 0, 1, 0.5, 0]), samples([0, 1, 1, 0.25, 0])
     found = compare(*both(tmp_path, TOY, a, b))

@@ -153,6 +153,22 @@ def test_the_table_shows_replicas_while_samples_are_left(
     assert ("replicas: 1 ready, 2 starting or waiting for room, 1 lost" in last) is shown
 
 
+def test_what_the_work_used_stands_behind_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter((0.0, 5.0, 11.0, 11.0))
+    lines, table = io.StringIO(), Terminal()
+    with Progress(lines, clock=lambda: next(times, 11.0)) as progress:
+        progress.start("toy", 4, 0)
+        progress.note("7 tokens")
+        progress.advance("toy", 1)
+        progress.advance("toy", 1)
+    assert said(lines.getvalue())[-1].endswith(" | 7 tokens")
+    monkeypatch.setenv("TERM", "xterm")
+    with Progress(table) as progress:
+        progress.start("toy", 4, 0)
+        progress.note("7 tokens")
+    assert "7 tokens" in table.getvalue()
+
+
 @pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
 def test_a_failing_run_ends_the_display(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")

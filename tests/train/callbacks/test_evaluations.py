@@ -18,6 +18,7 @@ from cli_ray.train.checkpoint.files import Checkpoint, Progress, complete_checkp
 from cli_ray.train.evaluator import Evaluator
 from cli_ray.train.run_folder import RunFolder
 from cli_ray.train.trainer import train
+from tests.evals.own.pictures import LETTERS, write_toml, write_tsv
 from tests.said import said
 from tests.train.callbacks.tracked_runs import tensorboard_of
 
@@ -70,6 +71,23 @@ def test_every_nth_checkpoint_is_evaluated_and_joins_the_metrics(cluster: None, 
     assert sorted(event.step for event in tracked.Scalars("eval/pope")) == [2, 4]
     assert [event.step for event in tracked.Scalars("loss")] == [1, 2, 3, 4]
     assert {event.step for event in tracked.Images("gates/gate_mean")} == {1, 4}
+
+
+@pytest.mark.slow
+def test_checkpoints_are_evaluated_on_own_benchmarks(cluster: None, tmp_path: Path) -> None:
+    write_tar(synthesize(8, seed=0, split="train"), tmp_path / "data", shard_size=8)
+    write_tsv(tmp_path)
+    train(config_of(tmp_path, every=4, benchmark_file=(write_toml(tmp_path, LETTERS),)))
+    output = tmp_path / "runs/run/evals/step-00000004"
+    (row,) = json.loads((output / "results.json").read_text())["rows"]
+    assert (row["benchmark"], row["n_scored"]) == ("colours", 6)
+    assert (output / "benchmarks/colours.toml").exists()
+
+
+def test_an_own_benchmark_that_is_not_there_ends_a_training_before_it_begins(tmp_path: Path) -> None:
+    config = config_of(tmp_path, every=2, benchmark_file=(str(tmp_path / "no.toml"),))
+    with pytest.raises(UserError, match="cannot be read: No such file"):
+        Evaluator(config, RunFolder(config.folder))
 
 
 class Evaluations:

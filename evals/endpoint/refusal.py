@@ -1,14 +1,16 @@
-"""What an endpoint says when it refuses: in a line, and without keys. For the messages of `endpoint`."""
+"""What an endpoint says when it refuses: in a line, and without keys. For the messages of `client`."""
 
 import json
 import re
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+from cli_ray.text import printable
 
 _LONGEST = 300
 """Characters that are shown."""
+_READ = 4096
+"""Characters that are looked at."""
 _PIECE = 8
 """Characters of a key in a row that are no chance."""
 _KEYS = re.compile(
@@ -19,14 +21,14 @@ _IDS = re.compile(r"\b(?:req|request|chatcmpl|trace)[-_]\w[\w-]{5,}|\b[0-9a-f]{8
 """What is of one request alone, so that equal refusals would not be counted together."""
 
 
-def message_of(response: httpx.Response, key: str) -> str:
+def message_of(body: str, key: str) -> str:
     """The message in the body of a response, as `: message`, shortened; empty for an empty body.
 
     Args:
         key: that was sent; neither it nor a piece of it is in the message.
     """
-    text = re.sub(r"<(?:style|script).*?</(?:style|script)>|<[^<>]*>", " ", _message(response.text), flags=re.DOTALL)
-    text = " ".join(_IDS.sub("...", masked(text, key)).split())
+    text = re.sub(r"<(?:style|script).*?</(?:style|script)>|<[^<>]*>", " ", _message(body)[:_READ], flags=re.DOTALL)
+    text = printable(" ".join(_IDS.sub("...", masked(text, key)).split()))
     return f": {text if len(text) <= _LONGEST else f'{text[:_LONGEST]}...'}" if text else ""
 
 

@@ -1,6 +1,6 @@
 """What a batch's trace says of each of its items: gates, the injected share, and where in the picture it is.
 
-`predictor` asks for it where an evaluation records gates.
+The engine asks for it where a request wants the gates, `predictor` where an evaluation records them.
 
 Shapes: M injected decoder layers, I images, N tapped vision layers, R visual rows, H x W patches.
 """
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cli_ray.evals.records import HeatMap, Injected
+from cli_ray.inference.injected import HeatMap, Injected
 from cli_ray.model.injection import InjectionTrace
 from cli_ray.tiles import View
 
@@ -20,7 +20,7 @@ MOST_PATCHES = 32
 
 
 def injected(trace: InjectionTrace, layers: tuple[tuple[int, ...], tuple[int, ...]], images: range) -> Injected | None:
-    """What was injected for an item; None if it has no images.
+    """What was injected for a prompt; None if it has no images.
 
     Args:
         trace: of its batch.

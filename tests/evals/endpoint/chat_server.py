@@ -1,4 +1,4 @@
-"""A judge behind a real HTTP server on this machine."""
+"""A judge or another model behind a real HTTP server on this machine."""
 
 import json
 import threading
@@ -8,11 +8,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Answer = tuple[int, Any, dict[str, str]]
-"""Status, the content of the judge's message (the whole body for other statuses than 200, or if it is a dictionary),
+"""Status, the content of the answer's message (the whole body for other statuses than 200, or if it is a dictionary),
 and headers."""
 
 
-class JudgeServer:
+class ChatServer:
     """Answers as `behave` says, which gets the request's body and its number from 0."""
 
     def __init__(self, behave: Callable[[dict[str, Any], int], Answer]) -> None:
@@ -32,17 +32,22 @@ class JudgeServer:
         return self.behave(body, number)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Silent, for clients may go away."""
+
+
 @contextmanager
-def serving(behave: Callable[[dict[str, Any], int], Answer]) -> Iterator[JudgeServer]:
+def serving(behave: Callable[[dict[str, Any], int], Answer]) -> Iterator[ChatServer]:
     """The server, until the end of the block."""
-    judge = JudgeServer(behave)
+    chat = ChatServer(behave)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            status, content, headers = judge.handle(self.path, self.headers.get("Authorization", ""), asked)
+            status, content, headers = chat.handle(self.path, self.headers.get("Authorization", ""), asked)
             if status == 200 and not isinstance(content, dict):
                 content = {"choices": [{"message": {"content": content}}]}
             if isinstance(content, dict):
@@ -57,12 +62,12 @@ def serving(behave: Callable[[dict[str, Any], int], Answer]) -> Iterator[JudgeSe
         def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
             """Silent."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    judge.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+    server = _Server(("127.0.0.1", 0), Handler)
+    chat.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
-        yield judge
+        yield chat
     finally:
         server.shutdown()
         server.server_close()

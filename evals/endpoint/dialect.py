@@ -1,14 +1,12 @@
 """How an endpoint wants the limits of an answer: learnt from what it refuses, since servers and models differ.
 
-`cli_ray.evals.judging.endpoint` builds its requests with it. A field more that some endpoint refuses is a line in
+`client` builds its requests with it. A field more that some endpoint refuses is a line in
 `_REFUSED`.
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
-
-from cli_ray.evals.judging.verdicts import Question
 
 _REFUSED: dict[str, str | None] = {"max_tokens": "max_completion_tokens", "temperature": None}
 """Fields that some endpoints refuse, and the name that those take instead; None where the field is left out."""
@@ -32,9 +30,9 @@ class Dialect:
         """Whether answers are drawn at the endpoint's own temperature, so that the next may be another."""
         return "temperature" in self._learnt
 
-    def decoding(self, question: Question, max_tokens: int) -> dict[str, Any]:
+    def decoding(self, max_tokens: int, temperature: float) -> dict[str, Any]:
         """How a question is to be answered, as fields of a request."""
-        fields = {"max_tokens": max_tokens, "temperature": question.temperature}
+        fields = {"max_tokens": max_tokens, "temperature": temperature}
         names = {name: self._learnt.get(name, name) for name in fields}
         return {taken: fields[name] for name, taken in names.items() if taken}
 

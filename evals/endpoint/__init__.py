@@ -1,0 +1,1 @@
+"""OpenAI-compatible endpoints for chats: the client that judges and models behind an API are asked by."""

@@ -1,0 +1,1 @@
+"""Benchmarks that users bring: from TOML files, from Python files, and from packages that are installed."""

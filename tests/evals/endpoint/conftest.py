@@ -1,0 +1,8 @@
+"""What all tests of endpoints run under."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def brief_and_alone(no_pauses: None) -> None:
+    """No pauses between tries, no key of the user, no proxy."""
