@@ -17,6 +17,7 @@ ADAPTERS = {
     "qwen2_5_vl": "cli_ray.model.qwen_vl.CliQwen2_5_VLForConditionalGeneration",
     "qwen3_vl": "cli_ray.model.qwen_vl.CliQwen3VLForConditionalGeneration",
     "smolvlm": "cli_ray.model.smolvlm.CliSmolVLMForConditionalGeneration",
+    "idefics3": "cli_ray.model.smolvlm.CliIdefics3ForConditionalGeneration",
     "internvl": "cli_ray.model.internvl.CliInternVLForConditionalGeneration",
     "gemma3": "cli_ray.model.gemma3.CliGemma3ForConditionalGeneration",
 }

@@ -46,7 +46,11 @@ class InjectionSection:
     @property
     def stacks(self) -> Any:
         """The sizes of the stacks between which layers are injected, as in a LLaVA's config."""
-        return self
+        if hasattr(self, "vision_feature_layer"):
+            return self
+        vision: Any = self.vision_config  # type: ignore[attr-defined]
+        blocks = vision.depth if hasattr(vision, "depth") else vision.num_hidden_layers
+        return Stacks(blocks, self.text_config)  # type: ignore[attr-defined]
 
     @property
     def injection(self) -> InjectionConfig:

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, Gemma3Model
 
 from cli_ray.model.backbone import CliModel
-from cli_ray.model.configuration import InjectionSection, Stacks
+from cli_ray.model.configuration import InjectionSection
 from cli_ray.model.generation import CliForConditionalGeneration
 
 
@@ -22,11 +22,6 @@ class CliGemma3Config(InjectionSection, Gemma3Config):
     model_type = "cli_gemma3"
 
     cli: dict[str, Any] | None = None
-
-    @property
-    def stacks(self) -> Stacks:
-        """See `InjectionSection`."""
-        return Stacks(self.vision_config.num_hidden_layers, self.text_config)
 
 
 class CliGemma3Model(CliModel, Gemma3Model):

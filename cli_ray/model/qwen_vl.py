@@ -23,7 +23,7 @@ from transformers import (
 from transformers.vision_utils import get_vision_window_index
 
 from cli_ray.model.backbone import CliModel
-from cli_ray.model.configuration import InjectionSection, Stacks
+from cli_ray.model.configuration import InjectionSection
 from cli_ray.model.generation import CliForConditionalGeneration
 
 
@@ -65,11 +65,6 @@ class CliQwen2_5_VLConfig(InjectionSection, Qwen2_5_VLConfig):
 
     cli: dict[str, Any] | None = None
 
-    @property
-    def stacks(self) -> Stacks:
-        """See `InjectionSection`."""
-        return Stacks(self.vision_config.depth, self.text_config)
-
 
 class CliQwen2_5_VLModel(QwenVlTower, Qwen2_5_VLModel):
     """Tower, AMP, AGF and the language model without its head."""
@@ -101,11 +96,6 @@ class CliQwen3VLConfig(InjectionSection, Qwen3VLConfig):
     model_type = "cli_qwen3_vl"
 
     cli: dict[str, Any] | None = None
-
-    @property
-    def stacks(self) -> Stacks:
-        """See `InjectionSection`."""
-        return Stacks(self.vision_config.depth, self.text_config)
 
 
 class CliQwen3VLModel(QwenVlTower, Qwen3VLModel):

@@ -1,7 +1,7 @@
-"""SmolVLM: SigLIP, a pixel shuffle with one linear layer, and Llama; an image cut into tiles.
+"""SmolVLM and Idefics3: SigLIP, a pixel shuffle with one linear layer, and Llama; an image cut into tiles.
 
-Its adapter; `registry` names the outer class. What has gates of its own is a tile: the plain model is not told which of
-them are of one picture.
+Their adapter; `registry` names the outer classes. What has gates of its own is a tile: the plain models are not told
+which of them are of one picture.
 
 Shapes: N tapped vision layers, P patches of all tiles, C width of the tower.
 """
@@ -11,30 +11,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import SmolVLMConfig, SmolVLMForConditionalGeneration, SmolVLMModel
+from transformers import (
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
+    Idefics3Model,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
+    SmolVLMModel,
+)
 
 from cli_ray.model.backbone import CliModel
-from cli_ray.model.configuration import InjectionSection, Stacks
+from cli_ray.model.configuration import InjectionSection
 from cli_ray.model.generation import CliForConditionalGeneration
 
 
-class CliSmolVLMConfig(InjectionSection, SmolVLMConfig):
-    """SmolVLM with Cross-Layer Injection."""
+class ShuffledTiles(CliModel):
+    """What the inner models of both have in common."""
 
-    model_type = "cli_smolvlm"
-
-    cli: dict[str, Any] | None = None
-
-    @property
-    def stacks(self) -> Stacks:
-        """See `InjectionSection`."""
-        return Stacks(self.vision_config.num_hidden_layers, self.text_config)
-
-
-class CliSmolVLMModel(CliModel, SmolVLMModel):
-    """Tower, AMP, AGF and the language model without its head."""
-
-    config: CliSmolVLMConfig
     projector_path, decoder_path = "connector", "text_model"
     image_arguments = ("pixel_values", "pixel_attention_mask")
 
@@ -64,9 +57,23 @@ class CliSmolVLMModel(CliModel, SmolVLMModel):
         return tiles
 
     def dummy_images(self) -> dict[str, Any]:
-        """One tile."""
+        """One tile, which is not of zeros: those are padding."""
         side = self.config.vision_config.image_size
-        return {"pixel_values": torch.zeros(1, 1, 3, side, side, device=self.device, dtype=self.dtype)}
+        return {"pixel_values": torch.ones(1, 1, 3, side, side, device=self.device, dtype=self.dtype)}
+
+
+class CliSmolVLMConfig(InjectionSection, SmolVLMConfig):
+    """SmolVLM with Cross-Layer Injection."""
+
+    model_type = "cli_smolvlm"
+
+    cli: dict[str, Any] | None = None
+
+
+class CliSmolVLMModel(ShuffledTiles, SmolVLMModel):
+    """Tower, AMP, AGF and the language model without its head."""
+
+    config: CliSmolVLMConfig
 
 
 class CliSmolVLMForConditionalGeneration(CliForConditionalGeneration, SmolVLMForConditionalGeneration):
@@ -76,3 +83,26 @@ class CliSmolVLMForConditionalGeneration(CliForConditionalGeneration, SmolVLMFor
     config_class = CliSmolVLMConfig
     inner_class = CliSmolVLMModel
     plain_class = SmolVLMForConditionalGeneration
+
+
+class CliIdefics3Config(InjectionSection, Idefics3Config):
+    """Idefics3 with Cross-Layer Injection."""
+
+    model_type = "cli_idefics3"
+
+    cli: dict[str, Any] | None = None
+
+
+class CliIdefics3Model(ShuffledTiles, Idefics3Model):
+    """Tower, AMP, AGF and the language model without its head."""
+
+    config: CliIdefics3Config
+
+
+class CliIdefics3ForConditionalGeneration(CliForConditionalGeneration, Idefics3ForConditionalGeneration):
+    """Idefics3 with Cross-Layer Injection; drop-in for `Idefics3ForConditionalGeneration`."""
+
+    config: CliIdefics3Config
+    config_class = CliIdefics3Config
+    inner_class = CliIdefics3Model
+    plain_class = Idefics3ForConditionalGeneration

@@ -10,6 +10,8 @@ from torch import Tensor
 from transformers import (
     Gemma3Config,
     Gemma3ForConditionalGeneration,
+    Idefics3Config,
+    Idefics3ForConditionalGeneration,
     InternVLConfig,
     InternVLForConditionalGeneration,
     PreTrainedModel,
@@ -81,6 +83,17 @@ def _smolvlm() -> PreTrainedModel:
     return SmolVLMForConditionalGeneration(config)
 
 
+def _idefics3() -> PreTrainedModel:
+    config = Idefics3Config(
+        vision_config=VISION | BLOCKS,
+        text_config=TEXT | {"model_type": "llama"},
+        scale_factor=2,
+        image_token_id=IMAGE,
+        pad_token_id=0,
+    )
+    return Idefics3ForConditionalGeneration(config)
+
+
 def _internvl() -> PreTrainedModel:
     sizes = {"image_size": [32, 32], "patch_size": [8, 8], "use_mean_pooling": False}
     config = InternVLConfig(
@@ -108,6 +121,7 @@ STOCK = {
     "qwen2_5_vl": _qwen2_5_vl,
     "qwen3_vl": _qwen3_vl,
     "smolvlm": _smolvlm,
+    "idefics3": _idefics3,
     "internvl": _internvl,
     "gemma3": _gemma3,
 }
@@ -156,7 +170,7 @@ def batch(kind: str, counts: tuple[int, ...], side: str = "right", seed: int = 0
         patches = sum(rows * columns for rows, columns in grids)
         inputs["pixel_values"] = torch.randn(patches, 3 * 2 * 4 * 4, generator=generator)
         inputs["image_grid_thw"] = torch.tensor([[1, *grid] for grid in grids])
-    elif kind == "smolvlm":
+    elif kind in ("smolvlm", "idefics3"):
         inputs["pixel_values"] = torch.zeros(len(counts), max(counts), 3, 32, 32)
         for row, count in enumerate(counts):
             inputs["pixel_values"][row, :count] = torch.randn(count, 3, 32, 32, generator=generator)

@@ -32,6 +32,7 @@ BLOCKS = {
     "qwen2_5_vl": "visual.blocks",
     "qwen3_vl": "visual.blocks",
     "smolvlm": "vision_model.encoder.layers",
+    "idefics3": "vision_model.encoder.layers",
     "internvl": "vision_tower.encoder.layer",
     "gemma3": "vision_tower.encoder.layers",
 }
@@ -53,7 +54,7 @@ def without_projector(kind: str, inner: Any) -> None:
     match kind:
         case "qwen2_5_vl" | "qwen3_vl":
             inner.visual.merger.forward = MethodType(lambda self, x: x.reshape(-1, 4 * width), inner.visual.merger)
-        case "smolvlm":
+        case "smolvlm" | "idefics3":
             inner.connector.modality_projection = nn.Identity()
         case "gemma3":
             projector = inner.multi_modal_projector
