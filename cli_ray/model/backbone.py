@@ -313,7 +313,8 @@ class CliModel(Adapter):
             return images
         # Ranks must agree on the parameters they touch (training) and gather (ZeRO-3), whatever their
         # batches hold: one black image goes through every part and counts nothing.
-        gathers = is_partitioned(next(self.projector.parameters())) and (cache is None or cache.get_seq_length() == 0)
+        begins = cache is None or cache.get_seq_length() == 0
+        gathers = begins and is_partitioned(next(self.projector.parameters()))
         if not self.training and not gathers:
             return None
         return self.encode(**self.dummy_images()).as_dummy()
