@@ -36,6 +36,7 @@ perf: $(INSTALLED)
 	$(BIN)/python -m tests.perf.pool simulate
 	$(BIN)/python -m tests.perf.generation
 	$(BIN)/python -m tests.perf.generation --injected
+	$(BIN)/python -m tests.perf.engine
 	$(BIN)/python -m tests.perf.gates
 	$(BIN)/python -m tests.perf.report
 	$(BIN)/python -m tests.perf.generation --shape tiny --miniature pope mme gqa seed-image ai2d

@@ -13,8 +13,11 @@ Doc = Mapping[str, Any]
 """One row of a dataset in its official columns. Never written to."""
 
 State = Literal["ok", "error", "truncated", "unparsed", "unjudged"]
-Profile = Literal["lmms-eval/0.7.3", "strict"]
+Profile = Literal["lmms-eval/0.7.3", "vlmevalkit", "strict"]
 PROFILES: tuple[Profile, ...] = ("lmms-eval/0.7.3", "strict")
+"""Those that read replies to the prompts of lmms-eval."""
+Prompts = Literal["lmms-eval", "vlmevalkit", "own"]
+"""Whose words are asked: those of a kit, or of whoever wrote the benchmark."""
 
 Messages = tuple[Mapping[str, str], ...]
 """A chat for a judge: `role` and `content` each."""
@@ -177,8 +180,8 @@ class Benchmark:
     id_column: str = ""
     """Whose values name rows: a cell of images that holds one of them stands for the images of that row, as in tables
     of VLMEvalKit."""
-    shows: Callable[[Doc, str], bool] | None = None
-    """Whether a document shows what is in a column of images; every column that is not empty without."""
+    shown: Callable[[Doc], Sequence[str]] | None = None
+    """The columns of images that a document shows, in its order; every column that is not empty without."""
     images_from: Source | None = None
     """Where the images are, if not beside the questions (GQA): a split of `id` and `image`."""
     image_key: str = ""
@@ -187,6 +190,8 @@ class Benchmark:
     """Rows of the split that belong to the benchmark; all without."""
     sample_id: Callable[[Doc, int], str] = lambda doc, row: str(row)
     """From a document and its row in the split to an id that is unique in the benchmark."""
+    prompts: Prompts = "lmms-eval"
+    """The kit whose words `prompt` has and whose rules `score` has; called upstream here."""
     prompt: Callable[[Doc], str]
     """What is asked; images come before it unless it holds `<image>` marks."""
     question: str = "question"
@@ -196,7 +201,7 @@ class Benchmark:
     max_new_tokens: int
     """Decoding is greedy throughout."""
     score: Scorer
-    """Reads a reply without its reasoning under `lmms-eval/0.7.3`. For a judged benchmark: the stand-in."""
+    """Reads a reply without its reasoning as upstream does. For a judged benchmark: the stand-in."""
     scores_reasoning: bool = False
     """Whether `score` gets the reply with its reasoning, since upstream's filter of the task comes before the cut."""
     strict: Scorer | None = None
@@ -229,7 +234,7 @@ class Benchmark:
     notes: tuple[str, ...] = ()
     """How the protocol departs from the authors'; under the table."""
     upstream_notes: tuple[str, ...] = ()
-    """The same, of what only `lmms-eval/0.7.3` does."""
+    """The same, of what only upstream does."""
     references: Mapping[str, float] = field(default_factory=dict)
     """Published headline numbers by model."""
     submission: Submission | None = None

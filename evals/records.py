@@ -54,6 +54,8 @@ class ReplyRecord(BaseModel):
     """Of content: equal for equal benchmark, sample, prompt, images, decoding and model."""
     benchmark: str
     sample_id: str
+    prompts: str = "lmms-eval"
+    """The kit whose words were asked."""
     prompt_hash: str
     image_hash: str
     decoding: str

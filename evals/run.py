@@ -42,7 +42,7 @@ def evaluate(config: EvaluationConfig, *, live: bool = True, spare_only: bool = 
             in time.
     """
     locations = require(
-        chosen(config.suite, config.benchmarks, config.benchmark_file),
+        chosen(config.suite, config.benchmarks, files=config.benchmark_file, prompts=config.prompts),
         config.data_root,
         config.miniature,
         config.limit,
@@ -118,7 +118,8 @@ def judge(folder: str, config: JudgeConfig, files: Sequence[str] = ()) -> Output
     output = Output(evaluated, model_hash)
     definitions = Definitions(output.folder, brought(files))
     waiting = {row.benchmark: row for row in output.rows if row.unjudged or row.judge}
-    judged = [benchmark for benchmark in map(definitions.needed, waiting) if benchmark.judge]
+    asked = [definitions.needed(name, row.prompts) for name, row in waiting.items()]
+    judged = [benchmark for benchmark in asked if benchmark.judge]
     if not judged:
         raise UserError(f"{folder} has nothing to judge: none of its benchmarks needs one")
     locations: dict[str, Location] = {}

@@ -7,7 +7,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Messages, Metrics, Profile, Reply, ScoredItem, State
+from cli_ray.evals.benchmark import (
+    Benchmark,
+    Doc,
+    Graded,
+    Messages,
+    Metrics,
+    Profile,
+    Prompts,
+    Reply,
+    ScoredItem,
+    State,
+)
 from cli_ray.evals.scoring.reasoning import without_reasoning
 from cli_ray.evals.scoring.statement import unwrapped
 from cli_ray.evals.suite import benchmark as named
@@ -31,7 +42,8 @@ def score(
     replies: Sequence[str | Reply],
     judge: AskJudge | None = None,
     *,
-    profile: Profile = "lmms-eval/0.7.3",
+    prompts: Prompts = "lmms-eval",
+    profile: Profile | None = None,
 ) -> Scored:
     """Scores the replies to the documents of a benchmark. Documents are never changed.
 
@@ -40,13 +52,15 @@ def score(
         docs: rows in the official columns; images may be absent.
         replies: one for each document.
         judge: asked for the replies of judged benchmarks; without it they are `unjudged`.
-        profile: which reading of replies.
+        prompts: the kit whose prompts they answer.
+        profile: which reading of replies; that of the kit without.
 
     Raises:
-        UserError: there is no such benchmark, there are not as many replies as documents, or a document lacks a
-            column.
+        UserError: there is no such benchmark or it has no such prompts, there are not as many replies as documents, or
+            a document lacks a column.
     """
-    benchmark = named(name)
+    benchmark = named(name, prompts)
+    profile = profile or ("vlmevalkit" if prompts == "vlmevalkit" else "lmms-eval/0.7.3")
     if len(docs) != len(replies):
         raise UserError(f"{name}: {len(replies)} replies for {len(docs)} documents: give one for each")
     samples = []

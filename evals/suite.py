@@ -8,7 +8,8 @@ from difflib import get_close_matches
 from pkgutil import resolve_name
 
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark
+from cli_ray.evals.benchmark import Benchmark, Prompts
+from cli_ray.evals.vlmevalkit import VLMEVALKIT
 
 _LISTED = (
     "ai2d:AI2D",
@@ -61,19 +62,18 @@ LLAVA15 = (
 SUITES: dict[str, tuple[str, ...]] = {
     "paper18": tuple(BENCHMARKS)[:18],
     "llava15": LLAVA15,
+    "vlmevalkit": tuple(name for name, one in VLMEVALKIT.items() if one.submission is None),
     "all": tuple(one.name for one in _LOADED if one.submission is None and one.source.ids),
 }
 
 
-def benchmark(name: str) -> Benchmark:
-    """A benchmark by name, ours or that of an installed package.
+def benchmark(name: str, prompts: Prompts = "lmms-eval") -> Benchmark:
+    """A benchmark by name, ours with the prompts of a kit, or that of an installed package.
 
     Raises:
-        UserError: there is none; names the nearest.
+        UserError: there is none; names the nearest. Or it has no such prompts.
     """
-    if name in BENCHMARKS:
-        return BENCHMARKS[name]
-    known = BENCHMARKS | plugged_in()
+    known = BENCHMARKS if name in BENCHMARKS else BENCHMARKS | plugged_in()
     if name not in known:
         near = get_close_matches(name, known, n=3, cutoff=0.4)
         raise UserError(
@@ -81,7 +81,13 @@ def benchmark(name: str) -> Benchmark:
             + (f"; did you mean {' or '.join(near)}?" if near else "")
             + " `cli-ray eval --list` lists them"
         )
-    return known[name]
+    _require_prompts([known[name]], prompts)
+    return VLMEVALKIT[name] if prompts == "vlmevalkit" else known[name]
+
+
+def prompts_of(benchmark: Benchmark) -> tuple[Prompts, ...]:
+    """Whose prompts a benchmark can have."""
+    return ("lmms-eval", "vlmevalkit") if benchmark.name in VLMEVALKIT else (benchmark.prompts,)
 
 
 def plugged_in() -> dict[str, Benchmark]:
@@ -108,18 +114,37 @@ def brought(files: Sequence[str]) -> dict[str, Benchmark]:
     return _not_ours(one for file in dict.fromkeys(files) for one in benchmarks_of(file))
 
 
-def chosen(suite: str, names: Sequence[str] = (), files: Sequence[str] = ()) -> list[Benchmark]:
+def chosen(
+    suite: str, names: Sequence[str] = (), *, files: Sequence[str] = (), prompts: Prompts = "lmms-eval"
+) -> list[Benchmark]:
     """The named benchmarks and those of files, or those of the suite when neither is given; each once.
 
+    Args:
+        suite: of which all are taken where nothing is named.
+        names: of benchmarks.
+        files: that define own benchmarks.
+        prompts: whose prompts ours have.
+
     Raises:
-        UserError: there is no such benchmark or suite, or a file defines none.
+        UserError: there is no such benchmark or suite, a file defines none, or some have no such prompts.
     """
     own = brought(files)
     if not names and not files:
         if suite not in SUITES:
             raise UserError(f"there is no suite {suite!r}, only {', '.join(SUITES)}")
         names = SUITES[suite]
-    return list(({name: own.get(name) or benchmark(name) for name in names} | own).values())
+    found = {name: own.get(name) or benchmark(name) for name in names} | own
+    _require_prompts([*found.values()], prompts)
+    return [VLMEVALKIT[name] if prompts == "vlmevalkit" else one for name, one in found.items()]
+
+
+def _require_prompts(benchmarks: Sequence[Benchmark], prompts: Prompts) -> None:
+    lacking = [one.name for one in benchmarks if prompts != "lmms-eval" and prompts not in prompts_of(one)]
+    if lacking:
+        raise UserError(
+            f"there are no prompts {prompts!r} for {', '.join(lacking)}: take --suite vlmevalkit, or with --benchmarks "
+            f"some of {', '.join(VLMEVALKIT)}"
+        )
 
 
 def _not_ours(found: Iterable[Benchmark]) -> dict[str, Benchmark]:

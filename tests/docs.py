@@ -14,7 +14,7 @@ from cli_ray.config.serving import ServeConfig
 from cli_ray.config.sweep import SweepConfig
 from cli_ray.config.table import table
 from cli_ray.evals.own.definition import Definition
-from cli_ray.evals.suite import BENCHMARKS
+from cli_ray.evals.suite import BENCHMARKS, prompts_of
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -71,11 +71,12 @@ def config_tables() -> str:
 
 def benchmarks() -> str:
     """A Markdown table of all benchmarks."""
-    lines = ["| name | benchmark | items | headline | scored by |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| name | benchmark | items | headline | scored by | prompts |", "| --- " * 6 + "|"]
     for one in BENCHMARKS.values():
         scored_by = "a judge" if one.judge else f"its server, {one.submission.server}" if one.submission else "rules"
         count = "any" if one.count is None else f"{one.count:,}"
-        lines.append(f"| `{one.name}` | {one.title} | {count} | {one.headlines} | {scored_by} |")
+        prompts = ", ".join(prompts_of(one))
+        lines.append(f"| `{one.name}` | {one.title} | {count} | {one.headlines} | {scored_by} | {prompts} |")
     return "\n".join(lines)
 
 

@@ -49,7 +49,7 @@ def main(words: list[str]) -> None:
         check_output("--output", settings.output)
     check_data_root(settings.data_root)
     own = brought(settings.benchmark_file)
-    comparisons = corrected([compare(settings.a, rival, settings.data_root, own) for rival in settings.b])
+    comparisons = corrected([compare(settings.a, b, data_root=settings.data_root, own=own) for b in settings.b])
     if settings.output:
         _write(comparisons, settings.output)
     if settings.as_json:

@@ -58,7 +58,7 @@ def check(settings: EvalArguments) -> None:
     from cli_ray.evals.items.survey import survey
     from cli_ray.evals.suite import chosen
 
-    benchmarks = chosen(settings.suite, settings.benchmarks, settings.benchmark_file)
+    benchmarks = chosen(settings.suite, settings.benchmarks, files=settings.benchmark_file, prompts=settings.prompts)
     findings = []
     for benchmark in benchmarks:
         findings += survey(

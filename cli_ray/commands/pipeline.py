@@ -78,7 +78,7 @@ def check(settings: PipelineArguments, run: RunConfig) -> None:
     source, uri = settings.output / SOURCE, folder.uri
     if (settings.output / MODEL).exists() and (not source.exists() or json.loads(source.read_text())["run"] != uri):
         raise UserError(f"{settings.output / MODEL} is not the model of {uri}: name another --output")
-    benchmarks = chosen(settings.suite, settings.benchmarks, settings.benchmark_file)
+    benchmarks = chosen(settings.suite, settings.benchmarks, files=settings.benchmark_file, prompts=settings.prompts)
     data_root = absolute(settings.data_root)
     require(benchmarks, data_root, settings.miniature, settings.limit, allow_partial=settings.allow_partial)
     check_attention(settings.replica.attention, "replica.attention")

@@ -86,7 +86,7 @@ class SuiteConfig(Section):
     """What is evaluated, and how."""
 
     suite: str = "paper18"
-    """`paper18`, `llava15` or `all`."""
+    """`paper18`, `llava15`, `vlmevalkit` (those that have its prompts) or `all`."""
     benchmarks: tuple[str, ...] = ()
     """These instead of a suite, by name."""
     benchmark_file: Annotated[tuple[Uri, ...], tyro.conf.UseAppendAction] = ()
@@ -100,9 +100,26 @@ class SuiteConfig(Section):
     Hugging Face hub when empty."""
     miniature: bool = False
     """The bundled few items of each benchmark instead of the real ones; they prove the path, not the model."""
-    profile: Literal["lmms-eval/0.7.3", "strict"] = "lmms-eval/0.7.3"
-    """How replies are read: as lmms-eval 0.7.3 does, or with its known faults put right."""
+    prompts: Literal["lmms-eval", "vlmevalkit"] = "lmms-eval"
+    """The kit whose words are asked. Scores of one kit's prompts do not compare with those of the other's."""
+    profile: Literal["lmms-eval/0.7.3", "vlmevalkit", "strict"] | None = None
+    """How replies are read: as the kit of the prompts does, which is the default (VLMEvalKit: as it does without a
+    judge), or by our strict rules, without the known faults of either."""
     replica: ReplicaConfig = ReplicaConfig()
+
+    @property
+    def reading(self) -> Literal["lmms-eval/0.7.3", "vlmevalkit", "strict"]:
+        """The profile that is used."""
+        return self.profile or ("vlmevalkit" if self.prompts == "vlmevalkit" else "lmms-eval/0.7.3")
+
+    @model_validator(mode="after")
+    def _profile_reads_the_prompts(self) -> Self:
+        if self.reading != "strict" and not self.reading.startswith(self.prompts):
+            raise ValueError(
+                f"profile = {self.profile!r} reads replies to other prompts than prompts = {self.prompts!r}: leave it "
+                "out, or take 'strict'"
+            )
+        return self
 
     @field_validator("benchmarks", "benchmark_file")
     @classmethod

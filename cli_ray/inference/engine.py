@@ -151,8 +151,8 @@ class Engine:
         if failure is None:
             return
         self._features.clear()
-        gc.collect()
         if torch.cuda.is_available():
+            gc.collect()
             torch.cuda.empty_cache()
         left = [row for row in rows if row.index not in call.found]
         call.found.update({row.index: failure for row in left if len(rows) == 1 or row.index in call.begun})

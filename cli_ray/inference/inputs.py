@@ -96,7 +96,12 @@ def _shared(processor: ProcessorMixin, prompts: Sequence[Prompt]) -> ModelInputs
     texts, replaced = processor.get_text_with_replacements(texts, given)
     has_replies = any(prompt.replies for prompt in prompts)
     tokens = processor.tokenizer(
-        texts, padding=True, padding_side="left", return_tensors="pt", return_offsets_mapping=has_replies
+        texts,
+        padding=True,
+        padding_side="left",
+        return_tensors="pt",
+        return_offsets_mapping=has_replies,
+        verbose=False,  # of one that is too long, which who asks is told anyway
     )
     turns = _turns(prompts, replaced, tokens.pop("offset_mapping")) if has_replies else None
     return ModelInputs(BatchFeature(dict(tokens)), pixels, order, turns)

@@ -142,7 +142,9 @@ class Meters:
         """See `api.Watcher`."""
         if answers:
             self._prompt.inc(answers[0].prompt_tokens)
-            self._reply.inc(sum(answer.reply_tokens for answer in answers))
+            # A reply may be empty, and Ray's counters refuse to grow by nothing.
+            if reply_tokens := sum(answer.reply_tokens for answer in answers):
+                self._reply.inc(reply_tokens)
 
 
 def application(config: ServeConfig, digest: bytes) -> serve.Application:

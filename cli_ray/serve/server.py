@@ -72,8 +72,9 @@ def _run(config: ServeConfig, digest: bytes) -> None:
         serve.run(application(config, digest), name=NAME)
     except RuntimeError as error:
         deployments = serve.status().applications[NAME].deployments
-        faults = [one.message for one in deployments.values() if one.message]
-        raise UserError(f"the model cannot be served: {last_line(faults[0]) if faults else error}") from error
+        faults = [last_line(one.message) for one in deployments.values() if one.message]
+        why = faults[0].removeprefix("cli_ray.errors.UserError: ") if faults else error
+        raise UserError(f"the model cannot be served: {why}") from error
 
 
 def _no_room(config: ServeConfig, need: Need) -> str:

@@ -47,7 +47,7 @@ class Evaluator:
         if config.evaluation.every:
             settings = config.evaluation
             require(
-                chosen(settings.suite, settings.benchmarks, settings.benchmark_file),
+                chosen(settings.suite, settings.benchmarks, files=settings.benchmark_file, prompts=settings.prompts),
                 settings.data_root,
                 settings.miniature,
                 settings.limit,

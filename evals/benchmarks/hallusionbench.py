@@ -14,7 +14,7 @@ def _prompt(doc: Doc) -> str:
     return str(doc["question"])
 
 
-def _gold(doc: Doc) -> str:
+def gold(doc: Doc) -> str:
     return {"1": "yes", "0": "no"}[str(doc["gt_answer"])]
 
 
@@ -23,11 +23,11 @@ def _score(doc: Doc, reply: str) -> Graded:
     word, _ = first_word(reply)
     answer = "yes" if "yes" in reply.lower() else "no"
     sure = bool(word) or answer == "yes"
-    return Graded(float(answer == _gold(doc)), answer if sure else "", "yes anywhere", "ok" if sure else "unparsed")
+    return Graded(float(answer == gold(doc)), answer if sure else "", "yes anywhere", "ok" if sure else "unparsed")
 
 
 def _strict(doc: Doc, reply: str) -> Graded:
-    return graded(_gold(doc), first_word(reply))
+    return graded(gold(doc), first_word(reply))
 
 
 def _set(doc: Doc) -> str:
@@ -58,7 +58,7 @@ HALLUSIONBENCH = Benchmark(
     columns=("category", "subcategory", "set_id", "figure_id", "question_id", "question", "gt_answer"),
     sample_id=lambda doc, row: f"{_set(doc)}/{doc['figure_id']}/{doc['question_id']}:{row}",
     prompt=_prompt,
-    gold=_gold,
+    gold=gold,
     max_new_tokens=128,
     score=_score,
     strict=_strict,

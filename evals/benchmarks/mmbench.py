@@ -19,20 +19,24 @@ def _absent(value: object) -> bool:
     return value is None or value != value
 
 
-def _options(doc: Doc) -> dict[str, str]:
+def options(doc: Doc) -> dict[str, str]:
     """The options that are shown; the official files write `nan` for those a question lacks."""
     shown = {letter: doc[letter] for letter in "ABCDE" if letter in doc and not _absent(doc[letter])}
     return {letter: text for letter, text in shown.items() if text and text != "nan"}
 
 
-def _asked(doc: Doc, hint: str, instruction: str) -> str:
-    before = f"{hint} " if hint else ""
-    return f"{before}{doc['question']} There are several options:\n{lines(_options(doc))}\n\n{instruction}"
+def _asked(doc: Doc, shown_hint: str, instruction: str) -> str:
+    before = f"{shown_hint} " if shown_hint else ""
+    return f"{before}{doc['question']} There are several options:\n{lines(options(doc))}\n\n{instruction}"
+
+
+def hint(doc: Doc) -> str:
+    """The hint; empty where there is none, for which the official files write `nan`."""
+    return "" if _absent(doc["hint"]) or doc["hint"] == "nan" else str(doc["hint"])
 
 
 def _english(doc: Doc) -> str:
-    hint = "" if _absent(doc["hint"]) or doc["hint"] == "nan" else doc["hint"]
-    return _asked(doc, hint, "Answer with the option's letter from the given choices directly.")
+    return _asked(doc, hint(doc), "Answer with the option's letter from the given choices directly.")
 
 
 def _chinese(doc: Doc) -> str:
@@ -50,10 +54,10 @@ def _score(doc: Doc, reply: str) -> Graded:
 
 
 def _strict(doc: Doc, reply: str) -> Graded:
-    return graded(doc["answer"], *stated(reply, _options(doc)))
+    return graded(doc["answer"], *stated(reply, options(doc)))
 
 
-def _hidden_letter(letter: str, rule: str) -> Graded:
+def hidden_letter(letter: str, rule: str) -> Graded:
     """A letter whose right one lies with the server, which reads the reply itself."""
     return Graded(None, letter, rule, "ok" if letter else "unparsed")
 
@@ -109,8 +113,8 @@ def _hidden(dev: Benchmark, name: str, title: str) -> Benchmark:
         source=replace(dev.source, split="test"),
         count=6666,
         columns=_SHOWN,
-        score=lambda doc, reply: _hidden_letter(*_infer(doc, reply)),
-        strict=lambda doc, reply: _hidden_letter(*stated(reply, _options(doc))),
+        score=lambda doc, reply: hidden_letter(*_infer(doc, reply)),
+        strict=lambda doc, reply: hidden_letter(*stated(reply, options(doc))),
         facets=_SHOWN,
         references={},
         submission=Submission(f"{name}.xlsx", _submission, "https://mmbench.opencompass.org.cn/mmbench-submission"),

@@ -29,38 +29,39 @@ DOMAINS = {
 _DOMAIN = {subject: domain for domain, subjects in DOMAINS.items() for subject in subjects}
 
 
-def _is_choice(doc: Doc) -> bool:
+def is_choice(doc: Doc) -> bool:
     return bool(doc["question_type"] == "multiple-choice")
 
 
-def _options(doc: Doc) -> dict[str, str]:
+def options(doc: Doc) -> dict[str, str]:
     """The options by letter; the column holds a list as text."""
     return lettered(literal_eval(doc["options"]))
 
 
 def _prompt(doc: Doc) -> str:
-    if _is_choice(doc):
+    if is_choice(doc):
         instruction = "Answer with the option's letter from the given choices directly."
-        return f"{doc['question']}\n{lines(_options(doc))}\n\n{instruction}"
+        return f"{doc['question']}\n{lines(options(doc))}\n\n{instruction}"
     return f"{doc['question']}\n\nAnswer the question using a single word or phrase."
 
 
-def _shows(doc: Doc, column: str) -> bool:
-    """Whether the question or an option speaks of `<image 1>`; images of explanations are not shown."""
-    return f"<{column.replace('_', ' ')}>" in _prompt(doc)
+def _shown(doc: Doc) -> list[str]:
+    """Those of which the question or an option speaks, as `<image 1>`; images of explanations are not shown."""
+    prompt = _prompt(doc)
+    return [f"image_{number}" for number in range(1, 8) if f"<image {number}>" in prompt]
 
 
 def _read(doc: Doc, reply: str) -> tuple[str, str]:
     """The answer and its rule. A choice that cannot be read is drawn, as upstream does, but by the item's id."""
-    if not _is_choice(doc):
+    if not is_choice(doc):
         return str(candidates(reply)[0]), "open answer"
-    letter, rule = choose(reply, _options(doc))
-    return (letter, rule) if letter else (Random(doc["id"]).choice(list(_options(doc))), "random")
+    letter, rule = choose(reply, options(doc))
+    return (letter, rule) if letter else (Random(doc["id"]).choice(list(options(doc))), "random")
 
 
 def _score(doc: Doc, reply: str) -> Graded:
     parsed, rule = _read(doc, reply)
-    right = parsed == doc["answer"] if _is_choice(doc) else matches([doc["answer"]], candidates(reply))
+    right = parsed == doc["answer"] if is_choice(doc) else matches([doc["answer"]], candidates(reply))
     return Graded(float(right), parsed, rule, "unparsed" if rule == "random" or not reply else "ok")
 
 
@@ -71,8 +72,8 @@ def _hidden(doc: Doc, reply: str) -> Graded:
 
 def _strict(doc: Doc, reply: str) -> Graded:
     """Nothing is drawn, articles and letters within words are no letters, and a list of gold answers is a list."""
-    if _is_choice(doc):
-        return graded(doc["answer"], *stated(reply, _options(doc)))
+    if is_choice(doc):
+        return graded(doc["answer"], *stated(reply, options(doc)))
     golds = literal_eval(doc["answer"]) if doc["answer"].startswith("['") else [doc["answer"]]
     given = unwrapped(reply)
     return replace(_score(doc, given), score=float(matches(golds, candidates(given))))
@@ -80,7 +81,7 @@ def _strict(doc: Doc, reply: str) -> Graded:
 
 def _strict_hidden(doc: Doc, reply: str) -> Graded:
     """For the server: a choice that cannot be read stays empty."""
-    read = stated(reply, _options(doc)) if _is_choice(doc) else _read(doc, unwrapped(reply))
+    read = stated(reply, options(doc)) if is_choice(doc) else _read(doc, unwrapped(reply))
     return Graded(None, *read, "ok" if read[0] else "unparsed")
 
 
@@ -107,7 +108,7 @@ MMMU_VAL = Benchmark(
     count=900,
     columns=("id", "question", "options", "answer", "question_type"),
     image_columns=tuple(f"image_{number}" for number in range(1, 8)),
-    shows=_shows,
+    shown=_shown,
     sample_id=lambda doc, row: str(doc["id"]),
     prompt=_prompt,
     max_new_tokens=128,

@@ -14,16 +14,16 @@ def _prompt(doc: Doc) -> str:
     return f"{question}\nAnswer with the option's letter from the given choices directly"
 
 
-def _gold(doc: Doc) -> str:
+def gold(doc: Doc) -> str:
     return str(doc["answer"]).strip().upper()
 
 
 def _score(doc: Doc, reply: str) -> Graded:
-    return graded(_gold(doc), *find_letter(reply, "ABCD"))
+    return graded(gold(doc), *find_letter(reply, "ABCD"))
 
 
 def _strict(doc: Doc, reply: str) -> Graded:
-    return graded(_gold(doc), *read_letter(reply, "ABCD"))
+    return graded(gold(doc), *read_letter(reply, "ABCD"))
 
 
 def _mean_of_classes(samples: Sequence[ScoredItem]) -> float:

@@ -1,6 +1,6 @@
 """OCRBench: reading text, tables and formulas in images (arXiv 2305.07895)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from cli_ray.evals.benchmark import Benchmark, Doc, Graded, Metrics, ScoredItem, Source
 from cli_ray.evals.scoring.means import grouped, percent
@@ -26,8 +26,16 @@ def _prompt(doc: Doc) -> str:
 
 
 def _score(doc: Doc, reply: str) -> Graded:
-    """1 if any gold answer is contained in the reply."""
-    flat = _without_spaces if doc["dataset"] == "HME100k" else _folded
+    return contained(doc, reply, lambda text: in_one_line(text.translate(NARROW)))
+
+
+def contained(doc: Doc, reply: str, folded: Callable[[str], str]) -> Graded:
+    """1 if any gold answer is contained in the reply.
+
+    Args:
+        folded: what both are made into before, but for formulas, which only lose their spaces.
+    """
+    flat = _without_spaces if doc["dataset"] == "HME100k" else folded
     golds = [doc["answer"]] if isinstance(doc["answer"], str) else doc["answer"]
     hit = any(flat(gold) in flat(reply) for gold in golds)
     return Graded(float(hit), reply, "contains", "ok" if reply else "unparsed")
@@ -37,9 +45,9 @@ def _without_spaces(text: str) -> str:
     return text.strip().replace("\n", "").replace(" ", "")
 
 
-def _folded(text: str) -> str:
-    """Wide forms of ASCII made narrow, lower case, one line."""
-    return text.translate(NARROW).lower().strip().replace("\n", " ")
+def in_one_line(text: str) -> str:
+    """The text in lower case, its line breaks made spaces."""
+    return text.lower().strip().replace("\n", " ")
 
 
 def _aggregate(samples: Sequence[ScoredItem]) -> Metrics:

@@ -13,18 +13,18 @@ def _prompt(doc: Doc) -> str:
     return f"{doc['question'].strip()}{SHORT}"
 
 
-def _gold(answer: str) -> str:
+def gold(answer: str) -> str:
     return answer.lower().strip()
 
 
 def _score(doc: Doc, reply: str) -> Graded:
     """The whole reply has to be the word; a dot behind it costs the item."""
     word = reply.lower()
-    return graded(_gold(doc["answer"]), (word, "word alone") if word in ("yes", "no") else ("", ""))
+    return graded(gold(doc["answer"]), (word, "word alone") if word in ("yes", "no") else ("", ""))
 
 
 def _strict(doc: Doc, reply: str) -> Graded:
-    return graded(_gold(doc["answer"]), first_word(reply))
+    return graded(gold(doc["answer"]), first_word(reply))
 
 
 def _aggregate(missed: Callable[[ScoredItem], bool]) -> Callable[[Sequence[ScoredItem]], Metrics]:
@@ -48,7 +48,7 @@ def _aggregate(missed: Callable[[ScoredItem], bool]) -> Callable[[Sequence[Score
 
 
 def _rates(samples: Sequence[ScoredItem], missed: Callable[[ScoredItem], bool]) -> Metrics:
-    present = [sample for sample in samples if _gold(sample.facets["answer"]) == "yes"]
+    present = [sample for sample in samples if gold(sample.facets["answer"]) == "yes"]
     hits = sum(sample.parsed == "yes" for sample in present)
     claims = sum(sample.parsed == "yes" for sample in samples)
     misses = sum(missed(sample) for sample in present)

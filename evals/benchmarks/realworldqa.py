@@ -13,7 +13,7 @@ def _prompt(doc: Doc) -> str:
     return str(doc["question"].strip())
 
 
-def _graded(
+def graded_by(
     doc: Doc, reply: str, read: Callable[[str, str], tuple[str, str]], answer_of: Callable[[str], str] = str
 ) -> Graded:
     """Equality of letters where the gold answer is one, else of texts but for case and dots at the end."""
@@ -25,11 +25,11 @@ def _graded(
 
 
 def _score(doc: Doc, reply: str) -> Graded:
-    return _graded(doc, reply, find_letter)
+    return graded_by(doc, reply, find_letter)
 
 
 def _strict(doc: Doc, reply: str) -> Graded:
-    return _graded(doc, reply, read_letter, unwrapped)
+    return graded_by(doc, reply, read_letter, unwrapped)
 
 
 REALWORLDQA = Benchmark(

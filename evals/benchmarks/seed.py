@@ -8,25 +8,25 @@ from cli_ray.evals.scoring.means import accuracy
 CHOICES = ("choice_a", "choice_b", "choice_c", "choice_d")
 
 
-def _options(doc: Doc) -> dict[str, str]:
+def options(doc: Doc) -> dict[str, str]:
     return lettered([doc[choice] for choice in CHOICES])
 
 
 def _prompt(doc: Doc) -> str:
-    return f"{doc['question']}\n{lines(_options(doc))}{LETTER}"
+    return f"{doc['question']}\n{lines(options(doc))}{LETTER}"
 
 
 def _score(doc: Doc, reply: str) -> Graded:
     """The first character of the reply, be it that of a word, is the letter."""
     letter = reply[:1].upper()
-    return graded(_gold(doc), letter if letter in _options(doc) else "", "first character")
+    return graded(gold(doc), letter if letter in options(doc) else "", "first character")
 
 
 def _strict(doc: Doc, reply: str) -> Graded:
-    return graded(_gold(doc), *stated(reply, _options(doc)))
+    return graded(gold(doc), *stated(reply, options(doc)))
 
 
-def _gold(doc: Doc) -> str:
+def gold(doc: Doc) -> str:
     return str(doc["answer"].strip().upper())
 
 

@@ -149,7 +149,7 @@ class Api:
             UserError: the endpoint refuses all questions.
         """
         benchmark = item.location.benchmark
-        record = partial(recorded, benchmark.name, item.entry, model_hash=self.model_hash)
+        record = partial(recorded, benchmark, item.entry, model_hash=self.model_hash)
         if isinstance(answer, UserError):
             raise answer
         if isinstance(answer, Exception):

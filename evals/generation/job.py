@@ -12,6 +12,7 @@ from cli_ray.data.sample import BadDataError
 from cli_ray.evals.records import ReplyRecord
 
 if TYPE_CHECKING:
+    from cli_ray.evals.benchmark import Benchmark
     from cli_ray.evals.items.location import Location, Part
     from cli_ray.evals.items.survey import Entry
 
@@ -72,20 +73,28 @@ def record_of(
     batch: Batch, entry: "Entry", job: Job, *, error: str = "", reply: str = "", **values: Any
 ) -> ReplyRecord:
     """The record of an entry of a batch, see `recorded`."""
-    decoded = decoding(batch.max_new_tokens, job.replica)
-    return recorded(batch.benchmark, entry, decoded, job.model_hash, error=error, reply=reply, **values)
+    benchmark, decoded = job.locations[batch.benchmark].benchmark, decoding(batch.max_new_tokens, job.replica)
+    return recorded(benchmark, entry, decoded, job.model_hash, error=error, reply=reply, **values)
 
 
 def recorded(
-    benchmark: str, entry: "Entry", decoded: str, model_hash: str, *, error: str = "", reply: str = "", **values: Any
+    benchmark: "Benchmark",
+    entry: "Entry",
+    decoded: str,
+    model_hash: str,
+    *,
+    error: str = "",
+    reply: str = "",
+    **values: Any,
 ) -> ReplyRecord:
     """The record of an entry; with `error`, of one that has no reply."""
     if error:
         values |= {"finish": "error", "error": error}
     return ReplyRecord(
         key=entry.key,
-        benchmark=benchmark,
+        benchmark=benchmark.name,
         sample_id=entry.id,
+        prompts=benchmark.prompts,
         prompt_hash=entry.prompt_hash,
         image_hash=entry.image_hash,
         decoding=decoded,

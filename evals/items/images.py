@@ -34,7 +34,7 @@ LIMITS = Limits(DataConfig.model_fields["max_image_pixels"].default, _MAX_BYTES)
 
 
 def images_of(location: Location, doc: Doc) -> list[bytes]:
-    """The encoded images of a document, in the order of their columns.
+    """The encoded images of a document, in the order in which it shows them.
 
     Raises:
         BadDataError: one is missing, cannot be read or lies outside the folder.
@@ -74,11 +74,10 @@ def _cells(location: Location, doc: Doc) -> list[tuple[str, Any, tuple[Part, int
     that is another one."""
     benchmark = location.benchmark
     cells: list[tuple[str, Any, tuple[Part, int] | None]] = []
-    for name in benchmark.image_columns:
-        if benchmark.shows is None or benchmark.shows(doc, name):
-            for cell in _several(doc.get(name)):
-                other = _referred(location, cell)
-                cells += [(name, each, other) for each in (_cells_at(name, *other) if other else [cell])]
+    for name in benchmark.shown(doc) if benchmark.shown else benchmark.image_columns:
+        for cell in _several(doc.get(name)):
+            other = _referred(location, cell)
+            cells += [(name, each, other) for each in (_cells_at(name, *other) if other else [cell])]
     return cells
 
 

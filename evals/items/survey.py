@@ -21,9 +21,10 @@ from cli_ray.evals.items.location import Location, Part
 from cli_ray.evals.items.pictures import Pictures, is_shown, thumbnail
 from cli_ray.evals.items.sources import WrongColumnsError, locate, read
 from cli_ray.evals.records import digest, key_of
+from cli_ray.evals.suite import prompts_of
 from cli_ray.text import NOTHING
 
-LISTING = ("benchmark", "title", "items", "metric", "scored by", "dataset", "split")
+LISTING = ("benchmark", "title", "items", "metric", "scored by", "prompts", "dataset", "split")
 """Heads of the columns of `listing`."""
 _NAMED = 3
 """Bad items that a finding names."""
@@ -174,9 +175,10 @@ def _listed(benchmark: Benchmark) -> tuple[str, ...]:
     source = benchmark.source
     scored_by = "judge" if benchmark.judge else "server" if benchmark.submission else "rules"
     count = "any" if benchmark.count is None else f"{benchmark.count:,}"
+    prompts = ", ".join(prompts_of(benchmark))
     dataset = (source.hub_id or benchmark.data or NOTHING) + (f" ({source.config})" if source.config else "")
     split = NOTHING if benchmark.data else source.split
-    return benchmark.name, benchmark.title, count, benchmark.headlines, scored_by, dataset, split
+    return benchmark.name, benchmark.title, count, benchmark.headlines, scored_by, prompts, dataset, split
 
 
 def _look(

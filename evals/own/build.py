@@ -37,6 +37,7 @@ def build(definition: Definition, place: str) -> Benchmark:
         id_column=columns.id,
         keep=_kept(definition.keep) if definition.keep else None,
         sample_id=_id_in(columns.id) if columns.id else lambda doc, row: str(row),
+        prompts="own",
         prompt=_fill(definition, prompt),
         question=columns.question,
         gold=lambda doc: _gold(definition, doc),

@@ -100,7 +100,7 @@ def _of(benchmark: Benchmark, place: str, content: str, module: str, folder: Pat
     data = benchmark.data
     if data and "://" not in data:
         data = str(folder / Path(data).expanduser())
-    return replace(benchmark, data=data, origin=Origin(place, content, module=module))
+    return replace(benchmark, prompts="own", data=data, origin=Origin(place, content, module=module))
 
 
 def _where(error: BaseException, file: str) -> str:

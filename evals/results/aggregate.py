@@ -10,7 +10,7 @@ from dataclasses import replace
 from pydantic import BaseModel, ConfigDict
 
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark, Profile, ScoredItem
+from cli_ray.evals.benchmark import Benchmark, Profile, Prompts, ScoredItem
 from cli_ray.evals.results.service import Service
 from cli_ray.evals.results.statistics import Headline, blocks, clustered_error, resampled, scores
 from cli_ray.evals.score import countable
@@ -64,6 +64,7 @@ class Row(BaseModel):
     errors: int
     unjudged: int
     metrics: dict[str, float]
+    prompts: Prompts = "lmms-eval"
     profile: Profile
     judge: str
     """Name of the judge; empty for benchmarks that need none and when there is none."""
@@ -137,6 +138,7 @@ def row(
         errors=states["error"],
         unjudged=states["unjudged"],
         metrics=metrics,
+        prompts=benchmark.prompts,
         profile=profile,
         judge=judge_name if benchmark.judge else "",
         judge_prompt=judge_prompt if benchmark.judge else "",

@@ -44,6 +44,7 @@ class Comparison(BaseModel):
     model_a: str
     """As the user named it in the evaluation."""
     model_b: str
+    prompts: str = "lmms-eval"
     profile: str
     contrasts: tuple[Contrast, ...]
     notes: tuple[str, ...]
@@ -51,7 +52,7 @@ class Comparison(BaseModel):
     flips: tuple[Flip, ...]
 
 
-def compare(a: str, b: str, data_root: str = "", own: Mapping[str, Benchmark] | None = None) -> Comparison:
+def compare(a: str, b: str, *, data_root: str = "", own: Mapping[str, Benchmark] | None = None) -> Comparison:
     """Compares two evaluations, local or at pyarrow URIs, item by item.
 
     Args:
@@ -62,8 +63,8 @@ def compare(a: str, b: str, data_root: str = "", own: Mapping[str, Benchmark] | 
         own: own benchmarks by name, for those in Python whose headline is no mean.
 
     Raises:
-        UserError: a folder holds no results, profiles, judges or definitions differ, a benchmark in Python is not given
-            whose headline is no mean, or no item counts on both sides.
+        UserError: a folder holds no results, prompts, profiles, judges or definitions differ, a benchmark in Python is
+            not given whose headline is no mean, or no item counts on both sides.
     """
     evaluations = opened(a, b, data_root, own or {})
     notes: list[str] = []
@@ -102,6 +103,7 @@ def compare(a: str, b: str, data_root: str = "", own: Mapping[str, Benchmark] | 
         b=b,
         model_a=evaluations[0].model,
         model_b=evaluations[1].model,
+        prompts=compared[0][0].prompts,
         profile=compared[0][0].profile,
         contrasts=tuple(contrasts),
         notes=(*_notes(evaluations, compared), *notes),
@@ -145,7 +147,7 @@ def markdown(comparison: Comparison) -> str:
     notes = [
         f"A: {comparison.model_a} ({comparison.a})",
         f"B: {comparison.model_b} ({comparison.b})",
-        f"Scoring profile {comparison.profile}; wins are items on which B scores higher.",
+        f"Prompts {comparison.prompts}, scoring profile {comparison.profile}; wins are items on which B scores higher.",
         *comparison.notes,
     ]
     for row in comparison.contrasts:
@@ -194,6 +196,11 @@ def _in_common(a: Evaluation, b: Evaluation) -> list[str]:
 
 def _check_alike(a: Row, b: Row) -> None:
     """Refuses scores that were made in different ways."""
+    if a.prompts != b.prompts:
+        raise UserError(
+            f"{a.benchmark}: asked with the prompts of {a.prompts} in A and of {b.prompts} in B, and the wording alone "
+            "moves scores: run `cli-ray eval` with the other --prompts and another --output on one of the models"
+        )
     if a.profile != b.profile:
         raise UserError(
             f"{a.benchmark}: scored under profile {a.profile} in A and {b.profile} in B: run `cli-ray eval` on one of "

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cli_ray.errors import UserError
-from cli_ray.evals.benchmark import Benchmark, Graded, Metrics, ScoredItem, Source
+from cli_ray.evals.benchmark import Benchmark, Graded, Metrics, Prompts, ScoredItem, Source
 from cli_ray.evals.results.aggregate import Row
 from cli_ray.evals.scoring.means import percent
-from cli_ray.evals.suite import BENCHMARKS, plugged_in
+from cli_ray.evals.suite import BENCHMARKS, benchmark, plugged_in
 from cli_ray.storage.folder import Folder
 from cli_ray.storage.lines import json_line
 
@@ -60,14 +60,14 @@ class Definitions:
         known = json_line(self._read(f"{name}.json") or "") or {}
         return str(known.get("digest", ""))
 
-    def of(self, name: str) -> Benchmark | None:
-        """The benchmark of a row; None of one in Python that the command was not told of.
+    def of(self, name: str, prompts: Prompts = "lmms-eval") -> Benchmark | None:
+        """The benchmark of a row, with the prompts of a kit; None of one in Python that the command was not told of.
 
         Raises:
             UserError: the one that was given is not that of the results.
         """
         if name in BENCHMARKS:
-            return BENCHMARKS[name]
+            return benchmark(name, prompts)
         found = self.given.get(name) or self._kept(name)
         if found is None and self._read(f"{name}.json"):
             found = plugged_in().get(name)
@@ -86,15 +86,15 @@ class Definitions:
         """
         if row.linear and row.benchmark not in BENCHMARKS:
             return _mean_of(row)
-        return self.needed(row.benchmark)
+        return self.needed(row.benchmark, row.prompts)
 
-    def needed(self, name: str) -> Benchmark:
-        """The benchmark of a row.
+    def needed(self, name: str, prompts: Prompts = "lmms-eval") -> Benchmark:
+        """The benchmark of a row, with the prompts of a kit.
 
         Raises:
             UserError: it is defined in Python, which the command was not told of.
         """
-        if found := self.of(name):
+        if found := self.of(name, prompts):
             return found
         raise UserError(
             f"{name} in {self.folder.uri} was defined in Python, and code in a folder of results is not run: name its "

@@ -112,7 +112,8 @@ class OutputFolder:
             data_root: where they lie now; where they lay then when empty.
         """
         items = ItemSet.read(Folder(self.place), name)
-        return locate(self._definitions.needed(name), data_root or items.data_root, items.miniature and not data_root)
+        benchmark = self._definitions.needed(name, self._rows[name].prompts)
+        return locate(benchmark, data_root or items.data_root, items.miniature and not data_root)
 
 
 class PartnerRecords:
@@ -143,8 +144,8 @@ class PartnerRecords:
         return self._scored(name).side
 
     def benchmark(self, name: str) -> Benchmark:
-        """One of ours: no other tool has own ones."""
-        return named(name)
+        """One of ours, as it was scored: no other tool has own ones."""
+        return named(name, self.row(name).prompts)
 
     def digest(self, name: str) -> str:
         """None."""

@@ -23,7 +23,7 @@ class Output:
     Each benchmark's row is a file of its own in `rows/`; `results.json` and `table.md` gather them.
 
     Raises:
-        UserError: at construction, when the folder holds the evaluation of another model.
+        UserError: at construction, when the folder holds the evaluation of another model, or with other prompts.
     """
 
     def __init__(self, config: EvaluationConfig, model_hash: str) -> None:
@@ -35,6 +35,12 @@ class Output:
             raise UserError(
                 f"{self.folder.uri} holds the evaluation of {earlier.model} (hash {earlier.model_hash[:8]}), not of "
                 f"{config.model} (hash {model_hash[:8]}): name another --output"
+            )
+        other = [row.title for row in earlier.rows if row.prompts not in (config.prompts, "own")] if earlier else []
+        if other:
+            raise UserError(
+                f"{self.folder.uri} holds an evaluation with other prompts than those of {config.prompts} "
+                f"({', '.join(other)}): name another --output"
             )
         self.folder.write("config.json", json.dumps(config.model_dump(mode="json"), indent=2))
 

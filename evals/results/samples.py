@@ -21,8 +21,8 @@ ROWS_PER_GROUP = 1_000
 """That are in memory at once: replies and prompts may be long."""
 SCHEMA = pa.schema(
     [
-        *((name, pa.string()) for name in ("key", "benchmark", "sample_id", "prompt_hash", "image_hash", "decoding")),
-        *((name, pa.string()) for name in ("model", "reply", "finish", "error")),
+        *((name, pa.string()) for name in ("key", "benchmark", "sample_id", "prompts", "prompt_hash", "image_hash")),
+        *((name, pa.string()) for name in ("decoding", "model", "reply", "finish", "error")),
         *((name, pa.int64()) for name in ("attempts", "prompt_tokens", "reply_tokens")),
         ("seconds", pa.float64()),
         *((name, pa.string()) for name in ("parsed", "rule")),
@@ -55,6 +55,9 @@ class AskedItem:
 
 ASKED = tuple(field.name for field in fields(AskedItem))
 """Its columns."""
+_OF_RECORD = set(ReplyRecord.model_fields)
+_MAY_LACK = {*ASKED, "prompts"}
+"""Columns that older tables lack."""
 Add = Callable[[ReplyRecord, ScoredItem, AskedItem], None]
 """Writes a row."""
 
@@ -98,7 +101,7 @@ def read_samples(path: str) -> Iterator[Item]:
     """The rows of a table, group by group; equal to what was written, but for tuples in facets, which become lists."""
     for columns in read_columns(path):
         yield Item(
-            ReplyRecord(**{name: columns[name] for name in ReplyRecord.model_fields if name in columns}),
+            ReplyRecord(**{name: value for name, value in columns.items() if name in _OF_RECORD and value is not None}),
             sample_of(columns),
             columns["profile"],
             columns["judge"],
@@ -107,7 +110,7 @@ def read_samples(path: str) -> Iterator[Item]:
 
 
 def read_columns(path: str, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of a table as plain columns, a batch at a time; None in those of `AskedItem` that it lacks.
+    """The rows of a table as plain columns, a batch at a time; None in those that an older one lacks.
 
     Args:
         columns: only these.
@@ -121,7 +124,7 @@ def read_columns(path: str, columns: Sequence[str] | None = None) -> Iterator[di
             parquet = pq.ParquetFile(file)
             there = set(parquet.schema_arrow.names)
             missing = [name for name in columns or SCHEMA.names if name not in there]
-            if needed := sorted(set(missing) - set(ASKED)):
+            if needed := sorted(set(missing) - _MAY_LACK):
                 raise UserError(f"{path}: lacks the columns {', '.join(needed)}: it is no table of samples")
             wanted = [name for name in columns or SCHEMA.names if name in there]
             for batch in parquet.iter_batches(ROWS_PER_GROUP, columns=wanted):

@@ -95,8 +95,8 @@ class Scorer:
     """Scores the benchmarks of one evaluation, in one output folder.
 
     Raises:
-        UserError: at construction, when the folder holds the evaluation of another model, or of another benchmark under
-            the name of an own one.
+        UserError: at construction, when the folder holds the evaluation of another model, with other prompts, or of
+            another benchmark under the name of an own one.
     """
 
     def __init__(self, config: EvaluationConfig, model_hash: str, locations: Mapping[str, Location]) -> None:
@@ -140,7 +140,7 @@ class Scorer:
         benchmark, items = self.locations[name].benchmark, ItemSet.read(self.output.folder, name)
         records = self.store.load(name).by(items.keys)
         for doc, record in _answered(self.locations[name], records):
-            question = question_about(benchmark, doc, record.sample_id, record.as_reply(), self.config.profile)
+            question = question_about(benchmark, doc, record.sample_id, record.as_reply(), self.config.reading)
             if question:
                 yield question
 
@@ -157,10 +157,10 @@ class Scorer:
         earlier = self.output.row(benchmark.name)
         name = self.config.judge.model or (earlier.judge if earlier else "")
         if not benchmark.judge or not name:
-            return Grader(self.config.profile)
+            return Grader(self.config.reading)
         verdicts = Verdicts(self.output.folder, name)
         look_up = verdicts.lookup(benchmark.judge)
-        return Grader(self.config.profile, look_up, name, prompt_hash(benchmark), verdicts.drawn(benchmark.name))
+        return Grader(self.config.reading, look_up, name, prompt_hash(benchmark), verdicts.drawn(benchmark.name))
 
 
 def _answered(location: Location, records: Mapping[str, ReplyRecord]) -> Iterator[tuple[Doc, ReplyRecord]]:

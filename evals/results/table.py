@@ -159,7 +159,10 @@ def _with_error(value: float, error: float | None, places: int) -> str:
 def notes(rows: Sequence[Row]) -> list[str]:
     """What the reader of the table must know, a sentence each."""
     mean = suite_mean(rows)
-    notes = [f"Scoring profile: {_named(rows, lambda row: row.profile)}."] if rows else []
+    notes = []
+    if rows:
+        notes.append(f"Prompts: {_named(rows, lambda row: row.prompts)}.")
+        notes.append(f"Scoring profile: {_named(rows, lambda row: row.profile)}.")
     if any(row.decoding for row in rows):
         # The longest reply is the benchmark's own; the rest of the decoding is this evaluation's.
         notes.append(f"Decoding: {_named(rows, lambda row: re.sub(r', [0-9]+ tokens', '', row.decoding))}.")

@@ -40,12 +40,12 @@ def normal(text: str) -> str:
 @lru_cache(maxsize=1 << 16)  # the ten answers of an item are much alike
 def short_normal(text: str) -> str:
     """The normaliser of VQAv2: no punctuation, no articles, lower case, digits for number words, contractions."""
-    words = _without_marks(text.replace("\n", " ").replace("\t", " ").strip()).lower().split()
+    words = without_marks(text.replace("\n", " ").replace("\t", " ").strip()).lower().split()
     words = [_DIGITS.get(word, word) for word in words]
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
-def _without_marks(text: str) -> str:
+def without_marks(text: str) -> str:
     """A mark that touches a space anywhere is dropped, another becomes a space. Of dots not before a digit, only the
     first 32 are dropped: upstream hands a flag over as a count."""
     commas = re.search(r"(?<=\d),+(?=\d)", text)

@@ -176,7 +176,7 @@ def test_the_section_of_the_config_says_what_is_evaluated(
         "third": ["--evaluation.benchmarks", "mme", "--benchmarks", "gqa", "--replica.count", "2"],
     }.items():
         assert main([*words, *changes, "--name", name, "--output", str(tmp_path / name)]) == 0
-    assert [(one.benchmarks, one.profile, one.replica.gpus, one.replica.count, one.limit) for one in seen] == [
+    assert [(one.benchmarks, one.reading, one.replica.gpus, one.replica.count, one.limit) for one in seen] == [
         (("pope",), "lmms-eval/0.7.3", 0, 3, 1),
         (("mme",), "strict", 0, 3, 1),
         (("gqa",), "lmms-eval/0.7.3", 0, 2, 1),

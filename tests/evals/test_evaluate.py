@@ -159,6 +159,27 @@ def _all_records(folder: Path) -> list[ReplyRecord]:
     return [ReplyRecord.model_validate_json(line) for line in lines if line.endswith("}")]
 
 
+@pytest.mark.slow
+def test_the_prompts_of_vlmevalkit_are_asked(done: Path, model: str, tmp_path: Path) -> None:
+    names = ("pope", "mmstar", "mmmu-val")
+    changes = {"prompts": "vlmevalkit", "benchmarks": names}
+    with pytest.raises(UserError, match="other prompts than those of vlmevalkit"):
+        evaluate(config_of(model, done, **changes))
+    evaluate(config_of(model, tmp_path, **changes))
+    rows = read_results(str(tmp_path)).rows
+    assert {row.benchmark: (row.n_scored, row.complete) for row in rows} == {
+        "pope": (6, True), "mmstar": (4, True), "mmmu-val": (5, True),
+    }  # fmt: skip
+    assert "Prompts: vlmevalkit." in (tmp_path / "table.md").read_text()
+    for name in names:
+        records = _all_records(tmp_path / "records" / name)
+        assert {(record.prompts, record.decoding.split(", ")[1]) for record in records} == {
+            ("vlmevalkit", "2048 tokens")
+        }
+    asked = [row["prompt"] for row in read_columns(f"{tmp_path}/samples/mmmu-val.parquet", ("prompt",))]
+    assert "Question: Compare <image> with <image>. What do they share?\nOptions:" in asked[2]
+
+
 def test_a_judge_can_come_later(done: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(done, tmp_path / "judged")
     with serving(lambda body, number: (200, "0.5", {})) as server:

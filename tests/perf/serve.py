@@ -47,6 +47,8 @@ TOKENS = 32
 PATIENCE_S = 120.0
 """In which each request must end."""
 REPLICA = b"ray::ServeReplica:cli_ray:Replica"
+WITHIN_S = 0.3
+"""From a reply to the kill: batches have begun then."""
 ROUNDS = 3
 
 
@@ -88,7 +90,7 @@ class Load:
         def one(index: int) -> Outcome:
             outcome = self._asked(index, stream=index % 2 == 1)
             if next(done) == after:
-                threading.Thread(target=then).start()
+                threading.Timer(WITHIN_S, then).start()
             return outcome
 
         with ThreadPoolExecutor(clients or self._clients) as pool:

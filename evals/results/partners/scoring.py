@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from cli_ray.data.sample import BadDataError
-from cli_ray.evals.benchmark import Benchmark, Doc, Profile, Reply, ScoredItem
+from cli_ray.evals.benchmark import Benchmark, Doc, Profile, Prompts, Reply, ScoredItem
 from cli_ray.evals.items.images import images_of
 from cli_ray.evals.items.location import Location
 from cli_ray.evals.items.sources import read
@@ -65,7 +65,9 @@ def score_partner(
             side[name] = SideItem(sample, (digest(benchmark.prompt(doc)), images), record.reply)
     samples = [item.sample for item in side.values()]
     result = row(benchmark, samples, len(items), profile, decoding=DECODING, where=path)
-    return Scored(result, Side(side, frozenset({DECODING})), tuple(_notes(partner, path, items, found)))
+    return Scored(
+        result, Side(side, frozenset({DECODING})), tuple(_notes(partner, benchmark.prompts, path, items, found))
+    )
 
 
 def _docs(location: Location, columns: Sequence[str] | None) -> Iterator[tuple[int, Doc]]:
@@ -98,7 +100,7 @@ def _scored(
         return ScoredItem(name, None, "", rule, "error", unit=name, cluster=images or name)
 
 
-def _notes(partner: Partner, path: str, items: list[OurItem], found: Matches) -> Iterator[str]:
+def _notes(partner: Partner, prompts: Prompts, path: str, items: list[OurItem], found: Matches) -> Iterator[str]:
     ours = {item.id: item for item in items}
     total = len(found.records) + sum(found.left_out.values())
     if found.left_out:
@@ -108,7 +110,8 @@ def _notes(partner: Partner, path: str, items: list[OurItem], found: Matches) ->
         if other:
             yield f"{other:,} of {len(found.records):,} items asked in other words than ours: {_TOGETHER}"
     else:
-        yield f"what {partner.tool} asked is not recorded, and its wording is not ours: {_TOGETHER}"
+        wording = "may be that of the model's wrapper" if prompts == "vlmevalkit" else "is not ours"
+        yield f"what {partner.tool} asked is not recorded, and its wording {wording}: {_TOGETHER}"
     empty = sum(not record.reply for record in found.records.values())
     if empty:
         yield f"{empty:,} empty replies" + (

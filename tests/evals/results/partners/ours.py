@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cli_ray.config import EvaluationConfig
 from cli_ray.evals import miniature
-from cli_ray.evals.benchmark import Profile, Reply
+from cli_ray.evals.benchmark import Profile, Prompts, Reply
 from cli_ray.evals.items.sources import locate, read
 from cli_ray.evals.items.survey import scan
 from cli_ray.evals.records import ReplyRecord
@@ -25,6 +25,7 @@ def write_ours(
     evaluated: Mapping[str, Mapping[int, str]],
     *,
     data_root: str = "",
+    prompts: Prompts = "lmms-eval",
     profile: Profile = "lmms-eval/0.7.3",
 ) -> str:
     """An output folder of `cli-ray eval`.
@@ -33,11 +34,13 @@ def write_ours(
         folder: of the output.
         evaluated: replies by benchmark and row in the split; other rows were not asked.
         data_root: of the documents; the bundled ones without.
+        prompts: the kit whose words were asked.
         profile: that replies are read under.
     """
     rows = []
     for name, replies in evaluated.items():
-        one, location = benchmark(name), locate(benchmark(name), data_root, not data_root)
+        one = benchmark(name, prompts)
+        location = locate(one, data_root, not data_root)
         entries = {entry.row: entry for part in location.parts for entry in scan(location, part, DECODING, "ours")}
         docs = [(number, doc) for part in location.parts for number, doc in read(location, part) if number in replies]
         asked = [entries[number] for number, _ in docs]

@@ -107,11 +107,11 @@ def test_two_foreign_sides_need_the_documents(tmp_path: Path) -> None:
         str(write_samples(tmp_path / side, "chartqa", docs, right("chartqa") | wrong))
         for side, wrong in (("a", dict[int, str]()), ("b", {2: "no idea"}))
     ]
-    (one,) = compare(paths[0], paths[1], str(tmp_path / "data")).contrasts
+    (one,) = compare(paths[0], paths[1], data_root=str(tmp_path / "data")).contrasts
     assert (one.losses, one.n) == (1, len(docs))
     assert one.clusters == 1  # all have one image
     with pytest.raises(UserError, match=r"nothing to compare: its documents are needed to score replies of lmms-eval"):
-        compare(paths[0], paths[1], str(tmp_path))
+        compare(paths[0], paths[1], data_root=str(tmp_path))
 
 
 def test_the_profile_is_that_of_the_output_beside(tmp_path: Path) -> None:

@@ -37,6 +37,17 @@ def test_equal_replies_of_any_format_differ_by_nothing(tmp_path: Path, dataset: 
     assert one.notes[0].startswith("B: what VLMEvalKit asked is not recorded, and its wording is not ours")
 
 
+def test_replies_to_its_own_prompts_are_read_as_it_reads_them(tmp_path: Path) -> None:
+    replies = {number: f"The answer is {letter}." for number, letter in right("ai2d").items()}
+    a = write_ours(tmp_path / "ours", {"ai2d": replies}, prompts="vlmevalkit", profile="vlmevalkit")
+    theirs = write(tmp_path / "qwen_vl_AI2D_TEST.tsv", rows("AI2D_TEST", replies))
+    for sides in ((a, theirs), (theirs, a)):
+        found = compare(*sides)
+        (one,) = found.contrasts
+        assert (found.prompts, found.profile, one.a, one.b, one.n) == ("vlmevalkit", "vlmevalkit", 100, 100, 5)
+        assert "is not recorded, and its wording may be that of the model's wrapper" in one.notes[0]
+
+
 def test_items_are_known_by_their_texts_where_numbers_are_others(tmp_path: Path) -> None:
     theirs = made(tmp_path, "MMStar", change=lambda table: [row | {"index": row["index"] + 1} for row in table[::-1]])
     (one,) = compare(ours(tmp_path, "MMStar"), theirs).contrasts
