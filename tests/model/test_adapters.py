@@ -56,7 +56,7 @@ def test_every_adapter_is_tested() -> None:
     assert STOCK.keys() == ADAPTERS.keys()
 
 
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["sdpa", pytest.param("eager", marks=pytest.mark.slow)])
 def test_closed_gates_equal_the_plain_model(kind: str, attention: str) -> None:
     stock, closed = build(kind), adapted(kind, opened=False)
     for each in (stock, closed):
@@ -76,7 +76,9 @@ def test_closed_gates_equal_the_plain_model(kind: str, attention: str) -> None:
         )
 
 
-@pytest.mark.parametrize("rival", ["cli", "amp_only", "deepstack", "static"])
+@pytest.mark.parametrize(
+    "rival", ["cli", "deepstack", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("amp_only", "static"))]
+)
 def test_open_gates_change_the_logits_of_samples_with_images(kind: str, plain: PreTrainedModel, rival: str) -> None:
     inputs = batch(kind, (1, 0))
     change = logits(adapted(kind, kind=rival), inputs) - logits(plain, inputs)
@@ -116,7 +118,7 @@ def gradients(model: PreTrainedModel, inputs: dict[str, Tensor]) -> dict[str, Te
 def test_checkpointing_gives_the_same_gradients_and_all_of_the_injection_has_some(kind: str) -> None:
     model, inputs = adapted(kind, amp={"norm": True}), batch(kind, (1, 2, 0))
     expected = gradients(model, inputs)
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.activation_checkpointing_enable({"use_reentrant": False})
     found = gradients(model, inputs)
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], grad) for name, grad in expected.items())
@@ -171,3 +173,21 @@ def _saved(model: PreTrainedModel, folder: Path) -> Path:
 def test_what_a_projector_cannot_have_is_refused(kind: str, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=f"{message} needs a projector of two layers .* which a {kind} does not have"):
         adapted(kind, **changes)
+
+
+def test_packed_rows_equal_samples_alone_or_are_refused(kind: str, model: PreTrainedModel) -> None:
+    inputs = batch(kind, (1, 2))
+    rows = [ids[mask.bool()] for ids, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)]
+    packed = {
+        "input_ids": torch.cat(rows)[None],
+        "segment_ids": torch.cat([torch.full_like(row, i) for i, row in enumerate(rows)])[None],
+        "turn_ids": torch.cat([torch.zeros_like(row) for row in rows])[None],
+    }
+    pixels = inputs["pixel_values"]
+    packed["pixel_values"] = pixels.flatten(0, 1)[None] if pixels.ndim == 5 else pixels
+    if not model.model.packs_rows:
+        with pytest.raises(ValueError, match="takes no packed rows"):
+            model(**packed)
+        return
+    alone = logits(model, inputs)[inputs["attention_mask"].bool()]
+    assert torch.allclose(logits(model, packed)[0], alone, atol=2e-4)

@@ -121,7 +121,7 @@ def transcription(
     return logits(stock_model, inputs)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 6))])
 @pytest.mark.parametrize("kind", list(BLOCKS))
 def test_open_gates_equal_a_naive_transcription(kind: str, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
