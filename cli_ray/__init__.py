@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import wrapt
 
-from cli_ray.registry import FAMILIES
+from cli_ray.registry import ADAPTERS, FAMILIES
 
 if TYPE_CHECKING:
     from cli_ray.inference.loaded import LoadedModel
@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 """Read by pyproject.toml, and on nodes that have the working directory of a job alone."""
 
 _AUTO = "transformers.models.auto.modeling_auto"
-_MODELS = (*FAMILIES, "clip", "siglip", "llama", "qwen2")
+_MODELS = (*FAMILIES, *ADAPTERS, "clip", "siglip", "llama", "qwen2")
 _BASES = ("transformers.modeling_layers", *(f"transformers.models.{name}.modeling_{name}" for name in _MODELS))
 """What we build on, and what imports the Auto classes on its way, so that those may be there while it is half-made."""
 

@@ -13,6 +13,16 @@ FAMILIES = {
     "llava_onevision": "cli_ray.model.llava_onevision.LlavaOnevision",
 }
 """`model.family`, which is the `model_type` of plain checkpoints of the family, to its `Family` class."""
+ADAPTERS = {
+    "qwen2_5_vl": "cli_ray.model.qwen_vl.CliQwen2_5_VLForConditionalGeneration",
+    "qwen3_vl": "cli_ray.model.qwen_vl.CliQwen3VLForConditionalGeneration",
+    "smolvlm": "cli_ray.model.smolvlm.CliSmolVLMForConditionalGeneration",
+    "idefics3": "cli_ray.model.smolvlm.CliIdefics3ForConditionalGeneration",
+    "internvl": "cli_ray.model.internvl.CliInternVLForConditionalGeneration",
+    "gemma3": "cli_ray.model.gemma3.CliGemma3ForConditionalGeneration",
+}
+"""The `model_type` of plain models that `cli_ray.model.attach` takes beside those of the families, to the model with
+injection. They are built, saved and loaded; what reads their images for training and evaluation is not there yet."""
 GATES = {
     "tanh": "cli_ray.model.gates.Tanh",
     "sigmoid": "cli_ray.model.gates.Sigmoid",

@@ -149,6 +149,6 @@ def features_of(model: Any, inputs: ModelInputs, images: Sequence[int]) -> dict[
     """
     pixels = inputs.pixels.to(model.device, model.dtype)  # integers keep their type
     features = model.base_model.get_image_features(**pixels, return_dict=True)
-    layers = getattr(features, "deepstack_features", None)
-    distinct = CliImageFeatures(pooler_output=features.pooler_output, deepstack_features=layers)
+    layers = getattr(features, "injected_features", None)
+    distinct = CliImageFeatures(pooler_output=features.pooler_output, injected_features=layers)
     return {"image": distinct.take(images)}

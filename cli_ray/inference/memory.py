@@ -83,24 +83,24 @@ class FeatureMemory:
 def _own(features: CliImageFeatures, images: Sequence[int]) -> CliImageFeatures:
     """A copy of the features of some images, which keeps no others alive."""
     some = features.take(images)
-    layers = some.deepstack_features
+    layers = some.injected_features
     return CliImageFeatures(
         pooler_output=[image.clone() for image in some.pooler_output],
-        deepstack_features=None if layers is None else [[image.clone() for image in layer] for layer in layers],
+        injected_features=None if layers is None else [[image.clone() for image in layer] for layer in layers],
     )
 
 
 def _joined(parts: Sequence[CliImageFeatures]) -> CliImageFeatures:
     """The features of the images of several prompts, in their order."""
-    layers = [part.deepstack_features for part in parts if part.deepstack_features is not None]
+    layers = [part.injected_features for part in parts if part.injected_features is not None]
     return CliImageFeatures(
         pooler_output=[image for part in parts for image in part.pooler_output],
-        deepstack_features=[list(chain(*layer)) for layer in zip(*layers, strict=True)] if layers else None,
+        injected_features=[list(chain(*layer)) for layer in zip(*layers, strict=True)] if layers else None,
     )
 
 
 def _size(features: CliImageFeatures) -> int:
     """Bytes."""
-    layers = features.deepstack_features or []
+    layers = features.injected_features or []
     tensors = [*features.pooler_output, *chain(*layers)]
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)

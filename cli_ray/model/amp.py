@@ -2,11 +2,11 @@
 
 A module of the inner model (`backbone`), in every kind that injects into decoder layers.
 
-Shapes: N tapped vision layers, R rows (tokens of all tiles), C vision width, D width of the language
-model, K rank.
+Shapes: N tapped vision layers, S patches and R tokens of all tiles (the same number where each patch is a token), C
+vision width, D width of the language model, K rank.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -24,14 +24,16 @@ class Amp(nn.Module):
     around the whole of it and starts at zero.
     """
 
-    def __init__(self, config: AmpConfig, num_layers: int, vision_size: int, text_size: int) -> None:
+    def __init__(
+        self, config: AmpConfig, num_layers: int, vision_size: int, text_size: int, patches_per_token: int = 1
+    ) -> None:
         super().__init__()
         self.config = config
         self.scale = config.alpha / config.rank
         if config.norm:
             self.norm = nn.Parameter(torch.empty(num_layers, 1, vision_size))
         if config.projector == "low_rank":
-            self.down = nn.Parameter(torch.empty(num_layers, vision_size, config.rank))
+            self.down = nn.Parameter(torch.empty(num_layers, patches_per_token * vision_size, config.rank))
             self.up = nn.Parameter(torch.empty(num_layers, config.rank, text_size))
         if config.projector == "full":
             self.projectors = StackedProjector(num_layers, vision_size, text_size)
@@ -45,25 +47,29 @@ class Amp(nn.Module):
             init.normal_(self.down, std=self.down.shape[1] ** -0.5)
             init.zeros_(self.up)
 
-    def forward(self, layers: Sequence[Tensor], projector: Any) -> Tensor:
+    def forward(
+        self, layers: Sequence[Tensor], projector: Any, group: Callable[[Tensor], Tensor] = lambda v_NSC: v_NSC
+    ) -> Tensor:
         """Project the tapped layers.
 
         Args:
             layers: N tensors [..., C] of equal shape, shallowest first.
-            projector: the model's own projector, C -> D.
+            projector: the model's own way from patches to tokens, Float[N, S, C] -> Float[N, R, D].
+            group: lays the patches of a token side by side as channels for the low-rank path, where a token has
+                several, Float[N, S, C] -> Float[N, R, patches C].
 
         Returns:
             Float[N, R, D].
         """
-        v_NRC = torch.stack([layer.flatten(0, -2) for layer in layers])
+        v_NSC = torch.stack([layer.flatten(0, -2) for layer in layers])
         if self.config.norm:
-            v_NRC = F.rms_norm(v_NRC, v_NRC.shape[-1:], eps=1e-6) * self.norm
+            v_NSC = F.rms_norm(v_NSC, v_NSC.shape[-1:], eps=1e-6) * self.norm
         if self.config.projector == "full":
-            stacked_NRD: Tensor = self.projectors(v_NRC, projector.act)
+            stacked_NRD: Tensor = self.projectors(v_NSC, projector.act)
             return stacked_NRD
-        v_hat_NRD: Tensor = projector(v_NRC).to(v_NRC.device)
+        v_hat_NRD: Tensor = projector(v_NSC).to(v_NSC.device)
         if self.config.projector == "low_rank":
-            return torch.baddbmm(v_hat_NRD, v_NRC @ self.down, self.up, alpha=self.scale)
+            return torch.baddbmm(v_hat_NRD, group(v_NSC) @ self.down, self.up, alpha=self.scale)
         return v_hat_NRD
 
 

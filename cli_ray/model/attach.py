@@ -1,9 +1,9 @@
-"""Turn a loaded plain LLaVA into a CLI model, in place: what `build` does with models that have no injection yet."""
+"""Turn a loaded plain model into a CLI model, in place: what `build` does with models that have no injection yet."""
 
 from transformers import PreTrainedModel
 
 from cli_ray.config import InjectionConfig
-from cli_ray.model.families import all_families
+from cli_ray.model.families import cli_classes
 from cli_ray.model.loss import Head
 
 
@@ -14,13 +14,14 @@ def attach(model: PreTrainedModel, injection: InjectionConfig, seed: int = 0) ->
     generator is touched.
 
     Raises:
-        ValueError: another model class, another text model than Llama and Qwen2, or layers that do not exist.
+        ValueError: another model class, another text model than its adapter knows, layers that do not exist, or a
+            kind of injection that its projector cannot have.
     """
-    cli_classes = {family.plain_class: family.model_class for family in all_families()}
-    if type(model) not in cli_classes:
-        names = ", ".join(kind.__name__ for kind in cli_classes)
+    classes = cli_classes()
+    if type(model) not in classes:
+        names = ", ".join(kind.__name__ for kind in classes)
         raise ValueError(f"cannot attach injection to {type(model).__name__}: give one of {names}")
-    target = cli_classes[type(model)]
+    target = classes[type(model)]
     config = target.config_class.from_plain(model.config, injection)
     # Parts share their config objects with the whole, and settings such as the attention kernel live there.
     config.vision_config, config.text_config = model.config.vision_config, model.config.text_config
@@ -31,7 +32,7 @@ def attach(model: PreTrainedModel, injection: InjectionConfig, seed: int = 0) ->
     inner.install()
     for name in ("_no_split_modules", "_skip_keys_device_placement"):
         getattr(model, name).update(getattr(inner, name))
-    reference = inner.multi_modal_projector.linear_1.weight
+    reference = next(inner.projector.parameters())
     for module in inner.injected_modules():
         module.to(device=reference.device, dtype=reference.dtype)
     inner.draw(seed)

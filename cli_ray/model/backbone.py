@@ -1,6 +1,8 @@
-"""What the inner CLI models share: vision features in, injected language model out.
+"""The inner CLI model of every family: the family's own passes, with features of the tower's layers injected between.
 
-The mixin of each family's inner model; `generation` has that of the outer one.
+A mixin in front of a family's inner model; `generation` has that of the outer one. The tower is run by the family's own
+`get_image_features`, and text with its images by the family's own `forward`, which hands the state of the injection to
+the decoder layers. What else there is to say of a family is its `adapter`.
 
 Shapes: B samples or packs of them, T positions, S positions with those in the cache before them, D width of the
 language model, N tapped vision layers, R visual rows.
@@ -14,23 +16,24 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from cli_ray.config import InjectionConfig
+from cli_ray.model.adapter import Adapter
 from cli_ray.model.agf import Agf, FoldedGates
 from cli_ray.model.amp import Amp
 from cli_ray.model.context import contexts_of, turns_or_default
 from cli_ray.model.features import CliImageFeatures, ImageFeatures
-from cli_ray.model.injection import UPGRADES, Injection, InjectionTrace, upgrade_layers
+from cli_ray.model.injection import Injection, InjectionTrace, upgrade_layers
 from cli_ray.model.memory import ContextMemory, memory_layers
 from cli_ray.model.parameters import is_partitioned, whole
-from cli_ray.model.rivals import ExternalWeights, fixed_gates, widen_projector
+from cli_ray.model.rivals import fixed_gates, widen_projector
 from cli_ray.model.rows import lay_out, lay_out_dummy
 from cli_ray.model.segments import check_packed, packed_arguments
 
-UNCUT = {kind.__name__ for kind in (*UPGRADES.values(), Amp, Agf)}
-"""Modules that stay on one device when a model is spread over several, beside the widened projector."""
+PASSED_ON = ("last_hidden_state", "past_key_values", "hidden_states", "attentions")
+"""What of the plain model's output is that of the CLI model."""
 FIXED_ARGUMENTS = ("vision_feature_layer", "vision_feature_select_strategy", "vision_aspect_ratio")
 
 
@@ -44,46 +47,53 @@ class CliModelOutput(BaseModelOutputWithPast):
     """Float32[M decoder layers, I images, N vision layers], detached."""
 
 
-class InitializesInjection(PreTrainedModel):
-    """Initial weights of the new modules, for every class that transformers initialises through."""
-
-    def _init_weights(self, module: nn.Module) -> None:
-        super()._init_weights(module)
-        if isinstance(module, Amp | Agf | ExternalWeights):
-            module.initialize()
-
-
-class CliModel(InitializesInjection):
+class CliModel(Adapter):
     """Mixin of the inner models, before the plain model's class.
 
     Video is refused: `pixel_values_videos` raises ValueError.
     """
 
-    external_projector_class: type[nn.Module]
-    """The family's projector over joined layers."""
     amp: Amp | None
     agf: Agf | None
     _traces: list[InjectionTrace] | None = None
     _no_split_modules: set[str]
     _skip_keys_device_placement: set[str]
 
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.install()
+        self.post_init()
+
     def install(self) -> None:
         """Add the modules of `config.injection` to a freshly built or loaded plain model."""
         config = self.config
         self.injection: InjectionConfig = config.injection
         config.store(self.injection)
+        self._check_projector()
         if self.injection.traits.at_projector:
-            widen_projector(self.multi_modal_projector, self.external_projector_class, len(self.injection.tapped))
+            widen_projector(self.projector, self.external_projector_class, len(self.injection.tapped))
         self.amp, self.agf = self._new_modules()
+        # Modules that stay on one device when a model is spread over several.
+        uncut = {Amp.__name__, Agf.__name__, type(self.projector).__name__}
         if self.amp is not None:
-            upgrade_layers(self.language_model, self.injection.injected)
-        self._no_split_modules = {*self._no_split_modules, *UNCUT, self.external_projector_class.__name__}
+            uncut.update(upgrade_layers(self.decoder, self.injection.injected, self.decoder_layers))
+        self._no_split_modules = {*(self._no_split_modules or ()), *uncut}
         self._skip_keys_device_placement = {*self._skip_keys_device_placement, "projector"}
+
+    def _check_projector(self) -> None:
+        kind = "external" if self.injection.traits.at_projector else self.injection.amp.projector
+        if self.external_projector_class is None and kind in ("external", "full"):
+            field = "injection.kind" if kind == "external" else "injection.amp.projector"
+            raise ValueError(
+                f"{field} = {kind!r} needs a projector of two layers that takes each patch by itself, which a "
+                f"{self.config.model_type.removeprefix('cli_')} does not have: take another"
+            )
 
     def _new_modules(self) -> tuple[Amp | None, Agf | None]:
         injection, vision, text = self.injection, self.config.vision_config, self.config.text_config
         traits, taps = injection.traits, len(injection.tapped)
-        amp = Amp(injection.amp, taps, vision.hidden_size, text.hidden_size) if traits.injects else None
+        sizes = (taps, vision.hidden_size, text.hidden_size, self.patches_per_token)
+        amp = Amp(injection.amp, *sizes) if traits.injects else None
         learned = traits.gates == "learned"
         return amp, Agf(injection.agf, taps, len(injection.injected), text.hidden_size) if learned else None
 
@@ -98,7 +108,7 @@ class CliModel(InitializesInjection):
                     with whole([*module.parameters()]):
                         module.load_state_dict(drawn.state_dict())
         if self.injection.traits.at_projector:
-            external = self.multi_modal_projector.external
+            external = self.projector.external
             with whole([external.weight]):
                 external.initialize()
         self._copy_projector()
@@ -106,33 +116,30 @@ class CliModel(InitializesInjection):
     def _copy_projector(self) -> None:
         """Start full projectors, where the model has them, as copies of the shared one."""
         if self.amp is not None and self.injection.amp.projector == "full":
-            shared, projectors = self.multi_modal_projector, self.amp.projectors
+            shared, projectors = self.projector, self.amp.projectors
             with whole([*shared.parameters(), *projectors.parameters()]):
                 projectors.copy_from(shared)
 
     def tap_arguments(self) -> dict[str, Any]:
         """Arguments of the plain `get_image_features` that make one tower pass keep the tapped layers."""
-        traits, layers = self.injection.traits, [self.config.vision_feature_layer, *self.injection.tapped]
+        traits, base = self.injection.traits, getattr(self.config, "vision_feature_layer", None)
         if not traits.taps:
             return {}
+        layers = [*([] if base is None else [base]), *self.injection.tapped]
         return {"vision_feature_layer" if traits.at_projector else "output_hidden_states": layers}
 
-    def project_taps(self, outputs: Any) -> Tensor | None:
-        """AMP over the tapped layers of a tower pass, CLS left out as for the base layer: Float[N, R, D].
-
-        None where the injection has no AMP.
-        """
+    def project_taps(self, outputs: Any, images: dict[str, Any]) -> Tensor | None:
+        """AMP over the tapped layers of a tower pass: Float[N, R, D]; None where the injection has no AMP."""
         if self.amp is None:
             return None
-        first = 1 if self.config.vision_feature_select_strategy == "default" else 0
-        layers = [outputs.hidden_states[layer][:, first:] for layer in self.injection.tapped]
+        layers = [self.patches(outputs.hidden_states[layer]) for layer in self.injection.tapped]
         # By its name, which accelerate is told to leave where it is.
-        v_hat_NRD: Tensor = self.amp(layers, projector=self.multi_modal_projector)
-        return v_hat_NRD
+        v_hat_NRD: Tensor = self.amp(layers, projector=self.projection(), group=self.group)
+        return self.arrange(v_hat_NRD, images)
 
     def injected_modules(self) -> list[nn.Module]:
         """The modules that a plain model does not have."""
-        modules = [self.amp, self.agf, getattr(self.multi_modal_projector, "external", None)]
+        modules = [self.amp, self.agf, getattr(self.projector, "external", None)]
         return [module for module in modules if module is not None]
 
     @contextmanager
@@ -145,20 +152,36 @@ class CliModel(InitializesInjection):
             self._traces = None
 
     def encode(
-        self, pixel_values: Tensor, image_sizes: Tensor | None = None, batch_num_images: Tensor | None = None
+        self,
+        pixel_values: Tensor,
+        image_sizes: Tensor | None = None,
+        batch_num_images: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        pixel_attention_mask: Tensor | None = None,
     ) -> ImageFeatures:
         """Run the vision tower once; project the base layer as the plain model does, and the tapped ones."""
-        raise NotImplementedError
-
-    def dummy_images(self) -> dict[str, Any]:
-        """Arguments of `encode` for one black image."""
-        raise NotImplementedError
+        given = {
+            "pixel_values": pixel_values,
+            "image_sizes": image_sizes,
+            "batch_num_images": batch_num_images,
+            "image_grid_thw": image_grid_thw,
+            "pixel_attention_mask": pixel_attention_mask,
+        }
+        images = {name: given[name] for name in self.image_arguments}
+        outputs = super().get_image_features(**images, return_dict=True, **self.tap_arguments())
+        return ImageFeatures(
+            self.split(outputs.pooler_output),
+            self.project_taps(outputs, images),
+            deepstack=getattr(outputs, "deepstack_features", None),
+        )
 
     def get_image_features(
         self,
         pixel_values: Tensor,
         image_sizes: Tensor | None = None,
         batch_num_images: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        pixel_attention_mask: Tensor | None = None,
         **kwargs: Any,
     ) -> CliImageFeatures:
         """Base features per image and the projected tapped layers, as `generate` hands them back to `forward`.
@@ -167,7 +190,9 @@ class CliModel(InitializesInjection):
             ValueError: a setting of the vision features that differs from the config's.
         """
         self._check_fixed(kwargs)
-        return self.encode(pixel_values, image_sizes, batch_num_images).to_output()
+        return self.encode(
+            pixel_values, image_sizes, batch_num_images, image_grid_thw, pixel_attention_mask
+        ).to_output()
 
     def forward(
         self,
@@ -179,6 +204,8 @@ class CliModel(InitializesInjection):
         pixel_values_videos: Tensor | None = None,
         image_sizes: Tensor | None = None,
         batch_num_images: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        pixel_attention_mask: Tensor | None = None,
         mm_encoder_outputs: dict[str, Any] | None = None,
         turn_ids: Tensor | None = None,
         segment_ids: Tensor | None = None,
@@ -195,45 +222,74 @@ class CliModel(InitializesInjection):
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
-        given = mm_encoder_outputs or {}
-        if pixel_values_videos is not None or given.get("video") is not None:
+        encoded = mm_encoder_outputs or {}
+        if pixel_values_videos is not None or encoded.get("video") is not None:
             raise ValueError("video input is not supported by CLI models: pass images only")
         self._check_fixed(kwargs)
         if segment_ids is not None:
+            if not self.packs_rows:
+                raise ValueError(f"{type(self).__name__} takes no packed rows (segment_ids): give each sample its row")
             check_packed(kwargs | {"attention_mask": attention_mask, "past_key_values": past_key_values}, turn_ids)
             # The kernel that the layers will ask for; transformers 5.23 tells it nowhere else.
-            kwargs |= packed_arguments(segment_ids, self.language_model.config._attn_implementation)
+            kwargs |= packed_arguments(segment_ids, self.decoder.config._attn_implementation)
             attention_mask = kwargs.pop("attention_mask", None)
         if pixel_values is not None:
-            images: ImageFeatures | None = self.encode(pixel_values, image_sizes, batch_num_images)
+            images: ImageFeatures | None = self.encode(
+                pixel_values, image_sizes, batch_num_images, image_grid_thw, pixel_attention_mask
+            )
         else:
-            images = self._given_images(given, past_key_values)
+            images = self._given_images(encoded, past_key_values)
         past_key_values = self._cache(past_key_values, kwargs.get("use_cache"))
+        past = 0 if past_key_values is None else int(past_key_values.get_seq_length())
         kept = self._kept(past_key_values) if keep_context else None
-        h_BTD = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
+        given = {"input_ids": input_ids, "inputs_embeds": inputs_embeds, "image_grid_thw": image_grid_thw}
         injection: Injection | ContextMemory | None = None
         if images is not None:
-            placeholder_BT = self._placeholders(input_ids, inputs_embeds).to(h_BTD.device)
-            h_BTD = images.merge_into(h_BTD, placeholder_BT)
-            past = 0 if past_key_values is None else int(past_key_values.get_seq_length())
-            turn_BS = turns_or_default(turn_ids, attention_mask, len(h_BTD), past + h_BTD.shape[1], h_BTD.device)
+            placeholder_BT = self._placeholders(input_ids, inputs_embeds)
+            batch, length = placeholder_BT.shape
+            turn_BS = turns_or_default(turn_ids, attention_mask, batch, past + length, placeholder_BT.device)
+            given |= self._with_images(images, placeholder_BT, input_ids, inputs_embeds, kwargs.get("position_ids"))
             injection = self._injection(images, placeholder_BT, turn_BS, segment_ids, past, kept)
         elif kept is not None and self.agf is not None:
             injection = ContextMemory(kept, FoldedGates(self.injection.agf, *self.agf(None, None)))
-        outputs = self.language_model(
+        outputs = super().forward(
             attention_mask=attention_mask,
             past_key_values=past_key_values,
-            inputs_embeds=h_BTD,
+            return_dict=True,
+            **kwargs | {name: value for name, value in given.items() if value is not None},
             **({} if injection is None else {"injection": injection}),
-            **kwargs,
         )
-        output = CliModelOutput(**outputs)
+        output = self._output(outputs, images, injection)
+        return output.to_tuple() if return_dict is False else output
+
+    def _with_images(
+        self,
+        images: ImageFeatures,
+        placeholder_BT: Tensor,
+        input_ids: Any,
+        inputs_embeds: Tensor | None,
+        position_ids: Tensor | None,
+    ) -> dict[str, Any]:
+        """Arguments of the plain `forward` that change where there are images."""
+        if not images.dummy:
+            images.check_places(placeholder_BT)
+            return {"mm_encoder_outputs": {"image": images.to_plain(self.stacks_images)}}
+        embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
+        if position_ids is None:
+            # A family that makes positions of tokens would, given none, go on with those of the batch before.
+            position_ids = torch.arange(embeds.shape[1], device=embeds.device).unsqueeze(0)
+        return {"input_ids": None, "inputs_embeds": images.add_nothing(embeds), "position_ids": position_ids}
+
+    def _output(
+        self, outputs: Any, images: ImageFeatures | None, injection: Injection | ContextMemory | None
+    ) -> CliModelOutput:
+        output = CliModelOutput(**{name: outputs.get(name) for name in PASSED_ON})
         if images is not None and not images.dummy:
             output.image_hidden_states = torch.cat(tuple(images.base))
             output.gates = injection.applied_gates() if isinstance(injection, Injection) else None
             if self._traces is not None and isinstance(injection, Injection):
                 self._traces.append(injection.trace())
-        return output.to_tuple() if return_dict is False else output
+        return output
 
     def _check_fixed(self, kwargs: dict[str, Any]) -> None:
         """Takes settings out of `kwargs` that the injection is built for; they may only repeat the config's."""
@@ -248,12 +304,17 @@ class CliModel(InitializesInjection):
     def _given_images(self, given: dict[str, Any], cache: Any) -> ImageFeatures | None:
         """What `generate` encoded before, a dummy where one is due, else None."""
         if given.get("image") is not None:
-            return ImageFeatures.from_output(given["image"])
+            images = ImageFeatures.from_output(given["image"])
+            if self.amp is not None and images.features_NRD is None:
+                raise ValueError(
+                    "mm_encoder_outputs holds the base features of images alone: give what get_image_features of this "
+                    "model returns, its injected_features with it"
+                )
+            return images
         # Ranks must agree on the parameters they touch (training) and gather (ZeRO-3), whatever their
         # batches hold: one black image goes through every part and counts nothing.
-        gathers = is_partitioned(self.multi_modal_projector.linear_1.weight) and (
-            cache is None or cache.get_seq_length() == 0
-        )
+        begins = cache is None or cache.get_seq_length() == 0
+        gathers = begins and is_partitioned(next(self.projector.parameters()))
         if not self.training and not gathers:
             return None
         return self.encode(**self.dummy_images()).as_dummy()

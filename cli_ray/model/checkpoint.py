@@ -13,7 +13,7 @@ from cli_ray.errors import UserError
 from cli_ray.model.families import all_families, family_named, name_of
 from cli_ray.model.location import config_values, located, read_config
 from cli_ray.model.original_llava import is_original, original_config, original_family
-from cli_ray.registry import FAMILIES
+from cli_ray.registry import ADAPTERS, FAMILIES
 
 _TEXTS = ("llama", "qwen2")
 
@@ -76,6 +76,11 @@ def check_text(config: Any) -> None:
 def _nearest(kind: str) -> str:
     names = " and ".join(f"{name} ({family_named(name).title})" for name in FAMILIES)
     read = f"{names} are read, in Hugging Face's and in LLaVA's original format"
+    if name_of(kind) in ADAPTERS:
+        return (
+            "cli_ray.model.attach gives it injection, but what encodes its images for training and evaluation is "
+            f"missing; {read}"
+        )
     if kind.startswith("llava_next"):
         return (
             f"{read}; the nearest are llava-hf/llava-1.5-7b-hf and, with tiles, llava-hf/llava-onevision-qwen2-7b-si-hf"

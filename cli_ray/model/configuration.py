@@ -3,12 +3,33 @@
 Which layers an injection has, once it meets the stacks of a model, `costs.sizes` decides.
 """
 
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Self
 
 from transformers import PreTrainedConfig
 
 from cli_ray.config import InjectionConfig, stored_injection
 from cli_ray.costs.sizes import resolve
+
+
+@dataclass(frozen=True)
+class Stacks:
+    """What `resolve` reads of a config whose projector reads the tower's last block."""
+
+    blocks: int
+    """Of the tower."""
+    text_config: Any
+
+    @property
+    def vision_feature_layer(self) -> int:
+        """As in a LLaVA's config."""
+        return -1
+
+    @property
+    def vision_config(self) -> Any:
+        """As in a LLaVA's config."""
+        return SimpleNamespace(num_hidden_layers=self.blocks)
 
 
 class InjectionSection:
@@ -23,13 +44,22 @@ class InjectionSection:
             self.store(self.injection)
 
     @property
+    def stacks(self) -> Any:
+        """The sizes of the stacks between which layers are injected, as in a LLaVA's config."""
+        if hasattr(self, "vision_feature_layer"):
+            return self
+        vision: Any = self.vision_config  # type: ignore[attr-defined]
+        blocks = vision.depth if hasattr(vision, "depth") else vision.num_hidden_layers
+        return Stacks(blocks, self.text_config)  # type: ignore[attr-defined]
+
+    @property
     def injection(self) -> InjectionConfig:
         """The validated section with explicit layers; the default one where the config has none."""
-        return resolve(InjectionConfig.model_validate(self.cli or {}), self)
+        return resolve(InjectionConfig.model_validate(self.cli or {}), self.stacks)
 
     def store(self, injection: InjectionConfig) -> None:
         """Write `injection` into the section, layers resolved."""
-        self.cli = resolve(injection, self).model_dump(mode="json")
+        self.cli = resolve(injection, self.stacks).model_dump(mode="json")
 
     @classmethod
     def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
@@ -40,7 +70,7 @@ class InjectionSection:
 
     @classmethod
     def from_plain(cls, config: PreTrainedConfig, injection: InjectionConfig) -> Self:
-        """The config of a CLI model whose base has the plain LLaVA `config`."""
+        """The config of a CLI model whose base has the plain `config`."""
         values = {key: value for key, value in config.to_dict().items() if key not in ("model_type", "architectures")}
         return cls(**values | {"cli": injection.model_dump(mode="json")})
 

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from cli_ray.model.family import Family
-from cli_ray.registry import FAMILIES, load
+from cli_ray.registry import ADAPTERS, FAMILIES, load
 
 
 @cache
@@ -20,6 +20,14 @@ def family_named(name: str) -> Family:
 def all_families() -> list[Family]:
     """All of them."""
     return [family_named(name) for name in FAMILIES]
+
+
+def cli_classes() -> dict[Any, Any]:
+    """From each plain model class to that of the model with injection."""
+    adapted = [load(path) for path in ADAPTERS.values()]
+    return {family.plain_class: family.model_class for family in all_families()} | {
+        kind.plain_class: kind for kind in adapted
+    }
 
 
 def name_of(model_type: object) -> str:

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import GenerationMixin
+from transformers import GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from cli_ray.model.backbone import InitializesInjection
+from cli_ray.model.adapter import InitializesInjection
 from cli_ray.model.context import IGNORED, PADDING, turns_of_labels
 from cli_ray.model.features import CliImageFeatures
 from cli_ray.model.loss import Head
@@ -39,6 +39,15 @@ class CliOutput(CausalLMOutputWithPast):
 class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
     """Mixin of the outer models, before the plain model's class."""
 
+    inner_class: type[PreTrainedModel]
+
+    def __init__(self, config: Any) -> None:
+        # Past the plain model's, which would build an inner model of its own.
+        PreTrainedModel.__init__(self, config)
+        self.model = self.inner_class(config)
+        self.lm_head = Head(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
+        self.post_init()
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -51,6 +60,10 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
         logits_to_keep: int | Tensor = 0,
         image_sizes: Tensor | None = None,
         batch_num_images: Tensor | None = None,
+        image_grid_thw: Tensor | None = None,
+        pixel_attention_mask: Tensor | None = None,
+        mm_token_type_ids: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
         mm_encoder_outputs: dict[str, Any] | None = None,
         turn_ids: Tensor | None = None,
         segment_ids: Tensor | None = None,
@@ -59,7 +72,7 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
         return_dict: bool | None = None,
         **kwargs: Any,
     ) -> CliOutput | tuple[Any, ...]:
-        """As the plain model's.
+        """As the plain model's; each family gives of the arguments of images what its processor makes.
 
         Args:
             turn_ids: Int64[B, S], how many replies have begun at each position (or any number that grows where one
@@ -79,6 +92,12 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
         """
         if turn_ids is None and segment_ids is None and labels is not None:
             turn_ids = turns_of_labels(labels)
+        own = {
+            "image_grid_thw": image_grid_thw,
+            "pixel_attention_mask": pixel_attention_mask,
+            "mm_token_type_ids": mm_token_type_ids,
+            "token_type_ids": token_type_ids,
+        }
         outputs = self.model(
             input_ids=input_ids,
             pixel_values=pixel_values,
@@ -92,6 +111,7 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
             turn_ids=turn_ids,
             segment_ids=segment_ids,
             keep_context=keep_context,
+            **{name: value for name, value in own.items() if value is not None},
             **kwargs,
         )
         kept = _keep(outputs.last_hidden_state, logits_to_keep)
@@ -147,6 +167,20 @@ class CliForConditionalGeneration(InitializesInjection, GenerationMixin):
             unknown = ("turn_ids", "keep_context")
             model_kwargs = {name: value for name, value in model_kwargs.items() if name not in unknown}
         return super()._get_candidate_generator(*args, model_kwargs=model_kwargs, **kwargs)
+
+    def _expand_multimodal_outputs(
+        self, input_ids: Tensor, mm_encoder_output: dict[str, Any], expand_size: int = 1, inputs_embeds: Any = None
+    ) -> dict[str, Any]:
+        """As in transformers, which knows no features but its own: it repeats numbers, and we take the images."""
+        images = mm_encoder_output.get("image")
+        if images is None:
+            return mm_encoder_output
+        numbers = [torch.full((len(image),), i) for i, image in enumerate(images.pooler_output)]
+        expanded = super()._expand_multimodal_outputs(
+            input_ids, {"image": CliImageFeatures(pooler_output=numbers)}, expand_size, inputs_embeds
+        )
+        order = [int(number[0]) for number in expanded["image"].pooler_output]
+        return mm_encoder_output | {"image": images.take(order)}
 
     def prepare_inputs_for_generation(
         self,

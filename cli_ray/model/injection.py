@@ -7,14 +7,13 @@ Shapes: B samples, T positions, F = B T, D width, R visual rows, I images, N vis
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.models.llama.modeling_llama import LlamaDecoderLayer
-from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
 from cli_ray.model.agf import FoldedGates
 from cli_ray.model.context import Contexts
@@ -130,33 +129,38 @@ class _InjectedLayer(GradientCheckpointingLayer):
         return h_BTD if injection is None or self.slot is None else injection.add(h_BTD, self.slot)
 
 
-class CliLlamaDecoderLayer(_InjectedLayer, LlamaDecoderLayer):
-    """Llama's decoder layer with injection."""
+KNOWN = ("LlamaDecoderLayer", "Qwen2DecoderLayer")
+"""The decoder layers of LLaVAs, whose language models may be many."""
 
 
-class CliQwen2DecoderLayer(_InjectedLayer, Qwen2DecoderLayer):
-    """Qwen2's decoder layer with injection."""
+@cache
+def injected(layer: type[nn.Module]) -> type[_InjectedLayer]:
+    """The class of a decoder layer with injection in front of its own forward pass."""
+    return type(f"Cli{layer.__name__}", (_InjectedLayer, layer), {"__doc__": f"`{layer.__name__}` with injection."})
 
 
-UPGRADES: dict[type[nn.Module], type[_InjectedLayer]] = {
-    LlamaDecoderLayer: CliLlamaDecoderLayer,
-    Qwen2DecoderLayer: CliQwen2DecoderLayer,
-}
-
-
-def upgrade_layers(language_model: PreTrainedModel, decoder_layers: Sequence[int]) -> None:
+def upgrade_layers(decoder: PreTrainedModel, decoder_layers: Sequence[int], known: Sequence[str] = KNOWN) -> list[str]:
     """Turn the decoder layers, in place, into ones that inject; the j-th of `decoder_layers` gets slot j.
 
     All layers are turned, since each is handed the state and must not pass it on to its attention.
     Parameters keep their names.
 
+    Args:
+        decoder: the language model, without its head.
+        decoder_layers: those that inject.
+        known: classes of layers that are known to hand their keywords down and to return the hidden states alone.
+
+    Returns:
+        The names of the classes that they have now.
+
     Raises:
-        ValueError: a text model other than Llama and Qwen2.
+        ValueError: a layer of another class.
     """
     slots = {layer: slot for slot, layer in enumerate(decoder_layers)}
-    for index, layer in enumerate(language_model.layers):
-        if type(layer) not in UPGRADES:
-            names = ", ".join(kind.__name__ for kind in UPGRADES)
-            raise ValueError(f"text model with {type(layer).__name__}: injection knows the layers {names}")
-        layer.__class__ = UPGRADES[type(layer)]
+    for index, layer in enumerate(decoder.layers):
+        kind: Any = type(layer)
+        if kind.__name__ not in known:
+            raise ValueError(f"text model with {kind.__name__}: injection knows the layers {', '.join(known)}")
+        layer.__class__ = injected(kind)
         layer.slot = slots.get(index)
+    return sorted({type(layer).__name__ for layer in decoder.layers})

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from math import isqrt
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 from transformers import (
     CLIPVisionConfig,
@@ -27,9 +26,7 @@ from cli_ray.errors import UserError
 from cli_ray.model.backbone import CliModel
 from cli_ray.model.configuration import InjectionSection
 from cli_ray.model.family import Family, OriginalFormat
-from cli_ray.model.features import ImageFeatures
 from cli_ray.model.generation import CliForConditionalGeneration
-from cli_ray.model.loss import Head
 from cli_ray.model.processor import RENDER_CONTENT, FamilyProcessor
 from cli_ray.model.rivals import ExternalProjector
 from cli_ray.tiles import Budget, Size, View
@@ -90,22 +87,9 @@ class CliLlavaModel(CliModel, LlavaModel):
     config: CliLlavaConfig
     external_projector_class = ExternalLlavaProjector
 
-    def __init__(self, config: CliLlavaConfig) -> None:
-        super().__init__(config)
-        self.install()
-        self.post_init()
-
-    def encode(
-        self, pixel_values: Tensor, image_sizes: Tensor | None = None, batch_num_images: Tensor | None = None
-    ) -> ImageFeatures:
-        """`pixel_values` Float[I, 3, height, width]. Images are of one size, so the other two are not read."""
-        outputs = LlavaModel.get_image_features(self, pixel_values, return_dict=True, **self.tap_arguments())
-        return ImageFeatures(outputs.pooler_output, self.project_taps(outputs))
-
-    def dummy_images(self) -> dict[str, Any]:
-        """One black image."""
-        side = self.config.vision_config.image_size
-        return {"pixel_values": torch.zeros(1, 3, side, side, device=self.device, dtype=self.dtype)}
+    def patches(self, hidden: Tensor) -> Tensor:
+        """CLS left out as for the base layer."""
+        return hidden[:, 1:] if self.config.vision_feature_select_strategy == "default" else hidden
 
 
 class CliLlavaForConditionalGeneration(CliForConditionalGeneration, LlavaForConditionalGeneration):
@@ -114,12 +98,6 @@ class CliLlavaForConditionalGeneration(CliForConditionalGeneration, LlavaForCond
     config: CliLlavaConfig
     config_class = CliLlavaConfig
     inner_class = CliLlavaModel
-
-    def __init__(self, config: CliLlavaConfig) -> None:
-        super(LlavaForConditionalGeneration, self).__init__(config)
-        self.model = self.inner_class(config)
-        self.lm_head = Head(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
-        self.post_init()
 
 
 class Llava(Family):

@@ -31,9 +31,7 @@ from cli_ray.errors import UserError
 from cli_ray.model.backbone import CliModel
 from cli_ray.model.configuration import InjectionSection
 from cli_ray.model.family import Family, OriginalFormat
-from cli_ray.model.features import ImageFeatures
 from cli_ray.model.generation import CliForConditionalGeneration
-from cli_ray.model.loss import Head
 from cli_ray.model.onevision_processor import CliLlavaOnevisionProcessor
 from cli_ray.model.processor import RENDER_CONTENT
 from cli_ray.model.rivals import ExternalProjector
@@ -60,36 +58,23 @@ class CliLlavaOnevisionModel(CliModel, LlavaOnevisionModel):
 
     config: CliLlavaOnevisionConfig
     external_projector_class = ExternalLlavaOnevisionProjector
+    image_arguments = ("pixel_values", "image_sizes", "batch_num_images")
 
-    def __init__(self, config: CliLlavaOnevisionConfig) -> None:
-        super().__init__(config)
-        self.install()
-        self.post_init()
+    def patches(self, hidden: Tensor) -> Tensor:
+        """CLS left out as for the base layer, where the tower has one."""
+        return hidden[:, 1:] if self.config.vision_feature_select_strategy == "default" else hidden
 
-    def encode(
-        self, pixel_values: Tensor, image_sizes: Tensor | None = None, batch_num_images: Tensor | None = None
-    ) -> ImageFeatures:
-        """Tiles of all images through the tower in one pass.
+    def arrange(self, v_hat_NRD: Tensor, images: dict[str, Any]) -> Tensor:
+        """Tiles put together to images.
 
         Args:
-            pixel_values: Float[I, tiles, 3, side, side], padded to the image of most tiles, or Float[L, 3, side, side].
-            image_sizes: Int[I, 2], (height, width) in pixels before resizing, or of a shrunk image its `Laid.size`.
-            batch_num_images: Int64, images of each sample (not of each row, where rows are packed); those of one with
-                several are not tiled. None tiles all.
+            v_hat_NRD: tokens of all tiles.
+            images: `image_sizes` Int[I, 2], (height, width) in pixels before resizing, or of a shrunk image its
+                `Laid.size`; `batch_num_images` Int64, images of each sample (not of each row, where rows are packed),
+                those of one with several being not tiled, None where all are.
         """
-        outputs = LlavaOnevisionModel.get_image_features(
-            self,
-            pixel_values,
-            image_sizes,
-            batch_num_images=batch_num_images,
-            return_dict=True,
-            **self.tap_arguments(),
-        )
-        v_hat_NRD = self.project_taps(outputs)
-        if v_hat_NRD is None:
-            return ImageFeatures(outputs.pooler_output, None)
-        tiles = self._tiles(image_sizes, batch_num_images)
-        return ImageFeatures(outputs.pooler_output, self._pack(v_hat_NRD, image_sizes, tiles))
+        sizes = images["image_sizes"]
+        return self._pack(v_hat_NRD, sizes, self._tiles(sizes, images["batch_num_images"]))
 
     def _tiles(self, image_sizes: Any, batch_num_images: Tensor | None) -> list[int]:
         """Tiles of each image, the thumbnail included, as `get_image_features` counts them."""
@@ -129,12 +114,6 @@ class CliLlavaOnevisionForConditionalGeneration(CliForConditionalGeneration, Lla
     config: CliLlavaOnevisionConfig
     config_class = CliLlavaOnevisionConfig
     inner_class = CliLlavaOnevisionModel
-
-    def __init__(self, config: CliLlavaOnevisionConfig) -> None:
-        super(LlavaOnevisionForConditionalGeneration, self).__init__(config)
-        self.model = self.inner_class(config)
-        self.lm_head = Head(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
-        self.post_init()
 
 
 class LlavaOnevision(Family):

@@ -14,7 +14,7 @@ from cli_ray.config import LoraConfig
 from cli_ray.model.parameters import part_of
 
 # Anchored: the vision towers have projections of the same names.
-TARGETS = r".*language_model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"
+TARGETS = r".*(language|text)_model\.layers\.\d+\.(self_attn|mlp)\.\w+_proj"
 
 
 def inject_lora(model: PreTrainedModel, config: LoraConfig) -> None:

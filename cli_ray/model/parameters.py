@@ -13,6 +13,11 @@ from cli_ray.config import Part
 
 _PREFIXES: tuple[tuple[str, Part], ...] = (
     ("vision_tower.", "vision_tower"),
+    ("visual.merger.", "projector"),
+    ("visual.deepstack_merger_list.", "projector"),
+    ("visual.", "vision_tower"),
+    ("vision_model.", "vision_tower"),
+    ("connector.", "projector"),
     ("multi_modal_projector.external.", "amp"),
     ("multi_modal_projector.", "projector"),
     ("image_newline", "projector"),

@@ -101,14 +101,14 @@ def with_cache(
 
 def some(encoded: Any, start: int, stop: int) -> CliImageFeatures:
     """The features of some of the images."""
-    layers = [layer[start:stop] for layer in encoded.deepstack_features]
-    return CliImageFeatures(pooler_output=encoded.pooler_output[start:stop], deepstack_features=layers)
+    layers = [layer[start:stop] for layer in encoded.injected_features]
+    return CliImageFeatures(pooler_output=encoded.pooler_output[start:stop], injected_features=layers)
 
 
 def joined(images: Sequence[CliImageFeatures]) -> CliImageFeatures:
     """The features of the images of several samples."""
-    layers = zip(*[each.deepstack_features for each in images], strict=True)
+    layers = zip(*[each.injected_features for each in images], strict=True)
     return CliImageFeatures(
         pooler_output=[rows for each in images for rows in each.pooler_output],
-        deepstack_features=[[rows for of_sample in layer for rows in of_sample] for layer in layers],
+        injected_features=[[rows for of_sample in layer for rows in of_sample] for layer in layers],
     )

@@ -36,6 +36,10 @@ def test_an_adapter_names_its_base(tmp_path: Path) -> None:
             {"model_type": "of_tomorrow"},
             "is a of_tomorrow, which is not read: llava .* and llava_onevision .* are read",
         ),
+        (
+            {"model_type": "qwen3_vl"},
+            "is a qwen3_vl, which is not read: cli_ray.model.attach gives it injection, but what encodes its images",
+        ),
         ({"hidden_size": 8}, "is a None, which is not read"),
     ],
 )
