@@ -22,7 +22,7 @@ from cli_ray.data.sample import IMAGE_MARK, BadDataError, Message
 from cli_ray.errors import UserError
 from cli_ray.inference.quirks import TEMPLATES
 from cli_ray.model.families import name_of
-from cli_ray.registry import FAMILIES
+from cli_ray.registry import ADAPTERS, FAMILIES
 
 _VIDEO = "video_processor"
 _THINKING = "enable_thinking"
@@ -51,6 +51,11 @@ def check_kind(model: str, values: Mapping[str, Any]) -> None:
             "llava-hf/llava-1.5-7b-hf"
         )
     kind = values.get("model_type")
+    if str(kind).startswith("cli_") and name_of(kind) in ADAPTERS:
+        raise UserError(
+            f"{model} is a {kind}: injection into a {name_of(kind)} is built, saved and loaded, but what reads its "
+            "images for evaluation is not there yet; evaluate the plain model"
+        )
     if not kind:
         raise UserError(f"{model} holds no model: its config.json names no model_type")
     if not is_foreign(kind) or (kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and not _reads_apart(values)):

@@ -132,6 +132,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "a language model": (lambda d: rewrite(d / CONFIG, model_type="llama"), "llama, a language model that sees no"),
     "an encoder": (lambda d: rewrite(d / CONFIG, model_type="siglip"), "a siglip, which transformers does not load as"),
     "an unknown model": (lambda d: rewrite(d / CONFIG, model_type="hal9000"), "hal9000, which transformers does not"),
+    "injection into another family": (
+        lambda d: rewrite(d / CONFIG, model_type="cli_qwen3_vl"),
+        "cli_qwen3_vl: injection into a qwen3_vl is built",
+    ),
     "no model type": (lambda d: rewrite(d / CONFIG, model_type=None), "names no model_type"),
     "code of its own": (
         lambda d: rewrite(d / CONFIG, model_type="internvl_chat", auto_map={"AutoConfig": "code.Config"}),
