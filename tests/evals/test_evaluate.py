@@ -287,20 +287,19 @@ def test_scores_are_of_the_present_items_whatever_was_answered_before(
 def test_a_document_that_cannot_be_scored_is_an_error_of_its_own(
     cluster: None, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def shouted(doc: Mapping[str, Any]) -> str:
+        return str(doc["question"].upper())
+
     rows = [row(seed) for seed in range(3)]
     rows[0]["question"], rows[1]["answer"] = None, None
     write_rows(tmp_path / "data", rows)
-    monkeypatch.setitem(BENCHMARKS, "chartqa", replace(BENCHMARKS["chartqa"], count=3, prompt=_shouted))
+    monkeypatch.setitem(BENCHMARKS, "chartqa", replace(BENCHMARKS["chartqa"], count=3, prompt=shouted))
     source = {"benchmarks": ("chartqa",), "miniature": False, "data_root": str(tmp_path / "data")}
     (found,) = evaluate(config_of(model, tmp_path / "out", **source)).rows
     assert (found.n, found.n_scored, found.errors) == (3, 1, 2)
     samples = scored(tmp_path / "out", "chartqa")
     assert "prompt: AttributeError" in str(samples[0]["error"])
     assert "the document cannot be scored: AttributeError" in str(samples[1]["rule"])
-
-
-def _shouted(doc: Mapping[str, Any]) -> str:
-    return str(doc["question"].upper())
 
 
 def test_a_benchmark_that_cannot_be_scored_is_reported_and_the_others_are(
