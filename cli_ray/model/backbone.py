@@ -248,8 +248,11 @@ class CliModel(Adapter):
             placeholder_BT = self._placeholders(input_ids, inputs_embeds)
             batch, length = placeholder_BT.shape
             turn_BS = turns_or_default(turn_ids, attention_mask, batch, past + length, placeholder_BT.device)
-            given |= self._with_images(images, placeholder_BT, input_ids, inputs_embeds, kwargs.get("position_ids"))
+            if not images.dummy:
+                images.check_places(placeholder_BT)
+            # Before the embeddings of a dummy, so that all ranks call their modules in one order: ZeRO-3 gathers by it.
             injection = self._injection(images, placeholder_BT, turn_BS, segment_ids, past, kept)
+            given |= self._with_images(images, input_ids, inputs_embeds, kwargs.get("position_ids"))
         elif kept is not None and self.agf is not None:
             injection = ContextMemory(kept, FoldedGates(self.injection.agf, *self.agf(None, None)))
         outputs = super().forward(
@@ -265,14 +268,12 @@ class CliModel(Adapter):
     def _with_images(
         self,
         images: ImageFeatures,
-        placeholder_BT: Tensor,
         input_ids: Any,
         inputs_embeds: Tensor | None,
         position_ids: Tensor | None,
     ) -> dict[str, Any]:
         """Arguments of the plain `forward` that change where there are images."""
         if not images.dummy:
-            images.check_places(placeholder_BT)
             return {"mm_encoder_outputs": {"image": images.to_plain(self.stacks_images)}}
         embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
         if position_ids is None:
