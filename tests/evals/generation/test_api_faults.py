@@ -112,6 +112,8 @@ def test_a_stopped_call_ends_at_once_asks_nothing_twice_and_needs_neither_torch_
         process = subprocess.Popen(
             [*command, "--benchmarks", ",".join(NAMES), "--output", str(tmp_path)],
             env=os.environ | {"RAY_ADDRESS": "127.0.0.1:1"},
+            # Shells start what runs in the background with SIGINT ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         gate.wait()  # two questions are in flight, so the seven before them are stored
         process.send_signal(number)
